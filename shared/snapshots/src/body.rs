@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::plan::Method;
 use crate::rules::{Destination, Rules, Speed};
-use crate::snapshot::{ExportPolicy, Snapshot};
+use crate::snapshot::{ExportPolicy, JsonText, Snapshot};
 use crate::tags;
 
 /// The performance tier of everything that a sync creates: the cheapest.
@@ -81,8 +81,8 @@ fn machine(source: &Snapshot) -> Map<String, Value> {
     let fields = [
         ("osType", machine.os_type.as_ref().map(|text| json!(text))),
         ("hyperVGeneration", machine.generation.as_ref().map(|text| json!(text))),
-        ("purchasePlan", machine.purchase_plan.clone()),
-        ("supportedCapabilities", machine.capabilities.clone()),
+        ("purchasePlan", machine.purchase_plan.as_ref().map(JsonText::value)),
+        ("supportedCapabilities", machine.capabilities.as_ref().map(JsonText::value)),
         ("securityProfile", machine.security_type.as_ref().map(|kind| json!({ "securityType": kind }))),
         ("supportsHibernation", machine.supports_hibernation.map(|value| json!(value))),
     ];

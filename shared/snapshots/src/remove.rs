@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use goldfleet_model::ids::JobId;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
@@ -203,5 +204,41 @@ impl TemporarySpec {
             Some(lock) => refuse("scope-locked", format!("lock {} protects it", lock.id)),
             None => Decision::Delete,
         }
+    }
+}
+
+/// What `cleanup --orphans` does with a resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Orphan {
+    /// It is a temporary that its ended job left behind. It can be deleted.
+    Yes,
+    /// It is not a temporary of this fleet.
+    Foreign,
+    /// Its job has not ended, or it is younger than a day.
+    InUse,
+    /// The job table does not know its job. It is shown, and not deleted.
+    UnknownJob,
+}
+
+/// The minimum age of an orphan. A request that was sent before its job ended has taken effect by then.
+const ORPHAN_AGE: SignedDuration = SignedDuration::from_hours(24);
+
+/// Decides whether a resource is an orphan, from its tags and its time of creation. `has_ended` returns whether a job
+/// has ended, and none if the job table does not know it.
+#[must_use]
+pub fn orphan(
+    found: &BTreeMap<String, String>,
+    created: Timestamp,
+    now: Timestamp,
+    fleet: Uuid,
+    has_ended: impl Fn(&str) -> Option<bool>,
+) -> Orphan {
+    if !tags::is_temporary_of(found, fleet) {
+        return Orphan::Foreign;
+    }
+    match tag(found, tags::JOB).and_then(has_ended) {
+        None => Orphan::UnknownJob,
+        Some(true) if now.duration_since(created) >= ORPHAN_AGE => Orphan::Yes,
+        Some(_) => Orphan::InUse,
     }
 }

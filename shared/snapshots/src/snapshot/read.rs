@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::json::Fields;
-use super::{Encryption, ExportPolicy, MachineProperties, Origin, Provisioning, Snapshot, SnapshotError};
+use super::{Encryption, ExportPolicy, JsonText, MachineProperties, Origin, Provisioning, Snapshot, SnapshotError};
 use crate::id::SnapshotId;
 
 const GIB: u64 = 1 << 30;
@@ -112,7 +112,7 @@ fn read_machine(properties: &Fields<'_>) -> Result<MachineProperties, SnapshotEr
     let security = properties.inside("securityProfile", "properties.securityProfile.")?;
     let object = |name: &'static str| match properties.member(name) {
         None => Ok(None),
-        Some(value @ Value::Object(_)) => Ok(Some(value.clone())),
+        Some(value @ Value::Object(_)) => Ok(Some(JsonText::new(value))),
         Some(_) => Err(properties.invalid(name, "an object")),
     };
     Ok(MachineProperties {

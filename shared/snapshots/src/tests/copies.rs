@@ -32,7 +32,8 @@ fn missing_replicas_are_copied_oldest_first() {
 #[test]
 fn a_failed_copy_is_no_replica_and_an_unfinished_one_is_resumed() {
     let (one, two) = (source(1, "a", "d"), source(2, "b", "e"));
-    let lists = Lists::new(&[one.clone(), two.clone()], &[failed(replica(&one, "a")), underway(replica(&two, "b"), 40.0)]);
+    let lists =
+        Lists::new(&[one.clone(), two.clone()], &[failed(replica(&one, "a")), underway(replica(&two, "b"), 40.0)]);
     let (rules, run) = (rules(), run(1, 10));
     let plan = lists.decide(&rules, &run, &SyncState::default());
     assert_eq!(plan.complete, 0);

@@ -7,7 +7,7 @@ use crate::difference::{Difference, Evidence};
 use crate::id::SnapshotId;
 use crate::listing::Coverage;
 use crate::plan::{Plan, Reason};
-use crate::remove::{Because, Decision, Facts, Lock, RemoveSpec};
+use crate::remove::{Because, Decision, Facts, Lock, Orphan, RemoveSpec, orphan};
 use crate::rules::{DeletePolicy, Rules};
 use crate::snapshot::Snapshot;
 use crate::state::{Cause, SyncState};
@@ -188,7 +188,10 @@ fn keep_deletes_only_what_newer_complete_replicas_replace() {
     let all = Lists::new(&sources, &replicas);
     let first = state(&all, &rules);
     check(&all, &rules, &first, 99, |plan| {
-        assert_eq!((removed(plan), &plan.removals[0].reason), (vec!["s1".to_owned()], &Reason::Replica(Cause::Surplus)));
+        assert_eq!(
+            (removed(plan), &plan.removals[0].reason),
+            (vec!["s1".to_owned()], &Reason::Replica(Cause::Surplus))
+        );
     });
     // The newest one is not complete, so the oldest one is still of use.
     let mut unfinished = replicas.clone();
@@ -314,4 +317,17 @@ fn a_temporary_is_deleted_only_by_its_job() {
     let other = tags::of_temporary(fleet(), &job(2), &unique(1));
     assert!(matches!(spec.decide(Some(&other), &[], fleet()), Decision::Refuse { .. }));
     assert!(matches!(spec.decide(Some(&[].into()), &[], fleet()), Decision::Refuse { .. }));
+}
+
+#[test]
+fn an_orphan_is_an_old_temporary_of_a_job_that_ended() {
+    let own = tags::of_temporary(fleet(), &job(1), &unique(1));
+    let check = |tags, hour, ended: Option<bool>| orphan(tags, at(0), at(hour), fleet(), |_| ended);
+    assert_eq!(check(&own, 24, Some(true)), Orphan::Yes);
+    assert_eq!(check(&own, 23, Some(true)), Orphan::InUse);
+    assert_eq!(check(&own, 24, Some(false)), Orphan::InUse);
+    assert_eq!(check(&own, 24, None), Orphan::UnknownJob);
+    let staged = Snapshot::from_json(&replica(&source(2, "b", "e"), "b")).unwrap();
+    assert_eq!(check(&staged.tags, 24, Some(true)), Orphan::Foreign);
+    assert_eq!(orphan(&own, at(0), at(24), uuid::Uuid::from_u128(8), |_| Some(true)), Orphan::Foreign);
 }

@@ -24,7 +24,7 @@ fn all_properties_are_read() {
     let snapshot = Snapshot::from_json(&item).unwrap();
     assert_eq!(snapshot.region.as_str(), "westeurope");
     assert_eq!(snapshot.family(), "family-disk-1");
-    assert_eq!(snapshot.machine.architecture(), Some("Arm64"));
+    assert_eq!(snapshot.machine.architecture().as_deref(), Some("Arm64"));
     assert_eq!(snapshot.machine.security_type.as_deref(), Some("TrustedLaunch"));
     assert_eq!(snapshot.tag("snapreplicate"), Some("Replicate"));
     assert!(snapshot.encryption.has_customer_key() && snapshot.disk_encryption_extension);

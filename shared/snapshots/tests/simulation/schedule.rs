@@ -200,6 +200,7 @@ pub(crate) fn run(seed: u64, trace: bool) -> Outcome {
         fleet.run(&mut service);
         service.world.now += GRACE + 1;
     }
+    service.remove_orphans(rules.fleet);
     let mut violations = std::mem::take(&mut service.invariants.violations);
     violations.extend(at_the_end(&service.world, &rules, &fleet.unreplicated));
     if !fleet.is_idle {

@@ -1,17 +1,18 @@
 //! The service behind an unreliable network.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use goldfleet_snapshots::difference::Evidence;
 use goldfleet_snapshots::id::{GroupRef, SnapshotId};
 use goldfleet_snapshots::listing::{Listing, ListingReader};
-use goldfleet_snapshots::remove::Lock;
+use goldfleet_snapshots::remove::{Lock, Orphan, orphan};
 use goldfleet_snapshots::snapshot::Snapshot;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::invariants::Invariants;
 use crate::rng::Rng;
-use crate::world::{Refusal, Thing, World};
+use crate::world::{Refusal, Thing, World, time};
 
 /// A request that changes something.
 #[derive(Debug, Clone)]
@@ -46,6 +47,8 @@ pub(crate) struct Service {
     /// Whether faults are injected.
     pub(crate) faulty: bool,
     late: Vec<Late>,
+    /// The ids of what late requests created, in lower case. Their rows may have ended before.
+    late_created: BTreeSet<String>,
     /// What lists return if they are behind.
     earlier: BTreeMap<String, Thing>,
     pub(crate) trace: Option<Vec<String>>,
@@ -54,7 +57,16 @@ pub(crate) struct Service {
 impl Service {
     pub(crate) fn new(world: World, rng: Rng, invariants: Invariants, trace: bool) -> Self {
         let trace = trace.then(Vec::new);
-        Self { world, rng, invariants, faulty: true, late: Vec::new(), earlier: BTreeMap::new(), trace }
+        Self {
+            world,
+            rng,
+            invariants,
+            faulty: true,
+            late: Vec::new(),
+            late_created: BTreeSet::new(),
+            earlier: BTreeMap::new(),
+            trace,
+        }
     }
 
     pub(crate) fn log(&mut self, line: impl FnOnce() -> String) {
@@ -74,7 +86,7 @@ impl Service {
 
     pub(crate) fn settle(&mut self) {
         for late in std::mem::take(&mut self.late) {
-            let _ = self.apply(&late.change);
+            self.arrive(&late.change);
         }
     }
 
@@ -86,9 +98,31 @@ impl Service {
             late.calls -= 1;
         }
         for change in due {
-            self.log(|| format!("late {}", short(&change)));
-            let _ = self.apply(&change);
+            self.arrive(&change);
         }
+    }
+
+    fn arrive(&mut self, change: &Change) {
+        self.log(|| format!("late {}", short(change)));
+        let id = match change {
+            Change::Put(id, _) => Some(id.key()),
+            Change::PutDisk(id, _) => Some(id.to_lowercase()),
+            _ => None,
+        };
+        if self.apply(change).is_ok() {
+            self.late_created.extend(id);
+        }
+    }
+
+    /// Removes the temporaries that late requests created after the end of their rows. All jobs have ended.
+    pub(crate) fn remove_orphans(&mut self, fleet: Uuid) {
+        let now = time(self.world.now + 86_400);
+        let is_orphan = |tags: &BTreeMap<String, String>, created| {
+            orphan(tags, time(created), now, fleet, |_| Some(true)) == Orphan::Yes
+        };
+        let late = &self.late_created;
+        self.world.disks.retain(|id, disk| !(late.contains(id) && is_orphan(&disk.tags, disk.created)));
+        self.world.snapshots.retain(|id, thing| !(late.contains(id) && is_orphan(&thing.tags, thing.created)));
     }
 
     /// Sends a change.

@@ -36,6 +36,7 @@ pub(crate) struct Thing {
 pub(crate) struct Disk {
     pub(crate) unique: String,
     pub(crate) region: String,
+    pub(crate) created: i64,
     pub(crate) tags: BTreeMap<String, String>,
     pub(crate) content: u64,
 }
@@ -204,7 +205,8 @@ impl World {
         }
         let unique = self.unique();
         let tags = serde_json::from_value(body["tags"].clone()).unwrap();
-        self.disks.insert(id.to_lowercase(), Disk { unique, region, tags, content: source.content });
+        let disk = Disk { unique, region, created: self.now, tags, content: source.content };
+        self.disks.insert(id.to_lowercase(), disk);
         Ok(())
     }
 
