@@ -45,7 +45,7 @@ pub(crate) fn run(groups: Vec<Vec<Row>>, rules: &Rules, service: &mut Service) {
         .collect();
     let mut is_cancelled = false;
     for steps in 0.. {
-        if service.faulty && !is_cancelled && service.rng.chance(0.003) {
+        if service.faulty && !is_cancelled && service.rng.chance(0.006) {
             is_cancelled = true;
             service.log(|| "cancelled".to_owned());
         }

@@ -15,6 +15,8 @@ pub(crate) struct Invariants {
     rules: Rules,
     /// For each source without use, by unique id: the number of runs that began since, and when the first of them did.
     absent: BTreeMap<String, (u32, i64)>,
+    /// The replicas whose removal read a source that is of use, by unique id.
+    kept: BTreeSet<String>,
     /// The replicas that this run deleted.
     deleted: BTreeSet<String>,
     max_deletes: u32,
@@ -26,7 +28,15 @@ pub(crate) struct Invariants {
 impl Invariants {
     pub(crate) fn new(rules: Rules, skew: i64) -> Self {
         let max_deletes = rules.max_deletes;
-        Self { rules, absent: BTreeMap::new(), deleted: BTreeSet::new(), max_deletes, skew, violations: Vec::new() }
+        Self {
+            rules,
+            absent: BTreeMap::new(),
+            kept: BTreeSet::new(),
+            deleted: BTreeSet::new(),
+            max_deletes,
+            skew,
+            violations: Vec::new(),
+        }
     }
 
     /// A run begins. `max_deletes` is its limit.
@@ -41,6 +51,15 @@ impl Invariants {
             } else {
                 self.absent.entry(source).or_insert((0, world.now)).0 += 1;
             }
+        }
+    }
+
+    /// The removal of a replica reads its source.
+    pub(crate) fn read_source(&mut self, world: &World, replica: &str, source: &str) {
+        if is_valid(world, &self.rules.source, source) {
+            self.kept.insert(replica.to_owned());
+        } else {
+            self.kept.remove(replica);
         }
     }
 
@@ -95,6 +114,9 @@ impl Invariants {
         if thing.tag("goldfleet-staged-for").is_some() && siblings().any(|o| o.tag("goldfleet-source") == Some(source))
         {
             return None;
+        }
+        if self.kept.contains(&thing.unique) {
+            return Some(format!("deleted {name}, although its source was read and is of use"));
         }
         self.deleted.insert(thing.unique.clone());
         if self.deleted.len() > usize::try_from(self.max_deletes).unwrap() {

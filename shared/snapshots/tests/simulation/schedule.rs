@@ -19,7 +19,7 @@ use crate::service::Service;
 use crate::world::{World, time};
 use crate::{engine, environment};
 
-/// The grace period in seconds.
+/// The grace period of most schedules, in seconds.
 const GRACE: i64 = 1800;
 /// The number of runs without faults that must be enough.
 const CALM_RUNS: u32 = 8;
@@ -79,7 +79,8 @@ fn rules(rng: &mut Rng) -> Rules {
         delete: if mirror { DeletePolicy::Mirror } else { DeletePolicy::Never },
         keep: NonZeroU32::new(keep).filter(|_| mirror && rng.chance(0.5)),
         max_deletes: u32::try_from(rng.number(1..6)).unwrap(),
-        grace: SignedDuration::from_secs(GRACE),
+        // Without a grace period, only the rule of two runs protects.
+        grace: SignedDuration::from_secs(if rng.chance(0.3) { 0 } else { GRACE }),
         lock: rng.chance(0.3),
         speed: Speed::Standard,
         copy_across_subscriptions: false,
@@ -195,6 +196,9 @@ pub(crate) fn run(seed: u64, trace: bool) -> Outcome {
     }
     service.faulty = false;
     service.log(|| "faults end".to_owned());
+    for _ in 0..4 {
+        environment::create(&mut service, &rules, None);
+    }
     environment::remove_locks(&mut service.world);
     for _ in 0..CALM_RUNS {
         fleet.run(&mut service);

@@ -147,6 +147,10 @@ impl Service {
             _ => self.apply(&change).map_err(CallError::Refused),
         };
         self.log(|| format!("{} fate {fate} -> {result:?}", short(&change)));
+        if let (false, Err(CallError::Refused(refusal @ (Refusal::Order | Refusal::Busy)))) = (self.faulty, result) {
+            // Without faults, the gates keep the order of a family, and at most one copy of it runs.
+            self.invariants.violations.push(format!("{} is refused: {refusal:?}", short(&change)));
+        }
         result
     }
 

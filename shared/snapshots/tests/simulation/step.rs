@@ -180,6 +180,9 @@ fn remove(spec: &RemoveSpec, phase: &mut Phase, rules: &Rules, service: &mut Ser
             // A surplus replica has a source, and nothing about it decides.
             let needs = matches!(spec.because, Because::Replica(Cause::Gone | Cause::Untagged));
             let source = if needs { service.evidence(&spec.source) } else { Evidence::Unknown("not read".to_owned()) };
+            if needs {
+                service.invariants.read_source(&service.world, &spec.unique_id, &spec.source_unique_id);
+            }
             *phase = Phase::Read { current, source: Some(source), done: None };
             Progress::Continue
         }
