@@ -131,7 +131,7 @@ impl Check<'_> {
         let keys = [SYNC, item, key];
         let origin = self.written.origin_of(&keys).or_else(|| self.written.origin_of(&keys[..2]));
         let fault = FieldError::new(message).with_origin(origin);
-        self.faults.push(keys.into_iter().rev().fold(fault, |fault, key| fault.with_parent_key(key)));
+        self.faults.push(keys.into_iter().rev().fold(fault, FieldError::with_parent_key));
     }
 
     fn azure(&mut self, azure: &AzureCloud) {

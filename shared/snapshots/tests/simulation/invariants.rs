@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use goldfleet_snapshots::id::GroupRef;
 use goldfleet_snapshots::rules::Rules;
+use goldfleet_snapshots::snapshot::{Condition, Snapshot};
 
 use crate::service::Change;
 use crate::world::{Thing, World, text};
@@ -17,6 +18,8 @@ pub(crate) struct Invariants {
     absent: BTreeMap<String, (u32, i64)>,
     /// The replicas whose removal read a source that is of use, by unique id.
     kept: BTreeSet<String>,
+    /// The staged replicas whose removal read a complete final replica, by unique id.
+    replaced: BTreeSet<String>,
     /// The replicas that this run deleted.
     deleted: BTreeSet<String>,
     max_deletes: u32,
@@ -60,6 +63,18 @@ impl Invariants {
             self.kept.insert(replica.to_owned());
         } else {
             self.kept.remove(replica);
+        }
+    }
+
+    /// The removal of a staged replica reads the final replica. Others may delete that one directly afterwards.
+    pub(crate) fn read_final(&mut self, staged: &str, found: Option<&Snapshot>, source: &str) {
+        let is_final = |found: &Snapshot| {
+            found.tag("goldfleet-source") == Some(source) && found.condition() == Condition::Complete
+        };
+        if found.is_some_and(is_final) {
+            self.replaced.insert(staged.to_owned());
+        } else {
+            self.replaced.remove(staged);
         }
     }
 
@@ -111,8 +126,7 @@ impl Invariants {
         }
         let is_sibling = |other: &&Thing| !other.foreign && other.unique != thing.unique && other.is_complete();
         let siblings = || world.in_group(&thing.id.group).filter(is_sibling);
-        if thing.tag("goldfleet-staged-for").is_some() && siblings().any(|o| o.tag("goldfleet-source") == Some(source))
-        {
+        if self.replaced.contains(&thing.unique) {
             return None;
         }
         if self.kept.contains(&thing.unique) {

@@ -19,6 +19,14 @@ use std::time::Instant;
 /// The default number of seeds, which takes some seconds.
 const SEEDS: u64 = 150;
 
+/// Seeds that found faults. They run in addition to the others.
+///
+/// - 96: two destinations in one subscription and region share the order of a family.
+/// - 144: a source was created again between the check and the request of its copy.
+/// - 4297: a request for a temporary took effect after its job had ended.
+/// - 9485: someone deleted a final replica while its staged replica was deleted. Not a fault of the sync.
+const FOUND: [u64; 4] = [96, 144, 4297, 9485];
+
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|value| value.parse().unwrap())
 }
@@ -31,7 +39,8 @@ fn converges_after_faults() {
     let seeds = one.map_or_else(|| number("GOLDFLEET_SEEDS").unwrap_or(SEEDS), |_| 1);
     let began = Instant::now();
     let (mut failed, mut totals) = (Vec::new(), schedule::Totals::default());
-    for seed in first..first + seeds {
+    let found = FOUND.into_iter().filter(|seed| one.is_none() && !(first..first + seeds).contains(seed));
+    for seed in (first..first + seeds).chain(found) {
         let outcome = schedule::run(seed, one.is_some());
         totals.add(&outcome.totals);
         for line in &outcome.trace {

@@ -194,6 +194,9 @@ fn remove(spec: &RemoveSpec, phase: &mut Phase, rules: &Rules, service: &mut Ser
                 },
                 _ => None,
             };
+            if matches!(spec.because, Because::Staged(_)) {
+                service.invariants.read_final(&spec.unique_id, done.as_ref(), &spec.source_unique_id);
+            }
             *phase = Phase::Read { current, source, done: Some(Box::new(done)) };
             Progress::Continue
         }
