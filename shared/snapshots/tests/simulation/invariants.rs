@@ -35,6 +35,7 @@ impl Invariants {
             rules,
             absent: BTreeMap::new(),
             kept: BTreeSet::new(),
+            replaced: BTreeSet::new(),
             deleted: BTreeSet::new(),
             max_deletes,
             skew,
