@@ -142,7 +142,7 @@ fn a_replica_is_no_source() {
 #[test]
 fn an_incomplete_source_listing_stops_the_run() {
     let one = source(1, "a", "d");
-    let mut lists = Lists::new(&[one.clone()], &[replica(&one, "a")]);
+    let mut lists = Lists::new(std::slice::from_ref(&one), &[replica(&one, "a")]);
     lists.source.coverage = crate::listing::Coverage::Incomplete("403".to_owned());
     let (rules, run) = (rules(), run(1, 10));
     let plan = lists.decide(&rules, &run, &SyncState::default());

@@ -16,7 +16,7 @@ use crate::tags;
 /// One source exists. The source of the other replica is gone.
 fn lists() -> Lists {
     let (one, two) = (source(1, "a", "d"), source(2, "b", "e"));
-    Lists::new(&[one.clone()], &[replica(&one, "a"), replica(&two, "b")]).absent("b")
+    Lists::new(std::slice::from_ref(&one), &[replica(&one, "a"), replica(&two, "b")]).absent("b")
 }
 
 /// The state after a run at hour 10.
@@ -162,7 +162,7 @@ fn a_replica_without_confirmation_is_never_deleted() {
     let (one, two) = (source(1, "a", "d"), source(2, "b", "e"));
     let mut unconfirmed = replica(&two, "b");
     unconfirmed["properties"]["creationData"]["sourceUniqueId"] = Value::Null;
-    let lists = Lists::new(&[one.clone()], &[replica(&one, "a"), unconfirmed]).absent("b");
+    let lists = Lists::new(std::slice::from_ref(&one), &[replica(&one, "a"), unconfirmed]).absent("b");
     let rules = rules();
     let state = state(&lists, &rules);
     check(&lists, &rules, &state, 99, |plan| assert_eq!(codes(plan), ["replica-unconfirmed"]));
@@ -211,7 +211,7 @@ fn a_replacement_takes_the_name_after_two_runs() {
     let (old, new) = (source(1, "a", "d"), source(2, "a", "d"));
     let mut staged = replica(&new, "gf-replica-x");
     staged["tags"][tags::STAGED_FOR] = json!("a");
-    let lists = Lists::new(&[new.clone()], &[replica(&old, "a"), staged.clone()]);
+    let lists = Lists::new(std::slice::from_ref(&new), &[replica(&old, "a"), staged.clone()]);
     let rules = rules();
     let first = state(&lists, &rules);
     check(&lists, &rules, &first, 99, |plan| {
@@ -220,7 +220,7 @@ fn a_replacement_takes_the_name_after_two_runs() {
         assert_eq!(promotion.replaces.as_ref().unwrap().reason, Reason::Replica(Cause::Gone));
     });
     // The run was killed after the old replica was deleted.
-    let lists = Lists::new(&[new.clone()], std::slice::from_ref(&staged));
+    let lists = Lists::new(std::slice::from_ref(&new), std::slice::from_ref(&staged));
     check(&lists, &rules, &SyncState::default(), 99, |plan| assert!(plan.promotions[0].replaces.is_none()));
     // It was killed after the final replica was complete.
     let mut last = replica(&new, "a");
@@ -294,9 +294,9 @@ fn a_foreign_lock_is_respected_and_only_our_own_is_lifted() {
     let own = lock(&spec.id.to_string().to_uppercase(), "goldfleet-ctx", "CanNotDelete");
     let decide = |spec: &RemoveSpec, locks: &[Lock]| decide(spec, Some(&item), &Evidence::Absent, locks);
     let locked = |decision| matches!(decision, Decision::Refuse { code: "scope-locked", .. });
-    assert!(locked(decide(&spec, &[own.clone()])), "the sync does not set locks");
+    assert!(locked(decide(&spec, std::slice::from_ref(&own))), "the sync does not set locks");
     spec.lift_lock = true;
-    assert_eq!(decide(&spec, &[own.clone()]), Decision::LiftLock(own.id.clone()));
+    assert_eq!(decide(&spec, std::slice::from_ref(&own)), Decision::LiftLock(own.id.clone()));
     let foreign = [
         lock("/subscriptions/s/resourceGroups/Replicas", "goldfleet-ctx", "CanNotDelete"),
         lock(&spec.id.to_string(), "goldfleet-other", "CanNotDelete"),

@@ -47,6 +47,8 @@ impl Invariants {
     pub(crate) fn begin_run(&mut self, world: &World, max_deletes: u32) {
         self.max_deletes = max_deletes;
         self.deleted.clear();
+        self.kept.clear();
+        self.replaced.clear();
         let sources: BTreeSet<String> =
             world.snapshots.values().filter_map(|thing| thing.tag("goldfleet-source").map(str::to_owned)).collect();
         for source in sources {
