@@ -1,5 +1,7 @@
 //! The result of a comparison of source and destinations: what a run does, and what it reports.
 
+use serde::{Deserialize, Serialize};
+
 use crate::id::SnapshotId;
 use crate::snapshot::Snapshot;
 use crate::state::{Cause, SyncState};
@@ -87,6 +89,17 @@ pub struct Removal<'a> {
     pub source_unique_id: String,
     /// Why it is deleted.
     pub reason: Reason,
+    /// For a surplus replica: the newer replicas that make it surplus.
+    pub newer: Vec<Newer>,
+}
+
+/// A newer replica of a family, because of which an older one is surplus.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Newer {
+    /// The replica.
+    pub id: SnapshotId,
+    /// The unique id of its source.
+    pub source_unique_id: String,
 }
 
 /// How important a note is.

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::difference::Evidence;
 use crate::id::SnapshotId;
+use crate::plan::Newer;
 use crate::replica::{Ours, Owner, Probe, owner_of, probe};
 use crate::select::Selection;
 use crate::snapshot::{Condition, Snapshot, tag};
@@ -29,6 +30,9 @@ pub struct RemoveSpec {
     pub source_unique_id: String,
     /// Why it is deleted.
     pub because: Because,
+    /// For a surplus replica: the newer replicas, each of which must be complete.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub newer: Vec<Newer>,
     /// Whether the sync may lift its own lock.
     pub lift_lock: bool,
 }
@@ -54,6 +58,8 @@ pub struct Facts<'a> {
     pub source: &'a Evidence,
     /// The final replica. Read for a staged replica.
     pub done: Option<&'a Snapshot>,
+    /// The newer replicas of a surplus replica, in the order of the specification. None for one that does not exist.
+    pub newer: &'a [Option<Snapshot>],
     /// The locks on the snapshot, inherited ones included.
     pub locks: &'a [Lock],
 }
@@ -151,7 +157,14 @@ impl RemoveSpec {
         let unknown =
             |reason: &str| Some(refuse("source-unknown", format!("nothing is proven about its source: {reason}")));
         match (&self.because, facts.source) {
-            (Because::Replica(Cause::Surplus), _) => None,
+            (Because::Replica(Cause::Surplus), _) => {
+                let probes = self.newer.iter().zip(facts.newer);
+                let complete = probes.filter(|(newer, found)| {
+                    probe(found.as_ref(), fleet, sync, &newer.source_unique_id) == Probe::Done
+                });
+                let is_surplus = !self.newer.is_empty() && complete.count() == self.newer.len();
+                (!is_surplus).then_some(Decision::Keep("a newer replica is not complete any more"))
+            }
             (Because::Replica(_), Evidence::Unknown(reason)) => unknown(reason),
             (Because::Replica(_), Evidence::Absent) => None,
             (Because::Replica(cause), Evidence::Present { unique_id, tags }) => {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::side::{Holder, Replica, Side};
-use super::sources::{Sources, Standing};
+use super::sources::Sources;
 use crate::id::SnapshotId;
 use crate::names;
 use crate::plan::{Copy, Method, Plan, Promotion, Reason, Removal, Severity};
@@ -38,25 +38,26 @@ pub(super) fn plan<'a>(rules: &'a Rules, sources: &Sources<'a>, side: &Side<'a>,
             }
         }
     }
-    remains(rules, sources, side, plan);
+    remains(rules, side, plan);
     copies
 }
 
-/// Adds the removal of failed copies whose source is not copied again.
-fn remains<'a>(rules: &Rules, sources: &Sources<'_>, side: &Side<'a>, plan: &mut Plan<'a>) {
+/// Adds the removal of failed copies that no copy of this run clears.
+fn remains<'a>(rules: &Rules, side: &Side<'a>, plan: &mut Plan<'a>) {
     let of_copies = plan.copies.iter().filter_map(|copy| copy.remains.clone());
-    let cleared: HashSet<String> =
-        of_copies.chain(plan.promotions.iter().filter_map(|promotion| promotion.remains.clone())).collect();
+    let of_promotions = plan.promotions.iter().filter_map(|promotion| promotion.remains.clone());
+    let of_removals = plan.removals.iter().map(|removal| removal.snapshot.unique_id.clone());
+    let cleared: HashSet<String> = of_copies.chain(of_promotions).chain(of_removals).collect();
     for replica in side.replicas.iter().filter(|replica| replica.has_failed()) {
-        let is_wanted = sources.standing(&replica.tags().source) == Some(Standing::Wanted);
         let Some(source) = replica.source_id(rules) else { continue };
-        if !is_wanted && !cleared.contains(&replica.snapshot.unique_id) {
+        if !cleared.contains(&replica.snapshot.unique_id) {
             plan.removals.push(Removal {
                 snapshot: replica.snapshot,
                 destination: side.index,
                 source,
                 source_unique_id: replica.tags().source.clone(),
                 reason: Reason::Remains,
+                newer: Vec::new(),
             });
         }
     }
@@ -205,6 +206,7 @@ impl<'a> Step<'_, 'a> {
             source: self.source.id.clone(),
             source_unique_id: self.source.unique_id.clone(),
             reason: Reason::Staged(done.clone()),
+            newer: Vec::new(),
         }
     }
 

@@ -7,7 +7,7 @@ use super::copies::Copies;
 use super::side::{Replica, Side};
 use super::sources::{Sources, Standing};
 use crate::id::SnapshotId;
-use crate::plan::{Note, Plan, Reason, Removal, Severity};
+use crate::plan::{Newer, Note, Plan, Reason, Removal, Severity};
 use crate::rules::{DeletePolicy, Rules, Run};
 use crate::state::{Cause, SyncState};
 
@@ -48,6 +48,7 @@ impl<'a> Deletions<'_, 'a> {
                 source,
                 source_unique_id: replica.tags().source.clone(),
                 reason: Reason::Replica(cause),
+                newer: if cause == Cause::Surplus { self.newer(replica) } else { Vec::new() },
             };
             match self.copies.needed.get(unique_id) {
                 Some(Some(promotion)) => {
@@ -73,13 +74,22 @@ impl<'a> Deletions<'_, 'a> {
 
     /// Whether as many newer sources have a complete replica as `keep` names.
     fn is_surplus(&self, replica: &Replica<'a>) -> bool {
-        let Some(keep) = self.rules.keep else { return false };
+        let kept = self.rules.keep.map(|keep| usize::try_from(keep.get()).unwrap_or(usize::MAX));
+        kept.is_some_and(|kept| self.newer(replica).len() >= kept)
+    }
+
+    /// The complete replicas of newer sources that `keep` retains.
+    fn newer(&self, replica: &Replica<'a>) -> Vec<Newer> {
         let of_family = self.side.of_family(&replica.tags().source_family);
         let newer = of_family.filter(|other| {
             let is_kept = self.sources.standing(&other.tags().source) == Some(Standing::Wanted);
             is_kept && other.is_complete() && !other.is_staged() && other.order() > replica.order()
         });
-        newer.count() >= usize::try_from(keep.get()).unwrap_or(usize::MAX)
+        let reference = |other: &Replica<'a>| Newer {
+            id: other.snapshot.id.clone(),
+            source_unique_id: other.tags().source.clone(),
+        };
+        newer.map(reference).collect()
     }
 
     /// Whether the source of a replica is proven not to exist. The list does not contain its unique id.

@@ -100,6 +100,7 @@ impl Graph<'_, '_> {
             source: source.id.clone(),
             source_unique_id: source.unique_id.clone(),
             reason: Reason::Staged(done),
+            newer: Vec::new(),
         };
         let removal = |removal: &Removal<'_>, step: &str| Row {
             id: OperationId::new(group.clone(), step),
@@ -123,6 +124,7 @@ impl Graph<'_, '_> {
             source: removal.source.clone(),
             source_unique_id: removal.source_unique_id.clone(),
             because,
+            newer: removal.newer.clone(),
             lift_lock: self.rules.lock,
         }));
         let group = group_of("remove", &removal.snapshot.id, &destination.region);

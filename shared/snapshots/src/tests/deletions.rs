@@ -241,13 +241,14 @@ fn spec(because: Because) -> RemoveSpec {
         source: SnapshotId::new(group(1, "Snaps"), "b"),
         source_unique_id: unique(2),
         because,
+        newer: Vec::new(),
         lift_lock: false,
     }
 }
 
 fn decide(spec: &RemoveSpec, current: Option<&Value>, source: &Evidence, locks: &[Lock]) -> Decision {
     let current = current.map(|item| Snapshot::from_json(item).unwrap());
-    let facts = Facts { current: current.as_ref(), source, done: None, locks };
+    let facts = Facts { current: current.as_ref(), source, done: None, newer: &[], locks };
     spec.decide(facts, fleet(), "ctx", &rules().selection)
 }
 
@@ -330,4 +331,24 @@ fn an_orphan_is_an_old_temporary_of_a_job_that_ended() {
     let staged = Snapshot::from_json(&replica(&source(2, "b", "e"), "b")).unwrap();
     assert_eq!(check(&staged.tags, 24, Some(true)), Orphan::Foreign);
     assert_eq!(orphan(&own, at(0), at(24), uuid::Uuid::from_u128(8), |_| Some(true)), Orphan::Foreign);
+}
+
+#[test]
+fn a_surplus_replica_is_kept_if_a_newer_one_disappeared() {
+    let newer = crate::plan::Newer { id: SnapshotId::new(group(2, "Replicas"), "c"), source_unique_id: unique(3) };
+    let spec = RemoveSpec { newer: vec![newer], ..spec(Because::Replica(Cause::Surplus)) };
+    let current = Snapshot::from_json(&replica(&source(2, "b", "e"), "b")).unwrap();
+    let decide = |newer: Option<Value>| {
+        let newer = [newer.map(|item| Snapshot::from_json(&item).unwrap())];
+        let source = Evidence::Unknown("not read".to_owned());
+        let facts = Facts { current: Some(&current), source: &source, done: None, newer: &newer, locks: &[] };
+        spec.decide(facts, fleet(), "ctx", &rules().selection)
+    };
+    let complete = replica(&source(3, "c", "e"), "c");
+    let mut unfinished = complete.clone();
+    unfinished["properties"]["completionPercent"] = json!(50.0);
+    assert_eq!(decide(Some(complete)), Decision::Delete);
+    for missing in [None, Some(unfinished)] {
+        assert!(matches!(decide(missing), Decision::Keep(_)));
+    }
 }

@@ -24,8 +24,10 @@ const SEEDS: u64 = 150;
 /// - 96: two destinations in one subscription and region share the order of a family.
 /// - 144: a source was created again between the check and the request of its copy.
 /// - 4297: a request for a temporary took effect after its job had ended.
+/// - 5088: a list that was behind contained a newer replica, and the older one was deleted as surplus.
+/// - 5109: a failed copy remained whose source was not copied again because of `keep`.
 /// - 9485: someone deleted a final replica while its staged replica was deleted. Not a fault of the sync.
-const FOUND: [u64; 4] = [96, 144, 4297, 9485];
+const FOUND: [u64; 6] = [96, 144, 4297, 5088, 5109, 9485];
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|value| value.parse().unwrap())

@@ -81,10 +81,11 @@ fn copy(spec: &CopySpec, phase: &mut Phase, rules: &Rules, service: &mut Service
                 source: spec.copied.clone(),
                 source_unique_id: found.tag(tags::SOURCE).unwrap_or_default().to_owned(),
                 because,
+                newer: Vec::new(),
                 lift_lock: false,
             };
             let source = Evidence::Unknown(String::new());
-            let facts = Facts { current: Some(&found), source: &source, done: None, locks: &[] };
+            let facts = Facts { current: Some(&found), source: &source, done: None, newer: &[], locks: &[] };
             match remove.decide(facts, rules.fleet, &rules.name, &rules.selection) {
                 Decision::Delete => after(service.change(Change::Delete(spec.id.clone()))),
                 _ => Progress::Failed("replica-outdated"),
@@ -201,11 +202,13 @@ fn remove(spec: &RemoveSpec, phase: &mut Phase, rules: &Rules, service: &mut Ser
             Progress::Continue
         }
         Phase::Read { current, source: Some(source), done: Some(done) } => {
-            let Ok(locks) = service.locks(&spec.id) else { return Progress::Retry };
+            let newer: Result<Vec<_>, _> = spec.newer.iter().map(|newer| service.get(&newer.id)).collect();
+            let (Ok(newer), Ok(locks)) = (newer, service.locks(&spec.id)) else { return Progress::Retry };
             let facts = Facts {
                 current: current.as_ref().as_ref(),
                 source: &source,
                 done: done.as_ref().as_ref(),
+                newer: &newer,
                 locks: &locks,
             };
             match spec.decide(facts, rules.fleet, &rules.name, &rules.selection) {
