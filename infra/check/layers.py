@@ -26,6 +26,7 @@ LAYERS = {
     "plan": ["model", "rates"],
     "ports": ["model"],
     "workflow": ["model", "ports"],
+    "snapshots": ["model"],
     "azure-settings": ["model"],
     "config": ["model", "diagnostics", "file-lock", "azure-settings"],
     "azure": ["model", "ports", "azure-settings"],
