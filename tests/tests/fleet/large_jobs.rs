@@ -65,7 +65,7 @@ fn graph(job: &Job, operations: u32) -> Vec<Operation> {
     // Nothing is overdue.
     let later = after(job.updated, Duration::from_secs(3600));
     let target = |n: u32| {
-        let (group, is_first) = (GroupId::of("westeurope", &[&n.to_string()]), n % 2 == 0);
+        let (group, is_first) = (GroupId::of("westeurope", &[&n.to_string()]), n.is_multiple_of(2));
         let row = |step: &str, position: u16, state: OperationState| -> Operation {
             let mut row: Operation = serde_json::from_value(json!({
                 "job": job.id, "id": OperationId::new(group.clone(), step), "plan": 1, "image": job.image, "kind": step,
