@@ -284,8 +284,10 @@ fn list_with_failing_page_is_an_error() {
     };
     assert_eq!(azure.run(list_all(&resources, &SystemClock, &query)).unwrap().resources.len(), 5);
     let third = Matches::of("GET", "Microsoft.Compute/disks").containing("skiptoken=4");
-    azure.manager.faults().next(1, third.clone(), Fault::Status(403, None));
-    azure.run(list_all(&resources, &SystemClock, &query)).unwrap_err();
+    azure.manager.faults().next(100, third.clone(), Fault::Status(500, None));
+    let failed = azure.run(list_all(&resources, &SystemClock, &query)).unwrap_err();
+    assert_eq!(failed.kind, ErrorKind::Unavailable, "{failed:?}");
+    azure.manager.faults().clear();
     azure.manager.faults().next(1, third, Fault::Status(429, Some(0)));
     assert_eq!(azure.run(list_all(&resources, &SystemClock, &query)).unwrap().resources.len(), 5);
 }
