@@ -297,10 +297,11 @@ fn unreadable_location_does_not_stop_verify() {
 #[test]
 fn interrupt_stops_verify_immediately() {
     let fixture = rolled_out_place();
-    let vhd = fixture.path("cloud/stage1westeurope/vhds/golden/1.vhd");
-    std::fs::remove_file(&vhd).unwrap();
+    let images = "cloud/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/images/images";
+    let image = fixture.path(images).join("golden-1-westeurope.json");
+    std::fs::remove_file(&image).unwrap();
     // Opening a pipe waits for its other end, here forever.
-    mknodat(CWD, &vhd, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    mknodat(CWD, &image, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
     let mut running = fixture.start("goldfleet", &["verify", "--read"]);
     let status = format!("/proc/{}/status", running.0.id());
     let begun = Instant::now();
