@@ -11,7 +11,6 @@ mod rate_limit;
 mod record;
 mod scan;
 mod send;
-mod unproven;
 
 use std::collections::HashSet;
 use std::path::PathBuf;

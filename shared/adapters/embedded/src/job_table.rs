@@ -241,6 +241,12 @@ impl JobTable for SqliteJobTable {
             .await
     }
 
+    async fn upload(&self, id: &JobId) -> PortResult<Option<Upload>> {
+        let sql = "SELECT body FROM uploads WHERE id = ?1";
+        let rows = self.select(sql, [id.to_string()], |row| row.get::<_, String>(0)).await?;
+        Ok(uploads(&rows)?.into_iter().next())
+    }
+
     async fn newest_upload(&self, image: &ImageName, version: &ImageVersion) -> PortResult<Option<Upload>> {
         let parameters = [image.to_string(), version.to_string()];
         let rows = self.select(UPLOADS_OF, parameters, |row| row.get::<_, String>(0)).await?;
