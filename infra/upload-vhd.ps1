@@ -126,7 +126,7 @@ if ($Note) { $job += '--note', $Note }
 if ($Approve) { $job += '--approve' }
 
 # The check changes nothing, so it also runs with -WhatIf.
-& $goldfleet @common check @disk
+& $goldfleet @common check @disk --image $Image
 if ($LASTEXITCODE -ne 0) { exit $LASTEXITCODE }
 $upload = $common + 'upload' + $disk + $job + '--wait'
 if ($PSCmdlet.ShouldProcess("$Image $Version", "goldfleet $($upload -join ' ')")) {

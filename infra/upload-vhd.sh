@@ -91,7 +91,7 @@ if ! command -v -- "$goldfleet" >/dev/null; then
 fi
 
 # Old versions of bash (macOS) treat an empty array as unset, hence the ${array[@]+…}.
-"$goldfleet" ${config[@]+"${config[@]}"} check "$file" ${generation[@]+"${generation[@]}"} || exit
+"$goldfleet" ${config[@]+"${config[@]}"} check "$file" --image "$image" ${generation[@]+"${generation[@]}"} || exit
 # exec, so that signals reach goldfleet and the caller gets its exit code.
 exec "$goldfleet" ${config[@]+"${config[@]}"} upload "$file" --image "$image" --version "$version" --os "$os" \
     ${generation[@]+"${generation[@]}"} ${more[@]+"${more[@]}"} --wait

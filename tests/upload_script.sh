@@ -94,7 +94,7 @@ expect "on the PATH" 0 out "<check><golden.vhd>"
 # What it says to goldfleet.
 fake "$script" --config "my config.toml" --generation=v2 "${all[@]}" "my golden.vhd"
 expect "words arrive as they are" 0 \
-    out "<--config><my config.toml><check><my golden.vhd><--generation><v2>" \
+    out "<--config><my config.toml><check><my golden.vhd><--image><ubuntu><--generation><v2>" \
     out "<--config><my config.toml><upload><my golden.vhd><--image><ubuntu><--version><1.0.0><--os><linux><--generation><v2><--wait>"
 fake "$script" "${all[@]}" golden.vhd --limit 1MiB/s --target 'west*' --target=eastus --ring 0 --note "CHG 1" --approve
 expect "options of the job arrive" 0 \

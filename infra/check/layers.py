@@ -18,13 +18,15 @@ ROOT = Path(__file__).resolve().parents[2]
 LAYERS = {
     "model": [],
     "disk": ["model"],
-    "inside": ["disk"],
+    "inside": ["model", "disk"],
+    "sources": ["disk"],
     "file-lock": [],
     "diagnostics": [],
     "rates": ["model", "diagnostics"],
     "plan": ["model", "rates"],
     "ports": ["model"],
     "workflow": ["model", "ports"],
+    "snapshots": ["model"],
     "azure-settings": ["model"],
     "config": ["model", "diagnostics", "file-lock", "azure-settings"],
     "azure": ["model", "ports", "azure-settings"],
@@ -36,7 +38,7 @@ LAYERS = {
     "worker": ["model", "ports", "workflow", "config", "connect", "runtime", "kinds"],
     # It runs workers in its own process, for a job on one machine, and rehearses jobs on the modelled cloud.
     "dispatcher": [
-        "model", "disk", "inside", "rates", "plan", "ports", "workflow", "config", "modelled", "connect", "runtime", "kinds", "worker",
+        "model", "disk", "inside", "sources", "rates", "plan", "ports", "workflow", "config", "modelled", "connect", "runtime", "kinds", "worker",
     ],
 }
 PREFIX = "goldfleet-"

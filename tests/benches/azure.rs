@@ -27,6 +27,7 @@ use goldfleet_ports::clock::after;
 use goldfleet_ports::job_table::Change;
 use goldfleet_ports::queue::MAX_RECEIVE;
 use goldfleet_ports::{Ports, Versioned};
+use goldfleet_sources::DiskFile;
 use goldfleet_tests::azure::arm::{Limits, LongRunning};
 use goldfleet_tests::azure::azurite::Azurite;
 use goldfleet_tests::azure::fixture::{AzureFixture, Backend};
@@ -117,7 +118,7 @@ impl Scene {
         ports.table.ensure().await.unwrap();
         let control = ControlContext::new(ports.clone(), Arc::clone(&self.config), "bench".to_owned());
         let asked = UploadRequest {
-            file: self.folder.path().join("golden.vhd"),
+            source: DiskFile::shared(self.folder.path().join("golden.vhd")),
             image: "golden".parse().unwrap(),
             version: "1".parse().unwrap(),
             os: OsType::Linux,
@@ -186,10 +187,15 @@ async fn bare(ports: &Ports) -> f64 {
                 let group = ports.table.group(&job, &id).await.unwrap();
                 let mut row = group.into_iter().find(|row| row.value.id == id).unwrap();
                 let now = ports.clock.now();
-                let lease = Lease { token: Uuid::new_v4(), holder: "bare".to_owned(), expires: after(now, LEASE) };
+                let lease = Lease {
+                    token: Uuid::new_v4(),
+                    holder: "bare".to_owned(),
+                    process: None,
+                    expires: after(now, LEASE),
+                };
                 for event in [OperationEvent::Claim(lease), OperationEvent::Succeed] {
                     let line = row.value.apply(event, now, "bare").unwrap();
-                    let change = Change { operation: row.value.clone(), if_match: row.etag.clone() };
+                    let change = Change::new(&row, row.value.clone());
                     row.etag = ports.table.commit(&[change], &[line]).await.unwrap().remove(0);
                 }
                 if id.step() == "copy" {

@@ -21,6 +21,7 @@ use goldfleet_dispatcher::control::upload::{UploadRequest, upload};
 use goldfleet_dispatcher::terminal::follow::{FinishedBy, follow};
 use goldfleet_dispatcher::terminal::progress::{ProgressDisplay, ProgressMode};
 use goldfleet_model::manifest::{Generation, OsType};
+use goldfleet_sources::DiskFile;
 use goldfleet_tests::bench::size;
 use goldfleet_tests::process_fixture::{self, SOURCE};
 use tokio_util::sync::CancellationToken;
@@ -92,7 +93,7 @@ async fn fill(golden: &Path, folder: &Path) -> anyhow::Result<f64> {
     let config = Arc::new(Config::load(Some(&file), std::iter::empty())?);
     let control = ControlContext::new(goldfleet_connect::open(&config)?, config, "bench");
     let asked = UploadRequest {
-        file: golden.to_owned(),
+        source: DiskFile::shared(golden),
         image: "golden".parse()?,
         version: "1".parse()?,
         os: OsType::Linux,

@@ -21,12 +21,16 @@ use goldfleet_dispatcher::control::context::ControlContext;
 use goldfleet_dispatcher::control::fan_out::fan_out;
 use goldfleet_dispatcher::control::request::request_job;
 use goldfleet_dispatcher::simulate::rehearse;
-use goldfleet_model::image::{ManagedImageId, ManagedImageSpec, VhdNames};
+use goldfleet_model::image::VhdNames;
 use goldfleet_model::message::QueueName;
 use goldfleet_model::operation::OperationState;
+use goldfleet_model::resource::ResourceId;
+use goldfleet_model::store::BlobAddress;
 use goldfleet_ports::Ports;
 use goldfleet_ports::error::PortResult;
-use goldfleet_ports::image_plane::{ChangeStatus, ImageService, ManagedImage, Pending, Provisioning};
+use goldfleet_ports::resources::{
+    ChangeStatus, Pending, Provisioning, PutRequest, Resource, ResourcePage, ResourceQuery, ResourceService,
+};
 use goldfleet_tests::azure::certificates::Certificates;
 use goldfleet_tests::bench::size;
 use goldfleet_tests::process_fixture::{self, Process};
@@ -129,7 +133,7 @@ impl Scene {
     /// Copies to all targets. Returns how many requests that took, and the CPU seconds.
     async fn copy(&self) -> (f64, f64) {
         let config = self.config();
-        let ports = Ports { images: Arc::new(AtOnce::default()), ..goldfleet_connect::open(&config).unwrap() };
+        let ports = Ports { resources: Arc::new(AtOnce::default()), ..goldfleet_connect::open(&config).unwrap() };
         ports.queue.ensure().await.unwrap();
         ports.table.ensure().await.unwrap();
         let control = ControlContext::new(ports.clone(), Arc::new(config), "bench".to_owned());
@@ -192,28 +196,35 @@ fn page_headers(endpoint: &str) -> HeaderMap {
     headers.into_iter().map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_str(value).unwrap())).collect()
 }
 
-/// Managed images that exist as soon as they are asked for.
+/// Resources that exist as soon as they are asked for.
 #[derive(Default)]
-struct AtOnce(Mutex<Vec<ManagedImage>>);
+struct AtOnce(Mutex<Vec<Resource>>);
 
 #[async_trait]
-impl ImageService for AtOnce {
+impl ResourceService for AtOnce {
     fn vhd_names(&self) -> VhdNames {
         VhdNames::Flat
     }
 
-    async fn get(&self, id: &ManagedImageId, _: Option<&str>) -> PortResult<Option<ManagedImage>> {
+    fn blob_url(&self, blob: &BlobAddress) -> String {
+        blob.to_string()
+    }
+
+    async fn get(&self, id: &ResourceId, _: Option<&str>) -> PortResult<Option<Resource>> {
         Ok(self.0.lock().unwrap().iter().find(|image| image.id == *id).cloned())
     }
 
-    async fn put(&self, spec: &ManagedImageSpec) -> PortResult<ChangeStatus> {
-        let ManagedImageSpec { id, region, tags, .. } = spec.clone();
-        let image = ManagedImage { id, region, provisioning: Provisioning::Succeeded, tags };
-        self.0.lock().unwrap().push(image);
+    async fn list(&self, _: &ResourceQuery, _: Option<&str>) -> PortResult<ResourcePage> {
+        Ok(ResourcePage { resources: self.0.lock().unwrap().clone(), ..ResourcePage::default() })
+    }
+
+    async fn put(&self, request: &PutRequest) -> PortResult<ChangeStatus> {
+        let PutRequest { id, body, .. } = request.clone();
+        self.0.lock().unwrap().push(Resource { id, provisioning: Provisioning::Succeeded, body });
         Ok(ChangeStatus::Done)
     }
 
-    async fn delete(&self, _: &ManagedImageId, _: Option<&str>) -> PortResult<ChangeStatus> {
+    async fn delete(&self, _: &ResourceId, _: Option<&str>) -> PortResult<ChangeStatus> {
         Ok(ChangeStatus::Done)
     }
 

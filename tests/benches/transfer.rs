@@ -23,6 +23,7 @@ use goldfleet_dispatcher::terminal::follow::{FinishedBy, follow};
 use goldfleet_dispatcher::terminal::progress::{ProgressDisplay, ProgressMode};
 use goldfleet_model::ids::ImageVersion;
 use goldfleet_model::manifest::{ChunkHash, Generation, Manifest, OsType};
+use goldfleet_sources::DiskFile;
 use goldfleet_tests::bench::size;
 use goldfleet_tests::process_fixture::SOURCE;
 use rand::{RngCore as _, SeedableRng as _, rngs::StdRng};
@@ -99,7 +100,7 @@ async fn version(
 ) -> anyhow::Result<(UploadResult, Manifest, Status)> {
     let version: ImageVersion = version.parse()?;
     let asked = UploadRequest {
-        file: file.to_owned(),
+        source: DiskFile::shared(file),
         image: "golden".parse()?,
         version: version.clone(),
         os: OsType::Linux,

@@ -5,8 +5,11 @@ use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
+use goldfleet_model::graph::GateCondition;
 use goldfleet_model::message::QueueName;
+use goldfleet_model::operation::OperationState;
 use goldfleet_ports::blob_store::{Checksums, Fence};
+use jiff::Timestamp;
 
 /// An argument that can be copied to an owned value.
 pub(crate) trait ToOwnedArg {
@@ -64,3 +67,4 @@ macro_rules! by_value {
 }
 
 by_value!(u32, u64, usize, Duration, Fence, QueueName, Range<u64>, Option<Range<u64>>, Bytes, Checksums);
+by_value!(GateCondition, OperationState, Timestamp);

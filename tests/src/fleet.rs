@@ -22,6 +22,7 @@ use goldfleet_model::manifest::OsType;
 use goldfleet_model::message::QueueName;
 use goldfleet_model::upload::Upload;
 use goldfleet_ports::Ports;
+use goldfleet_sources::DiskFile;
 use goldfleet_worker::consumer::Consumer;
 use goldfleet_worker::context::WorkerContext;
 use goldfleet_worker::settings::WorkerSettings;
@@ -53,7 +54,6 @@ impl InProcessFleet {
             + r#"
             [dispatch]
             sweep = "50ms"
-            patience = "1s"
             [cleanup]
             chunk_grace = "1s"
         "#;
@@ -138,6 +138,7 @@ impl InProcessFleet {
         WorkerSettings {
             concurrency: 8,
             lease: Duration::from_secs(2),
+            visibility: Duration::from_secs(2),
             clock_skew: Duration::from_millis(200),
             heartbeat: Duration::from_millis(100),
             retry_base: Duration::from_millis(5),
@@ -169,7 +170,7 @@ impl InProcessFleet {
         watch: &(dyn Fn(&Upload) + Sync),
     ) -> Result<UploadResult, UploadError> {
         let asked = UploadRequest {
-            file: self.golden(),
+            source: DiskFile::shared(self.golden()),
             image: image.parse().unwrap(),
             version: version.parse().unwrap(),
             os: OsType::Linux,
@@ -182,7 +183,7 @@ impl InProcessFleet {
     /// Uploads the golden VHD as a version of the golden image to the source store of this control context.
     pub async fn upload_with(&self, control: &ControlContext, version: &str) -> UploadResult {
         let asked = UploadRequest {
-            file: self.golden(),
+            source: DiskFile::shared(self.golden()),
             image: "golden".parse().unwrap(),
             version: version.parse().unwrap(),
             os: OsType::Linux,

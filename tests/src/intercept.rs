@@ -11,19 +11,25 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use goldfleet_model::event::Event;
+use goldfleet_model::graph::{GateCondition, GateKey};
 use goldfleet_model::ids::{ImageName, ImageVersion, JobId};
-use goldfleet_model::image::{ManagedImageId, ManagedImageSpec, VhdNames};
+use goldfleet_model::image::VhdNames;
 use goldfleet_model::job::Job;
 use goldfleet_model::message::QueueName;
-use goldfleet_model::operation::{Operation, OperationId};
+use goldfleet_model::operation::{Operation, OperationId, OperationState, StateCount};
+use goldfleet_model::resource::ResourceId;
 use goldfleet_model::store::{BlobAddress, Container};
 use goldfleet_model::upload::Upload;
 use goldfleet_ports::blob_store::{BlobPage, BlobProperties, BlobStore, Checksums, CopyStatus, Fence, SourceRange};
+use goldfleet_ports::disk_access::{AccessRequest, AccessStatus, DiskAccess};
 use goldfleet_ports::error::PortResult;
-use goldfleet_ports::image_plane::{ChangeStatus, ImageService, ManagedImage, Pending};
-use goldfleet_ports::job_table::{Change, JobTable};
+use goldfleet_ports::job_table::{Change, GateOpeners, JobTable};
 use goldfleet_ports::queue::{Queue, Receipt, Received};
+use goldfleet_ports::resources::{
+    ChangeStatus, Pending, PutRequest, Resource, ResourcePage, ResourceQuery, ResourceService,
+};
 use goldfleet_ports::{ETag, Ports, Versioned};
+use jiff::Timestamp;
 
 use crate::call_args::{AsArg, ToOwnedArg};
 
@@ -56,7 +62,12 @@ pub fn intercepted<M: Interceptor>(ports: &Ports, interceptor: &Arc<M>) -> Ports
         queue: Arc::new(Intercepted { interceptor: Arc::clone(interceptor), port: Arc::clone(&ports.queue) }),
         table: Arc::new(Intercepted { interceptor: Arc::clone(interceptor), port: Arc::clone(&ports.table) }),
         blobs: Arc::new(Intercepted { interceptor: Arc::clone(interceptor), port: Arc::clone(&ports.blobs) }),
-        images: Arc::new(Intercepted { interceptor: Arc::clone(interceptor), port: Arc::clone(&ports.images) }),
+        resources: Arc::new(Intercepted { interceptor: Arc::clone(interceptor), port: Arc::clone(&ports.resources) }),
+        disk_access: Arc::new(Intercepted {
+            interceptor: Arc::clone(interceptor),
+            port: Arc::clone(&ports.disk_access),
+        }),
+        liveness: Arc::clone(&ports.liveness),
         clock: Arc::clone(&ports.clock),
     }
 }
@@ -115,6 +126,11 @@ intercept!(JobTable {
     operation(job: &JobId, id: &OperationId) -> Option<Versioned<Operation>>;
     group(job: &JobId, id: &OperationId) -> Vec<Versioned<Operation>>;
     operations(job: &JobId) -> Vec<Versioned<Operation>>;
+    census(job: &JobId, plan: u32) -> Vec<StateCount>;
+    in_state_before(job: &JobId, plan: u32, state: OperationState, before: Timestamp, limit: usize) -> Vec<OperationId>;
+    openers(job: &JobId, plan: u32, gate: &GateKey) -> GateOpeners;
+    awaiting(job: &JobId, plan: u32, gate: &GateKey, on: GateCondition) -> Vec<OperationId>;
+    awaited_gates(job: &JobId, plan: u32) -> Vec<(GateKey, GateCondition)>;
     commit(changes: &[Change], events: &[Event]) -> Vec<ETag>;
     events(job: &JobId, operation: Option<&OperationId>) -> Vec<Event>;
     put_upload(upload: &Upload) -> ();
@@ -148,13 +164,25 @@ intercept!(BlobStore {
     }
 });
 
-intercept!(ImageService {
-    get(id: &ManagedImageId, tenant: Option<&str>) -> Option<ManagedImage>;
-    put(spec: &ManagedImageSpec) -> ChangeStatus;
-    delete(id: &ManagedImageId, tenant: Option<&str>) -> ChangeStatus;
+intercept!(ResourceService {
+    get(id: &ResourceId, tenant: Option<&str>) -> Option<Resource>;
+    list(query: &ResourceQuery, marker: Option<&str>) -> ResourcePage;
+    put(request: &PutRequest) -> ChangeStatus;
+    delete(id: &ResourceId, tenant: Option<&str>) -> ChangeStatus;
     poll(pending: &Pending) -> ChangeStatus;
 } also {
     fn vhd_names(&self) -> VhdNames {
         self.port.vhd_names()
     }
+
+    fn blob_url(&self, blob: &BlobAddress) -> String {
+        self.port.blob_url(blob)
+    }
+});
+
+intercept!(DiskAccess {
+    begin(request: &AccessRequest) -> AccessStatus;
+    poll_begin(pending: &Pending) -> AccessStatus;
+    end(id: &ResourceId, tenant: Option<&str>) -> ChangeStatus;
+    poll_end(pending: &Pending) -> ChangeStatus;
 });

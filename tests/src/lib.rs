@@ -6,6 +6,7 @@
 //! - [`intercept`]: ports with an interceptor; [`faults`]: calls that fail before or after their effect.
 //! - [`process_fixture`]: real processes of a fleet; [`terminal`]: a process on a terminal; [`files`]: damages and
 //!   visits files.
+//! - [`linux_disk`]: a golden VHD with a small Linux system.
 //! - [`regions`]: thirty regions, and plans for them.
 #![expect(clippy::unwrap_used, clippy::missing_panics_doc, reason = "tests report by panicking")]
 
@@ -16,6 +17,7 @@ pub mod faults;
 pub mod files;
 pub mod fleet;
 pub mod intercept;
+pub mod linux_disk;
 pub mod process_fixture;
 pub mod regions;
 pub mod terminal;

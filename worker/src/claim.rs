@@ -123,7 +123,12 @@ async fn try_claim(
     let WorkerContext { ports, settings, .. } = context;
     let now = ports.clock.now();
     let token = rng::random_uuid();
-    let lease = Lease { token, holder: settings.name.clone(), expires: after(now, settings.lease) };
+    // Without a name the lease ends by its expiry only.
+    let process = ports.liveness.own().await.unwrap_or_else(|error| {
+        tracing::warn!(%error, code = error.code, "the end of this process cannot be detected by others");
+        None
+    });
+    let lease = Lease { token, holder: settings.name.clone(), process, expires: after(now, settings.lease) };
     let mut change = GroupChange::new(rows.all(), now, &settings.name);
     if let Err(illegal) = claim_row(&mut change, &rows.own.value, lease, MAX_LOST) {
         tracing::error!(%illegal, "an operation could not be claimed");

@@ -104,7 +104,7 @@ impl Consumer {
         let mut received = 0;
         for queue in QUEUE_ORDER {
             let Some(room) = self.wait_for_capacity().await else { break };
-            let messages = self.context.ports.queue.receive(queue, room, self.context.settings.lease).await?;
+            let messages = self.context.ports.queue.receive(queue, room, self.context.settings.visibility).await?;
             self.context.monitor.health.coordination_reached();
             received += messages.len();
             for message in messages {

@@ -53,6 +53,7 @@ pub struct LeaseGuard {
     lease: Duration,
     clock_skew: Duration,
     heartbeat: Duration,
+    visibility: Duration,
     queue: QueueName,
     rows: tokio::sync::Mutex<GroupRows>,
     state: Mutex<LeaseState>,
@@ -93,6 +94,7 @@ impl LeaseGuard {
             lease: settings.lease,
             clock_skew: settings.clock_skew,
             heartbeat: settings.heartbeat,
+            visibility: settings.visibility,
             queue,
             rows: tokio::sync::Mutex::new(rows),
             state: Mutex::new(live),
@@ -224,14 +226,12 @@ impl LeaseGuard {
         let now = self.ports.clock.now();
         let receipt = {
             let live = self.lease_state();
-            // The message stays invisible for the duration of a lease, so renewing it every third of that time is
-            // sufficient.
-            if now < after(live.receipt_renewed, self.lease / 3) {
+            if now < after(live.receipt_renewed, self.visibility / 3) {
                 return;
             }
             live.receipt.clone()
         };
-        match self.ports.queue.extend(self.queue, &receipt, self.lease).await {
+        match self.ports.queue.extend(self.queue, &receipt, self.visibility).await {
             Ok(receipt) => {
                 let mut live = self.lease_state();
                 live.receipt = receipt;

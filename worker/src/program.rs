@@ -26,6 +26,7 @@ pub fn settings(config: &Config) -> WorkerSettings {
         name: process_name(),
         concurrency: worker.concurrency,
         lease,
+        visibility: WorkerSettings::VISIBILITY,
         clock_skew: WorkerSettings::skew_for(lease),
         heartbeat: WorkerSettings::heartbeat_for(lease),
         max_attempts: worker.max_attempts,

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::{ArgValueCandidates, Shell};
-use goldfleet_config::HumanDuration;
-use goldfleet_disk::{CheckOptions, OpenOptions, StatedFormat, codes};
+use goldfleet_config::{Config, HumanDuration};
+use goldfleet_disk::{CheckOptions, OpenOptions, StatedFormat};
 use goldfleet_model::ids::{ImageName, ImageVersion};
 use goldfleet_model::manifest::{Generation, OsType};
 use goldfleet_model::selector::Selector;
@@ -20,7 +20,7 @@ use super::choose::JobPrefix;
 use super::complete;
 use super::output::Output;
 use super::targets::TargetsCommand;
-use crate::control::check::{ImageChecks, Inside};
+use crate::control::check::{ImageChecks, Inside, check_acceptable};
 use crate::control::upload::ByteRate;
 
 pub use jobs::{
@@ -71,6 +71,9 @@ pub enum Command {
         /// The disk images
         #[arg(required = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
         files: Vec<PathBuf>,
+        /// Accept what the configuration accepts for this image in `upload.accept`
+        #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::images))]
+        image: Option<ImageName>,
         /// How to read them.
         #[command(flatten)]
         disk: DiskArguments,
@@ -246,6 +249,14 @@ impl DiskArguments {
         let open = OpenOptions { format: self.format, parents: self.parents.clone(), ..OpenOptions::default() };
         CheckOptions { open, generation: self.generation, accept: self.accept.clone(), repair_gpt: self.repair_gpt }
     }
+
+    /// The options of a check of this image, for which the configuration may accept more.
+    #[must_use]
+    pub fn options_for(&self, image: &ImageName, config: &Config) -> CheckOptions {
+        let mut options = self.options();
+        options.accept.extend(config.upload.accept.of(image).map(str::to_owned));
+        options
+    }
 }
 
 /// Whether and how the operating system inside the disk is checked.
@@ -269,12 +280,7 @@ impl InsideArguments {
 
 /// A code of a finding that an operator may accept.
 fn acceptable(text: &str) -> Result<String, String> {
-    match codes::find(text) {
-        Some(code) if code.deduced => Ok(text.to_owned()),
-        Some(_) => Err(format!("'{text}' is a fact, not a deduction, and cannot be accepted")),
-        None if goldfleet_inside::codes::find(text).is_some() => Ok(text.to_owned()),
-        None => Err(format!("there is no code '{text}'; 'goldfleet explain' lists the codes")),
-    }
+    check_acceptable(text).map(|()| text.to_owned())
 }
 
 /// Arguments of `convert`.

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use goldfleet_model::text::HumanBytes;
+use goldfleet_sources::DiskFile;
 
 use super::error::{DONE, USAGE};
 use super::output::{Console, Output, write_json};
@@ -17,7 +18,7 @@ use crate::terminal::color::Tone;
 pub fn run(files: &[PathBuf], checks: &ImageChecks, console: &mut Console<'_>) -> io::Result<u8> {
     let mut reports = Vec::with_capacity(files.len());
     for file in files {
-        let report = check_image(file, checks).report;
+        let report = check_image(&DiskFile::new(file), checks).report;
         if console.output != Output::Json {
             write_checked(file, &report, console)?;
         }

@@ -5,6 +5,7 @@ use std::time::Instant;
 use goldfleet_config::Coordination;
 use goldfleet_model::ids::JobId;
 use goldfleet_model::text::HumanBytes;
+use goldfleet_sources::DiskFile;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -36,11 +37,11 @@ pub async fn upload_command(
         selected_targets(control, &selection)?;
     }
     let asked = UploadRequest {
-        file: arguments.file.clone(),
+        source: DiskFile::shared(&arguments.file),
         image: arguments.image.image.clone(),
         version: arguments.image.version.clone(),
         os: arguments.os,
-        check: arguments.inside.checks(arguments.disk.options()),
+        check: arguments.inside.checks(arguments.disk.options_for(&arguments.image.image, &control.config)),
         limit: arguments.limit,
     };
     let progress = ProgressDisplay::new(ProgressMode::for_stderr(console.output == Output::Json));
@@ -81,7 +82,7 @@ fn uploaded_json(uploaded: &UploadResult) -> serde_json::Value {
         "bytes_sent": uploaded.counts.bytes_sent,
         "bytes_reused": uploaded.counts.bytes_reused,
         "findings": uploaded.report.disk.findings,
-        "system": uploaded.report.system,
+        "system": uploaded.counts.system,
     })
 }
 

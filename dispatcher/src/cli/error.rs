@@ -212,6 +212,8 @@ fn port_hint(error: &PortError) -> Option<&'static str> {
         ErrorKind::Denied => {
             "check which identity [cloud] credential selects; 'goldfleet doctor' lists the permissions that it lacks"
         }
+        ErrorKind::Locked => "a lock forbids the change: remove the lock in the portal, or with 'az lock delete'",
+        ErrorKind::Quota => "a quota of the subscription is used up: delete resources, or request a higher quota",
         ErrorKind::Throttled => "the service limits requests: try again in a minute, or lower `worker.requests`",
         ErrorKind::Unavailable => "check that the service can be reached from this machine, then run the command again",
         ErrorKind::Conflict | ErrorKind::Fenced => {

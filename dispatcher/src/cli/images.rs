@@ -47,7 +47,7 @@ pub async fn run(
         let header = ["image", "version", "size", "uploaded", "dispatched", "used by"];
         write_table(console, &header, versions.iter().map(row))?;
         for version in &versions {
-            write_origin(version, console)?;
+            write_details(version, console)?;
         }
         for version in &versions {
             write_fault(version, console)?;
@@ -82,10 +82,16 @@ fn row(line: &ImageLine) -> [Cell; 6] {
     ]
 }
 
-/// Writes who uploaded a version from which file. This is too long for a table column.
-fn write_origin(line: &ImageLine, console: &mut Console<'_>) -> std::io::Result<()> {
-    let (Some(by), Some(file)) = (&line.by, &line.file) else { return Ok(()) };
-    writeln!(console.out, "{} {}: uploaded by {by} from {file}", line.image, line.version)
+/// Writes who uploaded a version from which file, and which system is on its disk. These are too long for table columns.
+fn write_details(line: &ImageLine, console: &mut Console<'_>) -> std::io::Result<()> {
+    let (image, version) = (&line.image, &line.version);
+    if let (Some(by), Some(file)) = (&line.by, &line.file) {
+        writeln!(console.out, "{image} {version}: uploaded by {by} from {file}")?;
+    }
+    match &line.system {
+        Some(system) => writeln!(console.out, "{image} {version}: {system}"),
+        None => Ok(()),
+    }
 }
 
 /// Writes why a version cannot be dispatched.

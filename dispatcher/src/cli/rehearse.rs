@@ -17,6 +17,7 @@ use goldfleet_runtime::telemetry;
 use super::arguments::RehearseArguments;
 use super::error::{CommandError, DONE, FAILED};
 use super::output::{Console, Output, write_json};
+use super::run::load_config;
 use super::table::write_table;
 use crate::control::context::{ControlContext, ControlError};
 use crate::control::fan_out;
@@ -33,7 +34,7 @@ pub fn run(
     console: &mut Console<'_>,
 ) -> Result<u8, CommandError> {
     let made_up = arguments.data.is_some() && arguments.targets_like.is_some();
-    let mut config = if made_up { rehearse::config()? } else { Config::load(config, environment())? };
+    let mut config = if made_up { rehearse::config()? } else { load_config(config)? };
     telemetry::init(&config.log, "error", environment())?;
     if let Some(rates) = &arguments.rates {
         config.plan.rates = Some(rates.clone());

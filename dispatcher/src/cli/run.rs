@@ -1,8 +1,9 @@
 //! Runs a command: from its arguments to its exit code.
 
+use std::path::Path;
 use std::sync::Arc;
 
-use goldfleet_config::{Config, environment};
+use goldfleet_config::{Config, ConfigError, environment};
 use goldfleet_connect::{BackendError, Connection};
 use goldfleet_runtime::telemetry;
 use goldfleet_runtime::{http, process};
@@ -16,6 +17,7 @@ use super::{
     check, cleanup, convert, demo, dispatch, doctor, documents, explain, help, images, jobs, logs, plan, rehearse,
     setup, targets, verify, version,
 };
+use crate::control::check::check_acceptable;
 use crate::control::context::ControlContext;
 use crate::control::operator;
 use crate::control::service::{self, RunUntil};
@@ -42,8 +44,12 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Result<u8, Comman
         Command::Help { words } => return help::run(words, console),
         Command::Version => return version::run(console),
         Command::Explain { code } => return explain::run(code.as_deref(), console),
-        Command::Check { files, disk, inside } => {
-            return Ok(check::run(files, &inside.checks(disk.options()), console)?);
+        Command::Check { files, image, disk, inside } => {
+            let options = match image {
+                Some(image) => disk.options_for(image, &load_config(arguments.config.as_deref())?),
+                None => disk.options(),
+            };
+            return Ok(check::run(files, &inside.checks(options), console)?);
         }
         Command::Convert(arguments) => return convert::run(arguments, console),
         Command::Demo(demo) => {
@@ -53,7 +59,7 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Result<u8, Comman
         Command::Rehearse(rehearsal) => return rehearse::run(rehearsal, arguments.config.as_deref(), console),
         _ => {}
     }
-    let config = Config::load(arguments.config.as_deref(), environment())?;
+    let config = load_config(arguments.config.as_deref())?;
     let filter = default_filter(&arguments);
     let _telemetry = telemetry::init(&config.log, &filter, environment())?;
     if let Some(file) = &config.file {
@@ -71,6 +77,14 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Result<u8, Comman
     // A blocking read whose result is no longer needed must not delay the exit.
     runtime.shutdown_background();
     ended
+}
+
+/// Reads the configuration.
+///
+/// # Errors
+/// [`ConfigError`].
+pub fn load_config(path: Option<&Path>) -> Result<Config, ConfigError> {
+    Config::load_and_check(path, environment(), &check_acceptable)
 }
 
 /// The default log filter.

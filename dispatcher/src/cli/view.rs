@@ -53,7 +53,7 @@ pub fn write_status(status: &Status, console: &mut Console<'_>) -> io::Result<()
     write_next_steps(status, console)
 }
 
-/// Writes the headline of a job: its id, who requested it and when, its targets and its note.
+/// Writes the headline of a job: its id, who requested it and when, its system, its targets and its note.
 fn write_head(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
     let state = console.word(status.shown_state(), status.shown_state().as_str());
     writeln!(console.out, "job {}: {} {}, {state}", status.job, status.image, status.version)?;
@@ -62,6 +62,9 @@ fn write_head(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
     line("requested", &format!("{}{by}", time(status.created)))?;
     if let Some(finished) = status.finished {
         line("finished", &time(finished))?;
+    }
+    if let Some(system) = &status.system {
+        line("system", &system.to_string())?;
     }
     if !status.selection.is_empty() {
         let selection: Vec<String> = status.selection.iter().map(ToString::to_string).collect();

@@ -2,14 +2,17 @@
 //! inside.
 
 use std::fmt;
-use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use goldfleet_disk::{AzureDisk, CheckOptions, Finding, Generation, Report, Severity, check};
+use goldfleet_disk::{AzureDisk, CheckOptions, Finding, Report, Severity, check_opened, codes};
 use goldfleet_inside::codes::linux::NOT_INSPECTED;
-use goldfleet_inside::{Options, System, inspect};
+use goldfleet_inside::{Options, inspect};
+use goldfleet_model::system::System;
+use goldfleet_sources::ArtifactSource;
 use serde::Serialize;
+
+use crate::control::suggest::similar;
 
 /// Whether the operating system inside the disk is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -57,6 +60,23 @@ impl FromStr for Inside {
     }
 }
 
+/// Checks the code of a finding that an operator accepts.
+///
+/// # Errors
+/// A message, if there is no such code, or if its findings cannot be accepted because they are facts and not deductions.
+pub fn check_acceptable(text: &str) -> Result<(), String> {
+    match codes::find(text) {
+        Some(code) if code.deduced => return Ok(()),
+        Some(_) => return Err(format!("'{text}' is a fact, not a deduction, and cannot be accepted")),
+        None if goldfleet_inside::codes::find(text).is_some() => return Ok(()),
+        None => {}
+    }
+    let deduced = codes::ALL.iter().filter(|code| code.deduced).map(|code| code.name);
+    let meant = similar(text, deduced.chain(goldfleet_inside::codes::all().map(|code| code.code)));
+    let suggestion = meant.map_or_else(String::new, |meant| format!("; did you mean '{meant}'?"));
+    Err(format!("there is no code '{text}'{suggestion} ('goldfleet explain' lists the codes)"))
+}
+
 /// What to check of an image, and how.
 #[derive(Debug, Clone, Default)]
 pub struct ImageChecks {
@@ -101,17 +121,20 @@ pub struct CheckedImage {
     pub report: ImageReport,
     /// The disk as Azure accepts it, if the image could be opened.
     pub disk: Option<AzureDisk>,
+    /// The number of data disks that the source has beside the OS disk.
+    pub data_disks: usize,
 }
 
-/// Checks an image. The file is not changed.
+/// Checks the OS disk of a source. The source is not changed. Blocks.
 #[must_use]
-pub fn check_image(file: &Path, checks: &ImageChecks) -> CheckedImage {
-    let checked = check(file, &checks.disk);
+pub fn check_image(source: &dyn ArtifactSource, checks: &ImageChecks) -> CheckedImage {
+    let artifact = source.open(&checks.disk.open);
+    let checked = check_opened(source.location(), artifact.os_disk, &checks.disk);
     let mut report = ImageReport::from(checked.report);
     if let Some(disk) = checked.disk.as_ref().filter(|_| checks.inside != Inside::No) {
         look_inside(disk, checks, &mut report);
     }
-    CheckedImage { report, disk: checked.disk }
+    CheckedImage { report, disk: checked.disk, data_disks: artifact.data_disks.len() }
 }
 
 fn look_inside(disk: &AzureDisk, checks: &ImageChecks, report: &mut ImageReport) {
@@ -122,7 +145,7 @@ fn look_inside(disk: &AzureDisk, checks: &ImageChecks, report: &mut ImageReport)
         return sort(report);
     }
     let options = Options {
-        generation: report.disk.generation.map(generation),
+        generation: report.disk.generation,
         nvme: checks.nvme,
         require: checks.inside == Inside::Require,
         accept: checks.disk.accept.clone(),
@@ -146,11 +169,4 @@ fn not_inspected(message: String) -> Finding {
 
 fn sort(report: &mut ImageReport) {
     report.disk.findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
-}
-
-fn generation(generation: Generation) -> goldfleet_inside::Generation {
-    match generation {
-        Generation::V1 => goldfleet_inside::Generation::V1,
-        Generation::V2 => goldfleet_inside::Generation::V2,
-    }
 }

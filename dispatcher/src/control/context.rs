@@ -11,7 +11,7 @@ use goldfleet_model::graph::GateKey;
 use goldfleet_model::ids::JobId;
 use goldfleet_model::job::{Job, JobState};
 use goldfleet_model::message::{Message, QueueName};
-use goldfleet_model::operation::{GroupId, Operation, OperationState};
+use goldfleet_model::operation::{GroupId, Operation, OperationId, OperationState};
 use goldfleet_model::state::{IllegalTransition, JobEvent};
 use goldfleet_ports::commit::{Commit, CommitOutcome, commit_confirmed};
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
@@ -146,6 +146,16 @@ impl ControlContext {
         Ok(operations)
     }
 
+    /// The rows of the group of `id`, without rows that earlier planning attempts left behind.
+    ///
+    /// # Errors
+    /// If the table cannot be reached.
+    pub async fn group(&self, job: &Job, id: &OperationId) -> PortResult<Group> {
+        let mut group = self.ports.table.group(&job.id, id).await?;
+        group.retain(|row| row.value.plan == job.plan);
+        Ok(group)
+    }
+
     /// One job.
     ///
     /// # Errors
@@ -177,7 +187,10 @@ impl ControlContext {
         Ok(match job.state {
             state if state.is_terminal() => false,
             JobState::Requested => true,
-            _ => job.job_end(states(&self.operations(job).await?)).is_none(),
+            _ => {
+                let counts = self.ports.table.census(&job.id, job.plan).await?;
+                job.job_end(counts.iter().map(|count| count.state)).is_none()
+            }
         })
     }
 

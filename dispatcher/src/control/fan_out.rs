@@ -175,7 +175,7 @@ async fn has_image(
     let id = target.image(name);
     // Retry a throttled request here, so that one of hundreds of requests does not cause all of them to be repeated.
     let clock = control.ports.clock.as_ref();
-    let look = || control.ports.images.get(&id, target.tenant.as_deref());
+    let look = || control.ports.resources.get(&id, target.tenant.as_deref());
     match retry_transient(clock, PortError::is_retryable, look).await {
         Ok(found) => Ok(found.is_some_and(|found| found.was_created_from(image.digest, &target.region))),
         Err(error) if error.is_retryable() => Err(error),

@@ -6,6 +6,7 @@ use futures::StreamExt as _;
 use goldfleet_model::ids::{ImageName, ImageVersion, JobId};
 use goldfleet_model::job::{Job, JobState};
 use goldfleet_model::manifest::{MANIFESTS, Manifest};
+use goldfleet_model::system::System;
 use goldfleet_model::upload::{Upload, UploadState};
 use goldfleet_ports::blob_store::ListedBlob;
 use goldfleet_ports::chunk_store::list;
@@ -36,6 +37,8 @@ pub struct ImageLine {
     pub size: Option<u64>,
     /// Bytes of its chunks, without zero runs.
     pub data_bytes: Option<u64>,
+    /// The operating system that the check found on the disk. None if that is not known.
+    pub system: Option<System>,
     /// How many jobs have dispatched it.
     pub jobs: usize,
     /// The newest of them.
@@ -179,6 +182,7 @@ fn line(image: ImageName, version: ImageVersion, uploaded: Timestamp, uploads: &
         file: upload.and_then(|upload| upload.file.clone()),
         size: upload.and_then(|upload| upload.size).or_else(|| own.first().map(|job| job.payload.size)),
         data_bytes: own.first().map(|job| job.payload.data_bytes).or_else(|| upload.map(|upload| upload.bytes_data)),
+        system: upload.and_then(|upload| upload.system.clone()),
         jobs: own.len(),
         last_job: own.first().map(|job| LastJob { job: job.id.clone(), state: job.state }),
         used_by: used_by.collect(),

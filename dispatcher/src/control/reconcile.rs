@@ -1,39 +1,43 @@
 //! The reconciler: repairs open jobs, opens gates, and ends jobs. A duplicate message is harmless, so the reconciler
 //! sends a message if it might be lost.
+//!
+//! A pass over a job reads counts, the rows that need a repair, and the rows that a gate releases. It does not read the
+//! other rows of the job.
 
+mod gates;
+mod repair;
+
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use goldfleet_config::StagedPolicy;
+use goldfleet_model::graph::GateKey;
 use goldfleet_model::ids::JobId;
 use goldfleet_model::job::{Job, JobState};
-use goldfleet_model::operation::{Operation, OperationState};
+use goldfleet_model::operation::{OperationState, StateCount};
 use goldfleet_model::state::JobEvent;
 use goldfleet_ports::Versioned;
 use goldfleet_ports::clock::{after, elapsed};
-use goldfleet_ports::error::PortResult;
 use goldfleet_runtime::metrics::ReconcileCounts;
-use goldfleet_workflow::expire::{MAX_LOST, expire_lease};
 use goldfleet_workflow::gates::Gates;
-use goldfleet_workflow::group::GroupChange;
-use jiff::Timestamp;
+
+pub use gates::evaluate_gate;
+pub use repair::release_ended;
 
 use crate::control::cancel::stop_operations;
 use crate::control::cleanup::{StagedOutcome, remove_staged};
-use crate::control::context::{ControlContext, ControlError, group_rows, states};
+use crate::control::context::{ControlContext, ControlError, group_rows};
+use crate::control::reconcile::gates::{Written, evaluate_gates, write_group};
+use crate::control::reconcile::repair::repair_operations;
 
 /// The maximum time between two ticks of the dispatcher's health check, besides the grace time that the check adds. It
 /// must be sufficient for the fan-out of a job with thousands of operations, or for one reconciler pass over such a
 /// job.
 pub(crate) const MAX_PASS_TIME: Duration = Duration::from_secs(300);
 
-/// How far the clocks of two machines may be apart. A lease that has expired by more is expired for every worker. A worker that
-/// holds it stops earlier by its own clock, and its writes are conditional in any case.
-const MAX_CLOCK_SKEW: Duration = Duration::from_secs(5);
-
-/// The most levels of gates that one look at a job goes through.
-const MAX_GATE_LEVELS: usize = 64;
-
-/// The number of groups that are written between two checks whether the job was cancelled.
-const RELEASE_BATCH: usize = 64;
+/// How long a job waits to be planned, or for the messages of its first operations, before its message counts as lost.
+/// It is longer than the message is hidden while a dispatcher plans the job.
+const JOB_MESSAGE_LOST: Duration = Duration::from_secs(150);
 
 /// The result of a reconciler pass over a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,10 +97,9 @@ async fn reconcile_job(
 ) -> Result<JobCheck, ControlError> {
     let job = &row.value;
     let now = control.ports.clock.now();
-    let patience = control.config.dispatch.patience.get();
     match job.state {
         JobState::Requested => {
-            if now > after(job.updated, patience) {
+            if now > after(job.updated, JOB_MESSAGE_LOST) {
                 requeue_job(control, &job.id).await?;
             }
             return Ok(JobCheck::Open);
@@ -104,66 +107,78 @@ async fn reconcile_job(
         JobState::Cancelling => drop(stop_operations(control, &job.id).await?),
         _ => {}
     }
-    if job.state == JobState::Running && !job.announced && now > after(job.updated, patience) {
+    if job.state == JobState::Running && !job.announced && now > after(job.updated, JOB_MESSAGE_LOST) {
         // The dispatcher of the job stopped before it had sent all messages of the ready operations.
         requeue_job(control, &job.id).await?;
     }
-    let mut operations = control.operations(job).await?;
-    for operation in &operations {
-        census.operation(operation.value.kind.as_str(), operation.value.state);
+    let counts = control.ports.table.census(&job.id, job.plan).await?;
+    for StateCount { kind, state, count, .. } in &counts {
+        census.operations(kind.as_str(), *state, *count);
     }
-    for _ in 0..MAX_GATE_LEVELS {
-        if let Some(event) = job.job_end(states(&operations)) {
-            return finish_job(control, row, event, &operations).await;
+    if let Some(event) = job.job_end(counts.iter().map(|count| count.state)) {
+        return finish_job(control, row, event, &counts).await;
+    }
+    let repaired = repair_operations(control, job).await?;
+    let mut ended = repaired.ended;
+    if counts.iter().any(|count| count.state == OperationState::Waiting) {
+        ended |= open_gates(control, job, repaired, &counts).await?;
+    }
+    // The last operations may have ended, as those behind a broken gate do. Then the job ends now, not at the next sweep.
+    if ended {
+        let counts = control.ports.table.census(&job.id, job.plan).await?;
+        if let Some(event) = job.job_end(counts.iter().map(|count| count.state)) {
+            return finish_job(control, row, event, &counts).await;
         }
-        if !reconcile_groups(control, job, operations, now, patience).await? {
-            break;
-        }
-        // Rows that open gates have ended. Evaluate the groups behind these gates now, not at the next sweep.
-        operations = control.operations(job).await?;
     }
     Ok(JobCheck::Open)
 }
 
-/// Repairs the groups of a job. Returns whether a row has ended that opens a gate.
-async fn reconcile_groups(
+/// Evaluates every gate that an operation waits for. Returns whether an operation has ended.
+async fn open_gates(
     control: &ControlContext,
     job: &Job,
-    operations: Vec<Versioned<Operation>>,
-    now: Timestamp,
-    patience: Duration,
+    repaired: Written,
+    counts: &[StateCount],
 ) -> Result<bool, ControlError> {
-    let gates = Gates::of(operations.iter().map(|row| &row.value));
-    let mut has_ended_opener = false;
-    for (written, group) in group_rows(operations).into_iter().enumerate() {
-        // A gate may release thousands of operations. Releasing must stop if the job is cancelled in the meantime.
-        if written % RELEASE_BATCH == RELEASE_BATCH - 1 && control.job(&job.id).await?.value.state != job.state {
-            return Ok(false);
-        }
-        has_ended_opener |= reconcile_group(control, job, &gates, &group, now, patience).await?;
+    let awaited = control.ports.table.awaited_gates(&job.id, job.plan).await?;
+    let gates: BTreeSet<GateKey> = awaited.into_iter().map(|(gate, _)| gate).collect();
+    let evaluated = evaluate_gates(control, job, gates).await?;
+    let is_active = |state| state == OperationState::Ready || OperationState::is_leased(state);
+    let may_go_on = repaired.any || evaluated.written.any || evaluated.awaits_approval;
+    if may_go_on || counts.iter().any(|count| is_active(count.state)) {
+        return Ok(evaluated.written.ended);
     }
-    Ok(has_ended_opener)
+    // Operations wait, and nothing is active that could release them. The indexes do not explain it, so look at all
+    // rows.
+    let operations = control.operations(job).await?;
+    let gates = Gates::of(operations.iter().map(|row| &row.value));
+    let mut written = Written::default();
+    for group in group_rows(operations) {
+        written += write_group(control, job, &gates, &group, |_, _| {}).await?;
+    }
+    Ok(written.ended)
 }
 
-/// Ends a job whose operations had all ended when they were read. The job's row was read before the operations. If the
-/// row has changed since, for example by a retry, the operations may have changed too, and the next pass decides.
+/// Ends a job whose operations had all ended when they were counted. The job's row was read before that. If the row has
+/// changed since, for example by a retry, the operations may have changed too, and the next pass decides.
 async fn finish_job(
     control: &ControlContext,
     row: &Versioned<Job>,
     event: JobEvent,
-    operations: &[Versioned<Operation>],
+    counts: &[StateCount],
 ) -> Result<JobCheck, ControlError> {
     // Remove them before the job ends, because the reconciler ignores jobs that have ended.
-    let staging = match event {
-        JobEvent::Succeed => remove_staged(control, &row.value, operations).await,
-        _ => StagedOutcome::Left,
+    let staging = if event == JobEvent::Succeed && control.config.cleanup.staged == StagedPolicy::Remove {
+        remove_staged(control, &row.value, &control.operations(&row.value).await?).await
+    } else {
+        StagedOutcome::Left
     };
     if staging == StagedOutcome::Retry {
         return Ok(JobCheck::Open);
     }
     let removed = staging == StagedOutcome::Removed;
     // Not the time of this sweep, so that the duration and the rate that operators see stay as they are.
-    let finished = row.value.end_time(operations.iter().map(|operation| &operation.value));
+    let finished = row.value.end_time(counts.iter().map(|count| count.latest).max());
     let end = |job: &mut Job| {
         job.cleaned |= removed;
         job.finished = Some(finished);
@@ -183,71 +198,4 @@ async fn requeue_job(control: &ControlContext, id: &JobId) -> Result<(), Control
         control.enqueue_job(id).await?;
     }
     Ok(())
-}
-
-/// Repairs a group: sends a lost message again, expires the lease of a lost worker, opens and breaks gates, and
-/// advances the chain of the group. Returns whether a row has ended that opens a gate.
-async fn reconcile_group(
-    control: &ControlContext,
-    job: &Job,
-    gates: &Gates,
-    group: &[Versioned<Operation>],
-    now: Timestamp,
-    patience: Duration,
-) -> PortResult<bool> {
-    let mut change = GroupChange::new(group, now, &control.actor);
-    for row in group {
-        let id = &row.value.id;
-        match repair_for(&row.value, now, patience) {
-            Repair::None => {}
-            Repair::Requeue => change.edit(id, |operation| {
-                operation.updated = now;
-                operation.queued = Some(now);
-            }),
-            Repair::ExpireLease => {
-                control.monitor.metrics.lease_expired(row.value.kind.as_str());
-                let expiry = |operation: &mut Operation, now, who: &str| expire_lease(operation, MAX_LOST, now, who);
-                if let Err(illegal) = change.transform(id, expiry) {
-                    tracing::error!(%illegal, "a lease could not be expired");
-                }
-            }
-        }
-    }
-    gates.apply(job, &mut change, now);
-    let commit = change.into_commit();
-    // If another process committed first, the group makes progress. The next sweep checks it again.
-    if commit.is_empty() || !control.commit(&commit).await? {
-        return Ok(false);
-    }
-    for operation in commit.operations().filter(|operation| operation.state == OperationState::Ready) {
-        tracing::info!(job = %operation.job, operation = %operation.id, "its message is sent");
-        control.enqueue_operation(operation).await?;
-        if group.iter().any(|row| row.value.id == operation.id && row.value.state != OperationState::Waiting) {
-            control.monitor.metrics.operation_requeued(operation.kind.as_str());
-        }
-    }
-    Ok(commit.operations().any(|operation| operation.state.is_terminal() && !operation.opens.is_empty()))
-}
-
-/// The repair that a row needs.
-enum Repair {
-    None,
-    Requeue,
-    ExpireLease,
-}
-
-fn repair_for(operation: &Operation, now: Timestamp, patience: Duration) -> Repair {
-    let long_after = |at: Timestamp| now > after(at, patience);
-    match operation.state {
-        OperationState::Ready => {
-            let last = operation.not_before.max(operation.queued).unwrap_or(operation.created).max(operation.updated);
-            if long_after(last) { Repair::Requeue } else { Repair::None }
-        }
-        OperationState::Running | OperationState::Cancelling
-            if operation.lease.as_ref().is_none_or(|lease| now > after(lease.expires, MAX_CLOCK_SKEW)) =>
-        {
-            Repair::ExpireLease
-        }
-        _ => Repair::None,
-    }
 }

@@ -9,7 +9,9 @@ use goldfleet_model::job::{Job, JobState, Payload};
 use goldfleet_model::manifest::{Manifest, digest_of};
 use goldfleet_model::operation::Operation;
 use goldfleet_model::selector::Selector;
+use goldfleet_model::system::System;
 use goldfleet_model::target::{Target, TargetKey};
+use goldfleet_model::upload::system_of;
 use goldfleet_ports::Versioned;
 use goldfleet_ports::error::{ErrorKind, PortResult};
 use goldfleet_ports::rng;
@@ -76,7 +78,7 @@ pub fn selected_targets(
     Ok((file, selected))
 }
 
-/// The properties of an image version that a job carries.
+/// The properties of an image version that a job carries, as far as its manifest has them: without the system.
 #[must_use]
 pub fn job_payload(manifest: &Manifest) -> Payload {
     Payload {
@@ -85,6 +87,7 @@ pub fn job_payload(manifest: &Manifest) -> Payload {
         size: manifest.size,
         chunks: manifest.chunk_count(),
         data_bytes: manifest.data_bytes(),
+        system: None,
     }
 }
 
@@ -168,16 +171,27 @@ pub async fn request_on(
         }
         return Ok(RequestResult { job, new: false });
     }
+    let payload = Payload { system: system(control, &image).await?, ..job_payload(&manifest) };
     let now = control.ports.clock.now();
     let job = Job {
         requested_by: Some(control.actor.clone()),
         note,
         approvals: approve.then(Vec::new),
-        ..new_job(JobId::new(now, rng::random_u64()), image, job_payload(&manifest), selection.to_vec(), now)
+        ..new_job(JobId::new(now, rng::random_u64()), image, payload, selection.to_vec(), now)
     };
     control.ports.table.insert_job(&job).await?;
     control.enqueue_job(&job.id).await?;
     Ok(RequestResult { job, new: true })
+}
+
+/// The operating system of an image version, as its uploads recorded it.
+async fn system(control: &ControlContext, image: &ImageRef) -> PortResult<Option<System>> {
+    let newest = control.ports.table.newest_upload(&image.name, &image.version).await?;
+    if let Some(upload) = newest.filter(|upload| upload.digest.as_ref() == Some(&image.digest)) {
+        return Ok(upload.system);
+    }
+    // The newest upload has not ended, has failed, or is of an earlier release.
+    Ok(system_of(&control.ports.table.uploads().await?, &image.digest).cloned())
 }
 
 /// The open job of an equal request, if there is one.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use goldfleet_model::graph::GateKey;
 use goldfleet_model::ids::JobId;
 use goldfleet_model::message::{Message, QueueName};
 use goldfleet_ports::clock::{after, elapsed};
@@ -14,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::control::context::{ControlContext, ControlError};
 use crate::control::fan_out::{FanOutResult, fan_out};
-use crate::control::reconcile::{MAX_PASS_TIME, reconcile_job_by_id, reconcile_open_jobs};
+use crate::control::reconcile::{MAX_PASS_TIME, evaluate_gate, reconcile_open_jobs, release_ended};
 
 /// The visibility timeout of a dispatch message while its job is fanned out. It should be longer than a fan-out takes,
 /// but a second dispatcher that starts the same fan-out does no harm.
@@ -33,8 +34,37 @@ pub enum RunUntil {
     Idle,
 }
 
+/// The time between two checks whether other processes have ended.
+const LIVENESS_INTERVAL: Duration = Duration::from_millis(500);
+
 /// Runs until `stop` is cancelled, or until the condition of `until` is met.
 pub async fn run(control: &ControlContext, until: RunUntil, stop: &CancellationToken) {
+    tokio::select! {
+        biased;
+        () = serve(control, until, stop) => {}
+        () = watch_processes(control) => {}
+    }
+}
+
+/// Releases the work of processes that have ended. It runs beside everything else, because planning a job or a pass of
+/// the reconciler can take long.
+async fn watch_processes(control: &ControlContext) {
+    if matches!(control.ports.liveness.own().await, Ok(None)) {
+        // Nobody can detect the end of a process here.
+        return std::future::pending().await;
+    }
+    let mut complaint = RepeatLimiter::default();
+    loop {
+        if let Err(error) = release_ended(control).await
+            && complaint.should_log(&error)
+        {
+            tracing::warn!(%error, "the work of processes that have ended could not be released");
+        }
+        control.ports.clock.sleep(LIVENESS_INTERVAL).await;
+    }
+}
+
+async fn serve(control: &ControlContext, until: RunUntil, stop: &CancellationToken) {
     let clock = control.ports.clock.as_ref();
     let interval = control.config.dispatch.sweep.get();
     let mut swept = None;
@@ -94,21 +124,22 @@ async fn is_idle(control: &ControlContext) -> bool {
 /// become visible again.
 const MAX_MESSAGES: usize = 8;
 
-/// When the gates of each job were last evaluated because of a hint.
+/// When each gate was last evaluated because of a hint.
 #[derive(Default)]
-struct GateEvaluations(HashMap<JobId, Timestamp>);
+struct GateEvaluations(HashMap<(JobId, GateKey), Timestamp>);
 
-/// The time between two evaluations of one job's gates because of hints. An evaluation reads all rows of a job.
+/// The time between two evaluations of one gate because of hints, so that the hints of many workers cause one.
 const GATE_INTERVAL: Duration = Duration::from_secs(1);
 
 impl GateEvaluations {
-    /// How long a hint for a job must wait. Zero if its gates can be evaluated now.
-    fn wait(&mut self, job: &JobId, now: Timestamp) -> Duration {
+    /// How long a hint for a gate must wait. Zero if it can be evaluated now.
+    fn wait(&mut self, job: &JobId, gate: &GateKey, now: Timestamp) -> Duration {
         self.0.retain(|_, at| after(*at, GATE_INTERVAL) > now);
-        match self.0.get(job) {
+        let key = (job.clone(), gate.clone());
+        match self.0.get(&key) {
             Some(at) => elapsed(now, after(*at, GATE_INTERVAL)),
             None => {
-                self.0.insert(job.clone(), now);
+                self.0.insert(key, now);
                 Duration::ZERO
             }
         }
@@ -125,7 +156,9 @@ async fn receive(control: &ControlContext, evaluations: &mut GateEvaluations) ->
     let mut jobs: Vec<(JobId, Received)> = Vec::new();
     for received in messages {
         match Message::decode(&received.body) {
-            Ok(Message { job, gate: Some(_), .. }) => evaluate_gates(control, &job, &received, evaluations).await?,
+            Ok(Message { job, gate: Some(gate), .. }) => {
+                handle_hint(control, &job, &gate, &received, evaluations).await?;
+            }
             Ok(message) => jobs.push((message.job, received)),
             Err(error) => {
                 tracing::warn!(%error, "a message of the dispatch queue cannot be read; it is moved to the poison queue");
@@ -140,21 +173,22 @@ async fn receive(control: &ControlContext, evaluations: &mut GateEvaluations) ->
     Ok(count)
 }
 
-/// Evaluates the gates of a job because of a hint. If they were evaluated just before, the hint is delayed instead.
-async fn evaluate_gates(
+/// Evaluates a gate of a job because of a hint. If it was evaluated just before, the hint is delayed instead.
+async fn handle_hint(
     control: &ControlContext,
     job: &JobId,
+    gate: &GateKey,
     received: &Received,
     evaluations: &mut GateEvaluations,
 ) -> PortResult<()> {
     let queue = &control.ports.queue;
-    let wait = evaluations.wait(job, control.ports.clock.now());
+    let wait = evaluations.wait(job, gate, control.ports.clock.now());
     if !wait.is_zero() {
         return queue.extend(QueueName::Dispatch, &received.receipt, wait).await.map(|_| ());
     }
-    if let Err(error) = reconcile_job_by_id(control, job).await {
-        // The next sweep evaluates them.
-        tracing::debug!(%job, %error, "the gates of a job could not be evaluated");
+    if let Err(error) = evaluate_gate(control, job, gate).await {
+        // The next sweep evaluates it.
+        tracing::debug!(%job, %gate, %error, "a gate could not be evaluated");
     }
     queue.delete(QueueName::Dispatch, &received.receipt).await
 }

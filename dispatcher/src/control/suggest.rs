@@ -1,4 +1,4 @@
-//! Command lines that messages suggest.
+//! What messages suggest: command lines, and names that were most likely meant.
 
 use goldfleet_model::selector::Selector;
 
@@ -11,6 +11,15 @@ pub fn command_line(command: &str, image: &str, version: &str, selection: &[Sele
         line += &format!(" --target '{}'", selector.to_string().replace('\'', r"'\''"));
     }
     line
+}
+
+/// The known name that is most similar to an unknown one. None if no name is similar.
+#[must_use]
+pub fn similar<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let distance = |known: &&str| strsim::damerau_levenshtein(name, known);
+    let closest = known.into_iter().min_by_key(distance)?;
+    // A third of the letters. If more letters differ, another name is more likely than a typing error.
+    (distance(&closest) * 3 <= closest.len()).then_some(closest)
 }
 
 #[cfg(test)]

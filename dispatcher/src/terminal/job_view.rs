@@ -264,6 +264,7 @@ mod tests {
             reason: None,
             approvals: None,
             data_bytes: 0,
+            system: None,
             upload: None,
             phases: Phases::for_tests([
                 ("seed", phase(3, 3, 0, 0, 3 << 30)),
@@ -323,6 +324,8 @@ mod tests {
             file: None,
             size: None,
             proven_until: None,
+            system: None,
+            digest: None,
             started: Timestamp::UNIX_EPOCH,
             updated: Timestamp::UNIX_EPOCH,
         };

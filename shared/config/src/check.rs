@@ -75,12 +75,6 @@ impl Check<'_> {
             config.dispatch.sweep,
             HumanDuration::millis(10)..=HumanDuration::seconds(HOUR),
         );
-        self.check_range(
-            "dispatch",
-            "patience",
-            config.dispatch.patience,
-            HumanDuration::seconds(1)..=HumanDuration::seconds(24 * HOUR),
-        );
         let year = HumanDuration::seconds(366 * 24 * HOUR);
         if let Some(within) = config.plan.within {
             self.check_range("plan", "within", within, HumanDuration::seconds(1)..=year);

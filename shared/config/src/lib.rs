@@ -32,7 +32,7 @@
 //!
 //!     [worker]
 //!     concurrency = 32
-//!     lease = "60s"
+//!     lease = "20s"
 //!     max_attempts = 8
 //!     retry_base = "1s"
 //!     retry_cap = "5m"
@@ -47,7 +47,6 @@
 //!
 //!     [dispatch]
 //!     sweep = "10s"
-//!     patience = "2m"
 //!     approve = false
 //!     listen = "127.0.0.1:8081"
 //!
@@ -72,6 +71,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod accept;
 mod check;
 mod error;
 pub mod filter;
@@ -87,6 +87,7 @@ use goldfleet_azure_settings::{AzureCloud, AzureCoordination, Identity};
 use goldfleet_diagnostics::{Node, Origin, Value};
 use serde::{Deserialize, Serialize};
 
+pub use accept::{AcceptedFindings, CodeCheck};
 pub use error::ConfigError;
 pub use sections::{
     Cleanup, Cloud, Coordination, DirectoryCloud, Dispatch, EmbeddedCoordination, Images, Log, LogFormat,
@@ -124,7 +125,7 @@ pub struct Config {
     /// The concurrency, leases and retries of workers.
     #[serde(default)]
     pub worker: Worker,
-    /// The concurrency of uploads.
+    /// The concurrency of uploads, and what the check before an upload accepts.
     #[serde(default)]
     pub upload: Upload,
     /// The intervals of the dispatcher, and approvals.
@@ -147,11 +148,24 @@ pub struct Config {
 impl Config {
     /// Reads the configuration from the file at `path`, from the file that `GOLDFLEET_CONFIG` names, or from
     /// `goldfleet.toml` in the working directory or the nearest parent directory that has one. Only the last of these
-    /// may be missing. The variables of `env` override the file; see [`environment`].
+    /// may be missing. The variables of `env` override the file; see [`environment`]. The codes in `upload.accept` are not
+    /// checked; see [`Config::load_and_check`].
     ///
     /// # Errors
     /// [`ConfigError`], with all errors that were found and their remedies.
     pub fn load(path: Option<&Path>, env: impl Iterator<Item = (String, String)>) -> Result<Self, ConfigError> {
+        Self::load_and_check(path, env, &|_| Ok(()))
+    }
+
+    /// [`Config::load`], and checks the codes in `upload.accept`.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load_and_check(
+        path: Option<&Path>,
+        env: impl Iterator<Item = (String, String)>,
+        check: CodeCheck<'_>,
+    ) -> Result<Self, ConfigError> {
         // Many container platforms represent an unset variable as an empty one.
         let variables: Vec<(String, String)> = env.filter(|(_, value)| !value.is_empty()).collect();
         let named = path.map(Path::to_owned).or_else(|| named_file(&variables));
@@ -168,11 +182,11 @@ impl Config {
         if written == Node::empty() && !file.exists() {
             return Err(ConfigError::NoDefaultFile(DEFAULT_FILE));
         }
-        Self::read(file, &written)
+        Self::read(file, &written, check)
     }
 
-    fn read(file: &Path, written: &Node) -> Result<Self, ConfigError> {
-        let mut config = read::read(written).map_err(|faults| ConfigError::invalid(file, &faults))?;
+    fn read(file: &Path, written: &Node, check: CodeCheck<'_>) -> Result<Self, ConfigError> {
+        let mut config = read::read(written, check).map_err(|faults| ConfigError::invalid(file, &faults))?;
         config.rebase(file.parent().unwrap_or(Path::new("")), written);
         config.file = file.exists().then(|| std::path::absolute(file).unwrap_or_else(|_| file.to_owned()));
         Ok(config)

@@ -9,6 +9,7 @@ use goldfleet_diagnostics::{Node, Value};
 use serde::Deserialize as _;
 
 use super::Config;
+use super::accept::CodeCheck;
 use super::check::check;
 
 /// The placeholders for keys without a default that are missing or invalid.
@@ -27,7 +28,7 @@ const PLACEHOLDERS: (&str, [(&str, &str); 4]) = (
 /// # Errors
 /// All errors that can be found: first those of the file in the order of its lines, then those of variables, then those
 /// of missing keys. The keys of a section that cannot be read are not checked.
-pub(super) fn read(written: &Node) -> Result<Config, Vec<FieldError>> {
+pub(super) fn read(written: &Node, check_code: CodeCheck<'_>) -> Result<Config, Vec<FieldError>> {
     let mut faults: Vec<FieldError> = Vec::new();
     let mut rest = written.clone();
     let read = loop {
@@ -40,10 +41,11 @@ pub(super) fn read(written: &Node) -> Result<Config, Vec<FieldError>> {
             break None;
         }
         remove_faulty_key(&mut rest, &fault);
-        faults.push(fault);
+        faults.push(explain_removed_key(fault));
     };
     if let Some(config) = &read {
         faults.extend(check(config, written, &faults));
+        faults.extend(config.upload.accept.check(written, check_code));
     }
     match read {
         Some(config) if faults.is_empty() => Ok(config),
@@ -54,11 +56,30 @@ pub(super) fn read(written: &Node) -> Result<Config, Vec<FieldError>> {
     }
 }
 
+/// The keys that earlier releases had, and what replaces them.
+const REMOVED: [(&str, &str, &str); 1] = [(
+    "dispatch",
+    "patience",
+    "this key was removed, because lost messages and dead processes are detected without a waiting time: delete it",
+)];
+
+/// Replaces the message about an unknown key by a hint if an earlier release had the key.
+fn explain_removed_key(fault: FieldError) -> FieldError {
+    let hint = REMOVED.iter().find(|(section, key, _)| fault.keys().iter().eq([section, key]));
+    match hint {
+        Some((section, key, hint)) if fault.is_unknown() => {
+            FieldError::new(*hint).with_origin(fault.origin()).with_parent_key(key).with_parent_key(section)
+        }
+        _ => fault,
+    }
+}
+
 fn remove_faulty_key(rest: &mut Node, fault: &FieldError) {
     let keys = match fault.keys() {
         // The backend determines the valid keys of the section. If it is invalid, none of them can be checked.
         [section, key] if key == TAG && !fault.is_unknown() => std::slice::from_ref(section),
-        keys => keys,
+        // An item cannot be removed from its list, so the list is removed.
+        keys => keys.iter().position(|key| key.starts_with('[')).map_or(keys, |item| &keys[..item]),
     };
     match insert_placeholder(keys) {
         Some(stand_in) => rest.set(keys, stand_in),

@@ -9,6 +9,7 @@ use goldfleet_model::naming::NameTemplate;
 use goldfleet_model::store::Store;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::accept::AcceptedFindings;
 use super::values::{HumanDuration, ListenAddress};
 
 /// `[coordination]`: where queues and tables are. The key `backend` selects the variant.
@@ -199,7 +200,7 @@ impl Default for Worker {
     fn default() -> Self {
         Self {
             concurrency: 32,
-            lease: HumanDuration::seconds(60),
+            lease: HumanDuration::seconds(20),
             max_attempts: 8,
             retry_base: HumanDuration::seconds(1),
             retry_cap: HumanDuration::seconds(300),
@@ -214,17 +215,20 @@ impl Default for Worker {
     }
 }
 
-/// `[upload]`: the concurrency of uploads.
+/// `[upload]`: the concurrency of uploads, and what the check before an upload accepts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Upload {
     /// The maximum number of requests in flight. Each holds a chunk of up to 4 MiB in memory.
     pub requests: usize,
+    /// The findings that are accepted, by the name of the image.
+    #[serde(skip_serializing_if = "AcceptedFindings::is_empty")]
+    pub accept: AcceptedFindings,
 }
 
 impl Default for Upload {
     fn default() -> Self {
-        Self { requests: 8 }
+        Self { requests: 8, accept: AcceptedFindings::default() }
     }
 }
 
@@ -234,8 +238,6 @@ impl Default for Upload {
 pub struct Dispatch {
     /// The time between two passes of the reconciler.
     pub sweep: HumanDuration,
-    /// How long an operation can be ready and unclaimed before its message is sent again.
-    pub patience: HumanDuration,
     /// Whether every ring of a job after the first waits for an operator's approval, even if the job was requested
     /// without approvals.
     pub approve: bool,
@@ -246,7 +248,7 @@ pub struct Dispatch {
 
 impl Default for Dispatch {
     fn default() -> Self {
-        Self { sweep: HumanDuration::seconds(10), patience: HumanDuration::seconds(120), approve: false, listen: None }
+        Self { sweep: HumanDuration::seconds(10), approve: false, listen: None }
     }
 }
 

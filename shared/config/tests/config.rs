@@ -72,7 +72,7 @@ fn all_sections_except_source_have_defaults() {
     assert_eq!(directory.root, given.path("cloud"));
     assert_eq!(config.targets.file, given.path("targets.toml"));
     assert_eq!(config.images.name.to_string(), "{image}-{version}-{region}");
-    assert_eq!(config.worker.lease.get(), Duration::from_secs(60));
+    assert_eq!(config.worker.lease.get(), Duration::from_secs(20));
     assert_eq!(config.cleanup.staged, StagedPolicy::Keep);
 }
 
@@ -91,6 +91,7 @@ fn config_round_trips() {
         "",
         "[coordination]\nbackend = \"azure\"\nqueue_endpoint = \"https://{account}.queue.core.windows.net\"\ntable_endpoint = \"https://{account}.table.core.windows.net/\"\n[cloud]\nbackend = \"azure\"\ncredential = \"azure-cli\"\nca_certificate = \"/etc/ca.pem\"\n[worker]\nlease = \"1h\"\npoll = \"1s 500ms\"",
         "[cloud]\nbackend = \"modelled\"\n[plan]\nrates = \"/etc/rates.toml\"\nwithin = \"1h\"\n[log]\nformat = \"json\"\nlevel = \"debug\"",
+        "[upload.accept]\ngolden = [\"clock\", \"lvm\"]\n\"ubuntu-2?.*\" = [\"clock\"]",
     ] {
         let config = Given::besides_source(text).load().unwrap();
         let written = toml::to_string(&config).unwrap();
@@ -229,6 +230,14 @@ fn config_file_errors() {
         ("log filter", "[log]\nlevel = \"a=b=c\""),
         ("template", "[images]\nname = \"{image}-{verison}\""),
         ("word", "[cleanup]\nstaged = \"maybe\""),
+        ("accepted findings are no table", "[upload]\naccept = [\"clock\"]"),
+        ("accepted findings of one image are no list", "[upload.accept]\ngolden = true"),
+        (
+            "an accepted finding is no text",
+            "[upload.accept]\ngolden = [\n  \"clock\",\n  7,\n]\n\n[worker]\npoll = \"x\"",
+        ),
+        ("name with a dot", "[upload.accept]\nubuntu-24.04 = [\"clock\"]"),
+        ("image pattern", "[upload.accept]\n\"web/*\" = [\"clock\"]"),
     ];
     let said: Vec<String> = bad
         .into_iter()
@@ -242,6 +251,41 @@ fn config_file_errors() {
         })
         .collect();
     insta::assert_snapshot!(said.join("\n"));
+}
+
+/// A check that knows two codes.
+fn known(code: &str) -> Result<(), String> {
+    if ["clock", "lvm"].contains(&code) { Ok(()) } else { Err(format!("there is no code '{code}'")) }
+}
+
+#[test]
+fn accepted_findings_are_those_of_all_patterns_that_match() {
+    let text = "[upload.accept]\n\"*\" = [\"clock\"]\n\"ubuntu-24.04\" = [\"lvm\"]\n\"ubuntu-*\" = []\n";
+    let given = Given::besides_source(text).variable("GOLDFLEET_UPLOAD__ACCEPT__GOLDEN", "lvm, clock");
+    let config =
+        Config::load_and_check(Some(&given.path("goldfleet.toml")), given.variables.into_iter(), &known).unwrap();
+    let of = |image: &str| config.upload.accept.of(&image.parse().unwrap()).map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(of("debian"), ["clock"]);
+    assert_eq!(of("ubuntu-24.04"), ["clock", "lvm"]);
+    assert_eq!(of("golden"), ["clock", "lvm", "clock"]);
+    assert!(Given::besides_source("").load().unwrap().upload.accept.is_empty());
+}
+
+#[test]
+fn unknown_accepted_codes_name_key_and_line() {
+    let text = "[upload]\nrequests = 0\n[upload.accept]\ngolden = [\n  \"clock\",\n  \"cluck\",\n]\n\"ubuntu-*\" = [\"lvn\"]\n";
+    let given = Given::besides_source(text).variable("GOLDFLEET_UPLOAD__ACCEPT__WEB", "clock,clack");
+    // The default loader does not know the codes.
+    assert!(Given::besides_source(text).refusal().lines().count() == 1);
+    let file = given.path("goldfleet.toml");
+    let error = Config::load_and_check(Some(&file), given.variables.into_iter(), &known).unwrap_err();
+    let said = error.to_string().replace(&format!("{}/", given.folder.path().display()), "");
+    insta::assert_snapshot!(said, @r"
+    goldfleet.toml:7: upload.requests: 0 is out of range: use 1 to 1024
+    goldfleet.toml:11: upload.accept.golden: there is no code 'cluck'
+    goldfleet.toml:13: upload.accept.ubuntu-*: there is no code 'lvn'
+    GOLDFLEET_UPLOAD__ACCEPT__WEB: upload.accept.web: there is no code 'clack'
+    ");
 }
 
 #[test]
@@ -320,6 +364,15 @@ level = "wran"
     GOLDFLEET_UPLOAD__REQUESTS: upload.requests: "many" is text, where a whole number from 0 is expected
     GOLDFLEET_DISPATCH__SWEEP: dispatch.sweep: 0s is out of range: use 10ms to 1h
     "#);
+}
+
+#[test]
+fn removed_key_gets_a_hint() {
+    let refusal = Given::besides_source("[dispatch]\nsweep = \"10s\"\npatience = \"2m\"\n").refusal();
+    let hint = "dispatch.patience: this key was removed";
+    assert!(refusal.contains(hint) && refusal.contains("delete it") && refusal.lines().count() == 1, "{refusal}");
+    let variable = Given::besides_source("").variable("GOLDFLEET_DISPATCH__PATIENCE", "2m").refusal();
+    assert!(variable.contains(hint), "{variable}");
 }
 
 #[test]

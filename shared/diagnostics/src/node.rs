@@ -96,12 +96,16 @@ impl Node {
         }
     }
 
-    /// The location of the value under the keys of `path`. None if it was not written.
+    /// The location of the value under the keys of `path`, in which `[2]` is the second item of a list. None if it was not written.
     #[must_use]
     pub fn origin_of(&self, path: &[&str]) -> Option<&Origin> {
         let [key, rest @ ..] = path else { return self.origin.as_ref() };
         match &self.value {
             Value::Table(entries) => entries.get(*key)?.origin_of(rest),
+            Value::Array(items) => {
+                let number: usize = key.strip_prefix('[')?.strip_suffix(']')?.parse().ok()?;
+                items.get(number.checked_sub(1)?)?.origin_of(rest)
+            }
             _ => None,
         }
     }

@@ -1,10 +1,14 @@
-//! A lock between processes for a file that is read, changed and replaced.
+//! Locks between processes: for a file that is read, changed and replaced, and for the life of a process.
+
+mod process_lock;
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+
+pub use process_lock::{ProcessLock, is_free, remove_free};
 
 /// The exclusive right to change a file. It ends when it is dropped.
 ///

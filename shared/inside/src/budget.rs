@@ -2,11 +2,12 @@
 //!
 //! An image is data from somebody else. Whatever it contains, an inspection reads at most [`Limits::bytes_read`] from the disk,
 //! takes at most [`Limits::time`], and keeps at most [`Limits::memory`] in the buffers whose size the image decides. All readers
-//! share one [`Budget`] and charge it before they read or allocate. The first limit that is exceeded is remembered, so that it
-//! is reported even if a library in between replaces the error by its own.
+//! share one [`Budget`] and charge it before they read or allocate. The first limit that is exceeded, or the first read of the disk
+//! that fails, stops the inspection: all later reads fail. It is remembered, so that it is reported even if a library in between
+//! replaces the error by its own.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use goldfleet_disk::DiskError;
@@ -29,9 +30,9 @@ impl Default for Limits {
     }
 }
 
-/// A limit that an inspection exceeded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Exceeded {
+/// Why an inspection was stopped.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Stop {
     /// [`Limits::bytes_read`].
     #[error("more than {} MiB had to be read", .0 >> 20)]
     BytesRead(u64),
@@ -41,11 +42,14 @@ pub enum Exceeded {
     /// [`Limits::memory`].
     #[error("more than {} MB of memory was needed", .0 / 1_000_000)]
     Memory(u64),
+    /// The disk image could not be read, for this reason.
+    #[error("the disk cannot be read: {0}")]
+    Unreadable(Arc<str>),
 }
 
-impl From<Exceeded> for DiskError {
-    fn from(exceeded: Exceeded) -> Self {
-        Self::Unsupported(exceeded.to_string())
+impl From<Stop> for DiskError {
+    fn from(stop: Stop) -> Self {
+        Self::Unsupported(stop.to_string())
     }
 }
 
@@ -57,7 +61,7 @@ pub struct Budget {
     bytes_read: AtomicU64,
     memory: AtomicU64,
     peak_memory: AtomicU64,
-    exceeded: OnceLock<Exceeded>,
+    stop: OnceLock<Stop>,
 }
 
 impl Budget {
@@ -70,13 +74,13 @@ impl Budget {
             bytes_read: AtomicU64::new(0),
             memory: AtomicU64::new(0),
             peak_memory: AtomicU64::new(0),
-            exceeded: OnceLock::new(),
+            stop: OnceLock::new(),
         }
     }
 
-    /// The first limit that was exceeded, if any.
-    pub fn exceeded(&self) -> Option<Exceeded> {
-        self.exceeded.get().copied()
+    /// Why the inspection was stopped, if it was: the first limit that was exceeded, or the first read that failed.
+    pub fn stopped(&self) -> Option<Stop> {
+        self.stop.get().cloned()
     }
 
     /// Bytes read from the disk so far.
@@ -97,13 +101,13 @@ impl Budget {
     /// Checks the time. Loops over data that is already in memory call this once per step.
     ///
     /// # Errors
-    /// The limit that is exceeded now, or that was exceeded earlier.
-    pub fn check(&self) -> Result<(), Exceeded> {
-        if let Some(exceeded) = self.exceeded() {
-            return Err(exceeded);
+    /// The limit that is exceeded now, or why the inspection was stopped earlier.
+    pub fn check(&self) -> Result<(), Stop> {
+        if let Some(stop) = self.stopped() {
+            return Err(stop);
         }
         if self.start.elapsed() > self.limits.time {
-            return Err(self.fail(Exceeded::Time(self.limits.time)));
+            return Err(self.fail(Stop::Time(self.limits.time)));
         }
         Ok(())
     }
@@ -111,12 +115,12 @@ impl Budget {
     /// Charges a read of `length` bytes from the disk, and checks the time.
     ///
     /// # Errors
-    /// The limit that is exceeded by this read, or that was exceeded earlier.
-    pub fn charge_read(&self, length: u64) -> Result<(), Exceeded> {
+    /// The limit that is exceeded by this read, or why the inspection was stopped earlier.
+    pub fn charge_read(&self, length: u64) -> Result<(), Stop> {
         self.check()?;
         let before = self.bytes_read.fetch_add(length, Ordering::Relaxed);
         if before.saturating_add(length) > self.limits.bytes_read {
-            return Err(self.fail(Exceeded::BytesRead(self.limits.bytes_read)));
+            return Err(self.fail(Stop::BytesRead(self.limits.bytes_read)));
         }
         Ok(())
     }
@@ -124,21 +128,26 @@ impl Budget {
     /// Reserves memory for a buffer until the reservation is dropped. Call this before the allocation.
     ///
     /// # Errors
-    /// The limit that is exceeded by this buffer, or that was exceeded earlier.
-    pub fn reserve(&self, length: u64) -> Result<Reservation<'_>, Exceeded> {
+    /// The limit that is exceeded by this buffer, or why the inspection was stopped earlier.
+    pub fn reserve(&self, length: u64) -> Result<Reservation<'_>, Stop> {
         self.check()?;
         let before = self.memory.fetch_add(length, Ordering::Relaxed);
         let total = before.saturating_add(length);
         if total > self.limits.memory {
             self.memory.fetch_sub(length, Ordering::Relaxed);
-            return Err(self.fail(Exceeded::Memory(self.limits.memory)));
+            return Err(self.fail(Stop::Memory(self.limits.memory)));
         }
         self.peak_memory.fetch_max(total, Ordering::Relaxed);
         Ok(Reservation { budget: self, length })
     }
 
-    fn fail(&self, exceeded: Exceeded) -> Exceeded {
-        *self.exceeded.get_or_init(|| exceeded)
+    /// Records that a read of the disk failed, which stops the inspection.
+    pub fn fail_read(&self, error: &DiskError) {
+        self.fail(Stop::Unreadable(error.to_string().into()));
+    }
+
+    fn fail(&self, stop: Stop) -> Stop {
+        self.stop.get_or_init(|| stop).clone()
     }
 }
 
@@ -168,9 +177,9 @@ mod tests {
         let budget = Budget::new(limits());
         assert_eq!(budget.charge_read(60), Ok(()));
         assert_eq!(budget.charge_read(40), Ok(()));
-        assert_eq!(budget.charge_read(1), Err(Exceeded::BytesRead(100)));
-        assert_eq!(budget.exceeded(), Some(Exceeded::BytesRead(100)));
-        assert_eq!(budget.charge_read(0), Err(Exceeded::BytesRead(100)), "the first failure is remembered");
+        assert_eq!(budget.charge_read(1), Err(Stop::BytesRead(100)));
+        assert_eq!(budget.stopped(), Some(Stop::BytesRead(100)));
+        assert_eq!(budget.charge_read(0), Err(Stop::BytesRead(100)), "the first failure is remembered");
     }
 
     #[test]
@@ -179,7 +188,7 @@ mod tests {
         let first = budget.reserve(80).unwrap();
         drop(first);
         let _second = budget.reserve(100).unwrap();
-        assert_eq!(budget.reserve(1).map(|_| ()), Err(Exceeded::Memory(100)));
+        assert_eq!(budget.reserve(1).map(|_| ()), Err(Stop::Memory(100)));
         assert_eq!(budget.peak_memory(), 100);
     }
 
@@ -187,6 +196,6 @@ mod tests {
     fn a_read_after_the_time_limit_fails() {
         let budget = Budget::new(Limits { time: Duration::ZERO, ..limits() });
         while budget.elapsed().is_zero() {}
-        assert_eq!(budget.check(), Err(Exceeded::Time(Duration::ZERO)));
+        assert_eq!(budget.check(), Err(Stop::Time(Duration::ZERO)));
     }
 }

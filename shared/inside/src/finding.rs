@@ -1,9 +1,11 @@
 //! Collects findings.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use goldfleet_disk::{Finding, Severity};
 
+use crate::budget::Budget;
 use crate::codes::Code;
 
 /// The most findings of one code. More are counted in a last finding, so that a hostile image cannot make a report endless.
@@ -36,6 +38,7 @@ pub fn escape(text: &str) -> String {
 pub struct Findings {
     list: Vec<Finding>,
     left_out: Vec<(&'static Code, Severity, usize)>,
+    budget: Option<Arc<Budget>>,
 }
 
 impl Findings {
@@ -43,6 +46,13 @@ impl Findings {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// No findings. Findings that are added after the inspection was stopped are dropped: a file that could not be read any more
+    /// looks like a file that does not exist.
+    #[must_use]
+    pub fn within(budget: Arc<Budget>) -> Self {
+        Self { budget: Some(budget), ..Self::default() }
     }
 
     /// Adds a finding with the code's default severity and remedy. The message may contain text from the image: it is escaped.
@@ -56,12 +66,6 @@ impl Findings {
             path: None,
         };
         Report { findings: self, code, finding: Some(finding) }
-    }
-
-    /// Whether a finding with this code was added.
-    #[must_use]
-    pub fn has(&self, code: &Code) -> bool {
-        self.list.iter().any(|finding| finding.code == code.code)
     }
 
     /// All findings: errors first, otherwise in the order in which they were added.
@@ -81,7 +85,8 @@ impl Findings {
     }
 
     fn push(&mut self, code: &'static Code, finding: Finding) {
-        if self.list.contains(&finding) {
+        let stopped = self.budget.as_ref().is_some_and(|budget| budget.stopped().is_some());
+        if stopped || self.list.contains(&finding) {
             return;
         }
         if self.list.iter().filter(|f| f.code == finding.code).count() < MAX_PER_CODE {

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::thread;
 
 use goldfleet_disk::{DiskReader, Finding, Severity};
+use goldfleet_model::system::System;
 
 use crate::budget::Budget;
 use crate::codes::linux::{NOT_INSPECTED, SYSTEM};
 use crate::finding::{Findings, escape};
 use crate::machine::Machine;
-use crate::options::{Inspection, Options, System, Usage};
+use crate::options::{Inspection, Options, Usage};
 use crate::{linux, windows};
 
 /// The stack of an inspection's thread. The parsers limit their recursion; this leaves room.
@@ -39,39 +40,24 @@ pub fn inspect(disk: Arc<dyn DiskReader>, options: &Options) -> Inspection {
 }
 
 fn run(disk: Arc<dyn DiskReader>, options: &Options, budget: Arc<Budget>) -> (Option<System>, Vec<Finding>) {
-    let mut findings = Findings::new();
+    let mut findings = Findings::within(Arc::clone(&budget));
     let machine = Machine::discover(disk, options, Arc::clone(&budget), &mut findings);
     let system = windows::check(&machine, &mut findings).or_else(|| linux::check(&machine, &mut findings));
-    if let Some(exceeded) = budget.exceeded() {
-        findings.add(&NOT_INSPECTED, format!("the inspection was stopped: {exceeded}"));
-    } else if system.is_none() && !findings.has(&NOT_INSPECTED) {
-        findings.add(&NOT_INSPECTED, "no operating system was found on the disk");
+    let mut list = findings.into_list();
+    let mut last = Findings::new();
+    if let Some(stop) = budget.stopped() {
+        // One finding states the cause. Those about the parts that were not reached add nothing to it.
+        list.retain(|finding| finding.code != NOT_INSPECTED.code);
+        last.add(&NOT_INSPECTED, format!("the inspection was stopped: {stop}"));
+    } else if system.is_none() && !list.iter().any(|finding| finding.code == NOT_INSPECTED.code) {
+        last.add(&NOT_INSPECTED, "no operating system was found on the disk");
     }
+    let system = system.map(escape_system);
     if let Some(system) = &system {
-        findings.add(&SYSTEM, describe(system));
+        last.add(&SYSTEM, system.to_string());
     }
-    (system.map(escape_system), findings.into_list())
-}
-
-/// One line for a report: name, version, kernel, agents.
-fn describe(system: &System) -> String {
-    let mut parts = vec![system.name.clone()];
-    if !system.name.contains(&system.version) {
-        parts.push(format!("version {}", system.version));
-    }
-    if let Some(kernel) = system.kernels.first() {
-        parts.push(format!("kernel {kernel}"));
-    }
-    parts.extend(system.agents.iter().cloned());
-    if let Some(architecture) = system.architecture {
-        parts.push(architecture.name().to_owned());
-    }
-    let generations: Vec<&str> = system.generations.iter().map(|generation| generation.name()).collect();
-    if !generations.is_empty() {
-        parts.push(format!("generation {}", generations.join(" and ")));
-    }
-    parts.retain(|part| !part.is_empty());
-    parts.join(", ")
+    list.extend(last.into_list());
+    (system, list)
 }
 
 /// The system's texts come from the image and are shown later.

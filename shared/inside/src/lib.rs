@@ -27,4 +27,4 @@ pub mod windows;
 
 pub use inspection::inspect;
 pub use memory_file::MemoryFile;
-pub use options::{Architecture, Destination, Generation, Hardware, Inspection, Options, System, Usage};
+pub use options::{Destination, Hardware, Inspection, Options, Usage};

@@ -1,6 +1,8 @@
 //! What an inspection is asked for, and what it returns.
 
 use goldfleet_disk::Finding;
+use goldfleet_model::manifest::Generation;
+use goldfleet_model::system::System;
 use serde::{Deserialize, Serialize};
 
 use crate::budget::Limits;
@@ -23,52 +25,6 @@ impl Destination {
     #[must_use]
     pub fn is_generalized(self) -> bool {
         self != Self::GallerySpecialized
-    }
-}
-
-/// The generation of Hyper-V virtual machines: 1 boots by BIOS, 2 by UEFI.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Generation {
-    /// BIOS.
-    #[serde(rename = "V1")]
-    V1,
-    /// UEFI.
-    #[serde(rename = "V2")]
-    V2,
-}
-
-impl Generation {
-    /// `1` or `2`.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::V1 => "1",
-            Self::V2 => "2",
-        }
-    }
-}
-
-/// The processor architecture of a system.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Architecture {
-    /// x86-64.
-    X64,
-    /// 64-bit ARM.
-    Arm64,
-    /// 32-bit x86, which Azure does not boot.
-    X86,
-}
-
-impl Architecture {
-    /// The name to show.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::X64 => "x64",
-            Self::Arm64 => "Arm64",
-            Self::X86 => "32-bit x86",
-        }
     }
 }
 
@@ -107,29 +63,6 @@ pub struct Options {
     pub hardware: Hardware,
 }
 
-/// The operating system of a disk. Stored with an image version.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct System {
-    /// `linux` or `windows`.
-    pub family: String,
-    /// `ID` of os-release, or `windows`.
-    pub id: String,
-    /// The name to show: `PRETTY_NAME` of os-release, or Windows' product name.
-    pub name: String,
-    /// `VERSION_ID` of os-release, or Windows' build with its revision.
-    pub version: String,
-    /// Versions of the installed kernels, the default one first. Empty for Windows.
-    pub kernels: Vec<String>,
-    /// The programs that provision a virtual machine, with versions: `cloud-init 25.1.1`, `waagent 2.9.1.1`.
-    pub agents: Vec<String>,
-    /// The generations whose firmware finds a loader on the disk.
-    pub generations: Vec<Generation>,
-    /// The processor architecture. `None` if there is no kernel to tell it from.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub architecture: Option<Architecture>,
-}
-
 /// What an inspection used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Usage {
@@ -144,7 +77,7 @@ pub struct Usage {
 /// The result of an inspection.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Inspection {
-    /// The operating system, if one was found.
+    /// The operating system, if one was found. If the inspection was stopped, what it did not reach is empty.
     pub system: Option<System>,
     /// What was found, errors first.
     pub findings: Vec<Finding>,

@@ -42,7 +42,7 @@ impl Windowed {
         let length = WINDOW.min(self.disk.size().saturating_sub(start));
         self.budget.charge_read(length)?;
         let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
-        self.disk.read_at(start, &mut bytes)?;
+        self.disk.read_at(start, &mut bytes).inspect_err(|error| self.budget.fail_read(error))?;
         let bytes: Arc<[u8]> = bytes.into();
         cache.truncate(WINDOWS - 1);
         cache.push_front((index, Arc::clone(&bytes)));

@@ -13,7 +13,9 @@ use std::sync::Arc;
 
 use goldfleet_disk::{DiskReader, Severity};
 use goldfleet_inside::budget::Limits;
-use goldfleet_inside::{Architecture, Generation, Options, inspect};
+use goldfleet_inside::{Options, inspect};
+use goldfleet_model::manifest::Generation;
+use goldfleet_model::system::Architecture;
 use proptest::prelude::*;
 use tools::ntfs::Volume;
 use tools::{Damaged, RawFile, damaged_config, empty_hive, run, text};

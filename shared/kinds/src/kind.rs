@@ -2,9 +2,9 @@
 
 use async_trait::async_trait;
 use goldfleet_model::ids::Region;
-use goldfleet_model::image::ManagedImageId;
 use goldfleet_model::message::QueueName;
 use goldfleet_model::operation::Operation;
+use goldfleet_model::resource::ResourceId;
 use goldfleet_model::store::{BlobAddress, Store};
 use goldfleet_ports::Ports;
 use goldfleet_ports::error::PortResult;
@@ -112,7 +112,7 @@ pub enum Verification {
     /// A managed image that should contain the version.
     Image {
         /// The image.
-        id: ManagedImageId,
+        id: ResourceId,
         /// The region of the image.
         region: Region,
         /// The tenant of its subscription, if it differs from the tenant of the credential.

@@ -78,6 +78,11 @@ pub enum GateCondition {
     Ended,
 }
 
+impl GateCondition {
+    /// All conditions.
+    pub const ALL: [Self; 2] = [Self::Opened, Self::Ended];
+}
+
 /// A gate that a row waits for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct After {

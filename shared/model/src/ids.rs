@@ -154,6 +154,22 @@ checked_name! {
 }
 
 checked_name! {
+    /// The name of a resource. Rule: Microsoft.Compute, 1 to 80 characters. A type may allow fewer of them.
+    ResourceName, "resource name",
+    "use 1 to 80 letters, digits, '.', '_' or '-', beginning and ending with a letter, digit or '_'",
+    |text| {
+        let edge = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+        all(text, 1..=80, name_byte) && has_edges(text, edge)
+    }
+}
+
+impl From<ManagedImageName> for ResourceName {
+    fn from(name: ManagedImageName) -> Self {
+        Self(name.0)
+    }
+}
+
+checked_name! {
     /// The identifier of a job: UTC time to the second and four random hexadecimal digits, so identifiers sort by age.
     JobId, "job",
     "a job looks like '20261121-041502-7f3a' (see 'goldfleet jobs')",

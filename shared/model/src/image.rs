@@ -5,11 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::ids::{
-    ImageName, ImageVersion, JobId, ManagedImageName, Region, ResourceGroup, SubscriptionId, VHD_SEPARATOR,
-};
-use super::manifest::{Digest, Generation, OsType};
-use super::store::BlobAddress;
+use super::ids::{ImageName, ImageVersion, JobId, VHD_SEPARATOR};
+use super::manifest::Digest;
 
 /// A version of a golden image, and the digest of its content.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -63,27 +60,6 @@ impl fmt::Display for ImageRef {
     }
 }
 
-/// The parts of a managed image's resource id.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct ManagedImageId {
-    /// The subscription.
-    pub subscription: SubscriptionId,
-    /// The resource group.
-    pub resource_group: ResourceGroup,
-    /// The image's name.
-    pub name: ManagedImageName,
-}
-
-impl fmt::Display for ManagedImageId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "/subscriptions/{}/resourceGroups/{}/providers/Microsoft.Compute/images/{}",
-            self.subscription, self.resource_group, self.name
-        )
-    }
-}
-
 /// The storage type of an image's disk. Source: Microsoft.Compute 2025-04-01, `StorageAccountTypes`, the values that
 /// are valid for an image's OS disk.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,29 +86,6 @@ impl StorageType {
             Self::PremiumLrs => "Premium_LRS",
         }
     }
-}
-
-/// The specification of a managed image.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ManagedImageSpec {
-    /// The resource id of the image.
-    pub id: ManagedImageId,
-    /// The region of the image. It must be the region of the VHD.
-    pub region: Region,
-    /// The VHD, in a storage account of the image's subscription and region.
-    pub vhd: BlobAddress,
-    /// The operating system on the VHD.
-    pub os: OsType,
-    /// The Hyper-V generation.
-    pub generation: Generation,
-    /// The storage of the image's disk.
-    pub storage_type: StorageType,
-    /// The resource id of the disk encryption set, if any.
-    pub disk_encryption_set: Option<String>,
-    /// The tenant to authenticate against, if it differs from the credential's tenant.
-    pub tenant: Option<String>,
-    /// The tags: see [`ImageTags`].
-    pub tags: BTreeMap<String, String>,
 }
 
 /// The tags that identify images created by goldfleet.

@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 use super::ids::JobId;
 use super::image::ImageRef;
 use super::manifest::{Generation, OsType};
-use super::operation::{Failure, KindId, Operation};
+use super::operation::{Failure, KindId};
 use super::selector::Selector;
 use super::store::Container;
+use super::system::System;
 use crate::tree::Tree;
 
 /// The state of a job. [`crate::state::next_job`] defines the transitions.
@@ -78,6 +79,9 @@ pub struct Payload {
     pub chunks: u32,
     /// The sum of the lengths of all chunks in bytes, without zero runs.
     pub data_bytes: u64,
+    /// The operating system that the check before the upload found. None if that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system: Option<System>,
 }
 
 /// An operator's permission to start a ring.
@@ -151,9 +155,8 @@ impl Job {
     /// When the job ended, if all its operations have: at the moment of their last change. A job without operations ended when its
     /// row last changed.
     #[must_use]
-    pub fn end_time<'a>(&self, operations: impl IntoIterator<Item = &'a Operation>) -> Timestamp {
-        let changes = operations.into_iter().map(|operation| operation.updated);
-        self.finished.or_else(|| changes.max()).unwrap_or(self.updated)
+    pub fn end_time(&self, last_change: Option<Timestamp>) -> Timestamp {
+        self.finished.or(last_change).unwrap_or(self.updated)
     }
 
     /// The approval of a ring, if it was given.

@@ -1,6 +1,7 @@
 //! Operations: the nodes of a job's graph, one row each in the job table.
 
 mod id;
+mod index;
 mod kind;
 mod state;
 
@@ -16,8 +17,14 @@ use super::image::ImageRef;
 use super::target::Target;
 
 pub use id::{GroupId, OperationId};
+pub use index::{GateRole, GateRoles, StateCount};
 pub use kind::KindId;
 pub use state::OperationState;
+
+/// The name of a process, unique for all time, by which other processes detect its end.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ProcessName(pub Uuid);
 
 /// A worker's temporary right to an operation. Only the worker that knows the token holds it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +33,9 @@ pub struct Lease {
     pub token: Uuid,
     /// The name of the holder, for people.
     pub holder: String,
+    /// The process of the holder, if others can detect its end. Then the lease ends with the process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<ProcessName>,
     /// When the lease expires and another worker may claim the operation.
     pub expires: Timestamp,
 }

@@ -74,6 +74,21 @@ impl fmt::Display for BlobAddress {
     }
 }
 
+impl FromStr for BlobAddress {
+    type Err = InvalidName;
+
+    /// Parses `ACCOUNT/CONTAINER/NAME`, the form in which a blob is displayed.
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        let mut parts = text.splitn(3, '/');
+        match (parts.next(), parts.next(), parts.next()) {
+            (Some(account), Some(container), Some(name)) if !name.is_empty() => {
+                Ok(Container { account: account.parse()?, container: container.parse()? }.blob(name))
+            }
+            _ => Err(InvalidName { what: "blob", given: text.to_owned(), rule: "write it as ACCOUNT/CONTAINER/NAME" }),
+        }
+    }
+}
+
 /// A container with `chunks/…` (and `manifests/…` in the source account), and its region.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Store {

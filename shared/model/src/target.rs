@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::ids::{AccountName, ContainerName, InvalidName, ManagedImageName, Region, ResourceGroup, SubscriptionId};
-use super::image::ManagedImageId;
+use super::resource::{ResourceId, ResourceType};
 use super::store::{Container, Store};
 use crate::serde_as_string;
 
@@ -70,8 +70,13 @@ impl Target {
 
     /// The id of this target's managed image with the given name.
     #[must_use]
-    pub fn image(&self, name: ManagedImageName) -> ManagedImageId {
-        ManagedImageId { subscription: self.subscription, resource_group: self.resource_group.clone(), name }
+    pub fn image(&self, name: ManagedImageName) -> ResourceId {
+        ResourceId {
+            subscription: self.subscription,
+            resource_group: self.resource_group.clone(),
+            resource_type: ResourceType::Image,
+            name: name.into(),
+        }
     }
 }
 

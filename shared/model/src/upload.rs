@@ -4,6 +4,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::ids::{ImageName, ImageVersion, JobId};
+use super::manifest::Digest;
+use super::system::System;
 
 /// The state of an upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,6 +67,12 @@ pub struct Upload {
     /// chunk that it began to write later may hold others, unless the run is complete. None in rows of earlier releases.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proven_until: Option<Timestamp>,
+    /// The operating system that the check found on the disk. None if it was not checked, or if none was found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system: Option<System>,
+    /// The digest of the content. None until the upload is complete.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
     /// When it began.
     pub started: Timestamp,
     /// When the row was last written.
@@ -89,8 +97,50 @@ impl Upload {
             file: None,
             size: None,
             proven_until: None,
+            system: None,
+            digest: None,
             started: now,
             updated: now,
         }
+    }
+}
+
+/// The system of the content with this digest: what the newest upload recorded that found one. `uploads` are sorted, the newest
+/// first. An upload without a check does not hide what an earlier one of the same content found.
+#[must_use]
+pub fn system_of<'a>(uploads: &'a [Upload], digest: &Digest) -> Option<&'a System> {
+    uploads.iter().filter(|upload| upload.digest.as_ref() == Some(digest)).find_map(|upload| upload.system.as_ref())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::digest_of;
+
+    fn upload(content: &[u8], system: Option<&str>) -> Upload {
+        let id = JobId::new(Timestamp::UNIX_EPOCH, 1);
+        let system = system.map(|name| System { name: name.to_owned(), ..System::default() });
+        let begun = Upload::new(id, "golden".parse().unwrap(), "1".parse().unwrap(), Timestamp::UNIX_EPOCH);
+        Upload { system, digest: Some(digest_of(content)), state: UploadState::Complete, ..begun }
+    }
+
+    #[test]
+    fn a_system_belongs_to_the_content_and_not_to_the_name() {
+        // The version was deleted and uploaded again with other content, and then once more without a check.
+        let uploads = [upload(b"new", None), upload(b"new", Some("Debian 13")), upload(b"old", Some("Debian 12"))];
+        let name = |content: &[u8]| system_of(&uploads, &digest_of(content)).map(|system| system.name.as_str());
+        assert_eq!(name(b"new"), Some("Debian 13"));
+        assert_eq!(name(b"old"), Some("Debian 12"));
+        assert_eq!(name(b"other"), None);
+        let running = Upload { digest: None, ..upload(b"new", Some("Debian 14")) };
+        assert_eq!(system_of(&[running], &digest_of(b"new")), None);
+    }
+
+    #[test]
+    fn a_row_of_an_earlier_release_has_no_system() {
+        let mut row = serde_json::to_value(upload(b"new", None)).unwrap();
+        row.as_object_mut().unwrap().remove("digest");
+        let read: Upload = serde_json::from_value(row).unwrap();
+        assert_eq!((read.system, read.digest), (None, None));
     }
 }

@@ -27,7 +27,7 @@ fn failure() -> Failure {
 
 fn events() -> Vec<OperationEvent> {
     let at = Timestamp::UNIX_EPOCH;
-    let lease = Lease { token: Uuid::nil(), holder: "worker".to_owned(), expires: at };
+    let lease = Lease { token: Uuid::nil(), holder: "worker".to_owned(), process: None, expires: at };
     vec![
         OperationEvent::Open,
         OperationEvent::Release,
@@ -130,7 +130,8 @@ fn operation() -> Operation {
 /// The transfer rate in `status` is computed from the work period.
 #[test]
 fn work_period_spans_short_waits_only() {
-    let lease = || Lease { token: Uuid::nil(), holder: "worker".to_owned(), expires: Timestamp::UNIX_EPOCH };
+    let lease =
+        || Lease { token: Uuid::nil(), holder: "worker".to_owned(), process: None, expires: Timestamp::UNIX_EPOCH };
     let mut row = operation();
     let mut told = Vec::new();
     let mut apply = |row: &mut Operation, second, event| {

@@ -31,7 +31,7 @@ pub struct Commit {
 impl Commit {
     /// Replaces `row` by `operation` and appends the events of its transitions.
     pub fn push(&mut self, row: &Versioned<Operation>, operation: Operation, events: impl IntoIterator<Item = Event>) {
-        self.changes.push(Change { operation, if_match: row.etag.clone() });
+        self.changes.push(Change::new(row, operation));
         self.events.extend(events);
     }
 

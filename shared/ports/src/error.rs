@@ -21,6 +21,10 @@ pub enum ErrorKind {
     Unavailable,
     /// The service refuses the request: authentication, authorisation, policy.
     Denied,
+    /// A lock forbids the change of a resource.
+    Locked,
+    /// A quota is used up.
+    Quota,
     /// The request is invalid and would fail again.
     Invalid,
 }
@@ -38,6 +42,8 @@ impl ErrorKind {
             Self::Throttled => "throttled",
             Self::Unavailable => "unavailable",
             Self::Denied => "denied",
+            Self::Locked => "locked",
+            Self::Quota => "quota",
             Self::Invalid => "invalid",
         }
     }
@@ -145,7 +151,8 @@ impl PortError {
     /// Whether a later retry may succeed. This function alone decides between transient and permanent errors.
     ///
     /// `Conflict` and `Fenced` may pass, because another worker may be changing the object. `Corrupt` bytes may be
-    /// intact at another place. Objects that are missing, and requests that are denied or invalid, stay so.
+    /// intact at another place. Objects that are missing, and requests that are denied or invalid, stay so. Locks and
+    /// quotas are changed by people.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self.kind {
@@ -154,7 +161,12 @@ impl PortError {
             | ErrorKind::Conflict
             | ErrorKind::Fenced
             | ErrorKind::Corrupt => true,
-            ErrorKind::NotFound | ErrorKind::AlreadyExists | ErrorKind::Denied | ErrorKind::Invalid => false,
+            ErrorKind::NotFound
+            | ErrorKind::AlreadyExists
+            | ErrorKind::Denied
+            | ErrorKind::Locked
+            | ErrorKind::Quota
+            | ErrorKind::Invalid => false,
         }
     }
 }

@@ -2,10 +2,12 @@
 
 use async_trait::async_trait;
 use goldfleet_model::event::Event;
+use goldfleet_model::graph::{GateCondition, GateKey};
 use goldfleet_model::ids::{ImageName, ImageVersion, JobId};
 use goldfleet_model::job::Job;
-use goldfleet_model::operation::{Operation, OperationId};
+use goldfleet_model::operation::{GateRoles, Operation, OperationId, OperationState, StateCount};
 use goldfleet_model::upload::Upload;
+use jiff::Timestamp;
 
 use super::error::PortResult;
 use super::{ETag, Versioned};
@@ -17,6 +19,34 @@ pub struct Change {
     pub operation: Operation,
     /// The ETag of the row that it was derived from.
     pub if_match: ETag,
+    /// The roles of that row at gates, which the adapter removes from its index if the new row does not have them.
+    pub roles_before: GateRoles,
+}
+
+impl Change {
+    /// Replaces `row` by `operation`.
+    #[must_use]
+    pub fn new(row: &Versioned<Operation>, operation: Operation) -> Self {
+        Self { operation, if_match: row.etag.clone(), roles_before: row.value.gate_roles() }
+    }
+
+    /// The roles that the new row no longer has, and those that it has in addition.
+    #[must_use]
+    pub fn role_changes(&self) -> (GateRoles, GateRoles) {
+        let roles = self.operation.gate_roles();
+        (&self.roles_before - &roles, &roles - &self.roles_before)
+    }
+}
+
+/// The openers of a gate that decide its state. An opener that is done decides nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GateOpeners {
+    /// An opener that has not ended.
+    pub pending: Option<OperationId>,
+    /// The first opener that failed, in the order of ids. May be omitted if there is a pending one.
+    pub failed: Option<OperationId>,
+    /// The first opener that was cancelled, in the order of ids. May be omitted if another one decides.
+    pub cancelled: Option<OperationId>,
 }
 
 /// Rows with optimistic concurrency.
@@ -106,6 +136,47 @@ pub trait JobTable: Send + Sync {
     /// # Errors
     /// If the service refuses or cannot be reached.
     async fn operations(&self, job: &JobId) -> PortResult<Vec<Versioned<Operation>>>;
+
+    /// Counts the operations of a planning attempt by kind and state. No row is read completely.
+    ///
+    /// # Errors
+    /// If the service refuses or cannot be reached.
+    async fn census(&self, job: &JobId, plan: u32) -> PortResult<Vec<StateCount>>;
+
+    /// Lists at most `limit` operations of a planning attempt that are in this state and whose
+    /// [`Operation::state_time`] is before `before`. No row is read completely.
+    ///
+    /// # Errors
+    /// If the service refuses or cannot be reached.
+    async fn in_state_before(
+        &self,
+        job: &JobId,
+        plan: u32,
+        state: OperationState,
+        before: Timestamp,
+        limit: usize,
+    ) -> PortResult<Vec<OperationId>>;
+
+    /// Finds the openers that decide the state of a gate, among the operations of a planning attempt. The cost does not
+    /// depend on the number of openers or of other operations.
+    ///
+    /// # Errors
+    /// If the service refuses or cannot be reached.
+    async fn openers(&self, job: &JobId, plan: u32, gate: &GateKey) -> PortResult<GateOpeners>;
+
+    /// Lists the operations of a planning attempt that wait for a gate with this condition, in the order of their ids.
+    /// Only these are read.
+    ///
+    /// # Errors
+    /// If the service refuses or cannot be reached.
+    async fn awaiting(&self, job: &JobId, plan: u32, gate: &GateKey, on: GateCondition)
+    -> PortResult<Vec<OperationId>>;
+
+    /// Lists the gates that operations of a planning attempt wait for. The cost depends on the number of gates only.
+    ///
+    /// # Errors
+    /// If the service refuses or cannot be reached.
+    async fn awaited_gates(&self, job: &JobId, plan: u32) -> PortResult<Vec<(GateKey, GateCondition)>>;
 
     /// Replaces operations of one group and appends events of that group, atomically. Returns the new ETags of the
     /// rows, in order.

@@ -10,11 +10,13 @@ pub mod clock;
 pub mod commit;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+pub mod disk_access;
 pub mod error;
-pub mod image_plane;
 pub mod inspector;
 pub mod job_table;
+pub mod liveness;
 pub mod queue;
+pub mod resources;
 pub mod retry;
 pub mod rng;
 pub mod timeout;
@@ -27,9 +29,11 @@ use goldfleet_model::target::Target;
 
 use blob_store::BlobStore;
 use clock::Clock;
-use image_plane::ImageService;
+use disk_access::DiskAccess;
 use job_table::JobTable;
+use liveness::Liveness;
 use queue::Queue;
+use resources::ResourceService;
 
 /// All ports of a process. `goldfleet-connect` chooses their adapters from the configuration.
 #[derive(Clone)]
@@ -40,8 +44,12 @@ pub struct Ports {
     pub table: Arc<dyn JobTable>,
     /// The store of chunks, manifests and VHDs.
     pub blobs: Arc<dyn BlobStore>,
-    /// The service of managed images.
-    pub images: Arc<dyn ImageService>,
+    /// The resources in Resource Manager: managed images, disks and snapshots.
+    pub resources: Arc<dyn ResourceService>,
+    /// Access to the content of managed disks and snapshots.
+    pub disk_access: Arc<dyn DiskAccess>,
+    /// Which processes have ended without releasing their work.
+    pub liveness: Arc<dyn Liveness>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
 }
@@ -50,7 +58,7 @@ impl Ports {
     /// The address of the VHD of an image version in a target's staging account.
     #[must_use]
     pub fn vhd(&self, target: &Target, image: &ImageRef) -> BlobAddress {
-        target.staging().blob(self.images.vhd_names().name(image))
+        target.staging().blob(self.resources.vhd_names().name(image))
     }
 }
 

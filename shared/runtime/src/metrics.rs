@@ -81,10 +81,10 @@ impl ReconcileCounts {
         Self { kinds: kinds.into_iter().map(str::to_owned).collect(), ..Self::default() }
     }
 
-    /// Counts an operation of a job that had not ended when the pass began.
-    pub fn operation(&mut self, kind: &str, state: OperationState) {
+    /// Counts operations of a job that had not ended when the pass began.
+    pub fn operations(&mut self, kind: &str, state: OperationState, count: u64) {
         self.kinds.insert(kind.to_owned());
-        *self.operations.entry((kind.to_owned(), state)).or_default() += 1;
+        *self.operations.entry((kind.to_owned(), state)).or_default() += i64::try_from(count).unwrap_or(i64::MAX);
     }
 
     /// Counts a job that has not ended.

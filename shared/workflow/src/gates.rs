@@ -37,8 +37,10 @@ pub enum GateState {
 /// The openers of one gate.
 #[derive(Debug, Clone, Default)]
 struct Openers {
-    present: u32,
-    ended: u32,
+    /// The number of openers among the rows. None if all rows of the job are known to be in the table.
+    present: Option<u32>,
+    /// Whether an opener has not ended.
+    is_pending: bool,
     /// The operation that breaks the gate: the first that failed, otherwise the first that was cancelled.
     bad: Option<Bad>,
 }
@@ -49,7 +51,7 @@ struct Bad {
     label: String,
 }
 
-/// The gates of a job, with counts from its rows.
+/// The gates of a job, from its rows or from an index of them.
 #[derive(Debug, Clone, Default)]
 pub struct Gates(BTreeMap<GateKey, Openers>);
 
@@ -65,12 +67,24 @@ impl Gates {
         gates
     }
 
+    /// Adds a gate whose openers were found in an index: whether one of them has not ended, and the one that breaks the
+    /// gate. All openers must be in the table, as they are when the job is planned.
+    pub fn add(&mut self, gate: GateKey, is_pending: bool, bad: Option<&Operation>) {
+        let bad = bad.map(Bad::of);
+        self.0.insert(gate, Openers { present: None, is_pending, bad });
+    }
+
+    /// Whether the openers of a gate are known.
+    #[must_use]
+    pub fn has(&self, gate: &GateKey) -> bool {
+        self.0.contains_key(gate)
+    }
+
     /// The state of a gate, for a row of `job` that waits for it.
     #[must_use]
     pub fn state(&self, job: &Job, after: &After) -> GateState {
-        let none = Openers::default();
-        let openers = self.0.get(&after.gate).unwrap_or(&none);
-        if openers.present < after.count || openers.ended < openers.present {
+        let Some(openers) = self.0.get(&after.gate) else { return GateState::Closed };
+        if openers.is_pending || openers.present.is_some_and(|present| present < after.count) {
             return GateState::Closed;
         }
         match (after.on, &openers.bad) {
@@ -125,19 +139,23 @@ impl Gates {
 
 impl Openers {
     fn count(&mut self, operation: &Operation) {
-        self.present += 1;
-        self.ended += u32::from(operation.state.is_terminal());
+        self.present = Some(self.present.unwrap_or(0) + 1);
+        self.is_pending |= !operation.state.is_terminal();
         let worse = match &self.bad {
             None => operation.state.ended_badly(),
             Some(bad) => bad.state == OperationState::Cancelled && operation.state == OperationState::Failed,
         };
         if worse {
-            self.bad = Some(Bad { state: operation.state, label: label(operation) });
+            self.bad = Some(Bad::of(operation));
         }
     }
 }
 
 impl Bad {
+    fn of(operation: &Operation) -> Self {
+        Self { state: operation.state, label: label(operation) }
+    }
+
     fn breaks(&self, gate: &GateKey) -> GateState {
         let Self { state, label } = self;
         match gate.as_ring() {

@@ -16,6 +16,18 @@ pub enum GraphError {
         /// The number of its rows.
         rows: usize,
     },
+    /// A commit to a group could need more entities than one batch of the table holds.
+    #[error(
+        "group {group} has too many gates: a commit writes up to {entities} entities, and at most {max} are possible. \
+         Use fewer rings",
+        max = GroupId::MAX_ENTITIES
+    )]
+    TooManyGates {
+        /// The group.
+        group: GroupId,
+        /// The largest number of entities of one commit.
+        entities: usize,
+    },
     /// The rows of a group do not form a chain.
     #[error("operation {0} is not part of its chain: its group or its position is wrong")]
     NotAChain(OperationId),
@@ -50,11 +62,16 @@ impl GraphCheck {
     /// Adds one group, in the order of its chain.
     ///
     /// # Errors
-    /// [`GraphError`] if its rows are not a chain of at most [`GroupId::MAX_ROWS`] rows.
+    /// [`GraphError`] if its rows are not a chain of at most [`GroupId::MAX_ROWS`] rows, or have too many gates.
     pub fn group(&mut self, rows: &[Operation]) -> Result<(), GraphError> {
         let Some(first) = rows.first() else { return Ok(()) };
         if rows.len() > GroupId::MAX_ROWS {
             return Err(GraphError::TooManyRows { group: first.id.group().clone(), rows: rows.len() });
+        }
+        // A row whose worker is lost for the last time has an event more.
+        let entities = 1 + rows.iter().map(|row| 2 + 2 * row.opens.len() + row.after.len()).sum::<usize>();
+        if entities > GroupId::MAX_ENTITIES {
+            return Err(GraphError::TooManyGates { group: first.id.group().clone(), entities });
         }
         let mut behind: BTreeSet<GateKey> = BTreeSet::new();
         for (position, row) in (0..).zip(rows) {

@@ -23,7 +23,7 @@ fn many_lost_workers_fail_an_operation_and_few_do_not() {
     let now = Timestamp::UNIX_EPOCH;
     let mut row = operation();
     for lost in 1..=MAX_LOST {
-        let lease = Lease { token: uuid::Uuid::nil(), holder: format!("worker-{lost}"), expires: now };
+        let lease = Lease { token: uuid::Uuid::nil(), holder: format!("worker-{lost}"), process: None, expires: now };
         row.apply(OperationEvent::Claim(lease), now, "test").unwrap();
         expire_lease(&mut row, MAX_LOST, now, "test").unwrap();
         assert_eq!(row.lost, lost);

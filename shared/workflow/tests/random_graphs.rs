@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use goldfleet_model::document::Document;
 use goldfleet_model::graph::{After, GateCondition, GateKey};
 use goldfleet_model::job::Job;
-use goldfleet_model::operation::{Failure, GroupId, Lease, Operation, OperationId, OperationState, Place};
+use goldfleet_model::operation::{Failure, GateRole, GroupId, Lease, Operation, OperationId, OperationState, Place};
 use goldfleet_model::state::OperationEvent;
 use goldfleet_ports::commit::Commit;
 use goldfleet_ports::{ETag, Versioned};
@@ -196,12 +196,30 @@ impl World {
 
     /// The dispatcher's pass over all groups.
     fn reconcile(&mut self) {
-        let gates = Gates::of(&self.rows().cloned().collect::<Vec<_>>());
+        self.check_gates(&Gates::of(&self.rows().cloned().collect::<Vec<_>>()));
+        let gates = self.indexed_gates();
         self.check_gates(&gates);
         let job = self.job.clone();
         for group in self.groups.keys().cloned().collect::<Vec<_>>() {
             self.change(&group, |change| gates.apply(&job, change, NOW));
         }
+    }
+
+    /// The gates as an index of roles shows them.
+    fn indexed_gates(&self) -> Gates {
+        let mut with_role: BTreeMap<(GateKey, GateRole), &Operation> = BTreeMap::new();
+        for row in self.rows() {
+            for role in row.gate_roles() {
+                with_role.entry(role).or_insert(row);
+            }
+        }
+        let mut gates = Gates::default();
+        for gate in self.rows().flat_map(|row| &row.opens) {
+            let first = |role| with_role.get(&(gate.clone(), role)).copied();
+            let bad = first(GateRole::Failed).or(first(GateRole::Cancelled));
+            gates.add(gate.clone(), first(GateRole::Pending).is_some(), bad);
+        }
+        gates
     }
 
     /// Checks that the state of each gate corresponds to its openers.
@@ -231,7 +249,7 @@ impl World {
         if !ready.is_empty() && (running.is_empty() || rng.chance(50)) {
             let id = ready[rng.below(ready.len())].clone();
             self.check_claim(&id);
-            let lease = Lease { token: Uuid::nil(), holder: "worker".to_owned(), expires: NOW };
+            let lease = Lease { token: Uuid::nil(), holder: "worker".to_owned(), process: None, expires: NOW };
             self.change(id.group(), |change| change.apply(&id, OperationEvent::Claim(lease)).unwrap());
         } else if !running.is_empty() {
             let id = running[rng.below(running.len())].clone();

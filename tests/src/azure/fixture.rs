@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use goldfleet_azure::{AzureBlobs, AzureImages, Connection, ResourceManager, SasTimes, TimeoutClient};
+use goldfleet_azure::{AzureBlobs, AzureResources, Connection, ResourceManager, SasTimes, TimeoutClient};
 use goldfleet_azure_settings::{AzureCloud, Checksum};
 use goldfleet_disk::{Footer, GoldenSpec};
 use goldfleet_model::manifest::Generation;
@@ -115,7 +115,7 @@ impl AzureFixture {
              account = \"goldsource\"\ncontainer = \"golden\"\n\
              [worker]\nlease = \"5s\"\nretry_base = \"20ms\"\nretry_cap = \"2s\"\nconcurrency = 8\npoll = \"200ms\"\n\
              clone_and_patch = true\n\
-             [dispatch]\nsweep = \"500ms\"\npatience = \"5s\"\n",
+             [dispatch]\nsweep = \"500ms\"\n",
         );
         config += match coordination {
             Backend::Local => "[coordination]\nbackend = \"embedded\"\n",
@@ -170,11 +170,11 @@ impl AzureFixture {
         AzureBlobs::new(&connection, &AzureCloud { checksum: Some(checksum), ..cloud })
     }
 
-    /// The image service, as a process accesses it.
+    /// The resources, as a process accesses them.
     #[must_use]
-    pub fn images(&self) -> AzureImages {
+    pub fn resources(&self) -> AzureResources {
         let (connection, cloud) = connection_and_endpoint(&self.azurite, &self.proxy.endpoint());
-        AzureImages::new(ResourceManager::new(&connection, &self.manager.endpoint()).unwrap(), &cloud)
+        AzureResources::new(ResourceManager::new(&connection, &self.manager.endpoint()).unwrap(), &cloud)
     }
 
     /// Runs a future on the threads of the fixture.

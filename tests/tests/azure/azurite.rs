@@ -128,7 +128,7 @@ fn asynchronous_copies_are_polled_and_aborted() {
     let source = vhds.blob("golden__1.vhd");
     azure.run(async {
         blobs.ensure_container(&vhds).await.unwrap();
-        conformance::image_plane::put_smallest_vhd(&blobs, &source).await;
+        conformance::resources::put_smallest_vhd(&blobs, &source).await;
     });
     let rules = azure.proxy.rules();
     let start = |name: &str| azure.run(blobs.start_copy(&vhds.blob(name), &source, &BTreeMap::new())).unwrap();

@@ -5,16 +5,17 @@
 use std::time::Duration;
 
 use goldfleet_model::ids::SubscriptionId;
-use goldfleet_model::image::{ManagedImageId, ManagedImageSpec, StorageType};
+use goldfleet_model::image::StorageType;
 use goldfleet_model::manifest::{Generation, OsType};
-use goldfleet_model::store::Container;
+use goldfleet_model::resource::{ImageProperties, Properties, ResourceBody, ResourceId, ResourceType};
+use goldfleet_model::store::{BlobAddress, Container};
 use goldfleet_ports::blob_store::BlobStore as _;
-use goldfleet_ports::conformance::image_plane::{ImageSuiteLocation as Suite, all, put_smallest_vhd};
+use goldfleet_ports::conformance::resources::put_smallest_vhd;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
-use goldfleet_ports::image_plane::{ChangeStatus, ImageService};
+use goldfleet_ports::resources::{ChangeStatus, PutMode, PutRequest, ResourceService};
 use goldfleet_tests::azure::arm::{
-    BlobChecks, Collision, Fault, Links, Lock, LockLevel, LongRunning, Matches, OperationEnd, Policy, Role,
-    RoleAssignment, TenantState,
+    Collision, Fault, Links, Lock, LockLevel, LongRunning, Matches, OperationEnd, Policy, Role, RoleAssignment,
+    TenantState,
 };
 use goldfleet_tests::azure::fixture::{AzureFixture, PRINCIPAL};
 
@@ -25,84 +26,67 @@ fn container(account: &str) -> Container {
     Container { account: account.parse().unwrap(), container: "vhds".parse().unwrap() }
 }
 
-fn spec(azure: &AzureFixture, account: &str) -> ManagedImageSpec {
-    let spec = ManagedImageSpec {
-        id: ManagedImageId {
-            subscription: SubscriptionId::nth_for_tests(1),
-            resource_group: "images".parse().unwrap(),
-            name: "golden-1".parse().unwrap(),
-        },
-        region: "westeurope".parse().unwrap(),
-        vhd: container(account).blob("golden__1.vhd"),
-        os: OsType::Windows,
-        generation: Generation::V2,
-        storage_type: StorageType::PremiumLrs,
-        disk_encryption_set: None,
-        tenant: None,
-        tags: [("goldfleet-image".to_owned(), "golden".to_owned())].into(),
-    };
-    let blobs = azure.blobs();
+/// A request for an image of an existing VHD in a staging account.
+fn request(azure: &AzureFixture, account: &str) -> PutRequest {
+    let (vhd, blobs) = (container(account).blob("golden__1.vhd"), azure.blobs());
     azure.run(async {
-        blobs.ensure_container(&spec.vhd.container).await.unwrap();
-        if blobs.properties(&spec.vhd).await.unwrap().is_none() {
-            put_smallest_vhd(&blobs, &spec.vhd).await;
+        blobs.ensure_container(&vhd.container).await.unwrap();
+        if blobs.properties(&vhd).await.unwrap().is_none() {
+            put_smallest_vhd(&blobs, &vhd).await;
         }
     });
-    spec
+    request_for(azure, &vhd, None)
+}
+
+fn request_for(azure: &AzureFixture, vhd: &BlobAddress, encryption_set: Option<&str>) -> PutRequest {
+    let url = azure.resources().blob_url(vhd);
+    let image = ImageProperties::of_vhd(url, OsType::Windows, Generation::V2, StorageType::PremiumLrs)
+        .with_encryption_set(encryption_set);
+    let body = ResourceBody::new("westeurope".parse().unwrap(), Properties::Image(image));
+    PutRequest {
+        id: ResourceId {
+            subscription: SubscriptionId::nth_for_tests(1),
+            resource_group: "images".parse().unwrap(),
+            resource_type: ResourceType::Image,
+            name: "golden-1".parse().unwrap(),
+        },
+        tenant: None,
+        mode: PutMode::CreateOrUpdate,
+        body: body.with_tags([("goldfleet-image".to_owned(), "golden".to_owned())].into()),
+    }
 }
 
 /// Puts an image, and follows the operation until it ends.
-fn make(azure: &AzureFixture, spec: &ManagedImageSpec) -> PortResult<()> {
-    let images = azure.images();
-    azure.run(async { follow(&images, images.put(spec).await?).await })
+fn make(azure: &AzureFixture, request: &PutRequest) -> PortResult<()> {
+    let resources = azure.resources();
+    azure.run(async { follow(&resources, resources.put(request).await?).await })
 }
 
-async fn follow(images: &dyn ImageService, mut state: ChangeStatus) -> PortResult<()> {
+/// Deletes an image, and follows the operation until it ends.
+fn remove(azure: &AzureFixture, id: &ResourceId) -> PortResult<()> {
+    let resources = azure.resources();
+    azure.run(async { follow(&resources, resources.delete(id, None).await?).await })
+}
+
+async fn follow(resources: &dyn ResourceService, mut state: ChangeStatus) -> PortResult<()> {
     loop {
         state = match state {
             ChangeStatus::Done => return Ok(()),
             ChangeStatus::Failed(error) => return Err(error),
             ChangeStatus::Pending(pending) => {
                 tokio::time::sleep(pending.retry_after.min(Duration::from_millis(50))).await;
-                images.poll(&pending).await?
+                resources.poll(&pending).await?
             }
         };
     }
 }
 
-fn refusal(azure: &AzureFixture, spec: &ManagedImageSpec) -> PortError {
-    make(azure, spec).unwrap_err()
+fn refusal(azure: &AzureFixture, request: &PutRequest) -> PortError {
+    make(azure, request).unwrap_err()
 }
 
 fn change(azure: &AzureFixture, change: impl FnOnce(&mut TenantState)) {
     azure.manager.world().write(change);
-}
-
-/// Resource Manager may return either address, both, none, or complete the change at once.
-#[test]
-fn image_service_conforms_for_every_polling_style() {
-    let azure = AzureFixture::start(1, &["westeurope"]);
-    let blobs = azure.blobs();
-    azure.run(blobs.ensure_container(&container("stage1westeurope"))).unwrap();
-    let suite = Suite {
-        subscription: SubscriptionId::nth_for_tests(1),
-        resource_group: "images".parse().unwrap(),
-        region: "westeurope".parse().unwrap(),
-        container: container("stage1westeurope"),
-    };
-    let base = LongRunning::default();
-    for long_running in [
-        LongRunning { links: Links::Both, ..base.clone() },
-        LongRunning { links: Links::Location, polls: 3, ..base.clone() },
-        LongRunning { links: Links::AsyncOperation, address_bytes: 4000, ..base.clone() },
-        LongRunning { links: Links::Location, leaves_failed: true, ..base.clone() },
-        LongRunning { at_once: true, ..base.clone() },
-    ] {
-        change(&azure, |world| world.long_running = long_running);
-        azure.run(all(&azure.images(), &blobs, &suite));
-    }
-    change(&azure, |world| world.blob_checks = BlobChecks::AtOnce);
-    azure.run(all(&azure.images(), &blobs, &suite));
 }
 
 /// Without an address, the image itself is polled.
@@ -110,7 +94,7 @@ fn image_service_conforms_for_every_polling_style() {
 fn operation_without_address_is_polled_on_resource() {
     let azure = AzureFixture::start(1, &["westeurope"]);
     change(&azure, |world| world.long_running = LongRunning { links: Links::None, ..LongRunning::default() });
-    make(&azure, &spec(&azure, "stage1westeurope")).unwrap();
+    make(&azure, &request(&azure, "stage1westeurope")).unwrap();
     assert_eq!(azure.manager.images().len(), 1);
 }
 
@@ -120,12 +104,11 @@ fn operation_without_address_is_polled_on_resource() {
 fn group_and_account_roles_are_sufficient() {
     let azure = AzureFixture::start(1, &["westeurope"]);
     only_roles_on_the_group(&azure);
-    let spec = spec(&azure, "stage1westeurope");
+    let request = request(&azure, "stage1westeurope");
     for links in [Links::AsyncOperation, Links::Location] {
         change(&azure, |world| world.long_running = LongRunning { links, ..LongRunning::default() });
-        make(&azure, &spec).unwrap();
-        let images = azure.images();
-        azure.run(async { follow(&images, images.delete(&spec.id, None).await?).await }).unwrap();
+        make(&azure, &request).unwrap();
+        remove(&azure, &request.id).unwrap();
         assert!(azure.manager.images().is_empty());
     }
 }
@@ -159,7 +142,7 @@ fn only_roles_on_the_group(azure: &AzureFixture) {
 fn stale_image_state_is_ignored_after_change() {
     let azure = AzureFixture::start(1, &["westeurope"]);
     only_roles_on_the_group(&azure);
-    let (spec, images) = (spec(&azure, "stage1westeurope"), azure.images());
+    let request = request(&azure, "stage1westeurope");
     let fails = OperationEnd::Fails { code: "InternalExecutionError".to_owned(), message: "An error.".to_owned() };
     for links in [Links::None, Links::AsyncOperation] {
         let goes = |end: &OperationEnd, looks: u32, stale: u32| {
@@ -168,15 +151,15 @@ fn stale_image_state_is_ignored_after_change() {
             change(&azure, |world| world.long_running = goes);
         };
         goes(&fails, 1, 2);
-        assert_eq!(refusal(&azure, &spec).code, "image-failed", "not that it vanished: it is not shown yet");
+        assert_eq!(refusal(&azure, &request).code, "image-failed", "not that it vanished: it is not shown yet");
         goes(&OperationEnd::Succeeds, 1, 2);
-        make(&azure, &spec).unwrap();
-        azure.run(async { follow(&images, images.delete(&spec.id, None).await?).await }).unwrap();
+        make(&azure, &request).unwrap();
+        remove(&azure, &request.id).unwrap();
         assert!(azure.manager.images().is_empty());
         // The operation has ended before the first poll.
         goes(&fails, 0, 0);
-        assert_eq!(refusal(&azure, &spec).code, "image-failed");
-        azure.run(async { follow(&images, images.delete(&spec.id, None).await?).await }).unwrap_err();
+        assert_eq!(refusal(&azure, &request).code, "image-failed");
+        remove(&azure, &request.id).unwrap_err();
         change(&azure, |world| world.images.clear());
     }
 }
@@ -187,8 +170,9 @@ fn put_request_snapshot() {
     let azure = AzureFixture::start(1, &["westeurope"]);
     let set = format!("{SUBSCRIPTION}/resourceGroups/images/providers/Microsoft.Compute/diskEncryptionSets/keys");
     change(&azure, |world| drop(world.disk_encryption_sets.insert(set.clone(), "westeurope".to_owned())));
-    let spec = ManagedImageSpec { disk_encryption_set: Some(set.clone()), ..spec(&azure, "stage1westeurope") };
-    make(&azure, &spec).unwrap();
+    request(&azure, "stage1westeurope");
+    let vhd = container("stage1westeurope").blob("golden__1.vhd");
+    make(&azure, &request_for(&azure, &vhd, Some(&set))).unwrap();
     let accepted = azure.manager.log().accepted;
     let body = &accepted[0].body;
     assert_eq!(body["location"], "westeurope");
@@ -205,22 +189,20 @@ fn put_request_snapshot() {
 #[test]
 fn every_rejection_maps_to_code() {
     let azure = AzureFixture::start(2, &["westeurope", "eastus"]);
-    let good = spec(&azure, "stage1westeurope");
+    let good = request(&azure, "stage1westeurope");
     let told = |what: &str, error: PortError, kind: ErrorKind, code: &str| {
         assert_eq!((error.kind, error.code.as_str()), (kind, code), "{what}: {error}");
         assert!(error.request_id.is_some(), "{what}: {error:?}");
         assert!(error.message.contains("golden-1"), "{what}: {error}");
     };
-    let elsewhere = ManagedImageSpec {
-        id: ManagedImageId { resource_group: "nowhere".parse().unwrap(), ..good.id.clone() },
-        ..good.clone()
-    };
+    let elsewhere =
+        PutRequest { id: ResourceId { resource_group: "nowhere".parse().unwrap(), ..good.id.clone() }, ..good.clone() };
     told("no group", refusal(&azure, &elsewhere), ErrorKind::NotFound, "resource-group-not-found");
-    let foreign = spec(&azure, "stage2westeurope");
+    let foreign = request(&azure, "stage2westeurope");
     told("other subscription", refusal(&azure, &foreign), ErrorKind::Invalid, "vhd-in-other-subscription");
-    let far = spec(&azure, "stage1eastus");
+    let far = request(&azure, "stage1eastus");
     told("other region", refusal(&azure, &far), ErrorKind::Invalid, "vhd-in-other-region");
-    let missing = ManagedImageSpec { vhd: container("stage1westeurope").blob("golden__2.vhd"), ..good.clone() };
+    let missing = request_for(&azure, &container("stage1westeurope").blob("golden__2.vhd"), None);
     told("no vhd", refusal(&azure, &missing), ErrorKind::Unavailable, "vhd-not-accessible");
 
     change(&azure, |world| world.policies.push(Policy::required_tag(SUBSCRIPTION, "cost-centre")));
@@ -253,9 +235,8 @@ fn every_rejection_maps_to_code() {
     change(&azure, |world| {
         world.locks.push(Lock { name: "keep".into(), scope: SUBSCRIPTION.into(), level: LockLevel::CanNotDelete });
     });
-    let images = azure.images();
-    let locked = azure.run(images.delete(&good.id, None)).unwrap_err();
-    assert_eq!((locked.kind, locked.code.as_str()), (ErrorKind::Denied, "scope-locked"), "{locked:?}");
+    let locked = remove(&azure, &good.id).unwrap_err();
+    assert_eq!((locked.kind, locked.code.as_str()), (ErrorKind::Locked, "scope-locked"), "{locked:?}");
 }
 
 /// A subscription of another tenant gets that tenant's token. The tenant is named by the target, or by the rejection.
@@ -263,12 +244,12 @@ fn every_rejection_maps_to_code() {
 fn each_tenant_gets_own_token() {
     const TENANT: &str = "72f988bf-86f1-41af-91ab-2d7cd011db47";
     let azure = AzureFixture::start(1, &["westeurope"]);
-    let good = spec(&azure, "stage1westeurope");
+    let good = request(&azure, "stage1westeurope");
     change(&azure, |world| {
         let subscription = world.subscriptions.iter_mut().find(|s| s.id.ends_with('1')).unwrap();
         subscription.tenant = TENANT.to_owned();
     });
-    make(&azure, &ManagedImageSpec { tenant: Some(TENANT.to_owned()), ..good.clone() }).unwrap();
+    make(&azure, &PutRequest { tenant: Some(TENANT.to_owned()), ..good.clone() }).unwrap();
     make(&azure, &good).unwrap();
     assert_eq!(azure.manager.images().len(), 1);
 }
@@ -277,7 +258,7 @@ fn each_tenant_gets_own_token() {
 #[test]
 fn throttling_and_outages_are_transient() {
     let azure = AzureFixture::start(1, &["westeurope"]);
-    let good = spec(&azure, "stage1westeurope");
+    let good = request(&azure, "stage1westeurope");
     azure.manager.faults().next(1, Matches::of("PUT", IMAGES), Fault::Status(429, Some(17)));
     let error = refusal(&azure, &good);
     assert_eq!((error.kind, error.retry_after), (ErrorKind::Throttled, Some(Duration::from_secs(17))), "{error:?}");
@@ -288,12 +269,11 @@ fn throttling_and_outages_are_transient() {
     }
     // Reads are retried inside the adapter.
     azure.manager.faults().next(2, Matches::of("GET", IMAGES), Fault::ResetBeforeEffect);
-    let images = azure.images();
-    azure.run(images.get(&good.id, None)).unwrap();
+    azure.run(azure.resources().get(&good.id, None)).unwrap();
     // A change that was preempted by another one may be requested again.
     change(&azure, |world| {
         world.collision = Collision::Preempts;
         world.long_running = LongRunning { end: OperationEnd::Canceled, ..LongRunning::default() };
     });
-    azure.run(async { follow(&images, images.delete(&good.id, None).await?).await }).ok();
+    remove(&azure, &good.id).ok();
 }

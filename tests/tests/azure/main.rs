@@ -7,5 +7,6 @@ mod engine;
 mod images;
 mod proxy;
 mod resend_after_kill;
+mod resources;
 mod rollouts;
 mod secrets;

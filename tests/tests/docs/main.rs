@@ -24,6 +24,7 @@ use document::{Block, Document, Mark};
 use goldfleet_config::Config;
 use goldfleet_config::targets::TargetsFile;
 use goldfleet_disk::GoldenSpec;
+use goldfleet_dispatcher::control::check::check_acceptable;
 use goldfleet_model::manifest::Generation;
 use goldfleet_rates::Rates;
 use goldfleet_tests::process_fixture::{self, SOURCE};
@@ -204,7 +205,9 @@ fn take(name: &str, text: &str) -> Result<(), String> {
     std::fs::write(&file, if whole { text.to_owned() } else { format!("{text}{SOURCE}") }).unwrap();
     let told = |error: &dyn std::fmt::Display| error.to_string();
     match name {
-        "goldfleet.toml" => Config::load(Some(&file), std::iter::empty()).map(drop).map_err(|error| told(&error)),
+        "goldfleet.toml" => Config::load_and_check(Some(&file), std::iter::empty(), &check_acceptable)
+            .map(drop)
+            .map_err(|error| told(&error)),
         "targets.toml" => TargetsFile::load(&file).map(drop).map_err(|error| told(&error)),
         "rates.toml" => Rates::load(Some(&file)).map(drop).map_err(|error| told(&error)),
         _ => Err(format!("nothing reads {name}")),

@@ -14,13 +14,17 @@ use goldfleet_dispatcher::control::request::{RequestResult, request_job};
 use goldfleet_dispatcher::control::retry::{RetryFilter, retry};
 use goldfleet_dispatcher::control::status::{ReportedState, Status};
 use goldfleet_model::ids::JobId;
-use goldfleet_model::image::{ManagedImageId, ManagedImageSpec, VhdNames};
+use goldfleet_model::image::VhdNames;
 use goldfleet_model::job::JobState;
 use goldfleet_model::message::QueueName;
 use goldfleet_model::operation::OperationState;
+use goldfleet_model::resource::ResourceId;
+use goldfleet_model::store::BlobAddress;
 use goldfleet_ports::Ports;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
-use goldfleet_ports::image_plane::{ChangeStatus, ImageService, ManagedImage, Pending};
+use goldfleet_ports::resources::{
+    ChangeStatus, Pending, PutRequest, Resource, ResourcePage, ResourceQuery, ResourceService,
+};
 use goldfleet_tests::faults::{Faults, LostPart, with_faults};
 use goldfleet_tests::fleet::InProcessFleet;
 use goldfleet_tests::process_fixture::{SOURCE, golden, targets};
@@ -30,7 +34,7 @@ const EAST: &str = "region=eastus";
 
 /// A fleet with this name template for managed images, and these targets.
 fn fleet(name: &str, targets: &str) -> InProcessFleet {
-    let toml = format!("{SOURCE}\n[images]\nname = \"{name}\"\n[dispatch]\nsweep = \"50ms\"\npatience = \"1s\"\n");
+    let toml = format!("{SOURCE}\n[images]\nname = \"{name}\"\n[dispatch]\nsweep = \"50ms\"\n");
     InProcessFleet::with(&toml, targets, &golden())
 }
 
@@ -100,44 +104,52 @@ async fn image_of_other_golden_image_is_not_changed() {
     }
 }
 
-type Before = dyn Fn(&ManagedImageId) -> BoxFuture<'static, PortResult<()>> + Send + Sync;
+type Before = dyn Fn(&ResourceId) -> BoxFuture<'static, PortResult<()>> + Send + Sync;
 
-/// An image service that runs code before it answers.
+/// A resource service that runs code before it answers.
 struct Watched {
-    plane: Arc<dyn ImageService>,
+    resources: Arc<dyn ResourceService>,
     before: Box<Before>,
 }
 
 #[async_trait]
-impl ImageService for Watched {
+impl ResourceService for Watched {
     fn vhd_names(&self) -> VhdNames {
-        self.plane.vhd_names()
+        self.resources.vhd_names()
     }
 
-    async fn get(&self, id: &ManagedImageId, tenant: Option<&str>) -> PortResult<Option<ManagedImage>> {
+    fn blob_url(&self, blob: &BlobAddress) -> String {
+        self.resources.blob_url(blob)
+    }
+
+    async fn get(&self, id: &ResourceId, tenant: Option<&str>) -> PortResult<Option<Resource>> {
         (self.before)(id).await?;
-        self.plane.get(id, tenant).await
+        self.resources.get(id, tenant).await
     }
 
-    async fn put(&self, spec: &ManagedImageSpec) -> PortResult<ChangeStatus> {
-        self.plane.put(spec).await
+    async fn list(&self, query: &ResourceQuery, marker: Option<&str>) -> PortResult<ResourcePage> {
+        self.resources.list(query, marker).await
     }
 
-    async fn delete(&self, id: &ManagedImageId, tenant: Option<&str>) -> PortResult<ChangeStatus> {
-        self.plane.delete(id, tenant).await
+    async fn put(&self, request: &PutRequest) -> PortResult<ChangeStatus> {
+        self.resources.put(request).await
+    }
+
+    async fn delete(&self, id: &ResourceId, tenant: Option<&str>) -> PortResult<ChangeStatus> {
+        self.resources.delete(id, tenant).await
     }
 
     async fn poll(&self, pending: &Pending) -> PortResult<ChangeStatus> {
-        self.plane.poll(pending).await
+        self.resources.poll(pending).await
     }
 }
 
 fn watched(
     ports: &Ports,
-    before: impl Fn(&ManagedImageId) -> BoxFuture<'static, PortResult<()>> + Send + Sync + 'static,
+    before: impl Fn(&ResourceId) -> BoxFuture<'static, PortResult<()>> + Send + Sync + 'static,
 ) -> Ports {
-    let images = Arc::new(Watched { plane: Arc::clone(&ports.images), before: Box::new(before) });
-    Ports { images, ..ports.clone() }
+    let resources = Arc::new(Watched { resources: Arc::clone(&ports.resources), before: Box::new(before) });
+    Ports { resources, ..ports.clone() }
 }
 
 /// A target that must not be read fails with its reason, and the others get their image.

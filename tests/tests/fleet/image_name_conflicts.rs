@@ -15,7 +15,7 @@ use goldfleet_tests::fleet::InProcessFleet;
 use goldfleet_tests::process_fixture;
 
 fn fleet() -> InProcessFleet {
-    let config = process_fixture::SOURCE.to_owned() + "[dispatch]\nsweep = \"50ms\"\npatience = \"1s\"\n";
+    let config = process_fixture::SOURCE.to_owned() + "[dispatch]\nsweep = \"50ms\"\n";
     InProcessFleet::with(&config, &process_fixture::targets(1, &["westeurope"]), &process_fixture::golden())
 }
 
@@ -49,8 +49,8 @@ async fn concurrent_puts_of_one_name_have_one_winner() {
             elsewhere.run(&elsewhere.ports, 1, &id).await;
         };
         let faults = match late {
-            false => Faults::before("ImageService.put", 0, meanwhile),
-            true => Faults::late("ImageService.put", meanwhile),
+            false => Faults::before("ResourceService.put", 0, meanwhile),
+            true => Faults::late("ResourceService.put", meanwhile),
         };
         fan_out(&fleet.control_with_own_ports(), &first).await.unwrap();
         let work = with_faults(&fleet.ports, &faults);

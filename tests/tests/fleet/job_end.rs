@@ -48,7 +48,7 @@ async fn stale_rows_do_not_end_retried_job() {
     let control = fleet.control_with_own_ports();
     control.apply_event(&job, JobEvent::Retry, |_| {}).await.unwrap();
     let (retrying, id) = (control.clone(), job.clone());
-    let late = Faults::late("JobTable.operations", async move {
+    let late = Faults::late("JobTable.census", async move {
         assert_eq!(retry(&retrying, &id, &RetryFilter::default()).await.unwrap(), 2);
     });
     let sweeping = fleet.control_with(with_faults(&fleet.ports, &late));
@@ -290,7 +290,7 @@ async fn failing_job_does_not_block_reconcile() {
         let row = Job { state: JobState::Running, ..reopened.value };
         fleet.ports.table.commit_job(&row, &reopened.etag, &[]).await.unwrap();
     }
-    let lost = Faults::failing_at("JobTable.operations", 0, LostPart::Request);
+    let lost = Faults::failing_at("JobTable.census", 0, LostPart::Request);
     assert_eq!(reconcile_open_jobs(&fleet.control_with(with_faults(&fleet.ports, &lost))).await.unwrap(), 1);
     assert_eq!(
         (state(&control, &first).await, state(&control, &second).await),

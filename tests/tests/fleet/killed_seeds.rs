@@ -117,9 +117,9 @@ pub(crate) async fn assert_seeds_whole(fleet: &InProcessFleet, ports: &Ports, ve
 async fn edit(fleet: &InProcessFleet, job: &JobId, change: impl FnOnce(&mut Operation)) {
     let id = seed(fleet, job).await.id;
     let row = fleet.ports.table.operation(job, &id).await.unwrap().unwrap();
-    let mut operation = row.value;
+    let mut operation = row.value.clone();
     change(&mut operation);
-    fleet.ports.table.commit(&[Change { operation, if_match: row.etag }], &[]).await.unwrap();
+    fleet.ports.table.commit(&[Change::new(&row, operation)], &[]).await.unwrap();
 }
 
 /// Whether the killed seed still has its lease, or ended, the seed of another job reads its chunks back.

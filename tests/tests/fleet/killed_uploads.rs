@@ -19,6 +19,7 @@ use goldfleet_model::upload::{Upload, UploadState};
 use goldfleet_ports::Ports;
 use goldfleet_ports::clock::{Clock, SystemClock, after};
 use goldfleet_ports::error::PortResult;
+use goldfleet_sources::DiskFile;
 use goldfleet_tests::faults::{Faults, LostPart, with_faults};
 use goldfleet_tests::files::flip;
 use goldfleet_tests::fleet::InProcessFleet;
@@ -45,7 +46,7 @@ async fn killed_upload(fleet: &InProcessFleet, ports: &Ports) -> Upload {
     let lost = Faults::failing_at("BlobStore.put_blob", 3, LostPart::Caller);
     let control = control(fleet, with_faults(ports, &lost));
     let request = UploadRequest {
-        file: fleet.golden(),
+        source: DiskFile::shared(fleet.golden()),
         image: "golden".parse().unwrap(),
         version: "1".parse().unwrap(),
         os: OsType::Linux,
@@ -183,7 +184,7 @@ async fn suspended_upload_has_record_for_each_write() {
     config.upload.requests = 1;
     let control = ControlContext::new(intercepted(&ports, &recorded), Arc::new(config), "test");
     let request = UploadRequest {
-        file: fleet.golden(),
+        source: DiskFile::shared(fleet.golden()),
         image: "golden".parse().unwrap(),
         version: "1".parse().unwrap(),
         os: OsType::Linux,

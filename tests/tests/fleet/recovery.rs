@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 /// A fleet whose reconciler does nothing for an hour.
 fn fleet() -> InProcessFleet {
-    let config = process_fixture::SOURCE.to_owned() + "[dispatch]\nsweep = \"1h\"\npatience = \"1h\"\n";
+    let config = process_fixture::SOURCE.to_owned() + "[dispatch]\nsweep = \"1h\"\n";
     InProcessFleet::with(&config, &process_fixture::targets(1, &["westeurope"]), &process_fixture::golden())
 }
 
@@ -36,7 +36,7 @@ async fn redelivered_message_of_ended_operation_releases_the_next() {
         .map(|row| {
             let mut operation = row.value.clone();
             operation.state = if operation.position == 0 { OperationState::Succeeded } else { OperationState::Ready };
-            Change { operation, if_match: row.etag.clone() }
+            Change::new(row, operation)
         })
         .collect();
     table.commit(&changes, &[]).await.unwrap();

@@ -26,7 +26,7 @@ const TOO_LONG: Duration = Duration::from_secs(30);
 
 /// A fleet with one target, whose golden VHD has about eight chunks.
 fn fleet() -> InProcessFleet {
-    let config = format!("{}[dispatch]\nsweep = \"50ms\"\npatience = \"1s\"\n", process_fixture::SOURCE);
+    let config = format!("{}[dispatch]\nsweep = \"50ms\"\n", process_fixture::SOURCE);
     InProcessFleet::with(&config, &process_fixture::targets(1, &["westeurope"]), &process_fixture::golden())
 }
 
@@ -63,7 +63,7 @@ async fn expire(fleet: &InProcessFleet, job: &JobId) {
         let mut operation = row.value.clone();
         let Some(lease) = &mut operation.lease else { continue };
         lease.expires = fleet.ports.clock.now();
-        fleet.ports.table.commit(&[Change { operation, if_match: row.etag }], &[]).await.unwrap();
+        fleet.ports.table.commit(&[Change::new(&row, operation)], &[]).await.unwrap();
         fleet.control_with_own_ports().enqueue_operation(&row.value).await.unwrap();
     }
 }
@@ -170,7 +170,7 @@ async fn failed_copy_is_removed_only_if_unchanged() {
 /// A worker that is paused until its lease expires, in the middle of a chunk, does not request the remaining runs.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_write_starts_without_lease() {
-    let config = format!("{}[dispatch]\nsweep = \"50ms\"\npatience = \"1s\"\n", process_fixture::SOURCE);
+    let config = format!("{}[dispatch]\nsweep = \"50ms\"\n", process_fixture::SOURCE);
     // One chunk of sixteen runs, besides those of the partition tables.
     let extents = (0..16).map(|n| ((8 << 20) + n * (256 << 10), 4096)).collect();
     let golden = GoldenSpec { size: 24 << 20, generation: Generation::V2, extents, seed: 1 };

@@ -3,5 +3,6 @@
 mod cli;
 mod formats;
 mod processes;
+mod systems;
 mod telemetry;
 mod terminal;

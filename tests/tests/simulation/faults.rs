@@ -156,7 +156,7 @@ impl FaultInjector {
             let (arrives, given_up) = (self.rng.seconds(1..400), self.rng.seconds(1..60));
             return CallFate::Unanswered(arrives, given_up, unavailable("the request was given up"));
         }
-        if name.starts_with("ImageService.") && self.should_inject(rates.conflict) {
+        if name.starts_with("ResourceService.") && self.should_inject(rates.conflict) {
             return CallFate::Refused(before, PortError::new(ErrorKind::Conflict, "another request changes the image"));
         }
         CallFate::Made(before, after)

@@ -15,6 +15,7 @@ use goldfleet_model::manifest::{Generation, Manifest, OsType};
 use goldfleet_modelled::{LimitMode, Model};
 use goldfleet_ports::clock::TokioClock;
 use goldfleet_ports::rng;
+use goldfleet_sources::DiskFile;
 use jiff::Timestamp;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -103,7 +104,7 @@ fn write(path: &Path, n: u64, id: u128) {
 fn asked(file: &Path, image: &str, version: &str) -> UploadRequest {
     let (image, version) = (image.parse().unwrap(), version.parse().unwrap());
     let check = goldfleet_dispatcher::control::check::ImageChecks::default();
-    UploadRequest { file: file.to_owned(), image, version, os: OsType::Linux, check, limit: None }
+    UploadRequest { source: DiskFile::shared(file), image, version, os: OsType::Linux, check, limit: None }
 }
 
 /// The result of an upload of a file.

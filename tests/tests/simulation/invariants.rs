@@ -10,7 +10,7 @@ use goldfleet_dispatcher::control::status::{ReportedState, status};
 use goldfleet_kinds::context::read_spec;
 use goldfleet_kinds::image::ImageSpec;
 use goldfleet_model::checksum::crc64;
-use goldfleet_model::image::{ManagedImageId, VhdMetadata};
+use goldfleet_model::image::VhdMetadata;
 use goldfleet_model::job::{Job, JobState};
 use goldfleet_model::manifest::{Digest, Manifest, chunk_name};
 use goldfleet_model::message::{Message, QueueName};
@@ -108,9 +108,8 @@ async fn check_operation(fleet: &SimFleet, operation: &Operation) {
     match operation.kind.as_str() {
         "image" if is_done(operation.state) => {
             let ImageSpec { name, .. } = read_spec(operation).unwrap();
-            let (subscription, resource_group) = (target.subscription, target.resource_group.clone());
-            let id = ManagedImageId { subscription, resource_group, name: name.clone() };
-            let found = fleet.services.images.get(&id, None).await.unwrap();
+            let id = target.image(name.clone());
+            let found = fleet.services.resources.get(&id, None).await.unwrap();
             if !found.is_some_and(|found| found.was_created_from(operation.image.digest, &target.region)) {
                 wrong(fleet, format!("{name} is not the image of {}", operation.image));
             }

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use goldfleet_model::event::Event;
 use goldfleet_model::ids::JobId;
-use goldfleet_model::image::{ManagedImageId, ManagedImageSpec};
 use goldfleet_model::job::Job;
 use goldfleet_model::operation::Operation;
+use goldfleet_model::resource::ResourceId;
 use goldfleet_model::store::BlobAddress;
 use goldfleet_ports::error::{ErrorKind, PortResult};
 use goldfleet_ports::job_table::Change;
+use goldfleet_ports::resources::PutRequest;
 use goldfleet_tests::intercept::{Call, Interceptor};
 
 use crate::reference_model::ReferenceModel;
@@ -48,8 +49,8 @@ pub(crate) enum Effect {
     Changed(Vec<Change>, Vec<Event>),
     Written(BlobAddress, Option<Bytes>),
     Deleted(BlobAddress),
-    ImagePut(Box<ManagedImageSpec>),
-    ImageDeleted(ManagedImageId),
+    ImagePut(Box<PutRequest>),
+    ImageDeleted(ResourceId),
 }
 
 impl Effect {
@@ -63,8 +64,8 @@ impl Effect {
             "JobTable.commit" => Self::Changed(argument.get()?, argument.get()?),
             "BlobStore.put_blob" | "BlobStore.put_blob_from" => Self::Written(argument.get()?, argument.get()),
             "BlobStore.delete" => Self::Deleted(argument.get()?),
-            "ImageService.put" => Self::ImagePut(Box::new(argument.get()?)),
-            "ImageService.delete" => Self::ImageDeleted(argument.get()?),
+            "ResourceService.put" => Self::ImagePut(Box::new(argument.get()?)),
+            "ResourceService.delete" => Self::ImageDeleted(argument.get()?),
             _ => return None,
         })
     }

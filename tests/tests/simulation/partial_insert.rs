@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use goldfleet_model::event::Event;
+use goldfleet_model::graph::{GateCondition, GateKey};
 use goldfleet_model::ids::{ImageName, ImageVersion, JobId};
 use goldfleet_model::job::Job;
-use goldfleet_model::operation::{GroupId, Operation, OperationId};
+use goldfleet_model::operation::{GroupId, Operation, OperationId, OperationState, StateCount};
 use goldfleet_model::upload::Upload;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
-use goldfleet_ports::job_table::{Change, JobTable};
+use goldfleet_ports::job_table::{Change, GateOpeners, JobTable};
 use goldfleet_ports::{ETag, Versioned};
+use jiff::Timestamp;
 use tokio::time::sleep;
 
 use crate::faults::FaultInjector;
@@ -71,6 +73,11 @@ delegate! {
     operation(job: &JobId, id: &OperationId) -> Option<Versioned<Operation>>;
     group(job: &JobId, id: &OperationId) -> Vec<Versioned<Operation>>;
     operations(job: &JobId) -> Vec<Versioned<Operation>>;
+    census(job: &JobId, plan: u32) -> Vec<StateCount>;
+    in_state_before(job: &JobId, plan: u32, state: OperationState, before: Timestamp, limit: usize) -> Vec<OperationId>;
+    openers(job: &JobId, plan: u32, gate: &GateKey) -> GateOpeners;
+    awaiting(job: &JobId, plan: u32, gate: &GateKey, on: GateCondition) -> Vec<OperationId>;
+    awaited_gates(job: &JobId, plan: u32) -> Vec<(GateKey, GateCondition)>;
     commit(changes: &[Change], events: &[Event]) -> Vec<ETag>;
     events(job: &JobId, operation: Option<&OperationId>) -> Vec<Event>;
     put_upload(upload: &Upload) -> ();

@@ -7,14 +7,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use goldfleet_model::image::{ManagedImageId, ManagedImageSpec};
 use goldfleet_model::message::QueueName;
 use goldfleet_model::operation::OperationId;
+use goldfleet_model::resource::ResourceId;
 use goldfleet_model::store::{BlobAddress, Container};
 use goldfleet_ports::Ports;
 use goldfleet_ports::clock::Clock;
 use goldfleet_ports::error::PortResult;
-use goldfleet_ports::image_plane::Pending;
+use goldfleet_ports::resources::{Pending, PutRequest};
 use goldfleet_tests::intercept::{Call, Interceptor, intercepted};
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::{Instant, sleep};
@@ -156,10 +156,10 @@ pub(crate) fn about(arguments: &[&(dyn Any + Sync)]) -> String {
             about += &format!(" {queue}");
         } else if let Some(id) = argument.downcast_ref::<OperationId>() {
             about += &format!(" {id}");
-        } else if let Some(id) = argument.downcast_ref::<ManagedImageId>() {
+        } else if let Some(id) = argument.downcast_ref::<ResourceId>() {
             about += &format!(" {}", id.name);
-        } else if let Some(spec) = argument.downcast_ref::<ManagedImageSpec>() {
-            about += &format!(" {}", spec.id.name);
+        } else if let Some(request) = argument.downcast_ref::<PutRequest>() {
+            about += &format!(" {}", request.id.name);
         } else if let Some(pending) = argument.downcast_ref::<Pending>() {
             about += &format!(" {}", pending.id.name);
         }

@@ -8,10 +8,11 @@ use goldfleet_kinds::context::read_spec;
 use goldfleet_kinds::image::ImageSpec;
 use goldfleet_model::event::Event;
 use goldfleet_model::ids::JobId;
-use goldfleet_model::image::{ImageRef, ImageTags, ManagedImageId, ManagedImageSpec, VhdNames};
+use goldfleet_model::image::{ImageRef, ImageTags, VhdNames};
 use goldfleet_model::job::Job;
 use goldfleet_model::manifest::{Digest, Manifest, chunk_name, digest_of};
 use goldfleet_model::operation::{Operation, OperationId};
+use goldfleet_model::resource::{ResourceBody, ResourceId};
 use goldfleet_model::store::{BlobAddress, Container};
 use goldfleet_modelled::Model;
 use goldfleet_ports::clock::{Clock, after};
@@ -43,7 +44,7 @@ pub(crate) struct ReferenceModel {
 pub(crate) struct ReferenceState {
     pub(crate) jobs: BTreeMap<JobId, Job>,
     pub(crate) operations: BTreeMap<(JobId, OperationId), Operation>,
-    pub(crate) images: BTreeMap<String, ManagedImageSpec>,
+    pub(crate) images: BTreeMap<ResourceId, ResourceBody>,
     /// Operations that ever failed permanently.
     pub(crate) failed: BTreeSet<(JobId, OperationId)>,
     /// The manifests in the source store.
@@ -96,11 +97,11 @@ impl ReferenceModel {
             Effect::Written(blob, body) => self.written(&mut kept, &blob, body.as_deref()),
             Effect::Deleted(blob) if answer == Some(true) => self.deleted(&mut kept, process, &blob),
             Effect::Deleted(_) => {}
-            Effect::ImagePut(spec) => {
-                self.faults.trace.line(format_args!("{process} makes image {}", spec.id.name));
-                kept.images.insert(key(&spec.id), *spec);
+            Effect::ImagePut(request) => {
+                self.faults.trace.line(format_args!("{process} makes image {}", request.id.name));
+                kept.images.insert(request.id, request.body);
             }
-            Effect::ImageDeleted(id) => drop(kept.images.remove(&key(&id))),
+            Effect::ImageDeleted(id) => drop(kept.images.remove(&id)),
         }
     }
 
@@ -171,8 +172,7 @@ impl ReferenceModel {
             }
             "image" => {
                 let ImageSpec { name, .. } = read_spec(operation).unwrap();
-                let (subscription, resource_group) = (target.subscription, target.resource_group.clone());
-                let id = ManagedImageId { subscription, resource_group, name: name.clone() };
+                let id = target.image(name.clone());
                 if !self.has_image(kept, &id, operation) {
                     self.faults.trace.record_violation(format_args!("image {name} is said to be made, and is not"));
                 }
@@ -182,9 +182,9 @@ impl ReferenceModel {
     }
 
     /// Whether an image with the expected region and digest exists.
-    pub(crate) fn has_image(&self, kept: &ReferenceState, id: &ManagedImageId, operation: &Operation) -> bool {
+    pub(crate) fn has_image(&self, kept: &ReferenceState, id: &ResourceId, operation: &Operation) -> bool {
         let target = operation.target();
-        kept.images.get(&key(id)).is_some_and(|image| {
+        kept.images.get(id).is_some_and(|image| {
             ImageTags::digest_in(&image.tags) == Some(operation.image.digest)
                 && ImageTags::version_in(&image.tags) == operation.image.to_string()
                 && Some(&image.region) == target.map(|target| &target.region)
@@ -228,9 +228,4 @@ impl ReferenceModel {
             self.faults.trace.record_violation(format_args!("{process} deleted {blob}, which a manifest names"));
         }
     }
-}
-
-/// The names of images are compared without regard to case.
-pub(crate) fn key(id: &ManagedImageId) -> String {
-    id.to_string().to_lowercase()
 }

@@ -84,7 +84,6 @@ impl Scenario {
         config.worker.clone_and_patch = rng.chance(0.5);
         config.worker.retry_cap = HumanDuration::seconds(rng.number(5..120));
         config.worker.max_attempts = 3 + u32::try_from(rng.number(0..6)).unwrap();
-        config.dispatch.patience = HumanDuration::seconds(rng.number(20..121));
         config.dispatch.approve = self.approve;
         config.cleanup.staged = if rng.chance(0.3) { StagedPolicy::Remove } else { StagedPolicy::Keep };
         config.cleanup.chunk_grace = HumanDuration::seconds(rng.number(14..30) * 60);

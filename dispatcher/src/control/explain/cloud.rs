@@ -87,6 +87,36 @@ pub(super) static CODES: &[Code] = &[
         remedy: "Remove the lock, then run `goldfleet retry JOB`; or, if it is not a read-only lock, upload under a new version.",
     },
     Code {
+        codes: &["resource-unreadable"],
+        cause: "The platform describes a resource in a way that this release cannot read; the reason names the property.",
+        remedy: "Update goldfleet, then run `goldfleet retry JOB`. On a directory cloud, correct or remove the file.",
+    },
+    Code {
+        codes: &["copy-source-not-found"],
+        cause: "The source that a resource is created from does not exist.",
+        remedy: "Check whether the VHD, disk or snapshot was deleted, then run `goldfleet retry JOB`.",
+    },
+    Code {
+        codes: &["access-not-supported"],
+        cause: "Access was requested to a resource whose content cannot be read or written, or not in its present state.",
+        remedy: "See the reason: it names the resource and the state that it must have.",
+    },
+    Code {
+        codes: &["access-duration-invalid"],
+        cause: "Access to a disk or snapshot was requested for longer than an hour, or for less than a second.",
+        remedy: "This is a fault of goldfleet: report it with the reason.",
+    },
+    Code {
+        codes: &["access-url-missing"],
+        cause: "Azure granted access to a disk or snapshot, and its response has no URL.",
+        remedy: "goldfleet retries. If it fails again, give the request id to Azure support.",
+    },
+    Code {
+        codes: &["operation-status-denied"],
+        cause: "The identity may start an operation of Resource Manager and may not read its status.",
+        remedy: "Grant the identity the read action that the reason names, then run `goldfleet retry JOB`.",
+    },
+    Code {
         codes: &["image-sharing-off"],
         cause: "The platform does not share images or disks of this subscription.",
         remedy: "Ask Azure support to turn the feature on.",

@@ -12,6 +12,8 @@ use std::sync::LazyLock;
 
 use goldfleet_disk::codes as disk;
 
+use crate::control::suggest;
+
 /// The meaning of one or several codes. Codes share an entry if they have the same cause and remedy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Code {
@@ -83,10 +85,7 @@ pub fn remedy(code: &str) -> Option<&'static str> {
 /// The known code that is most similar to an unknown one. None if no code is similar.
 #[must_use]
 pub fn similar(code: &str) -> Option<&'static str> {
-    let distance = |known: &&'static str| strsim::damerau_levenshtein(code, known);
-    let closest = all().flat_map(|entry| entry.codes).copied().min_by_key(distance)?;
-    // A third of the letters. If more letters differ, another code is more likely than a typing error.
-    (distance(&closest) * 3 <= closest.len()).then_some(closest)
+    suggest::similar(code, all().flat_map(|entry| entry.codes).copied())
 }
 
 /// The tables as Markdown, as `docs/failures.md` contains them.

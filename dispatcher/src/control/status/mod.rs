@@ -17,6 +17,7 @@ use goldfleet_model::job::{Approval, Job, JobState};
 use goldfleet_model::operation::{KindId, Operation, OperationState};
 use goldfleet_model::selector::Selector;
 use goldfleet_model::state::next_job;
+use goldfleet_model::system::System;
 use goldfleet_model::text::duration;
 use goldfleet_model::upload::Upload;
 use goldfleet_ports::Versioned;
@@ -173,6 +174,9 @@ pub struct Status {
     pub approvals: Option<Approvals>,
     /// Bytes of the image, without zero runs.
     pub data_bytes: u64,
+    /// The operating system that the check before the upload found. None if that is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub system: Option<System>,
     /// The upload of the version. None if it is not known.
     pub upload: Option<UploadStatus>,
     /// Counts by kind of operation.
@@ -292,7 +296,7 @@ fn count_rows(
     let standing = ReportedState::from_rows(job, operations);
     let has_ended = standing != ReportedState::Running;
     // Before a sweep writes it to the job's row: the same moment, so that what is derived from it does not change.
-    let finished = has_ended.then(|| job.end_time(operations.iter().map(|row| &row.value)));
+    let finished = has_ended.then(|| job.end_time(operations.iter().map(|row| row.value.updated).max()));
     let end = finished.unwrap_or(now);
     let rate = match standing {
         ReportedState::Running => rate::recent_rate(operations, now).unwrap_or(0.0),
@@ -314,6 +318,7 @@ fn count_rows(
         reason: job.failure.as_ref().map(|failure| failure.message.clone()),
         approvals,
         data_bytes: job.payload.data_bytes,
+        system: job.payload.system.clone(),
         upload: upload.map(UploadStatus::of),
         phases,
         regions: by_region(registry, operations),

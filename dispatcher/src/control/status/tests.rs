@@ -58,7 +58,10 @@ impl Scene {
 
     fn claim(&mut self, n: usize) {
         let expires = after(self.now, Duration::from_secs(MINUTE));
-        self.apply(n, OperationEvent::Claim(Lease { token: Uuid::nil(), holder: "worker".to_owned(), expires }));
+        self.apply(
+            n,
+            OperationEvent::Claim(Lease { token: Uuid::nil(), holder: "worker".to_owned(), process: None, expires }),
+        );
     }
 
     /// A heartbeat of a copy that has `done` bytes in place.
@@ -304,7 +307,7 @@ fn a_job_ends_when_its_last_operation_does() {
     assert_eq!((at_end.seconds, at_end.bytes_per_second), (1200.0, 100.0));
     scene.wait(HOUR);
     assert_eq!(status(&scene), at_end, "an hour later, and not swept yet");
-    scene.job.finished = Some(scene.job.end_time(scene.rows.iter().map(|row| &row.value)));
+    scene.job.finished = Some(scene.job.end_time(scene.rows.iter().map(|row| row.value.updated).max()));
     scene.job.apply(JobEvent::Succeed, scene.now, "test").unwrap();
     scene.wait(HOUR);
     assert_eq!(status(&scene), Status { detail: JobState::Succeeded, ..at_end });

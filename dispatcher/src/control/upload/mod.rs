@@ -1,4 +1,4 @@
-//! Upload: from a VHD to chunks and a manifest in the source store.
+//! Upload: from the disk of a source to chunks and a manifest in the source store.
 //!
 //! Reading, zero-scanning, hashing and sending overlap: a few threads turn windows of the disk into chunks, in buffers
 //! that go round; others compute the MD5 of each run; requests for chunks that the store lacks are in flight meanwhile. The
@@ -28,6 +28,7 @@ use goldfleet_model::manifest::{
 use goldfleet_model::store::BlobAddress;
 use goldfleet_model::upload::Upload;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
+use goldfleet_sources::{ArtifactSource, Revision};
 use tokio_util::sync::CancellationToken;
 
 use crate::control::check::{CheckedImage, ImageChecks, ImageReport, check_image};
@@ -44,8 +45,8 @@ pub(crate) const LOG_TARGET: &str = module_path!();
 /// What is to be uploaded, as what.
 #[derive(Debug, Clone)]
 pub struct UploadRequest {
-    /// The disk image, of any format.
-    pub file: PathBuf,
+    /// The place that the disk comes from.
+    pub source: Arc<dyn ArtifactSource>,
     /// The image's name.
     pub image: ImageName,
     /// Its version.
@@ -116,10 +117,18 @@ pub enum UploadError {
     /// The version exists, but its manifest cannot be read; nothing of it was changed.
     #[error(transparent)]
     Unreadable(Box<UnreadableVersion>),
-    /// The file cannot be read.
+    /// The source has disks that a version cannot have.
+    #[error("{} has {count} data disks: a version has one disk, so use a source with an OS disk only", .location.display())]
+    DataDisks {
+        /// The location of the source.
+        location: PathBuf,
+        /// The number of data disks.
+        count: usize,
+    },
+    /// The source cannot be read.
     #[error(transparent)]
     Disk(#[from] DiskError),
-    /// The file was written to while it was read.
+    /// The source was written to while it was read.
     #[error("{} changed while it was read: upload it again when no process writes to it", .0.display())]
     Changed(PathBuf),
     /// The upload's row grew so old, again and again, that its chunks may have been collected.
@@ -136,7 +145,7 @@ pub enum UploadError {
     Interrupted,
 }
 
-/// Uploads a VHD. `watch` is told how far it is, often.
+/// Uploads the disk of a source. `watch` is told how far it is, often.
 ///
 /// # Errors
 /// [`UploadError`].
@@ -146,8 +155,12 @@ pub async fn upload(
     watch: &(dyn Fn(&Upload) + Sync),
     stop: &CancellationToken,
 ) -> Result<UploadResult, UploadError> {
-    let before = fingerprint(request);
-    let CheckedImage { report, disk } = checked(control, request, stop).await?;
+    let source = request.source.as_ref();
+    let before = source.revision();
+    let CheckedImage { report, disk, data_disks } = checked(control, request, stop).await?;
+    if data_disks > 0 {
+        return Err(UploadError::DataDisks { location: source.location().to_owned(), count: data_disks });
+    }
     let (Some(generation), Some(disk), true) = (report.disk.generation, disk, report.is_usable()) else {
         return Err(UploadError::Refused(Box::new(report)));
     };
@@ -160,9 +173,10 @@ pub async fn upload(
         None => None,
     };
 
-    let record = UploadRecord::new(control, request, disk.size(), watch);
+    let record = UploadRecord::new(control, request, disk.size(), report.system.as_ref(), watch);
     let md5s = Md5s::new(control.readers);
-    let uploading = UploadRun { control, request, generation, before, disk, blob, record: &record, md5s, stop };
+    let uploading =
+        UploadRun { control, request, generation, before: before.clone(), disk, blob, record: &record, md5s, stop };
     let ended = match &there {
         Some(existing) => uploading.repair_existing(existing).await,
         None => uploading.upload_new().await,
@@ -171,14 +185,14 @@ pub async fn upload(
         Ok(ended) => {
             let image =
                 ImageRef { name: request.image.clone(), version: request.version.clone(), digest: ended.digest };
-            let counts = record.complete().await?;
+            let counts = record.complete(ended.digest).await?;
             Ok(UploadResult { image, existed: there.is_some(), repaired: ended.repaired, counts, report })
         }
         Err(error) => {
             record.fail().await;
             // What could not be read any more may have been taken away under the reader.
-            let changed = matches!(error, UploadError::Disk(_)) && fingerprint(request).is_ok_and(|now| now != before);
-            Err(if changed { UploadError::Changed(request.file.clone()) } else { error })
+            let changed = matches!(error, UploadError::Disk(_)) && source.revision().is_ok_and(|now| now != before);
+            Err(if changed { UploadError::Changed(source.location().to_owned()) } else { error })
         }
     }
 }
@@ -190,11 +204,11 @@ async fn checked(
     request: &UploadRequest,
     stop: &CancellationToken,
 ) -> Result<CheckedImage, UploadError> {
-    let ScanThreads::Threads = control.readers else { return Ok(check_image(&request.file, &request.check)) };
-    let (file, mut options) = (request.file.clone(), request.check.clone());
+    let ScanThreads::Threads = control.readers else { return Ok(check_image(request.source.as_ref(), &request.check)) };
+    let (source, mut options) = (Arc::clone(&request.source), request.check.clone());
     let cancel = Arc::new(AtomicBool::new(false));
     options.disk.open.cancel = Some(Arc::clone(&cancel));
-    let mut checking = tokio::task::spawn_blocking(move || check_image(&file, &options));
+    let mut checking = tokio::task::spawn_blocking(move || check_image(source.as_ref(), &options));
     let checked = tokio::select! {
         checked = &mut checking => checked,
         () = stop.cancelled() => {
@@ -218,8 +232,8 @@ struct UploadRun<'a> {
     control: &'a ControlContext,
     request: &'a UploadRequest,
     generation: Generation,
-    /// What the file was when it was opened.
-    before: Fingerprint,
+    /// The revision of the source when it was opened.
+    before: Revision,
     disk: Arc<AzureDisk>,
     /// The manifest's place.
     blob: BlobAddress,
@@ -299,10 +313,11 @@ impl UploadRun<'_> {
         send::chunks(self.control, &self.disk, wanted, self.request.limit, self.record, &self.md5s, self.stop).await
     }
 
-    /// The manifest of these chunks, if the file is still what it was.
+    /// The manifest of these chunks, if the source is still what it was.
     fn manifest(&self, chunks: Vec<ChunkEntry>) -> Result<Manifest, UploadError> {
-        if fingerprint(self.request)? != self.before {
-            return Err(UploadError::Changed(self.request.file.clone()));
+        let source = &self.request.source;
+        if source.revision()? != self.before {
+            return Err(UploadError::Changed(source.location().to_owned()));
         }
         let (os, generation) = (self.request.os, self.generation);
         Ok(Manifest { os, generation, size: self.disk.size(), footer: self.disk.footer(), chunks })
@@ -346,12 +361,4 @@ async fn read_optional(control: &ControlContext, blob: &BlobAddress) -> PortResu
         Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
-}
-
-/// Length and time of the last write, which tell whether a file was written to.
-type Fingerprint = (u64, Option<std::time::SystemTime>);
-
-fn fingerprint(request: &UploadRequest) -> Result<Fingerprint, UploadError> {
-    let metadata = std::fs::metadata(&request.file).map_err(DiskError::Io)?;
-    Ok((metadata.len(), metadata.modified().ok()))
 }

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use goldfleet_kinds::writers::{WriterId, add_record, remove_record};
 use goldfleet_model::ids::JobId;
+use goldfleet_model::manifest::Digest;
 use goldfleet_model::store::Container;
-use goldfleet_model::upload::{Upload, UploadState};
+use goldfleet_model::system::System;
+use goldfleet_model::upload::{Upload, UploadState, system_of};
 use goldfleet_ports::chunk_store::MAX_WRITE_DELAY;
 use goldfleet_ports::clock::elapsed;
 use goldfleet_ports::error::{PortError, PortResult};
@@ -32,6 +34,8 @@ pub(super) struct UploadRecord<'a> {
     unproven: Mutex<Vec<Timestamp>>,
     /// When the record in the store was last written. None before the first chunk is written.
     recorded: tokio::sync::Mutex<Option<Timestamp>>,
+    /// Complete uploads that found a system, the newest first.
+    systems: Mutex<Vec<Upload>>,
     grace: Duration,
     watch: &'a (dyn Fn(&Upload) + Sync),
 }
@@ -45,24 +49,34 @@ struct SeenState {
 }
 
 impl<'a> UploadRecord<'a> {
-    /// The row of the upload of a disk of `size` bytes. It is first written by [`UploadRecord::renew`].
+    /// The row of the upload of a disk of `size` bytes with this system. It is first written by [`UploadRecord::renew`].
     pub(super) fn new(
         control: &'a ControlContext,
         request: &UploadRequest,
         size: u64,
+        system: Option<&System>,
         watch: &'a (dyn Fn(&Upload) + Sync),
     ) -> Self {
         let now = control.ports.clock.now();
         let row = Upload {
             by: Some(control.actor.clone()),
-            file: std::path::absolute(&request.file).ok().map(|file| file.display().to_string()),
+            file: std::path::absolute(request.source.location()).ok().map(|file| file.display().to_string()),
             size: Some(size),
+            system: system.map(System::to_stored),
             ..Upload::new(JobId::new(now, rng::random_u64()), request.image.clone(), request.version.clone(), now)
         };
         let signs = Mutex::new(SeenState { last: now, lapsed: false });
         let grace = control.config.cleanup.chunk_grace.get();
-        let (unproven, recorded) = (Mutex::default(), tokio::sync::Mutex::default());
-        Self { control, row: Mutex::new(row), signs, unproven, recorded, grace, watch }
+        Self {
+            control,
+            row: Mutex::new(row),
+            signs,
+            unproven: Mutex::default(),
+            recorded: tokio::sync::Mutex::default(),
+            systems: Mutex::default(),
+            grace,
+            watch,
+        }
     }
 
     /// Identifies the upload among those that write to the store.
@@ -208,8 +222,21 @@ impl<'a> UploadRecord<'a> {
         }
     }
 
-    /// Writes the end.
-    pub(super) async fn complete(&self) -> PortResult<Upload> {
+    /// Keeps what earlier uploads found, for an upload that does not look inside its disk. They are sorted, the newest first.
+    pub(super) fn remember_systems(&self, uploads: Vec<Upload>) {
+        let known = uploads.into_iter().filter(|upload| upload.system.is_some() && upload.digest.is_some());
+        *self.systems.lock().unwrap_or_else(PoisonError::into_inner) = known.collect();
+    }
+
+    /// Writes the end, with the digest of the content. The system that an earlier upload of the same content found is kept if this
+    /// one has not found one. So the newest complete upload of a version has its system, and readers need no other row.
+    pub(super) async fn complete(&self, digest: Digest) -> PortResult<Upload> {
+        let known = system_of(&self.systems.lock().unwrap_or_else(PoisonError::into_inner), &digest).cloned();
+        {
+            let mut row = self.row();
+            row.system = row.system.take().or(known);
+            row.digest = Some(digest);
+        }
         let row = self.write(UploadState::Complete).await?;
         self.remove_record().await;
         Ok(row)

@@ -2,7 +2,7 @@
 
 use goldfleet_model::image::ImageTags;
 use goldfleet_ports::error::{PortError, PortResult};
-use goldfleet_ports::image_plane::{ManagedImage, Provisioning};
+use goldfleet_ports::resources::{Provisioning, Resource};
 use goldfleet_ports::retry::retry_transient;
 
 use super::{ImageLocation, Location, VerifyFault, VerifyReport, VerifyRun};
@@ -15,7 +15,7 @@ impl VerifyRun<'_> {
         seen: &mut VerifyReport,
     ) -> PortResult<()> {
         let ports = &self.control.ports;
-        let look = || ports.images.get(&place.id, place.tenant.as_deref());
+        let look = || ports.resources.get(&place.id, place.tenant.as_deref());
         let found = retry_transient(ports.clock.as_ref(), PortError::is_retryable, look).await?;
         seen.images = 1;
         match found {
@@ -27,16 +27,16 @@ impl VerifyRun<'_> {
     }
 
     /// Why an image does not match the version.
-    fn difference(&self, at: Location<'_>, place: &ImageLocation, found: &ManagedImage) -> VerifyFault {
+    fn difference(&self, at: Location<'_>, place: &ImageLocation, found: &Resource) -> VerifyFault {
         match found.provisioning {
             Provisioning::InProgress => return at.describe_fault("is being made or changed"),
             Provisioning::Failed => return at.describe_fault("is not whole: its last change failed"),
             Provisioning::Succeeded => {}
         }
-        if found.region != place.region {
-            return at.describe_fault(format!("is in {}, not in {}", found.region, place.region));
+        if found.body.region != place.region {
+            return at.describe_fault(format!("is in {}, not in {}", found.body.region, place.region));
         }
-        match ImageTags::digest_in(&found.tags) {
+        match ImageTags::digest_in(&found.body.tags) {
             Some(digest) => at.describe_fault(format!("is made of {digest}, not of {}", self.image.digest)),
             None => at.describe_fault("was not made by goldfleet: it has no tag with a digest"),
         }

@@ -16,10 +16,11 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use futures::stream::{self, StreamExt as _};
 use goldfleet_kinds::kind::{Probe, Verification};
 use goldfleet_model::ids::Region;
-use goldfleet_model::image::{ImageRef, ManagedImageId};
+use goldfleet_model::image::ImageRef;
 use goldfleet_model::job::Job;
 use goldfleet_model::manifest::Manifest;
 use goldfleet_model::operation::{GroupId, Operation};
+use goldfleet_model::resource::ResourceId;
 use goldfleet_model::store::{BlobAddress, Store};
 use goldfleet_ports::error::PortResult;
 use serde::Serialize;
@@ -120,7 +121,7 @@ pub enum VhdRequirement {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ImageLocation {
     /// The image.
-    pub id: ManagedImageId,
+    pub id: ResourceId,
     /// Its region.
     pub region: Region,
     /// The tenant of its subscription. None if it is the credential's tenant.

@@ -6,7 +6,7 @@ import { Failures } from "./failures.js";
 import { Matrix } from "./matrix.js";
 import { Job } from "./model.js";
 import { Tree } from "./tree.js";
-import { STATES, badge, bytes, count, duration, el, jobState, rate, say } from "./words.js";
+import { STATES, badge, bytes, count, duration, el, jobState, rate, say, system } from "./words.js";
 
 const AGAIN = 3000;
 const SLIM = 12;
@@ -162,6 +162,7 @@ export class JobView {
     ];
     if (status.seconds_left !== null) figures.push(["left, about", duration(status.seconds_left)]);
     if (status.idle_seconds) figures.push(["no worker active for", duration(status.idle_seconds)]);
+    if (status.system) figures.push(["system", system(status.system)]);
     if (status.requested_by) figures.push(["requested by", status.requested_by]);
     if (status.selection?.length) figures.push(["targets", status.selection.join(" or ")]);
     if (status.note) figures.push(["note", status.note]);

@@ -49,6 +49,19 @@ export function duration(seconds) {
   return `${days} d ${two(hours % 24)} h`;
 }
 
+// The operating system of an image, as `System` in `system.rs` is shown.
+export function system({ name, version, kernels, agents, architecture, generations }) {
+  const architectures = { x64: "x64", arm64: "Arm64", x86: "32-bit x86" };
+  return [
+    name,
+    version && !name.includes(version) && `version ${version}`,
+    kernels[0] && `kernel ${kernels[0]}`,
+    ...agents,
+    architectures[architecture],
+    generations.length > 0 && `generation ${generations.join(" and ")}`,
+  ].filter(Boolean).join(", ");
+}
+
 export function ago(time) {
   const seconds = (Date.now() - new Date(time).getTime()) / 1000;
   return seconds < 5 ? "just now" : `${duration(seconds)} ago`;

@@ -15,6 +15,7 @@ use goldfleet_config::{Cloud, Config, ConfigError};
 use goldfleet_connect::BackendError;
 use goldfleet_disk::{AzureDisk, DiskError, OpenError, same_disk};
 use goldfleet_model::ids::JobId;
+use goldfleet_sources::DiskFile;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
@@ -215,7 +216,7 @@ async fn run_jobs(
     let (mut data_bytes, mut upload_bytes) = (0, 0);
     for golden in &setup.golden {
         let asked = UploadRequest {
-            file: golden.file.clone(),
+            source: DiskFile::shared(&golden.file),
             image: golden.image.clone(),
             version: golden.version.clone(),
             os: golden.os,

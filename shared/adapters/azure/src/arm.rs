@@ -53,7 +53,8 @@ pub(super) enum PollTarget {
 
 /// The status of a long-running operation.
 pub(super) enum OperationStatus {
-    Done,
+    /// It is done. The value is the last response: the result, or the status of the operation.
+    Done(Value),
     InProgress(PollTarget, Duration),
     Failed(PortError),
 }
@@ -124,12 +125,12 @@ impl ResourceManager {
                 error => Ok(Some(OperationStatus::Failed(error))),
             },
             (PollTarget::Operation { .. }, None) => Ok(Some(match status(reply.body.get("status"), reply.status) {
-                ProvisioningStatus::Succeeded => OperationStatus::Done,
+                ProvisioningStatus::Succeeded => OperationStatus::Done(reply.body),
                 ProvisioningStatus::InProgress => OperationStatus::InProgress(poll.clone(), wait),
                 ProvisioningStatus::Failed => OperationStatus::Failed(failure_of_operation(&reply, what)),
             })),
             (_, None) if reply.status == 202 => Ok(Some(OperationStatus::InProgress(self.poll_target(&reply), wait))),
-            (_, None) => Ok(Some(OperationStatus::Done)),
+            (_, None) => Ok(Some(OperationStatus::Done(reply.body))),
         }
     }
 
@@ -151,7 +152,7 @@ impl ResourceManager {
             ProvisioningStatus::Failed if reply.status != 202 => {
                 OperationStatus::Failed(failure_of_operation(reply, what))
             }
-            ProvisioningStatus::Succeeded if reply.status != 202 => OperationStatus::Done,
+            ProvisioningStatus::Succeeded if reply.status != 202 => OperationStatus::Done(reply.body.clone()),
             _ => OperationStatus::InProgress(self.poll_target(reply), reply.wait()),
         }
     }

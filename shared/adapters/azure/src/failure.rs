@@ -60,7 +60,8 @@ pub(super) fn failure_of_operation(reply: &ArmResponse, what: &str) -> PortError
 pub(super) fn error(refusal: ErrorResponse, what: &str) -> PortError {
     let parts = refusal.details.iter().map(|(code, message)| (code.as_str(), message.as_str()));
     let mut own_and_parts = std::iter::once((refusal.code.as_str(), refusal.message.as_str())).chain(parts);
-    let code = own_and_parts.find_map(|(code, message)| image_error_code(code, message));
+    let is_image = !names_disk_or_snapshot(what);
+    let code = own_and_parts.find_map(|(code, message)| error_code(code, message, is_image));
     let transient = codes_of(&refusal).any(is_transient_code);
     let mut error = refusal.into_port_error(what);
     if let Some(code) = code {
@@ -72,7 +73,9 @@ pub(super) fn error(refusal: ErrorResponse, what: &str) -> PortError {
         // The platform says the same of a blob that its own service could not read for a moment.
         "vhd-not-accessible" => ErrorKind::Unavailable,
         // These come with the status of a conflict, but waiting does not help.
-        "scope-locked" | "read-only-disabled-subscription" => ErrorKind::Denied,
+        "scope-locked" => ErrorKind::Locked,
+        "read-only-disabled-subscription" => ErrorKind::Denied,
+        "quota-exceeded" | "resource-quota-exceeded" => ErrorKind::Quota,
         "image-region-change" | "provider-not-registered" | "property-change-not-allowed" => ErrorKind::Invalid,
         _ => error.kind,
     };
@@ -89,9 +92,17 @@ fn is_transient_code(code: &str) -> bool {
     TRANSIENT_CODES.contains(&code) || code.starts_with("InternalServerError")
 }
 
-/// The reasons of [`goldfleet_ports::image_plane::ImageService`].
-fn image_error_code(code: &str, message: &str) -> Option<&'static str> {
+/// Whether an error concerns a disk or snapshot. Sentences about a VHD are only read in errors of images.
+fn names_disk_or_snapshot(what: &str) -> bool {
+    ["/Microsoft.Compute/disks/", "/Microsoft.Compute/snapshots/"].iter().any(|part| what.contains(part))
+}
+
+/// The reasons of [`goldfleet_ports::resources::ResourceService`].
+fn error_code(code: &str, message: &str, is_image: bool) -> Option<&'static str> {
     Some(match code {
+        // Source: Azure, quotas of virtual machines: "Operation could not be completed as it results in exceeding
+        // approved … quota".
+        "OperationNotAllowed" if message.to_ascii_lowercase().contains("quota") => "quota-exceeded",
         "RequestDisallowedByPolicy" => "policy-denied",
         "LinkedAuthorizationFailed" => "authorization-failed",
         "MissingSubscriptionRegistration" => "provider-not-registered",
@@ -103,7 +114,7 @@ fn image_error_code(code: &str, message: &str) -> Option<&'static str> {
         "IncorrectDiskBlobType" | "IncorrectImageBlobType" | "VHDSizeInvalid" | "InvalidVhd" | "VhdInvalid" => {
             "vhd-invalid"
         }
-        "InvalidParameter" | "InvalidRequestContent" | "BadRequest" | "OperationFailed" => {
+        "InvalidParameter" | "InvalidRequestContent" | "BadRequest" | "OperationFailed" if is_image => {
             return vhd_error_of_sentence(message);
         }
         _ => return None,
@@ -160,9 +171,10 @@ mod tests {
             ("The specified cookie value in VHD footer indicates that the disk is not supported.", "vhd-invalid"),
         ];
         for (message, expected) in cases {
-            assert_eq!(image_error_code("InvalidParameter", message), Some(expected), "{message}");
+            assert_eq!(error_code("InvalidParameter", message, true), Some(expected), "{message}");
         }
-        assert_eq!(image_error_code("InvalidParameter", "The value of parameter name is invalid."), None);
+        assert_eq!(error_code("InvalidParameter", "The value of parameter name is invalid.", true), None);
+        assert_eq!(error_code("InvalidParameter", "The size of the disk is invalid.", false), None);
     }
 
     #[test]
@@ -194,7 +206,7 @@ mod tests {
         }
         assert_eq!(failed("TooManyRequests", &[]).kind, ErrorKind::Throttled);
         assert_eq!(failed("OperationNotAllowed", &["TooManyRequests"]).kind, ErrorKind::Throttled);
-        assert_eq!(failed("QuotaExceeded", &[]).kind, ErrorKind::Invalid);
+        assert_eq!(failed("QuotaExceeded", &[]).kind, ErrorKind::Quota);
     }
 
     #[test]

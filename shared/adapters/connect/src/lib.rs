@@ -3,21 +3,23 @@
 use std::sync::Arc;
 
 use goldfleet_azure::{
-    AzureBlobs, AzureImages, AzureInspector, AzureJobTable, AzureQueue, ConnectionError, ResourceManager,
+    AzureBlobs, AzureInspector, AzureJobTable, AzureQueue, AzureResources, ConnectionError, ResourceManager,
 };
 use goldfleet_azure_settings::{AzureCloud, AzureCoordination};
 use goldfleet_config::targets::TargetsFile;
 use goldfleet_config::{Cloud, Config, Coordination, ModelledCloud, Source};
-use goldfleet_embedded::{Database, DirectoryBlobs, DirectoryImages, SqliteJobTable, SqliteQueue};
-use goldfleet_modelled::{LimitMode, Model, ModelledBlobs, ModelledImages};
+use goldfleet_embedded::{Database, DirectoryBlobs, DirectoryResources, ProcessLocks, SqliteJobTable, SqliteQueue};
+use goldfleet_modelled::{LimitMode, Model, ModelledBlobs, ModelledResources};
 use goldfleet_ports::Ports;
 use goldfleet_ports::blob_store::BlobStore;
 use goldfleet_ports::clock::{Clock, SystemClock};
+use goldfleet_ports::disk_access::DiskAccess;
 use goldfleet_ports::error::{ErrorKind, PortError};
-use goldfleet_ports::image_plane::ImageService;
 use goldfleet_ports::inspector::Inspector;
 use goldfleet_ports::job_table::JobTable;
+use goldfleet_ports::liveness::{Liveness, Undetected};
 use goldfleet_ports::queue::Queue;
+use goldfleet_ports::resources::ResourceService;
 use goldfleet_rates::{Rates, RatesError};
 
 pub use goldfleet_azure::Connection;
@@ -56,10 +58,22 @@ impl BackendError {
 }
 
 /// The ports that `[coordination]` selects.
-type CoordinationPorts = (Arc<dyn Queue>, Arc<dyn JobTable>);
+type CoordinationPorts = (Arc<dyn Queue>, Arc<dyn JobTable>, Arc<dyn Liveness>);
 
 /// The ports that `[cloud]` selects.
-type CloudPorts = (Arc<dyn BlobStore>, Arc<dyn ImageService>);
+struct CloudPorts {
+    blobs: Arc<dyn BlobStore>,
+    resources: Arc<dyn ResourceService>,
+    disk_access: Arc<dyn DiskAccess>,
+}
+
+impl CloudPorts {
+    /// The ports of a cloud in which one adapter has the resources and the access to disks.
+    fn new(blobs: impl BlobStore + 'static, resources: impl ResourceService + DiskAccess + 'static) -> Self {
+        let resources = Arc::new(resources);
+        Self { blobs: Arc::new(blobs), resources: resources.clone(), disk_access: resources }
+    }
+}
 
 /// Opens the configured adapters with the clock of the machine.
 ///
@@ -77,28 +91,28 @@ pub fn open(config: &Config) -> Result<Ports, BackendError> {
 /// As [`open`].
 pub fn open_with_connection(config: &Config, connection: Option<&Connection>) -> Result<Ports, BackendError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let (queue, table) = match (&config.coordination, connection) {
+    let (queue, table, liveness) = match (&config.coordination, connection) {
         (Coordination::Azure(azure), Some(connection)) => azure_coordination(config, azure, connection)?,
         (Coordination::Azure(_), None) => return Err(BackendError::MissingConnection("coordination")),
         (Coordination::Embedded(embedded), _) => {
             let database = Database::open(&embedded.path)?;
             let queue: Arc<dyn Queue> = Arc::new(SqliteQueue::new(Arc::clone(&database), Arc::clone(&clock)));
+            let locks: Arc<dyn Liveness> = Arc::new(ProcessLocks::new(Arc::clone(&database), Arc::clone(&clock)));
             let table: Arc<dyn JobTable> = Arc::new(SqliteJobTable::new(database));
-            (queue, table)
+            (queue, table, locks)
         }
     };
-    let (blobs, images) = match (&config.cloud, connection) {
+    let CloudPorts { blobs, resources, disk_access } = match (&config.cloud, connection) {
         (Cloud::Azure(azure), Some(connection)) => azure_cloud(azure, connection)?,
         (Cloud::Azure(_), None) => return Err(BackendError::MissingConnection("cloud")),
         (Cloud::Directory(directory), _) => {
             let root = directory.root.clone();
-            let blobs: Arc<dyn BlobStore> = Arc::new(DirectoryBlobs::new(root.clone(), Arc::clone(&clock)));
-            let images: Arc<dyn ImageService> = Arc::new(DirectoryImages::new(root));
-            (blobs, images)
+            let blobs = DirectoryBlobs::new(root.clone(), Arc::clone(&clock));
+            CloudPorts::new(blobs, DirectoryResources::new(root, Arc::clone(&clock)))
         }
         (Cloud::Modelled(modelled), _) => modelled_cloud(config, modelled, &clock)?,
     };
-    Ok(Ports { queue, table, blobs, images, clock })
+    Ok(Ports { queue, table, blobs, resources, disk_access, liveness, clock })
 }
 
 /// Opens the inspector of the configured cloud for `goldfleet doctor`. Returns None for clouds without an inspector.
@@ -122,12 +136,12 @@ fn azure_coordination(
     let account = &config.source.account;
     let queue = AzureQueue::new(connection, &azure.queues_of(account, environment), &azure.prefix)?;
     let table = AzureJobTable::new(connection, &azure.tables_of(account, environment), &azure.prefix)?;
-    Ok((Arc::new(queue), Arc::new(table)))
+    Ok((Arc::new(queue), Arc::new(table), Arc::new(Undetected)))
 }
 
 fn azure_cloud(azure: &AzureCloud, connection: &Connection) -> Result<CloudPorts, BackendError> {
     let arm = ResourceManager::new(connection, &azure.resource_manager())?;
-    Ok((Arc::new(AzureBlobs::new(connection, azure)), Arc::new(AzureImages::new(arm, azure))))
+    Ok(CloudPorts::new(AzureBlobs::new(connection, azure), AzureResources::new(arm, azure)))
 }
 
 /// A modelled cloud of this process. It starts empty and is lost when the process ends.
@@ -141,7 +155,7 @@ fn modelled_cloud(
     // Without targets there are no accounts to place. A command that needs targets reports the error in the file.
     let targets = TargetsFile::load(&config.targets.file).unwrap_or_default();
     place_fleet(&model, &config.source, &targets);
-    Ok((Arc::new(ModelledBlobs::new(Arc::clone(&model))), Arc::new(ModelledImages::new(model))))
+    Ok(CloudPorts::new(ModelledBlobs::new(Arc::clone(&model)), ModelledResources::new(model)))
 }
 
 /// Sets the region and the subscription of the accounts of a fleet.

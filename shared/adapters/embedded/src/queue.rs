@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use goldfleet_model::message::QueueName;
+use goldfleet_model::message::{Message, QueueName};
 use goldfleet_ports::clock::{Clock, after};
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::queue::{MAX_RECEIVE, Queue, Receipt, Received, check_length};
@@ -12,6 +12,11 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use uuid::Uuid;
 
 use super::sqlite::Database;
+
+const SEND: &str =
+    "INSERT INTO messages (queue, visible, pop, dequeued, operation, body) VALUES (?1, ?2, '', 0, ?3, ?4)";
+
+const HIDE: &str = "UPDATE messages SET visible = ?1, pop = ?2, dequeued = ?3, receiver = ?4 WHERE id = ?5";
 
 /// Queues of one machine.
 pub struct SqliteQueue {
@@ -41,11 +46,11 @@ impl Queue for SqliteQueue {
     async fn send(&self, queue: QueueName, body: &str, delay: Duration) -> PortResult<()> {
         check_length(body)?;
         let (visible, body, failed) = (self.visible_at(delay), body.to_owned(), self.database.sqlite_error());
+        let operation = operation_of(queue, &body);
         self.database
             .write(move |connection| {
-                let sql = "INSERT INTO messages (queue, visible, pop, dequeued, body) VALUES (?1, ?2, '', 0, ?3)";
-                let mut insert = connection.prepare_cached(sql).map_err(&failed)?;
-                insert.execute(params![queue.as_str(), visible, body]).map_err(&failed)?;
+                let mut insert = connection.prepare_cached(SEND).map_err(&failed)?;
+                insert.execute(params![queue.as_str(), visible, operation, body]).map_err(&failed)?;
                 Ok(())
             })
             .await
@@ -65,7 +70,11 @@ impl Queue for SqliteQueue {
         }
         let failed = self.database.sqlite_error();
         let limit = max.min(MAX_RECEIVE);
-        self.database.write(move |connection| take(connection, queue, now, hidden, limit).map_err(&failed)).await
+        let receiver = self.database.process().await?.map(|process| process.0.to_string());
+        let take = move |connection: &Connection| {
+            take(connection, queue, now, hidden, limit, receiver.as_deref()).map_err(&failed)
+        };
+        self.database.write(take).await
     }
 
     async fn extend(&self, queue: QueueName, receipt: &Receipt, visibility: Duration) -> PortResult<Receipt> {
@@ -116,6 +125,12 @@ impl Queue for SqliteQueue {
     }
 }
 
+/// The operation that a message makes a worker claim, as `JOB/GROUP.STEP`. None for other messages.
+fn operation_of(queue: QueueName, body: &str) -> Option<String> {
+    let message = Message::decode(body).ok().filter(|_| queue != QueueName::DeadLetter)?;
+    Some(format!("{}/{}", message.job, message.operation?))
+}
+
 /// Receives the messages that have been visible for the longest time.
 fn take(
     connection: &Connection,
@@ -123,6 +138,7 @@ fn take(
     now: i64,
     hidden: i64,
     limit: usize,
+    receiver: Option<&str>,
 ) -> Result<Vec<Received>, rusqlite::Error> {
     let mut select = connection.prepare_cached(
         "SELECT id, dequeued, body FROM messages WHERE queue = ?1 AND visible <= ?2 ORDER BY visible, id LIMIT ?3",
@@ -131,12 +147,11 @@ fn take(
         Ok((row.get::<_, i64>(0)?, row.get::<_, u32>(1)?, row.get::<_, String>(2)?))
     })?;
     let rows: Vec<_> = rows.collect::<Result<_, _>>()?;
-    let mut update =
-        connection.prepare_cached("UPDATE messages SET visible = ?1, pop = ?2, dequeued = ?3 WHERE id = ?4")?;
+    let mut update = connection.prepare_cached(HIDE)?;
     let mut received = Vec::with_capacity(rows.len());
     for (id, dequeued, body) in rows {
         let pop = Uuid::new_v4().to_string();
-        update.execute(params![hidden, pop, dequeued + 1, id])?;
+        update.execute(params![hidden, pop, dequeued + 1, receiver, id])?;
         let receipt = Receipt { id: id.to_string(), pop };
         received.push(Received { body, receipt, dequeue_count: dequeued + 1 });
     }

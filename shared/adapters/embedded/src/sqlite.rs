@@ -12,11 +12,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use goldfleet_model::operation::ProcessName;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 
 use super::blocking::blocking;
+use super::liveness::Life;
 
 /// How long a statement waits for the lock of another process before it fails with `Unavailable`.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -34,10 +36,16 @@ const SCHEMA: &str = "
 CREATE TABLE jobs (id TEXT PRIMARY KEY, etag INTEGER NOT NULL, body TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE operations (
     job TEXT NOT NULL, id TEXT NOT NULL, grp TEXT NOT NULL, plan INTEGER NOT NULL,
+    state TEXT NOT NULL, time INTEGER NOT NULL, kind TEXT NOT NULL,
     etag INTEGER NOT NULL, body TEXT NOT NULL, done BLOB NOT NULL,
     PRIMARY KEY (job, id)
 ) WITHOUT ROWID;
 CREATE INDEX operations_by_group ON operations (job, grp);
+CREATE INDEX operations_by_state ON operations (job, plan, state, time, kind);
+CREATE TABLE roles (
+    job TEXT NOT NULL, plan INTEGER NOT NULL, role INTEGER NOT NULL, gate TEXT NOT NULL, operation TEXT NOT NULL,
+    PRIMARY KEY (job, plan, role, gate, operation)
+) WITHOUT ROWID;
 CREATE TABLE events (
     sequence INTEGER PRIMARY KEY AUTOINCREMENT, job TEXT NOT NULL, operation TEXT, body TEXT NOT NULL
 );
@@ -45,9 +53,11 @@ CREATE INDEX events_by_job ON events (job, operation);
 CREATE TABLE uploads (id TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE messages (
     id INTEGER PRIMARY KEY AUTOINCREMENT, queue TEXT NOT NULL, visible INTEGER NOT NULL,
-    pop TEXT NOT NULL, dequeued INTEGER NOT NULL, body TEXT NOT NULL
+    pop TEXT NOT NULL, dequeued INTEGER NOT NULL, operation TEXT, receiver TEXT, body TEXT NOT NULL
 );
 CREATE INDEX messages_by_visibility ON messages (queue, visible, id);
+CREATE INDEX messages_by_operation ON messages (operation) WHERE operation IS NOT NULL;
+CREATE INDEX messages_by_receiver ON messages (receiver) WHERE receiver IS NOT NULL;
 ";
 
 /// Indexes that were added without a new schema version, with their names. Older programs can still use a file that has
@@ -68,6 +78,8 @@ pub struct Database {
     identity: Identity,
     writer: ConnectionPool,
     readers: ConnectionPool,
+    /// The lock by which other processes detect the end of this one.
+    life: OnceCell<Option<Life>>,
 }
 
 /// What distinguishes two files with the same path: device and inode.
@@ -118,7 +130,7 @@ fn lock(connections: &Mutex<Vec<Connection>>) -> MutexGuard<'_, Vec<Connection>>
 
 impl Database {
     /// The schema version that this program reads and writes.
-    pub const FORMAT_VERSION: i64 = 2;
+    pub const FORMAT_VERSION: i64 = 3;
 
     /// Opens the file. Creates it and its tables if they do not exist.
     ///
@@ -146,7 +158,22 @@ impl Database {
             identity,
             writer: ConnectionPool::new(vec![writer]),
             readers: ConnectionPool::new(readers),
+            life: OnceCell::new(),
         }))
+    }
+
+    /// The path of the file.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The name of this process, by which others detect its end. None on a file system without locks.
+    pub(super) async fn process(&self) -> PortResult<Option<&ProcessName>> {
+        let life = self.life.get_or_try_init(|| {
+            let path = self.path.clone();
+            blocking(move || Life::begin(&path))
+        });
+        Ok(life.await?.as_ref().map(Life::name))
     }
 
     /// Runs `work` in a write transaction. If it returns an error, the transaction is rolled back.

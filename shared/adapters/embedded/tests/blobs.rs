@@ -16,16 +16,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use crc_fast::CrcAlgorithm;
 use goldfleet_embedded::blob_store::DirectoryBlobs;
-use goldfleet_embedded::image_plane::DirectoryImages;
-use goldfleet_model::ids::SubscriptionId;
-use goldfleet_model::image::{ManagedImageId, ManagedImageSpec, StorageType};
-use goldfleet_model::manifest::{Generation, OsType};
 use goldfleet_model::store::{BlobAddress, Container};
 use goldfleet_ports::blob_store::{BlobStore, Fence, PAGE};
 use goldfleet_ports::clock::{SystemClock, TokioClock};
 use goldfleet_ports::conformance;
 use goldfleet_ports::error::ErrorKind;
-use goldfleet_ports::image_plane::ImageService;
 use jiff::Timestamp;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -60,75 +55,6 @@ async fn cloud() -> (TempDir, DirectoryBlobs) {
 async fn blobs_conform() {
     let root = TempDir::new().unwrap();
     conformance::blob_store::all(&blobs_at(root.path()).with_list_page(2), &container()).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn images_conform() {
-    let (root, blobs) = cloud().await;
-    let site = conformance::image_plane::ImageSuiteLocation {
-        subscription: SubscriptionId::nth_for_tests(1),
-        resource_group: "images".parse().unwrap(),
-        region: "westeurope".parse().unwrap(),
-        container: container(),
-    };
-    conformance::image_plane::all(&DirectoryImages::new(root.path().to_owned()), &blobs, &site).await;
-}
-
-fn image_of(vhd: &str) -> ManagedImageSpec {
-    ManagedImageSpec {
-        id: ManagedImageId {
-            subscription: SubscriptionId::nth_for_tests(1),
-            resource_group: "images".parse().unwrap(),
-            name: "ubuntu-1".parse().unwrap(),
-        },
-        region: "westeurope".parse().unwrap(),
-        vhd: container().blob(vhd),
-        os: OsType::Windows,
-        generation: Generation::V2,
-        storage_type: StorageType::PremiumLrs,
-        disk_encryption_set: Some("/subscriptions/1/diskEncryptionSets/keys".to_owned()),
-        tenant: None,
-        tags: BTreeMap::from([("team".to_owned(), "platform".to_owned())]),
-    }
-}
-
-/// An image of one VHD is never replaced by an image of another VHD, even while other processes delete and create it.
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn images_of_one_name_are_not_replaced_by_others() {
-    let (root, blobs) = cloud().await;
-    let (one, other) = (image_of("one.vhd"), image_of("other.vhd"));
-    for spec in [&one, &other] {
-        conformance::image_plane::put_smallest_vhd(&blobs, &spec.vhd).await;
-    }
-    let images = DirectoryImages::new(root.path().to_owned());
-    let again = tokio::spawn({
-        let images = images.clone();
-        async move {
-            for _ in 0..2000 {
-                let _ = images.put(&one).await;
-            }
-        }
-    });
-    let file = root.path().join("subscriptions").join(other.id.subscription.to_string());
-    let file = file.join("resourceGroups/images/images/ubuntu-1.json");
-    while !again.is_finished() {
-        images.delete(&other.id, None).await.unwrap();
-        if images.put(&other).await.is_ok() {
-            let text = fs::read_to_string(&file).unwrap();
-            assert!(text.contains("other.vhd"), "it was replaced by an image of another VHD: {text}");
-        }
-    }
-    again.await.unwrap();
-}
-
-#[tokio::test]
-async fn image_file_matches_azure_resource() {
-    let (root, blobs) = cloud().await;
-    let spec = image_of("ubuntu__1.vhd");
-    conformance::image_plane::put_smallest_vhd(&blobs, &spec.vhd).await;
-    DirectoryImages::new(root.path().to_owned()).put(&spec).await.unwrap();
-    let folder = format!("subscriptions/{}/resourceGroups/images/images", spec.id.subscription);
-    insta::assert_snapshot!(fs::read_to_string(root.path().join(folder).join("ubuntu-1.json")).unwrap());
 }
 
 #[tokio::test]

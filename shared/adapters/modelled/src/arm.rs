@@ -1,4 +1,4 @@
-//! The state of Resource Manager in the model: managed images, and a token bucket for each subscription and kind of
+//! The state of Resource Manager in the model: resources, and a token bucket for each subscription and kind of
 //! request.
 //!
 //! Azure counts requests by subscription, principal, and the region of the Resource Manager instance that responds. The
@@ -6,31 +6,29 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use goldfleet_model::ids::{Region, SubscriptionId};
-use goldfleet_model::store::BlobAddress;
+use goldfleet_model::ids::SubscriptionId;
+use goldfleet_model::resource::ResourceId;
 
 use super::limits::{ArmKind, BucketRates};
 use super::pipe::{Bucket, SimNanos};
+use super::resources::ModelledResource;
 
 /// The state of Resource Manager.
 #[derive(Default)]
 pub(super) struct ResourceManagerState {
-    pub(super) images: BTreeMap<String, Image>,
+    pub(super) resources: BTreeMap<ResourceId, ModelledResource>,
+    /// The number of unique ids that were assigned.
+    unique_ids: u64,
     buckets: HashMap<(SubscriptionId, ArmKind), Bucket>,
 }
 
-/// A managed image.
-#[derive(Debug, Clone)]
-pub(super) struct Image {
-    pub(super) region: Region,
-    pub(super) tags: BTreeMap<String, String>,
-    /// The VHD from which the image was created.
-    pub(super) vhd: BlobAddress,
-    /// The time at which the creation completes.
-    pub(super) ready: SimNanos,
-}
-
 impl ResourceManagerState {
+    /// A unique id for a new disk or snapshot. It is the same in every run.
+    pub(super) fn next_unique_id(&mut self) -> String {
+        self.unique_ids += 1;
+        format!("00000000-0000-4000-8000-{:012x}", self.unique_ids)
+    }
+
     /// Takes a token for a request. The error is the number of nanoseconds until the next token.
     pub(super) fn take(
         &mut self,

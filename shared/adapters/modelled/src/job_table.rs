@@ -1,19 +1,21 @@
 //! The job table in memory, for fleets in one process. It never blocks a thread, so that it works in virtual time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use goldfleet_model::event::Event;
+use goldfleet_model::graph::{GateCondition, GateKey};
 use goldfleet_model::ids::{ImageName, ImageVersion, JobId};
 use goldfleet_model::job::Job;
-use goldfleet_model::operation::{Operation, OperationId};
+use goldfleet_model::operation::{GateRole, KindId, Operation, OperationId, OperationState, StateCount};
 use goldfleet_model::upload::Upload;
 use goldfleet_ports::clock::Clock;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
-use goldfleet_ports::job_table::{Change, JobTable, check_one_group, newest_first, newest_uploads_first};
+use goldfleet_ports::job_table::{Change, GateOpeners, JobTable, check_one_group, newest_first, newest_uploads_first};
 use goldfleet_ports::{ETag, Versioned};
+use jiff::Timestamp;
 
 use super::memory::InMemory;
 
@@ -34,6 +36,8 @@ struct Operations {
     by_id: BTreeMap<String, (u64, Operation)>,
     /// The operation ids of each group, in order.
     groups: BTreeMap<String, Vec<String>>,
+    /// The roles of operations at gates, with the planning attempt first.
+    roles: BTreeSet<(u32, GateRole, GateKey, String)>,
 }
 
 impl MemoryJobTable {
@@ -56,6 +60,7 @@ impl Operations {
             let replaces = row.plan < operation.plan;
             if replaces {
                 (*version, *row) = (*version + 1, operation.clone());
+                self.add_roles(operation);
             }
             return Ok(replaces);
         }
@@ -63,13 +68,55 @@ impl Operations {
         group.push(id.clone());
         group.sort_unstable();
         self.by_id.insert(id, (1, operation.clone()));
+        self.add_roles(operation);
         Ok(true)
+    }
+
+    fn add_roles(&mut self, operation: &Operation) {
+        let roles = operation.gate_roles().into_iter();
+        self.roles.extend(roles.map(|(gate, role)| (operation.plan, role, gate, operation.id.to_string())));
+    }
+
+    /// Replaces a row that exists. Returns its new version.
+    fn replace(&mut self, change: &Change) -> PortResult<ETag> {
+        let operation = &change.operation;
+        let id = operation.id.to_string();
+        let row = expect(self.by_id.get_mut(&id), &change.if_match, || name(operation))?;
+        *row = (row.0 + 1, operation.clone());
+        let etag = etag(row.0);
+        let (gone, _) = change.role_changes();
+        for (gate, role) in gone {
+            self.roles.remove(&(operation.plan, role, gate, id.clone()));
+        }
+        self.add_roles(operation);
+        Ok(etag)
+    }
+
+    /// The operations with a role at a gate, in the order of their ids.
+    fn with_role(&self, plan: u32, role: GateRole, gate: &GateKey) -> impl Iterator<Item = OperationId> {
+        let from = (plan, role, gate.clone(), String::new());
+        let at_gate =
+            move |entry: &&(u32, GateRole, GateKey, String)| (entry.0, entry.1) == (plan, role) && entry.2 == *gate;
+        self.roles.range(from..).take_while(at_gate).filter_map(|entry| entry.3.parse().ok())
+    }
+
+    /// The gates at which operations have this role.
+    fn gates_with_role(&self, plan: u32, role: GateRole) -> Vec<GateKey> {
+        let mut gates: Vec<GateKey> = Vec::new();
+        let of_role = self.roles.iter().filter(|entry| (entry.0, entry.1) == (plan, role));
+        for (_, _, gate, _) in of_role {
+            if gates.last() != Some(gate) {
+                gates.push(gate.clone());
+            }
+        }
+        gates
     }
 
     /// Removes the rows of planning attempts before `plan`. Returns the number of removed rows.
     fn remove_earlier(&mut self, plan: u32) -> usize {
         let before = self.by_id.len();
         self.by_id.retain(|_, (_, row)| row.plan >= plan);
+        self.roles.retain(|(of, ..)| *of >= plan);
         for ids in self.groups.values_mut() {
             ids.retain(|id| self.by_id.contains_key(id));
         }
@@ -164,23 +211,77 @@ impl JobTable for MemoryJobTable {
         Ok(state.operations.get(job).into_iter().flat_map(|job| job.by_id.values()).map(versioned).collect())
     }
 
+    async fn census(&self, job: &JobId, plan: u32) -> PortResult<Vec<StateCount>> {
+        let state = self.0.request().await;
+        let mut counts: BTreeMap<(KindId, OperationState), (u64, Timestamp)> = BTreeMap::new();
+        let rows = state.operations.get(job).into_iter().flat_map(|job| job.by_id.values());
+        for (_, row) in rows.filter(|(_, row)| row.plan == plan) {
+            let time = row.state_time();
+            let (count, latest) = counts.entry((row.kind.clone(), row.state)).or_insert((0, time));
+            (*count, *latest) = (*count + 1, time.max(*latest));
+        }
+        let count = |((kind, state), (count, latest))| StateCount { kind, state, count, latest };
+        Ok(counts.into_iter().map(count).collect())
+    }
+
+    async fn in_state_before(
+        &self,
+        job: &JobId,
+        plan: u32,
+        state: OperationState,
+        before: Timestamp,
+        limit: usize,
+    ) -> PortResult<Vec<OperationId>> {
+        let table = self.0.request().await;
+        let rows = table.operations.get(job).into_iter().flat_map(|job| job.by_id.values()).map(|(_, row)| row);
+        let wanted = rows.filter(|row| row.plan == plan && row.state == state && row.state_time() < before);
+        Ok(wanted.take(limit).map(|row| row.id.clone()).collect())
+    }
+
+    async fn openers(&self, job: &JobId, plan: u32, gate: &GateKey) -> PortResult<GateOpeners> {
+        let state = self.0.request().await;
+        let Some(job) = state.operations.get(job) else { return Ok(GateOpeners::default()) };
+        let first = |role| job.with_role(plan, role, gate).next();
+        Ok(GateOpeners {
+            pending: first(GateRole::Pending),
+            failed: first(GateRole::Failed),
+            cancelled: first(GateRole::Cancelled),
+        })
+    }
+
+    async fn awaiting(
+        &self,
+        job: &JobId,
+        plan: u32,
+        gate: &GateKey,
+        on: GateCondition,
+    ) -> PortResult<Vec<OperationId>> {
+        let state = self.0.request().await;
+        let job = state.operations.get(job);
+        Ok(job.map_or_else(Vec::new, |job| job.with_role(plan, GateRole::awaiting(on), gate).collect()))
+    }
+
+    async fn awaited_gates(&self, job: &JobId, plan: u32) -> PortResult<Vec<(GateKey, GateCondition)>> {
+        let state = self.0.request().await;
+        let Some(job) = state.operations.get(job) else { return Ok(Vec::new()) };
+        let with = |on| job.gates_with_role(plan, GateRole::awaiting(on)).into_iter().map(move |gate| (gate, on));
+        Ok(GateCondition::ALL.into_iter().flat_map(with).collect())
+    }
+
     async fn commit(&self, changes: &[Change], events: &[Event]) -> PortResult<Vec<ETag>> {
         check_one_group(changes, events)?;
         let mut guard = self.0.request().await;
         let state = &mut *guard;
-        let name = |operation: &Operation| format!("operation {} of job {}", operation.id, operation.job);
         // All rows are checked before any row is changed.
-        for Change { operation, if_match } in changes {
+        for Change { operation, if_match, .. } in changes {
             let job = state.operations.get_mut(&operation.job);
             let row = job.and_then(|job| job.by_id.get_mut(&operation.id.to_string()));
             expect(row, if_match, || name(operation))?;
         }
         let mut etags = Vec::with_capacity(changes.len());
-        for Change { operation, if_match } in changes {
-            let job = state.operations.entry(operation.job.clone()).or_default();
-            let row = expect(job.by_id.get_mut(&operation.id.to_string()), if_match, || name(operation))?;
-            *row = (row.0 + 1, operation.clone());
-            etags.push(etag(row.0));
+        for change in changes {
+            let job = state.operations.entry(change.operation.job.clone()).or_default();
+            etags.push(job.replace(change)?);
         }
         for event in events {
             state.events.entry(event.job.clone()).or_default().push(event.clone());
@@ -212,6 +313,10 @@ impl JobTable for MemoryJobTable {
     async fn uploads(&self) -> PortResult<Vec<Upload>> {
         Ok(newest_uploads_first(self.0.request().await.uploads.values().cloned().collect()))
     }
+}
+
+fn name(operation: &Operation) -> String {
+    format!("operation {} of job {}", operation.id, operation.job)
 }
 
 fn versioned<T: Clone>((version, value): &(u64, T)) -> Versioned<T> {

@@ -1,9 +1,9 @@
-//! A model of the cloud: blobs and managed images that store no bytes but apply every rule of the real services and,
-//! with the rates of the planner, their speed. With the real dispatcher and workers in virtual time it computes in
-//! seconds how long a rollout would take and which limits would slow it down. `docs/model.md` lists what the model
-//! omits.
+//! A model of the cloud: blobs, managed images, disks and snapshots that store no bytes but apply every rule of the real
+//! services and, with the rates of the planner, their speed. With the real dispatcher and workers in virtual time it
+//! computes in seconds how long a rollout would take and which limits would slow it down. `docs/model.md` lists what the
+//! model omits.
 //!
-//! - [`Model`] is the cloud; [`ModelledBlobs`] and [`ModelledImages`] are its ports.
+//! - [`Model`] is the cloud; [`ModelledBlobs`] and [`ModelledResources`] are its ports.
 //! - [`MemoryQueue`] and [`MemoryJobTable`] are the other two ports. They block no thread: virtual time advances when
 //!   every task waits, so it would jump while a task waits for a thread.
 //! - [`LimitMode`] selects the limits; [`Stats`] are the counters.
@@ -15,12 +15,12 @@ mod blob_store;
 mod copy_blob;
 mod errors;
 mod extents;
-mod image_plane;
 mod job_table;
 mod limits;
 mod memory;
 mod pipe;
 mod queue;
+mod resources;
 mod state;
 mod stats;
 #[cfg(test)]
@@ -36,13 +36,14 @@ use goldfleet_model::store::{BlobAddress, Container};
 use goldfleet_ports::Ports;
 use goldfleet_ports::clock::{Clock, elapsed};
 use goldfleet_ports::error::PortResult;
+use goldfleet_ports::liveness::Undetected;
 use jiff::Timestamp;
 
 pub use blob_store::ModelledBlobs;
-pub use image_plane::ModelledImages;
 pub use job_table::MemoryJobTable;
 pub use limits::{Limit, LimitMode};
 pub use queue::MemoryQueue;
+pub use resources::ModelledResources;
 pub use stats::{AccountStats, Busiest, LinkStats, Stats};
 
 use extents::{Extents, Piece};
@@ -127,11 +128,14 @@ impl Model {
     pub fn ports(self: &Arc<Self>) -> Ports {
         let clock = &self.clock;
         let latency = self.world().pace.queue_and_table();
+        let resources = Arc::new(ModelledResources::new(Arc::clone(self)));
         Ports {
             queue: Arc::new(MemoryQueue::new(Arc::clone(clock), latency)),
             table: Arc::new(MemoryJobTable::new(Arc::clone(clock), latency)),
             blobs: Arc::new(ModelledBlobs::new(Arc::clone(self))),
-            images: Arc::new(ModelledImages::new(Arc::clone(self))),
+            resources: resources.clone(),
+            disk_access: resources,
+            liveness: Arc::new(Undetected),
             clock: Arc::clone(clock),
         }
     }

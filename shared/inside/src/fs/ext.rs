@@ -11,7 +11,7 @@ use goldfleet_disk::DiskReader;
 
 use super::source::Source;
 use super::{DirEntry, FileKind, FileReader, FileSystem, FsError, FsInfo, FsKind, MAX_ENTRIES, Stat};
-use crate::budget::{Budget, Exceeded};
+use crate::budget::Budget;
 use crate::bytes::{le16, le32};
 
 /// The most block groups: a file system of 128 TiB with blocks of 4 KiB.
@@ -93,8 +93,8 @@ fn dirty(superblock: &[u8]) -> Option<String> {
 }
 
 fn error(budget: &Budget, error: Ext4Error) -> FsError {
-    if let Some(exceeded) = budget.exceeded() {
-        return FsError::Exceeded(exceeded);
+    if let Some(stop) = budget.stopped() {
+        return FsError::Stopped(stop);
     }
     match error {
         Ext4Error::NotFound => FsError::NotFound,
@@ -175,7 +175,7 @@ impl FileReader for Open<'_> {
         }
         let mut done = 0;
         while done < buffer.len() {
-            self.budget.check().map_err(|e: Exceeded| FsError::Exceeded(e))?;
+            self.budget.check().map_err(FsError::Stopped)?;
             match self.file.read_bytes(&mut buffer[done..]).map_err(|e| error(self.budget, e))? {
                 0 => break,
                 count => done += count,

@@ -95,7 +95,7 @@ impl<R: InodeReader> Inodes<R> {
 
 /// An error of a crate. A reader that exceeds a limit fails too, and the crates hide why.
 pub(super) fn explain<R: InodeReader>(budget: &Budget, error: R::Error) -> FsError {
-    budget.exceeded().map_or_else(|| R::error(error), FsError::Exceeded)
+    budget.stopped().map_or_else(|| R::error(error), FsError::Stopped)
 }
 
 fn lossy(name: &[u8]) -> String {

@@ -18,7 +18,7 @@ use std::fmt;
 
 use goldfleet_disk::DiskError;
 
-use crate::budget::{Budget, Exceeded};
+use crate::budget::{Budget, Stop};
 
 /// The most entries of one folder that a file system lists.
 pub const MAX_ENTRIES: usize = 200_000;
@@ -123,9 +123,9 @@ pub enum FsError {
     /// The file is longer than the caller's limit.
     #[error("it is longer than {0} bytes")]
     TooLong(u64),
-    /// A limit of the inspection was exceeded.
+    /// The inspection was stopped.
     #[error("{0}")]
-    Exceeded(#[from] Exceeded),
+    Stopped(#[from] Stop),
     /// The disk image cannot be read.
     #[error("{0}")]
     Disk(#[from] DiskError),

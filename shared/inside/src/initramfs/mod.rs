@@ -9,7 +9,7 @@ mod segments;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::budget::{Budget, Exceeded};
+use crate::budget::{Budget, Stop};
 use crate::fs::{FileReader, FsError};
 
 /// The most bytes that an initramfs may unpack to.
@@ -33,9 +33,9 @@ pub enum InitramfsError {
     /// It unpacks to too much.
     #[error("it unpacks to more than {0}")]
     TooLarge(&'static str),
-    /// A limit of the inspection was exceeded.
+    /// The inspection was stopped.
     #[error("{0}")]
-    Exceeded(#[from] Exceeded),
+    Stopped(#[from] Stop),
     /// The file system cannot read the file.
     #[error("{0}")]
     Fs(#[from] FsError),

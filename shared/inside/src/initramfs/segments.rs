@@ -24,8 +24,8 @@ pub(super) fn read(file: &mut dyn FileReader, budget: &Budget, found: &mut Initr
     if let Some(error) = input.failed.take() {
         return Err(error.into());
     }
-    if let Some(exceeded) = budget.exceeded() {
-        return Err(exceeded.into());
+    if let Some(stop) = budget.stopped() {
+        return Err(stop.into());
     }
     result
 }
@@ -133,7 +133,7 @@ impl Input<'_> {
         self.buffer.resize(length + BUFFER, 0);
         let result = match self.budget.check() {
             Ok(()) => self.file.read_at(self.offset, &mut self.buffer[length..]),
-            Err(exceeded) => Err(exceeded.into()),
+            Err(stop) => Err(stop.into()),
         };
         let count = *result.as_ref().unwrap_or(&0);
         self.buffer.truncate(length + count);

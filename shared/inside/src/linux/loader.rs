@@ -1,13 +1,14 @@
 //! Findings about the boot loader on the EFI system partition and in the boot sector.
 
 use goldfleet_disk::Severity;
+use goldfleet_model::manifest::Generation;
+use goldfleet_model::system::Architecture;
 
 use super::Linux;
 use super::kernels::architecture;
 use crate::codes::linux as codes;
 use crate::finding::Findings;
 use crate::fs::FsError;
-use crate::options::{Architecture, Generation};
 use crate::pe::Pe;
 
 /// What the firmware finds.

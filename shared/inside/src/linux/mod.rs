@@ -18,11 +18,12 @@ mod tree;
 mod tests;
 
 use goldfleet_disk::Severity;
+use goldfleet_model::system::System;
 
 use crate::codes::linux as codes;
 use crate::finding::Findings;
 use crate::machine::{Machine, is_esp};
-use crate::options::{Destination, System};
+use crate::options::Destination;
 use crate::root::Root;
 
 use device::Names;

@@ -2,10 +2,11 @@
 
 use std::collections::HashSet;
 
+use goldfleet_model::system::Architecture;
+
 use super::Linux;
 use crate::codes::linux as codes;
 use crate::finding::Findings;
-use crate::options::Architecture;
 use crate::root::Root;
 
 /// Adds the findings about services.

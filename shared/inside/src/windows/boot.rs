@@ -1,6 +1,8 @@
 //! How Windows starts: loader, boot configuration, processor, hibernation.
 
 use goldfleet_disk::Severity;
+use goldfleet_model::manifest::Generation;
+use goldfleet_model::system::{Architecture, System};
 
 use super::{codes, general, report};
 use crate::bcd::{self, Device, Store};
@@ -8,7 +10,7 @@ use crate::finding::Findings;
 use crate::fs::{FileSystem, FsKind};
 use crate::hive::HiveError;
 use crate::machine::{self, Machine, Mounted};
-use crate::options::{Architecture, Destination, Generation, System};
+use crate::options::Destination;
 use crate::pe::{self, Pe};
 use crate::volumes::Volume;
 use crate::volumes::partitions::Table;
@@ -182,7 +184,7 @@ fn signature(machine: &Machine, mounted: &Mounted, path: &str, findings: &mut Fi
 fn configuration(machine: &Machine, stores: &[Found], wanted: Generation, findings: &mut Findings) {
     let path = if wanted == Generation::V2 { UEFI_STORE } else { BIOS_STORE };
     let Some(found) = stores.iter().find(|found| found.generation == wanted) else {
-        let message = format!("there is no boot configuration {path} for generation {}", wanted.name());
+        let message = format!("there is no boot configuration {path} for generation {wanted}");
         findings.add(&codes::NO_BCD, message).at(path);
         return;
     };

@@ -12,6 +12,8 @@ mod sample;
 mod services;
 mod setup;
 
+use goldfleet_model::system::System;
+
 use crate::bcd::Device;
 use crate::codes::linux as general;
 use crate::codes::windows as codes;
@@ -19,7 +21,6 @@ use crate::finding::Findings;
 use crate::fs::{FileKind, FileSystem, FsError, FsKind};
 use crate::hive::{Hive, HiveError};
 use crate::machine::{Machine, Mounted};
-use crate::options::System;
 use registry::Registry;
 
 /// The hive of hardware and services.
@@ -144,9 +145,9 @@ fn open_hive<'a>(machine: &Machine, mounted: &'a Mounted, path: &str, findings: 
     }
 }
 
-/// Reports that a hive cannot be read. A limit that was exceeded is reported once, by the inspection.
+/// Reports that a hive cannot be read. Why the inspection was stopped is reported once, by the inspection.
 fn report(machine: &Machine, findings: &mut Findings, path: &str, error: &HiveError) {
-    if machine.budget.exceeded().is_some() {
+    if machine.budget.stopped().is_some() {
         return;
     }
     match error {

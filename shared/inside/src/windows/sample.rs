@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use goldfleet_disk::{Finding, MemoryDisk};
+use goldfleet_model::system::System;
 
 use super::{SOFTWARE, SYSTEM};
 use crate::bcd::build as bcd;
@@ -12,7 +13,7 @@ use crate::fs::FsKind;
 use crate::fs::tree::TreeFs;
 use crate::hive::build::{Lists, Node, hive};
 use crate::machine::{Machine, Mounted};
-use crate::options::{Options, System};
+use crate::options::Options;
 use crate::pe::build::{program, signature};
 use crate::volumes::partitions::{ESP, Table};
 use crate::volumes::{Partition, Volume};

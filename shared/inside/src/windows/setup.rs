@@ -1,6 +1,7 @@
 //! The state of the installation: generalisation, updates, leftovers of setup, settings, edition.
 
 use goldfleet_disk::Severity;
+use goldfleet_model::system::{Architecture, System};
 
 use super::registry::{dword, string, strings};
 use super::services::agent_name;
@@ -9,7 +10,6 @@ use crate::codes::windows as codes;
 use crate::finding::Findings;
 use crate::fs::FileKind;
 use crate::hive::HiveError;
-use crate::options::{Architecture, System};
 
 const STATE: &str = "Microsoft\\Windows\\CurrentVersion\\Setup\\State";
 const GENERALISED: &str = "IMAGE_STATE_GENERALIZE_RESEAL_TO_OOBE";

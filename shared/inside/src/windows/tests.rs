@@ -1,12 +1,14 @@
 use goldfleet_disk::Finding;
 use goldfleet_disk::Severity::{self, Error, Note, Warning};
+use goldfleet_model::manifest::Generation;
+use goldfleet_model::system::Architecture;
 
 use super::sample::{PARTITION, SERVICES, STATE, Sample};
 use super::*;
 use crate::bcd::build as bcd;
 use crate::fs::tree::TreeFs;
 use crate::hive::build::{Lists, Node, hive};
-use crate::options::{Architecture, Destination, Generation};
+use crate::options::Destination;
 use crate::pe::build::{program, signature};
 
 /// Adds one fault to a system that has none, and returns its findings.

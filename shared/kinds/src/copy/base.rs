@@ -50,7 +50,7 @@ impl VhdPlan<'_> {
     /// A candidate that cannot be read is skipped and is not an error.
     pub(super) async fn newest_base(&self, shared: &StepContext) -> Option<BaseVersion> {
         let (blobs, container) = (shared.ports.blobs.as_ref(), &self.vhd.container);
-        let names = shared.ports.images.vhd_names();
+        let names = shared.ports.resources.vhd_names();
         let mut listed = chunk_store::list(blobs, container, &names.prefix(&self.image.name)).await.ok()?;
         listed.retain(|blob| blob.name != self.vhd.name && blob.length == self.manifest.vhd_length());
         listed.sort_by_key(|blob| std::cmp::Reverse(blob.modified));
@@ -85,7 +85,7 @@ impl VhdPlan<'_> {
             Some(ImageRef { name: self.image.name.clone(), version, digest: digest.parse().ok()? })
         };
         let Some(image) = parse() else { return Ok(None) };
-        let candidate = self.vhd.container.blob(shared.ports.images.vhd_names().name(&image));
+        let candidate = self.vhd.container.blob(shared.ports.resources.vhd_names().name(&image));
         match self.load_base(shared, image, candidate).await {
             Ok(base) => Ok(base),
             Err(ManifestLoadError::Missing(why)) => {

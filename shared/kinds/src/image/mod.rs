@@ -2,15 +2,16 @@
 
 use async_trait::async_trait;
 use goldfleet_model::ids::{ManagedImageName, Region};
-use goldfleet_model::image::{ImageRef, ImageTags, ManagedImageId, ManagedImageSpec};
+use goldfleet_model::image::{ImageRef, ImageTags};
 use goldfleet_model::manifest::{Generation, OsType};
 use goldfleet_model::message::QueueName;
 use goldfleet_model::operation::Operation;
+use goldfleet_model::resource::{ImageProperties, Properties, ResourceBody, ResourceId};
 use goldfleet_model::store::BlobAddress;
 use goldfleet_model::target::Target;
 use goldfleet_ports::Ports;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
-use goldfleet_ports::image_plane::{ChangeStatus, ManagedImage, Provisioning};
+use goldfleet_ports::resources::{ChangeStatus, Provisioning, PutMode, PutRequest, Resource};
 use serde::{Deserialize, Serialize};
 
 use crate::attempt_error::AttemptError;
@@ -34,7 +35,7 @@ pub struct ImageSpec {
 
 impl Image {
     /// The managed image that an operation creates.
-    fn image(operation: &Operation) -> Option<(&Target, ManagedImageId)> {
+    fn image(operation: &Operation) -> Option<(&Target, ResourceId)> {
         let target = operation.target()?;
         let spec: ImageSpec = read_spec(operation).ok()?;
         Some((target, target.image(spec.name)))
@@ -79,7 +80,7 @@ impl Kind for Image {
 
     async fn probe(&self, ports: &Ports, operation: &Operation) -> PortResult<Probe> {
         let Some((target, id)) = Self::image(operation) else { return Ok(Probe::Foreign) };
-        let found = ports.images.get(&id, target.tenant.as_deref()).await?;
+        let found = ports.resources.get(&id, target.tenant.as_deref()).await?;
         Ok(match found.map(|image| classify(&image, &operation.image, &id, &target.region)) {
             None => Probe::Absent,
             Some(Err(_)) => Probe::Foreign,
@@ -93,56 +94,53 @@ impl Kind for Image {
         let ImageSpec { name, os, generation } = attempt.spec()?;
         let Attempt { shared, operation, .. } = attempt;
         let target = attempt.target()?;
-        let spec = ManagedImageSpec {
-            id: target.image(name),
-            region: target.region.clone(),
-            vhd: shared.ports.vhd(target, &operation.image),
-            os,
-            generation,
-            storage_type: shared.settings.storage_type,
-            disk_encryption_set: target.disk_encryption_set.clone(),
-            tenant: target.tenant.clone(),
-            tags: ImageTags { image: operation.image.clone(), job: operation.job.clone() }.to_map(),
-        };
-        create(attempt, &spec).await
+        let vhd = shared.ports.vhd(target, &operation.image);
+        let url = shared.ports.resources.blob_url(&vhd);
+        let properties = ImageProperties::of_vhd(url, os, generation, shared.settings.storage_type)
+            .with_encryption_set(target.disk_encryption_set.as_deref());
+        let tags = ImageTags { image: operation.image.clone(), job: operation.job.clone() }.to_map();
+        let body = ResourceBody::new(target.region.clone(), Properties::Image(properties)).with_tags(tags);
+        let request =
+            PutRequest { id: target.image(name), tenant: target.tenant.clone(), mode: PutMode::CreateOrUpdate, body };
+        create(attempt, &request, &vhd).await
     }
 }
 
 /// Creates a managed image, or updates the existing one to match the specification.
-async fn create(attempt: Attempt<'_>, spec: &ManagedImageSpec) -> Result<StepOutcome, StepError> {
+async fn create(attempt: Attempt<'_>, request: &PutRequest, vhd: &BlobAddress) -> Result<StepOutcome, StepError> {
     let Attempt { shared, lease, .. } = attempt;
-    let images = shared.ports.images.as_ref();
-    let stale = match inspect(attempt, spec).await? {
+    let resources = shared.ports.resources.as_ref();
+    let stale = match inspect(attempt, request).await? {
         ExistingImage::UpToDate => return Ok(StepOutcome::Done),
         ExistingImage::InProgress => return Ok(StepOutcome::RequeueAfter(shared.settings.heartbeat)),
         standing => standing == ExistingImage::Stale,
     };
-    check_vhd(attempt, &spec.vhd).await?;
+    check_vhd(attempt, vhd).await?;
     if stale {
         // The disk of an image cannot be replaced, so the old image is deleted first.
         lease.ensure_held()?;
-        tracing::info!(image = %spec.id, "an image of other content is replaced");
-        let removal = images.delete(&spec.id, spec.tenant.as_deref()).await?;
+        tracing::info!(image = %request.id, "an image of other content is replaced");
+        let removal = resources.delete(&request.id, request.tenant.as_deref()).await?;
         wait_for_change(attempt, removal).await?;
     }
     lease.ensure_held()?;
-    let underway = match images.put(spec).await {
+    let underway = match resources.put(request).await {
         // After the inspection, the name was taken by an image of another VHD. Another inspection identifies it.
         Err(error) if error.code == "property-change-not-allowed" => {
-            inspect(attempt, spec).await?;
+            inspect(attempt, request).await?;
             return Err(error.into());
         }
         underway => underway?,
     };
     wait_for_change(attempt, underway).await?;
-    verify_created(attempt, spec).await
+    verify_created(attempt, request).await
 }
 
 /// Verifies that the existing image is the requested one: another job may have requested an image with the same name.
-async fn verify_created(attempt: Attempt<'_>, spec: &ManagedImageSpec) -> Result<StepOutcome, StepError> {
-    let id = &spec.id;
+async fn verify_created(attempt: Attempt<'_>, request: &PutRequest) -> Result<StepOutcome, StepError> {
+    let id = &request.id;
     let failed = |kind, code, why| Err(PortError::new(kind, format!("{id}: {why}")).with_code(code).into());
-    match inspect(attempt, spec).await? {
+    match inspect(attempt, request).await? {
         ExistingImage::UpToDate => Ok(StepOutcome::Done),
         ExistingImage::InProgress => Ok(StepOutcome::RequeueAfter(attempt.shared.settings.heartbeat)),
         ExistingImage::Absent => {
@@ -182,12 +180,12 @@ enum ExistingImage {
 
 async fn inspect(
     Attempt { shared, operation, .. }: Attempt<'_>,
-    spec: &ManagedImageSpec,
+    request: &PutRequest,
 ) -> Result<ExistingImage, StepError> {
-    let found = shared.ports.images.get(&spec.id, spec.tenant.as_deref()).await?;
+    let found = shared.ports.resources.get(&request.id, request.tenant.as_deref()).await?;
     Ok(match found {
         None => ExistingImage::Absent,
-        Some(image) => classify(&image, &operation.image, &spec.id, &spec.region)?,
+        Some(image) => classify(&image, &operation.image, &request.id, &request.body.region)?,
     })
 }
 
@@ -195,20 +193,20 @@ async fn inspect(
 /// case-insensitive, so the image may belong to another target or to another golden image. Such an image is not
 /// changed: only an image with an earlier content of this version is replaced.
 fn classify(
-    image: &ManagedImage,
+    image: &Resource,
     wanted: &ImageRef,
-    id: &ManagedImageId,
+    id: &ResourceId,
     region: &Region,
 ) -> Result<ExistingImage, AttemptError> {
-    let Some(digest) = ImageTags::digest_in(&image.tags) else {
+    let Some(digest) = ImageTags::digest_in(&image.body.tags) else {
         let message = format!("{id} is in the way: an image that goldfleet did not make; remove or rename it");
         return Err(AttemptError::fatal("image-foreign", message));
     };
-    if image.region != *region {
-        let message = format!("{id} is in {}: an image of that name cannot be in {region} as well", image.region);
+    if image.body.region != *region {
+        let message = format!("{id} is in {}: an image of that name cannot be in {region} as well", image.body.region);
         return Err(AttemptError::fatal("image-region-change", message));
     }
-    let version = ImageTags::version_in(&image.tags);
+    let version = ImageTags::version_in(&image.body.tags);
     if digest != wanted.digest && version != wanted.to_string() {
         let message = format!("{id} is in the way: it was made of {version}, whose name in [images] is the same");
         return Err(AttemptError::fatal("image-foreign", message));
@@ -235,7 +233,7 @@ async fn wait_for_change(
                 // If the step stops here, the platform continues the change. The next worker finds the image in
                 // progress or complete.
                 lease.ensure_held()?;
-                underway = shared.ports.images.poll(&pending).await?;
+                underway = shared.ports.resources.poll(&pending).await?;
             }
         }
     }

@@ -27,6 +27,11 @@ impl GroupId {
     /// event needs two.
     pub const MAX_ROWS: usize = 32;
 
+    /// The largest number of entities that one commit to a group writes: for each row the row and an event, for each
+    /// gate that it opens at most two index entries, and one for each gate that it waits for. Source: Table service,
+    /// entity group transactions.
+    pub const MAX_ENTITIES: usize = 100;
+
     /// Creates the group for the place that `parts` identify, in order. Characters that are not allowed in ids are
     /// removed from `prefix`; the hash alone distinguishes two places.
     #[must_use]

@@ -1,8 +1,11 @@
 //! The states of operations.
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+
+use crate::ids::InvalidName;
 
 /// The state of an operation. [`crate::state::next_operation`] defines the transitions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -76,6 +79,15 @@ impl OperationState {
             Self::Cancelled => "cancelled",
             Self::Skipped => "skipped",
         }
+    }
+}
+
+impl FromStr for OperationState {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        let invalid = || InvalidName { what: "state", given: text.to_owned(), rule: "use the name of a state" };
+        Self::ALL.into_iter().find(|state| state.as_str() == text).ok_or_else(invalid)
     }
 }
 

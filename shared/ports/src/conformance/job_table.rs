@@ -1,6 +1,7 @@
 //! The conformance suite of job tables. Each test creates its own job, so runs do not affect each other.
 #![expect(clippy::expect_used, clippy::missing_panics_doc, reason = "a suite reports by panicking")]
 
+mod index;
 mod jobs;
 
 use std::time::Duration;
@@ -12,15 +13,16 @@ use goldfleet_model::ids::JobId;
 use goldfleet_model::job::{Job, JobState};
 use goldfleet_model::operation::{GroupId, Lease, Operation, OperationId, OperationState};
 use goldfleet_model::state::{JobEvent, OperationEvent};
+use goldfleet_model::system::System;
 use goldfleet_model::upload::{Upload, UploadState};
 use jiff::Timestamp;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::Versioned;
 use crate::clock::after;
 use crate::error::{ErrorKind, PortResult};
 use crate::job_table::{Change, JobTable};
+use crate::{ETag, Versioned};
 
 const START: Timestamp = Timestamp::UNIX_EPOCH;
 
@@ -43,6 +45,7 @@ pub async fn all(table: &dyn JobTable) {
     operations_list_is_complete(table).await;
     uploads_are_upserted_by_id(table).await;
     newest_upload_of_version_is_found(table).await;
+    index::all(table).await;
 }
 
 fn job_id() -> JobId {
@@ -107,9 +110,9 @@ async fn insert(table: &dyn JobTable, operations: &[Operation]) -> Vec<Versioned
 
 fn claimed(row: &Versioned<Operation>, holder: &str) -> (Change, Event) {
     let mut operation = row.value.clone();
-    let lease = Lease { token: Uuid::new_v4(), holder: holder.to_owned(), expires: START };
+    let lease = Lease { token: Uuid::new_v4(), holder: holder.to_owned(), process: None, expires: START };
     let event = operation.apply(OperationEvent::Claim(lease), START, holder).expect("a claim");
-    (Change { operation, if_match: row.etag.clone() }, event)
+    (Change::new(row, operation), event)
 }
 
 fn refused<T: std::fmt::Debug>(result: PortResult<T>, kind: ErrorKind) {
@@ -244,19 +247,19 @@ pub async fn concurrent_claims_have_one_winner(table: &dyn JobTable) {
 pub async fn commit_is_atomic(table: &dyn JobTable) {
     let job = job_id();
     let mut rows = insert(table, &[operation(&job, Step::First, 1), operation(&job, Step::Second, 1)]).await;
-    let unchanged = Change { operation: rows[1].value.clone(), if_match: rows[1].etag.clone() };
+    let unchanged = Change::new(&rows[1], rows[1].value.clone());
     let renewed = table.commit(&[unchanged], &[]).await.expect("a commit").remove(0);
     let stale = std::mem::replace(&mut rows[1].etag, renewed);
     let (copy, claim) = claimed(&rows[0], "a");
     let mut image = rows[1].value.clone();
     let release = image.apply(OperationEvent::Release, START, "a").expect("a transition");
-    let stale = Change { operation: image.clone(), if_match: stale };
+    let stale = Change { if_match: stale, ..Change::new(&rows[1], image.clone()) };
     let result = table.commit(&[copy.clone(), stale], &[claim.clone(), release.clone()]).await;
     refused(result, ErrorKind::Conflict);
     assert_eq!(table.operations(&job).await.expect("operations"), rows);
     assert!(table.events(&job, None).await.expect("events").is_empty());
 
-    let fresh = Change { operation: image, if_match: rows[1].etag.clone() };
+    let fresh = Change::new(&rows[1], image);
     let etags = table.commit(&[copy, fresh], &[claim, release]).await.expect("a commit");
     let after = table.operations(&job).await.expect("operations");
     assert_eq!(after.iter().map(|row| row.etag.clone()).collect::<Vec<_>>(), etags);
@@ -287,7 +290,10 @@ pub async fn missing_rows_are_reported(table: &dyn JobTable) {
     assert!(table.events(&job, None).await.expect("a look").is_empty());
     // An ETag from the adapter itself, because an adapter may reject the form of an invented one.
     let other = insert(table, &[operation(&job_id(), Step::First, 1)]).await.remove(0);
-    let change = Change { operation: missing, if_match: other.etag };
+    let change = Change {
+        if_match: other.etag,
+        ..Change::new(&Versioned { value: missing.clone(), etag: ETag(String::new()) }, missing)
+    };
     refused(table.commit(&[change], &[]).await, ErrorKind::NotFound);
 }
 
@@ -337,6 +343,8 @@ pub async fn uploads_are_upserted_by_id(table: &dyn JobTable) {
         file: Some("/images/golden.vhd".to_owned()),
         size: Some(64 << 20),
         proven_until: Some(after(START, Duration::from_millis(1500))),
+        system: Some(System { name: "Debian \u{fc} \\u{1b}".to_owned(), ..System::default() }),
+        digest: None,
         started: START,
         updated: START,
     };
@@ -346,6 +354,7 @@ pub async fn uploads_are_upserted_by_id(table: &dyn JobTable) {
     assert_eq!(read(&upload.id).await.as_ref(), Some(&upload));
     upload.state = UploadState::Complete;
     upload.bytes_read = 5;
+    upload.digest = Some(goldfleet_model::hash::digest_of(b"content"));
     table.put_upload(&upload).await.expect("an upload is written");
     assert_eq!(read(&upload.id).await.as_ref(), Some(&upload));
     let later = Upload { id: job_id(), started: after(START, Duration::from_secs(9)), ..upload.clone() };
@@ -377,6 +386,8 @@ pub async fn newest_upload_of_version_is_found(table: &dyn JobTable) {
         file: None,
         size: None,
         proven_until: None,
+        system: None,
+        digest: None,
         started: after(START, Duration::from_secs(seconds)),
         updated: START,
     };

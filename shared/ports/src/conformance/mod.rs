@@ -2,6 +2,6 @@
 
 pub mod blob_store;
 pub mod clock;
-pub mod image_plane;
 pub mod job_table;
 pub mod queue;
+pub mod resources;

@@ -28,7 +28,7 @@ impl Matches {
         Self { method: Some(method.to_owned()), resource_type: Some(resource_type.to_owned()), containing: None }
     }
 
-    /// Polls of operations, at either of their addresses.
+    /// Polls of operations on images, at either of their addresses.
     #[must_use]
     pub fn polls() -> Self {
         Self::of("GET", "Microsoft.Compute/locations/capsOperations")

@@ -3,6 +3,7 @@
 use axum::http::StatusCode;
 use serde_json::Value;
 
+use super::disks;
 use super::resources::{Account, normalized_region};
 use super::response::ArmAnswer;
 use super::state::TenantState;
@@ -130,7 +131,7 @@ fn below<'u>(url: &'u str, account: &Account) -> Option<&'u str> {
     head.eq_ignore_ascii_case(&account.blob_endpoint).then_some(rest)
 }
 
-/// Checks the id of a disk, snapshot or machine. The double does not know whether the resource exists.
+/// Checks the id of a disk, snapshot or machine.
 fn sub_resource(wanted: &Wanted<'_>, value: &Value, at: &str, kind: &str) -> Result<(), ArmAnswer> {
     let id = value["id"].as_str().ok_or_else(|| ArmAnswer::missing(&format!("{at}.id")))?;
     let (lower, kind) = (id.to_ascii_lowercase(), kind.to_ascii_lowercase());
@@ -148,6 +149,29 @@ fn sub_resource(wanted: &Wanted<'_>, value: &Value, at: &str, kind: &str) -> Res
             Err(ArmAnswer::bad_request("LinkedInvalidPropertyId", message))
         }
     }
+}
+
+/// Checks that the disks and snapshots from which a new image is created exist in its region and are complete. Source:
+/// seen, Azure/azure-cli#3809 for the region. The codes are guesses.
+pub(super) fn sources(world: &TenantState, wanted: &Wanted<'_>) -> Result<(), ArmAnswer> {
+    let profile = &wanted.properties["storageProfile"];
+    let all = profile["dataDisks"].as_array().into_iter().flatten().chain([&profile["osDisk"]]);
+    let ids = all.flat_map(|disk| [&disk["managedDisk"]["id"], &disk["snapshot"]["id"]]).filter_map(Value::as_str);
+    for id in ids {
+        let name = id.rsplit('/').next().unwrap_or(id);
+        match disks::find(world, &id.to_ascii_lowercase()) {
+            Some(source) if normalized_region(&source.region) == wanted.region && source.is_complete() => {}
+            Some(source) if normalized_region(&source.region) == wanted.region => {
+                let message = format!("The resource {name} is not complete.");
+                return Err(ArmAnswer::error(StatusCode::CONFLICT, "OperationNotAllowed", message));
+            }
+            _ => {
+                let message = format!("Resource {name} is not found.");
+                return Err(ArmAnswer::error(StatusCode::NOT_FOUND, "NotFound", message));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Source: Azure, customer-managed keys: the set must be in the disk's region and subscription. The codes are guesses.

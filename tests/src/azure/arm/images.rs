@@ -91,7 +91,8 @@ pub(super) fn list(world: &TenantState, call: &Call) -> HandlerResult {
         route.subscription.as_ref().is_some_and(|id| id.eq_ignore_ascii_case(&image.subscription))
             && route.group.as_ref().is_none_or(|group| group.eq_ignore_ascii_case(&image.group))
     };
-    Ok(page(world, call, world.images.iter().filter(here).map(Image::json).collect()))
+    let values = world.images.iter().filter(here).map(Image::json);
+    Ok(page(world, call, values.map(|value| world.as_listed(value)).collect()))
 }
 
 /// Returns an image, even while it is being created. Each call counts as a poll of the operation in progress.

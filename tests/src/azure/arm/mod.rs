@@ -1,7 +1,7 @@
 //! A strict test double of Azure Resource Manager over HTTPS.
 //!
-//! It supports what goldfleet requests from Resource Manager: managed images (Microsoft.Compute 2025-04-01), storage
-//! accounts (2025-01-01), resource groups and providers (2025-04-01), subscriptions and their regions (2022-12-01),
+//! It supports what goldfleet requests from Resource Manager: managed images (Microsoft.Compute 2025-04-01), disks and
+//! snapshots (2025-01-02), storage accounts (2025-01-01), resource groups and providers (2025-04-01), subscriptions and their regions (2022-12-01),
 //! management locks (2020-05-01), permissions and role assignments (2022-04-01). Comments give the source of each rule
 //! of Azure: 'specification' is Microsoft's published OpenAPI (`azure-rest-api-specs`), and 'seen' is a response of
 //! Azure that somebody published. Anything else is marked as a guess.
@@ -27,6 +27,9 @@ mod access;
 mod blobs;
 mod body;
 mod clock;
+mod disk_access;
+mod disk_put;
+mod disks;
 mod faults;
 mod groups;
 mod image_checks;
@@ -58,6 +61,7 @@ use tokio_util::sync::CancellationToken;
 pub use access::Authorization;
 pub use blobs::{BlobChecks, BlobInfo, Blobs};
 pub use clock::Clock;
+pub use disks::{Disk, DiskKind};
 pub use faults::{Fault, Faults, Matches};
 pub use images::{Image, ImageState};
 pub use log::{Accepted, Log};
@@ -122,6 +126,15 @@ impl FakeResourceManager {
         self.core.world.write(|world| {
             world.settle();
             world.images.iter().map(Image::json).collect()
+        })
+    }
+
+    /// The disks and snapshots that exist now, as a GET returns them.
+    #[must_use]
+    pub fn disks(&self) -> Vec<Value> {
+        self.core.world.write(|world| {
+            world.settle();
+            world.disks.iter().map(Disk::json).collect()
         })
     }
 

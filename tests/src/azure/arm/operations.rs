@@ -1,5 +1,6 @@
 //! Long-running operations. Source: Azure, 'Track asynchronous Azure operations': `Azure-AsyncOperation` returns the
-//! status, `Location` the result; addresses are opaque. For images both are below `capsOperations`, with a signature.
+//! status, `Location` the result; addresses are opaque. For images both are below `capsOperations`,
+//! for disks and snapshots below `DiskOperations`, with a signature.
 
 use std::time::Duration;
 
@@ -8,9 +9,12 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::disk_access;
+use super::disks::{self, Disk};
 use super::images::{self, Image, ImageState};
 use super::pipeline::Call;
 use super::response::{ArmAnswer, HandlerResult};
+use super::route::Kind;
 use super::state::TenantState;
 
 /// The headers by which a client can follow an operation.
@@ -106,6 +110,8 @@ pub(super) enum Change {
     Create,
     Update,
     Delete,
+    /// The state of a disk or snapshot changes to this one, because access to it begins or ends.
+    SetState(&'static str),
 }
 
 /// Why an operation fails, and with which status.
@@ -139,6 +145,8 @@ struct Operation {
     vanishes: bool,
     leaves_failed: bool,
     retry_after: Option<u64>,
+    /// The result of an action. None if the result is the resource.
+    output: Option<Value>,
     /// Path and query of the addresses.
     status_at: String,
     result_at: String,
@@ -159,17 +167,28 @@ pub(super) struct Ended {
 }
 
 impl Ended {
-    pub(super) fn apply(self, images: &mut Vec<Image>) {
+    pub(super) fn apply(self, world: &mut TenantState) {
         let gone = match self.change {
             Change::Create => self.vanishes || (self.failed && !self.leaves_failed),
             Change::Update => self.vanishes,
             Change::Delete => !self.failed,
+            Change::SetState(_) => {
+                if !self.failed {
+                    disk_access::set_state(world, &self.key, self.change);
+                }
+                return;
+            }
         };
         if gone {
-            images.retain(|image| image.key() != self.key);
+            world.images.retain(|image| image.key() != self.key);
+            world.disks.retain(|disk| disk.key() != self.key);
         }
-        if let Some(image) = images.iter_mut().find(|image| image.key() == self.key) {
-            image.state = if self.failed { ImageState::Failed } else { ImageState::Succeeded };
+        let state = if self.failed { ImageState::Failed } else { ImageState::Succeeded };
+        if let Some(image) = world.images.iter_mut().find(|image| image.key() == self.key) {
+            image.state = state;
+        }
+        if let Some(disk) = disks::find_mut(world, &self.key) {
+            disk.state = state;
         }
     }
 }
@@ -202,10 +221,14 @@ impl Operations {
     ) -> Vec<(&'static str, String)> {
         let id = Uuid::new_v4();
         let subscription = call.route.subscription.as_deref().unwrap_or_default();
+        let (segment, version) = match call.route.kind {
+            Kind::Disk(_) | Kind::Access(..) => ("DiskOperations", "2025-01-02"),
+            _ => ("capsOperations", "2025-04-01"),
+        };
         let path =
-            format!("/subscriptions/{subscription}/providers/Microsoft.Compute/locations/{region}/capsOperations/{id}");
+            format!("/subscriptions/{subscription}/providers/Microsoft.Compute/locations/{region}/{segment}/{id}");
         let at =
-            |monitor: &str| format!("{path}?p={}&api-version=2025-04-01{monitor}&{}", Uuid::new_v4(), signed(settings));
+            |monitor: &str| format!("{path}?p={}&api-version={version}{monitor}&{}", Uuid::new_v4(), signed(settings));
         let failure = match &settings.end {
             OperationEnd::Fails { code, message } => Some(Failure::new(code, message)),
             OperationEnd::Canceled => Some(Failure::canceled("OperationCanceled", "The operation was canceled.")),
@@ -224,6 +247,7 @@ impl Operations {
             vanishes: settings.end == OperationEnd::Vanishes,
             leaves_failed: settings.leaves_failed,
             retry_after: settings.retry_after,
+            output: None,
             status_at: at(""),
             result_at: at("&monitor=true"),
         };
@@ -237,6 +261,15 @@ impl Operations {
         headers.extend(settings.retry_after.map(|seconds| ("retry-after", seconds.to_string())));
         self.0.push(operation);
         headers
+    }
+}
+
+impl Operations {
+    /// Sets the result of the operation that was just started.
+    pub(super) fn set_output(&mut self, output: Option<Value>) {
+        if let Some(operation) = self.0.last_mut() {
+            operation.output = output;
+        }
     }
 }
 
@@ -305,16 +338,23 @@ pub(super) fn poll(world: &mut TenantState, call: &Call) -> HandlerResult {
     };
     operation.polls = operation.polls.saturating_sub(1);
     let operation = operation.clone();
-    if operation.status_at == *at { Ok(status(&operation)) } else { result(world, call, &operation) }
+    if operation.status_at == *at { Ok(status(world, &operation)) } else { result(world, call, &operation) }
 }
 
-fn status(operation: &Operation) -> ArmAnswer {
+fn status(world: &TenantState, operation: &Operation) -> ArmAnswer {
     let mut body = json!({ "name": operation.id, "startTime": operation.started.to_string(), "status": "InProgress" });
     let Some(ended) = operation.ended else { return retry(ArmAnswer::ok(body), operation) };
     body["endTime"] = json!(ended.to_string());
     body["status"] = json!(operation.failure.as_ref().map_or("Succeeded", |failure| failure.status));
     if let Some(failure) = &operation.failure {
         body["error"] = json!({ "code": failure.code, "message": failure.message });
+    } else if let Some(output) = operation.output.clone().or_else(|| disks::find(world, &operation.key).map(Disk::json))
+    {
+        // Source: recorded, for disks and snapshots only. It has no `completionPercent`.
+        body["properties"] = json!({ "output": output });
+        if let Some(properties) = body.pointer_mut("/properties/output/properties").and_then(Value::as_object_mut) {
+            properties.remove("completionPercent");
+        }
     }
     ArmAnswer::ok(body)
 }
@@ -328,11 +368,18 @@ fn result(world: &TenantState, call: &Call, operation: &Operation) -> HandlerRes
         let status = if failure.status == "Canceled" { StatusCode::CONFLICT } else { StatusCode::BAD_REQUEST };
         return Err(ArmAnswer::error(status, &failure.code, &failure.message));
     }
+    if let Some(output) = &operation.output {
+        return Ok(ArmAnswer::ok(output.clone()));
+    }
+    if let Change::SetState(_) = operation.change {
+        return Ok(ArmAnswer::empty(StatusCode::OK));
+    }
     if operation.change == Change::Delete {
         return Ok(ArmAnswer::empty(StatusCode::NO_CONTENT));
     }
     let image: Option<Value> = images::find(world, &operation.key).map(Image::json);
-    image.map(ArmAnswer::ok).ok_or_else(|| {
+    let resource = image.or_else(|| disks::find(world, &operation.key).map(Disk::json));
+    resource.map(ArmAnswer::ok).ok_or_else(|| {
         ArmAnswer::error(
             StatusCode::NOT_FOUND,
             "ResourceNotFound",

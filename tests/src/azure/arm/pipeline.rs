@@ -14,7 +14,9 @@ use super::response::{ArmAnswer, HandlerResult};
 use super::route::{Kind, Query, Route};
 use super::state::TenantState;
 use super::token::{self, Principal};
-use super::{Core, access, groups, images, operations, providers, put, storage, subscriptions};
+use super::{
+    Core, access, disk_access, disk_put, disks, groups, images, operations, providers, put, storage, subscriptions,
+};
 
 /// A request that has passed the checks.
 #[derive(Debug, Clone)]
@@ -78,7 +80,7 @@ fn check(world: &mut TenantState, core: &Core, parts: &Parts, body: Bytes) -> Re
     let query = Query::parse(parts.uri.query().unwrap_or_default());
     let route = Route::parse(path).ok_or_else(|| unknown_path(path))?;
     // The address of an operation is opaque. Any error in it means that the operation does not exist.
-    if route.kind != Kind::Operation {
+    if !route.kind.is_operation() {
         providers::version(world, route.kind, query.get("api-version"))?;
     }
     let subscription = route.subscription.as_ref().and_then(|id| world.find_subscription(id)).cloned();
@@ -124,7 +126,7 @@ fn in_subscription(
         );
         return Err(ArmAnswer::error(StatusCode::CONFLICT, "ReadOnlyDisabledSubscription", message));
     }
-    if route.kind != Kind::Operation || world.operations_by_role {
+    if !route.kind.is_operation() || world.operations_by_role {
         access::authorize(world, principal, route, method)?;
     }
     if let Some(namespace) = route.kind.namespace() {
@@ -160,7 +162,12 @@ fn dispatch(world: &mut TenantState, call: &Call) -> HandlerResult {
         (Kind::Permissions, _) => access::list_permissions(world, call),
         (Kind::RoleAssignments, _) => access::list_roles(world, call),
         (Kind::Locks, _) => access::list_locks(world, call),
-        (Kind::Operation, _) => operations::poll(world, call),
+        (Kind::Disks(kind), _) => disks::list(world, call, kind),
+        (Kind::Disk(kind), &Method::PUT) => disk_put::put(world, call, kind),
+        (Kind::Disk(_), &Method::DELETE) => disks::delete(world, call),
+        (Kind::Disk(kind), _) => disks::get(world, call, kind),
+        (Kind::Access(kind, verb), _) => disk_access::post(world, call, kind, verb),
+        (Kind::Operation | Kind::DiskOperation, _) => operations::poll(world, call),
     }
 }
 

@@ -74,6 +74,7 @@ pub(super) fn get(world: &TenantState, call: &Call) -> HandlerResult {
             ("disks", "2025-01-02"),
             ("snapshots", "2025-01-02"),
             ("locations/capsOperations", "2025-04-01"),
+            ("locations/DiskOperations", "2025-01-02"),
         ],
         "microsoft.storage" => &[("storageAccounts", "2025-01-01")],
         _ => {

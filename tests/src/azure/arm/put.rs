@@ -45,7 +45,7 @@ fn plan(world: &TenantState, call: &Call, asked: &Value) -> Result<Plan, ArmAnsw
     let location = asked["location"].as_str().ok_or_else(body::location_required)?;
     let present = images::find(world, &images::key(&call.route));
     if let Some(image) = present.filter(|image| normalized_region(&image.region) != normalized_region(location)) {
-        return Err(elsewhere(image, location));
+        return Err(elsewhere((&image.name, &image.region, &image.group), location));
     }
     providers::available(world, call.route.kind.resource_type(), location)?;
     let tags = body::tags(asked)?;
@@ -58,6 +58,9 @@ fn plan(world: &TenantState, call: &Call, asked: &Value) -> Result<Plan, ArmAnsw
         properties: &properties,
     };
     let mut blobs = image_checks::check(world, &wanted)?;
+    if present.is_none() {
+        image_checks::sources(world, &wanted)?;
+    }
     if let Some(image) = present {
         immutable(&image.properties, &properties)?;
         if image.state == ImageState::Succeeded {
@@ -69,11 +72,10 @@ fn plan(world: &TenantState, call: &Call, asked: &Value) -> Result<Plan, ArmAnsw
 }
 
 /// Source: seen, Resource Manager's error for a name that is used in another region.
-fn elsewhere(image: &Image, location: &str) -> ArmAnswer {
+pub(super) fn elsewhere((name, region, group): (&str, &str, &str), location: &str) -> ArmAnswer {
     let message = format!(
-        "The resource '{}' already exists in location '{}' in resource group '{}'. A resource with the same name cannot be \
-         created in location '{location}'. Please select a new resource name.",
-        image.name, image.region, image.group
+        "The resource '{name}' already exists in location '{region}' in resource group '{group}'. A resource with the same \
+         name cannot be created in location '{location}'. Please select a new resource name."
     );
     ArmAnswer::error(StatusCode::CONFLICT, "InvalidResourceLocation", message)
 }
@@ -154,7 +156,7 @@ pub(super) fn normalised(asked: &Value) -> Value {
     kept
 }
 
-fn canonical(object: &mut Value, member: &str, choices: &[&str]) {
+pub(super) fn canonical(object: &mut Value, member: &str, choices: &[&str]) {
     if let Some(value) = object.get_mut(member)
         && let Some(choice) =
             choices.iter().find(|choice| value.as_str().is_some_and(|v| v.eq_ignore_ascii_case(choice)))
@@ -163,7 +165,7 @@ fn canonical(object: &mut Value, member: &str, choices: &[&str]) {
     }
 }
 
-fn without_nulls(value: &Value) -> Value {
+pub(super) fn without_nulls(value: &Value) -> Value {
     match value {
         Value::Object(members) => {
             let kept = members.iter().filter(|(_, value)| !value.is_null());

@@ -3,6 +3,15 @@
 use axum::http::Method;
 use percent_encoding::percent_decode_str;
 
+use super::disks::DiskKind;
+
+/// An action on the access to a disk or snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AccessVerb {
+    Begin,
+    End,
+}
+
 /// The kind of resource that a path names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -14,12 +23,16 @@ pub(super) enum Kind {
     Group,
     Images,
     Image,
+    Disks(DiskKind),
+    Disk(DiskKind),
+    Access(DiskKind, AccessVerb),
     Accounts,
     Account,
     Permissions,
     RoleAssignments,
     Locks,
     Operation,
+    DiskOperation,
 }
 
 impl Kind {
@@ -35,7 +48,9 @@ impl Kind {
             Self::Permissions => "Microsoft.Authorization/permissions",
             Self::RoleAssignments => "Microsoft.Authorization/roleAssignments",
             Self::Locks => "Microsoft.Authorization/locks",
+            Self::Disks(kind) | Self::Disk(kind) | Self::Access(kind, _) => kind.resource_type(),
             Self::Operation => "Microsoft.Compute/locations/capsOperations",
+            Self::DiskOperation => "Microsoft.Compute/locations/DiskOperations",
         }
     }
 
@@ -44,6 +59,7 @@ impl Kind {
         match self {
             Self::Subscriptions | Self::Subscription | Self::Locations => "2022-12-01",
             Self::Provider | Self::Groups | Self::Group | Self::Images | Self::Image | Self::Operation => "2025-04-01",
+            Self::Disks(_) | Self::Disk(_) | Self::Access(..) | Self::DiskOperation => "2025-01-02",
             Self::Accounts | Self::Account => "2025-01-01",
             Self::Permissions | Self::RoleAssignments => "2022-04-01",
             Self::Locks => "2020-05-01",
@@ -53,7 +69,8 @@ impl Kind {
     /// The provider that must be registered for it.
     pub(super) fn namespace(self) -> Option<&'static str> {
         match self {
-            Self::Images | Self::Image | Self::Operation => Some("Microsoft.Compute"),
+            Self::Images | Self::Image | Self::Operation | Self::DiskOperation => Some("Microsoft.Compute"),
+            Self::Disks(_) | Self::Disk(_) | Self::Access(..) => Some("Microsoft.Compute"),
             Self::Accounts | Self::Account => Some("Microsoft.Storage"),
             _ => None,
         }
@@ -63,14 +80,23 @@ impl Kind {
     pub(super) fn allows(self, method: &Method) -> bool {
         match self {
             Self::Image => [Method::GET, Method::PUT, Method::PATCH, Method::DELETE].contains(method),
+            Self::Disk(_) => [Method::GET, Method::PUT, Method::DELETE].contains(method),
+            Self::Access(..) => method == Method::POST,
             Self::Group => [Method::GET, Method::PUT, Method::HEAD].contains(method),
             _ => method == Method::GET,
         }
     }
 
+    /// Whether it is the address of an operation. Such addresses are opaque.
+    pub(super) fn is_operation(self) -> bool {
+        matches!(self, Self::Operation | Self::DiskOperation)
+    }
+
     /// The action that a principal needs permission for.
     pub(super) fn action(self, method: &Method) -> String {
         let verb = match *method {
+            _ if matches!(self, Self::Access(_, AccessVerb::Begin)) => "beginGetAccess/action",
+            _ if matches!(self, Self::Access(_, AccessVerb::End)) => "endGetAccess/action",
             Method::GET | Method::HEAD => "read",
             Method::DELETE => "delete",
             _ => "write",
@@ -102,7 +128,8 @@ impl Route {
         let scope_length = match kind {
             Kind::Permissions | Kind::RoleAssignments | Kind::Locks => parts.len() - 3,
             Kind::Groups | Kind::Locations => 2,
-            Kind::Images | Kind::Accounts => parts.len() - 3,
+            Kind::Images | Kind::Disks(_) | Kind::Accounts => parts.len() - 3,
+            Kind::Access(..) => parts.len() - 1,
             _ => parts.len(),
         };
         let group = (words.get(2) == Some(&"resourcegroups")).then(|| parts.get(3)).flatten();
@@ -110,7 +137,13 @@ impl Route {
             kind,
             subscription: parts.get(1).map(ToString::to_string),
             group: group.map(ToString::to_string),
-            name: parts.last().map(ToString::to_string).unwrap_or_default(),
+            // The name of the resource, not that of the action on it.
+            name: match kind {
+                Kind::Access(..) => parts.get(parts.len() - 2),
+                _ => parts.last(),
+            }
+            .map(ToString::to_string)
+            .unwrap_or_default(),
             scope: format!("/{}", parts[..scope_length].join("/")),
         })
     }
@@ -133,13 +166,31 @@ fn kind(words: &[&str]) -> Option<Kind> {
         [_, "resourcegroups", _] => Some(Kind::Group),
         [_, "providers", _] => Some(Kind::Provider),
         [_, "providers", "microsoft.compute", "locations", _, "capsoperations", _] => Some(Kind::Operation),
+        [_, "providers", "microsoft.compute", "locations", _, "diskoperations", _] => Some(Kind::DiskOperation),
         [_, what @ .., "providers", "microsoft.authorization", last] => scoped(last, what),
         [_, "resourcegroups", _, "providers", "microsoft.compute", "images"] => Some(Kind::Images),
         [_, "providers", "microsoft.compute", "images"] => Some(Kind::Images),
         [_, "resourcegroups", _, "providers", "microsoft.compute", "images", _] => Some(Kind::Image),
+        [_, "resourcegroups", _, "providers", "microsoft.compute", what]
+        | [_, "providers", "microsoft.compute", what] => disk_kind(what).map(Kind::Disks),
+        [_, "resourcegroups", _, "providers", "microsoft.compute", what, _] => disk_kind(what).map(Kind::Disk),
+        [_, "resourcegroups", _, "providers", "microsoft.compute", what, _, "begingetaccess"] => {
+            disk_kind(what).map(|kind| Kind::Access(kind, AccessVerb::Begin))
+        }
+        [_, "resourcegroups", _, "providers", "microsoft.compute", what, _, "endgetaccess"] => {
+            disk_kind(what).map(|kind| Kind::Access(kind, AccessVerb::End))
+        }
         [_, "resourcegroups", _, "providers", "microsoft.storage", "storageaccounts"] => Some(Kind::Accounts),
         [_, "providers", "microsoft.storage", "storageaccounts"] => Some(Kind::Accounts),
         [_, "resourcegroups", _, "providers", "microsoft.storage", "storageaccounts", _] => Some(Kind::Account),
+        _ => None,
+    }
+}
+
+fn disk_kind(segment: &str) -> Option<DiskKind> {
+    match segment {
+        "disks" => Some(DiskKind::Disk),
+        "snapshots" => Some(DiskKind::Snapshot),
         _ => None,
     }
 }
@@ -176,6 +227,10 @@ mod tests {
         assert_eq!(route.kind, Kind::Permissions);
         assert_eq!(route.scope, "/subscriptions/s/resourceGroups/g/providers/Microsoft.Storage/storageAccounts/a");
         assert!(Route::parse("/subscriptions/s/providers/Microsoft.Authorization/permissions").is_none());
-        assert!(Route::parse("/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/disks/d").is_none());
+        let compute = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute";
+        let route = Route::parse(&format!("{compute}/snapshots/One/BeginGetAccess")).unwrap();
+        assert_eq!(route.kind, Kind::Access(DiskKind::Snapshot, AccessVerb::Begin));
+        assert_eq!((route.name.as_str(), route.scope), ("One", format!("{compute}/snapshots/One")));
+        assert!(Route::parse(&format!("{compute}/virtualMachines/m")).is_none());
     }
 }

@@ -25,9 +25,11 @@ enum Kind {
     Texts,
     Object(&'static Schema),
     List(&'static Schema),
+    /// A list of texts.
+    TextList,
 }
 
-use Kind::{Choice, Flag, List, Number, Object, Text, Texts};
+use Kind::{Choice, Flag, List, Number, Object, Text, TextList, Texts};
 
 /// Source: specification, ComputeRP 2025-04-01, `Image`. The ids are read-only, and accepted as Resource Manager
 /// accepts them.
@@ -41,6 +43,80 @@ pub(super) const IMAGE: Schema = Schema {
         ("tags", Texts),
         ("extendedLocation", Object(&EXTENDED_LOCATION)),
         ("properties", Object(&IMAGE_PROPERTIES)),
+    ],
+};
+
+/// Source: specification, DiskRP 2025-01-02, `Disk`, as far as goldfleet needs it.
+pub(super) const DISK: Schema = Schema { name: "ResourceDefinition", members: DISK_MEMBERS };
+
+/// Source: specification, DiskRP 2025-01-02, `Snapshot`, as far as goldfleet needs it.
+pub(super) const SNAPSHOT: Schema = Schema { name: "ResourceDefinition", members: SNAPSHOT_MEMBERS };
+
+/// Source: specification, DiskRP 2025-01-02, `GrantAccessData`.
+pub(super) const GRANT_ACCESS: Schema = Schema {
+    name: "GrantAccessData",
+    members: &[
+        ("access", Choice(&["None", "Read", "Write"])),
+        ("durationInSeconds", Number),
+        ("getSecureVMGuestStateSAS", Flag),
+        ("fileFormat", Choice(&["VHD", "VHDX"])),
+    ],
+};
+
+const DISK_MEMBERS: &[(&str, Kind)] = &[
+    ("location", Text),
+    ("tags", Texts),
+    ("sku", Object(&SKU)),
+    ("zones", TextList),
+    ("properties", Object(&DISK_PROPERTIES)),
+];
+
+const SNAPSHOT_MEMBERS: &[(&str, Kind)] =
+    &[("location", Text), ("tags", Texts), ("sku", Object(&SKU)), ("properties", Object(&SNAPSHOT_PROPERTIES))];
+
+const SKU: Schema = Schema { name: "DiskSku", members: &[("name", Text), ("tier", Text)] };
+
+const CREATION_DATA: Schema = Schema {
+    name: "CreationData",
+    members: &[
+        ("createOption", Text),
+        ("sourceResourceId", Text),
+        ("uploadSizeBytes", Number),
+        ("provisionedBandwidthCopySpeed", Choice(&["None", "Enhanced"])),
+    ],
+};
+
+const ENCRYPTION: Schema = Schema { name: "Encryption", members: &[("type", Text), ("diskEncryptionSetId", Text)] };
+
+const SECURITY_PROFILE: Schema =
+    Schema { name: "DiskSecurityProfile", members: &[("securityType", Text), ("secureVMDiskEncryptionSetId", Text)] };
+
+const DISK_PROPERTIES: Schema = Schema {
+    name: "DiskProperties",
+    members: &[
+        ("osType", Choice(&["Windows", "Linux"])),
+        ("hyperVGeneration", Choice(&["V1", "V2"])),
+        ("creationData", Object(&CREATION_DATA)),
+        ("diskSizeGB", Number),
+        ("encryption", Object(&ENCRYPTION)),
+        ("securityProfile", Object(&SECURITY_PROFILE)),
+        ("networkAccessPolicy", Choice(&["AllowAll", "AllowPrivate", "DenyAll"])),
+        ("publicNetworkAccess", Choice(&["Enabled", "Disabled"])),
+    ],
+};
+
+const SNAPSHOT_PROPERTIES: Schema = Schema {
+    name: "SnapshotProperties",
+    members: &[
+        ("osType", Choice(&["Windows", "Linux"])),
+        ("hyperVGeneration", Choice(&["V1", "V2"])),
+        ("creationData", Object(&CREATION_DATA)),
+        ("diskSizeGB", Number),
+        ("incremental", Flag),
+        ("encryption", Object(&ENCRYPTION)),
+        ("securityProfile", Object(&SECURITY_PROFILE)),
+        ("networkAccessPolicy", Choice(&["AllowAll", "AllowPrivate", "DenyAll"])),
+        ("publicNetworkAccess", Choice(&["Enabled", "Disabled"])),
     ],
 };
 
@@ -167,6 +243,10 @@ impl Kind {
                         .try_for_each(|(n, item)| schema.check_at(item, &format!("{at}[{n}]")));
                 }
                 None => "List",
+            },
+            TextList => match value.as_array() {
+                Some(items) if items.iter().all(Value::is_string) => return Ok(()),
+                _ => "List",
             },
             Text => "String",
             Flag => "Boolean",

@@ -2,9 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::{Value, json};
+
 use super::access::Authorization;
 use super::blobs::{BlobChecks, Blobs};
 use super::clock::Clock;
+use super::disks::Disk;
 use super::images::Image;
 use super::log::Log;
 use super::operations::{Collision, LongRunning, Operations};
@@ -43,6 +46,12 @@ pub struct TenantState {
     pub accounts: Vec<Account>,
     /// The managed images.
     pub images: Vec<Image>,
+    /// The managed disks and snapshots.
+    pub disks: Vec<Disk>,
+    /// The number of GETs that find the content of a copy from another region incomplete.
+    pub copy_reads: u32,
+    /// Whether lists contain the display names of regions, such as `West US`. Source: recorded for galleries.
+    pub display_regions: bool,
     /// The regions of all subscriptions.
     pub regions: Vec<Region>,
     /// The regions of a resource type, such as `Microsoft.Compute/images`. All regions if it is not listed.
@@ -88,6 +97,8 @@ pub struct TenantState {
     pub(super) operations: Operations,
     /// Images before their last change, and how many GETs still return them, by key.
     pub(super) before: BTreeMap<String, (u32, Option<Image>)>,
+    /// As `before`, for disks and snapshots.
+    pub(super) disks_before: BTreeMap<String, (u32, Option<Disk>)>,
     pub(super) buckets: Buckets,
 }
 
@@ -99,6 +110,7 @@ impl TenantState {
         Self {
             regions: REGIONS.iter().map(region).collect(),
             audiences: AUDIENCES.map(str::to_owned).to_vec(),
+            copy_reads: 2,
             ..Self::default()
         }
     }
@@ -186,8 +198,22 @@ impl TenantState {
     pub(super) fn settle(&mut self) {
         let now = self.clock.now();
         for ended in self.operations.finish_due(now) {
-            ended.apply(&mut self.images);
+            ended.apply(self);
         }
+    }
+
+    /// A resource of Microsoft.Compute as lists contain it. Source: recorded, azure-cli `test_vm_custom_image_management.yaml`:
+    /// the resource group in the id is in upper case.
+    pub(super) fn as_listed(&self, mut value: Value) -> Value {
+        let id = value["id"].as_str().unwrap_or_default();
+        let upper =
+            id.split('/').enumerate().map(|(n, part)| if n == 4 { part.to_uppercase() } else { part.to_owned() });
+        value["id"] = json!(upper.collect::<Vec<_>>().join("/"));
+        let region = self.regions.iter().find(|region| value["location"] == json!(region.name));
+        if let Some(region) = region.filter(|_| self.display_regions) {
+            value["location"] = json!(region.display);
+        }
+        value
     }
 
     pub(super) fn find_subscription(&self, id: &str) -> Option<&Subscription> {

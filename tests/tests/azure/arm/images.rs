@@ -5,6 +5,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
+use crate::arm::disks;
 use crate::arm::fixture::{ArmFixture, BLOB, ONE, TWO, body, body_with, image, image_of, world};
 
 /// The body is Microsoft's example `Image_CreateFromABlob` (ComputeRP 2025-04-01), with the generation that the service
@@ -154,6 +155,8 @@ async fn snapshot_source_needs_no_generation() {
         let disk = json!({ "osType": "linux", "osState": "generalized", "snapshot": { "id": id } });
         json!({ "location": "westeurope", "properties": { "storageProfile": { "osDisk": disk } } })
     };
+    fixture.put(&image("golden"), &body(&id(ONE))).await.refused(404, "NotFound", "Resource s is not found");
+    disks::uploaded_snapshot(&fixture, "s").await;
     let made = fixture.put(&image("golden"), &body(&id(ONE))).await;
     assert_eq!(made.status, 201, "{made:?}");
     assert_eq!(made.body["properties"]["storageProfile"]["osDisk"]["osType"], "Linux");

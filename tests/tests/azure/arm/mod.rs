@@ -1,5 +1,6 @@
 //! The double of Azure Resource Manager behaves as documented, as seen by an ordinary HTTPS client.
 //!
+//! - `disks`: creating and copying disks and snapshots, and access to them.
 //! - `images`: creating, changing and deleting images.
 //! - `operations`: the polling and the results of operations.
 //! - `refusals`: tokens, versions, bodies, permissions, policies and locks.
@@ -8,6 +9,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests report by panicking")]
 
+mod disks;
 mod fixture;
 mod images;
 mod lists;

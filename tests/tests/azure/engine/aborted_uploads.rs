@@ -12,6 +12,7 @@ use goldfleet_model::ids::ImageName;
 use goldfleet_model::manifest::{Manifest, OsType};
 use goldfleet_model::store::Container;
 use goldfleet_ports::blob_store::BlobStore as _;
+use goldfleet_sources::DiskFile;
 use goldfleet_tests::azure::fixture::AzureFixture;
 use goldfleet_tests::azure::proxy::{Effect, Operation, Rule};
 use goldfleet_tests::fleet::InProcessFleet;
@@ -51,7 +52,7 @@ async fn upload_until(
     stop: &CancellationToken,
 ) -> Result<UploadResult, UploadError> {
     let request = UploadRequest {
-        file: fleet.golden(),
+        source: DiskFile::shared(fleet.golden()),
         image: "golden".parse().unwrap(),
         version: version.parse().unwrap(),
         os: OsType::Linux,

@@ -88,7 +88,8 @@ fn tree(source: usize, others: &[usize]) -> Tree {
 }
 
 fn job(n: usize, image: ImageRef, state: JobState, tree: Option<Tree>, now: Timestamp) -> Job {
-    let payload = Payload { os: OsType::Linux, generation: Generation::V2, size: SIZE, chunks: 1, data_bytes: 512 };
+    let payload =
+        Payload { os: OsType::Linux, generation: Generation::V2, size: SIZE, chunks: 1, data_bytes: 512, system: None };
     let id: JobId = format!("20260101-0000{n:02}-abcd").parse().unwrap();
     let finished = state.is_terminal().then_some(now);
     Job {

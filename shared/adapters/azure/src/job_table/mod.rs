@@ -7,6 +7,7 @@
 //! | jobs | `upload` | `u.UPLOAD` | an upload |
 //! | operations | `JOB.SHARD` | `o.GROUP.STEP` | an operation; the rows of a group are adjacent |
 //! | operations | `JOB.SHARD` | `e.TIME…` | an event of an operation of that partition |
+//! | operations | `JOB.SHARD` | `g:PLAN:ROLE:GATE:GROUP.STEP` | an index entry: the operation's role at a gate |
 //!
 //! The operations of a job are spread over [`SHARDS`] partitions by their group. A partition handles 2,000 rows a
 //! second and an account 20,000 (source: Table service, scalability targets). The heartbeats and transitions of 10,000
@@ -16,18 +17,19 @@
 mod rows;
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use async_trait::async_trait;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use goldfleet_azure_settings::Prefix;
 use goldfleet_model::event::Event;
+use goldfleet_model::graph::{GateCondition, GateKey};
 use goldfleet_model::ids::{ImageName, ImageVersion, JobId};
 use goldfleet_model::job::Job;
-use goldfleet_model::operation::{Operation, OperationId};
+use goldfleet_model::operation::{GateRole, KindId, Operation, OperationId, OperationState, StateCount};
 use goldfleet_model::upload::Upload;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
-use goldfleet_ports::job_table::{Change, JobTable, check_one_group, newest_first, newest_uploads_first};
+use goldfleet_ports::job_table::{Change, GateOpeners, JobTable, check_one_group, newest_first, newest_uploads_first};
 use goldfleet_ports::{ETag, Versioned};
 use jiff::Timestamp;
 
@@ -67,21 +69,40 @@ impl AzureJobTable {
         Ok(parts.into_iter().flatten().collect())
     }
 
-    /// Writes rows of a planning attempt into one partition. Returns how many were written.
-    async fn insert_planned(&self, partition: &str, rows: Vec<(Key, Entity)>) -> PortResult<usize> {
-        let mut actions: Vec<Action> = rows.into_iter().map(|(key, entity)| Action::Insert(key, entity)).collect();
+    /// Reads the first row that matches `filter` in any partition of a job. Partitions are asked in parallel, and no more
+    /// are asked when a row was found.
+    async fn first(&self, job: &JobId, filter: &str, order: Order) -> PortResult<Option<Entity>> {
+        let finds = rows::partitions(job).map(async |partition| {
+            let filter = format!("PartitionKey eq '{partition}' and {filter}");
+            Ok(self.operations.query_some(&filter, Some("RowKey"), 1).await?.into_iter().next())
+        });
+        let mut found = stream::iter(finds).buffered(MAX_IN_FLIGHT);
+        let mut first: Option<Entity> = None;
+        while let Some(row) = found.try_next().await? {
+            first = [first, row].into_iter().flatten().min_by_key(key_of);
+            if first.is_some() && order == Order::Any {
+                break;
+            }
+        }
+        Ok(first)
+    }
+
+    /// Writes rows of a planning attempt into one partition, each with its index entries in the same transaction.
+    /// Returns how many rows were written.
+    async fn insert_planned(&self, partition: &str, rows: Vec<PlannedRow>) -> PortResult<usize> {
+        let mut left = rows;
         let mut written = 0;
-        while !actions.is_empty() {
-            let count = actions_per_batch(&actions);
-            match self.operations.transact(&actions[..count]).await {
+        while !left.is_empty() {
+            let count = rows_per_batch(&left);
+            let actions: Vec<Action> = left[..count].iter().flat_map(PlannedRow::actions).collect();
+            match self.operations.transact(&actions).await {
                 Ok(_) => {
                     written += count;
-                    actions.drain(..count);
+                    left.drain(..count);
                 }
                 // Rows of this attempt or of earlier ones are in the table. In each round, more of them are known.
                 Err(error) if matches!(error.kind, ErrorKind::AlreadyExists | ErrorKind::Conflict) => {
-                    let left = self.replace_earlier(partition, actions).await?;
-                    actions = left;
+                    left = self.replace_earlier(partition, left).await?;
                 }
                 Err(error) => return Err(error),
             }
@@ -89,23 +110,22 @@ impl AzureJobTable {
         Ok(written)
     }
 
-    /// Compares actions with the rows of a partition. Omits rows of the same attempt. Replaces rows of an earlier
-    /// attempt if they still have the version that was read.
-    async fn replace_earlier(&self, partition: &str, actions: Vec<Action>) -> PortResult<Vec<Action>> {
+    /// Compares rows with those of a partition. Omits rows of the same attempt. Replaces rows of an earlier attempt if
+    /// they still have the version that was read.
+    async fn replace_earlier(&self, partition: &str, rows: Vec<PlannedRow>) -> PortResult<Vec<PlannedRow>> {
         let filter = format!("PartitionKey eq '{partition}' and {}", rows::OPERATIONS);
         let found = self.operations.query(&filter, None).await?;
         let by_key: HashMap<&str, &Entity> =
             found.iter().filter_map(|row| Some((row.get("RowKey")?.as_str()?, row))).collect();
-        let mut left = Vec::with_capacity(actions.len());
-        for action in actions {
-            let (Action::Insert(key, entity) | Action::Merge(key, entity, _)) = action else { continue };
-            let Some(row) = by_key.get(key.row.as_str()) else {
-                left.push(Action::Insert(key, entity));
+        let mut left = Vec::with_capacity(rows.len());
+        for row in rows {
+            let Some(present) = by_key.get(row.key.row.as_str()) else {
+                left.push(PlannedRow { replaces: None, ..row });
                 continue;
             };
-            match rows::plan(row).cmp(&rows::plan(&entity)) {
+            match rows::plan(present).cmp(&rows::plan(&row.entity)) {
                 Ordering::Equal => {}
-                Ordering::Less => left.push(Action::Merge(key, entity, rows::etag(row)?)),
+                Ordering::Less => left.push(PlannedRow { replaces: Some(rows::etag(present)?), ..row }),
                 Ordering::Greater => {
                     let message = "the job was planned again by another dispatcher";
                     return Err(PortError::new(ErrorKind::Conflict, message));
@@ -114,6 +134,60 @@ impl AzureJobTable {
         }
         Ok(left)
     }
+}
+
+/// Whether [`AzureJobTable::first`] must return the first row in the order of keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    Any,
+    Keys,
+}
+
+/// The key of a row in its partition.
+fn key_of(row: &Entity) -> String {
+    row.get("RowKey").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
+}
+
+/// A row of a planning attempt, and its index entries.
+struct PlannedRow {
+    key: Key,
+    entity: Entity,
+    /// The version of the row of an earlier attempt, if one is in the table.
+    replaces: Option<ETag>,
+    roles: Vec<(Key, Entity)>,
+}
+
+impl PlannedRow {
+    fn of(operation: &Operation) -> PortResult<Self> {
+        let roles = operation.gate_roles();
+        Ok(Self {
+            key: rows::operation_key(&operation.job, &operation.id),
+            entity: rows::of_operation(operation)?,
+            replaces: None,
+            roles: roles.iter().map(|(gate, role)| rows::role_entry(operation, gate, *role)).collect(),
+        })
+    }
+
+    fn actions(&self) -> impl Iterator<Item = Action> + '_ {
+        let (key, entity) = (self.key.clone(), self.entity.clone());
+        let row = match &self.replaces {
+            None => Action::Insert(key, entity),
+            Some(etag) => Action::Merge(key, entity, etag.clone()),
+        };
+        let roles = self.roles.iter().map(|(key, entity)| Action::Insert(key.clone(), entity.clone()));
+        std::iter::once(row).chain(roles)
+    }
+}
+
+/// The actions that change the roles of an operation.
+fn role_actions(change: &Change) -> impl Iterator<Item = Action> + '_ {
+    let (removed, added) = change.role_changes();
+    let entry = |(gate, role): (GateKey, GateRole)| rows::role_entry(&change.operation, &gate, role);
+    let removals = removed.into_iter().map(move |role| Action::Delete(entry(role).0));
+    removals.chain(added.into_iter().map(move |role| {
+        let (key, entity) = entry(role);
+        Action::Insert(key, entity)
+    }))
 }
 
 #[async_trait]
@@ -187,10 +261,10 @@ impl JobTable for AzureJobTable {
     }
 
     async fn insert_operations(&self, operations: &[Operation]) -> PortResult<usize> {
-        let mut parts: std::collections::BTreeMap<String, Vec<(Key, Entity)>> = std::collections::BTreeMap::new();
+        let mut parts: BTreeMap<String, Vec<PlannedRow>> = BTreeMap::new();
         for operation in operations {
-            let key = rows::operation_key(&operation.job, &operation.id);
-            parts.entry(key.partition.clone()).or_default().push((key, rows::of_operation(operation)?));
+            let row = PlannedRow::of(operation)?;
+            parts.entry(row.key.partition.clone()).or_default().push(row);
         }
         let inserts = parts.into_iter().map(async |(partition, rows)| self.insert_planned(&partition, rows).await);
         stream::iter(inserts).buffered(MAX_IN_FLIGHT).try_fold(0, async |sum, added| Ok(sum + added)).await
@@ -219,15 +293,102 @@ impl JobTable for AzureJobTable {
         sorted(rows.iter().map(rows::to_operation).collect::<PortResult<_>>()?)
     }
 
+    async fn census(&self, job: &JobId, plan: u32) -> PortResult<Vec<StateCount>> {
+        let filter = rows::of_plan(plan);
+        let counts = rows::partitions(job).map(async |partition| {
+            let filter = format!("PartitionKey eq '{partition}' and {filter}");
+            let rows = self.operations.query(&filter, Some(rows::CENSUS)).await?;
+            rows.iter().map(rows::to_count).collect::<PortResult<Vec<_>>>()
+        });
+        let mut together: BTreeMap<(KindId, OperationState), (u64, Timestamp)> = BTreeMap::new();
+        let mut counts = stream::iter(counts).buffered(MAX_IN_FLIGHT);
+        while let Some(of_partition) = counts.try_next().await? {
+            for (kind, state, time) in of_partition {
+                let (count, latest) = together.entry((kind, state)).or_insert((0, time));
+                (*count, *latest) = (*count + 1, time.max(*latest));
+            }
+        }
+        let count = |((kind, state), (count, latest))| StateCount { kind, state, count, latest };
+        Ok(together.into_iter().map(count).collect())
+    }
+
+    async fn in_state_before(
+        &self,
+        job: &JobId,
+        plan: u32,
+        state: OperationState,
+        before: Timestamp,
+        limit: usize,
+    ) -> PortResult<Vec<OperationId>> {
+        let filter = rows::in_state_before(plan, state, before);
+        let lists = rows::partitions(job).map(async |partition| {
+            let filter = format!("PartitionKey eq '{partition}' and {filter}");
+            self.operations.query_some(&filter, Some("RowKey"), limit).await
+        });
+        let parts: Vec<Vec<Entity>> = stream::iter(lists).buffered(MAX_IN_FLIGHT).try_collect().await?;
+        parts.iter().flatten().take(limit).map(rows::to_operation_id).collect()
+    }
+
+    async fn openers(&self, job: &JobId, plan: u32, gate: &GateKey) -> PortResult<GateOpeners> {
+        let first = async |role, order| {
+            let row = self.first(job, &rows::role_filter(plan, role, gate), order).await?;
+            row.map(|row| Ok(rows::to_role(&row)?.1)).transpose()
+        };
+        let mut openers =
+            GateOpeners { pending: first(GateRole::Pending, Order::Any).await?, ..GateOpeners::default() };
+        if openers.pending.is_none() {
+            openers.failed = first(GateRole::Failed, Order::Keys).await?;
+        }
+        if openers.pending.is_none() && openers.failed.is_none() {
+            openers.cancelled = first(GateRole::Cancelled, Order::Keys).await?;
+        }
+        Ok(openers)
+    }
+
+    async fn awaiting(
+        &self,
+        job: &JobId,
+        plan: u32,
+        gate: &GateKey,
+        on: GateCondition,
+    ) -> PortResult<Vec<OperationId>> {
+        let filter = rows::role_filter(plan, GateRole::awaiting(on), gate);
+        let lists = rows::partitions(job).map(async |partition| {
+            let filter = format!("PartitionKey eq '{partition}' and {filter}");
+            self.operations.query(&filter, Some("RowKey")).await
+        });
+        let parts: Vec<Vec<Entity>> = stream::iter(lists).buffered(MAX_IN_FLIGHT).try_collect().await?;
+        let mut ids: Vec<OperationId> =
+            parts.iter().flatten().map(|row| Ok(rows::to_role(row)?.1)).collect::<PortResult<_>>()?;
+        ids.sort_by_cached_key(ToString::to_string);
+        Ok(ids)
+    }
+
+    async fn awaited_gates(&self, job: &JobId, plan: u32) -> PortResult<Vec<(GateKey, GateCondition)>> {
+        let mut gates = Vec::new();
+        for on in GateCondition::ALL {
+            let mut last: Option<GateKey> = None;
+            loop {
+                let filter = rows::role_filter_behind(plan, GateRole::awaiting(on), last.as_ref());
+                let Some(row) = self.first(job, &filter, Order::Keys).await? else { break };
+                let (gate, _) = rows::to_role(&row)?;
+                gates.push((gate.clone(), on));
+                last = Some(gate);
+            }
+        }
+        Ok(gates)
+    }
+
     async fn commit(&self, changes: &[Change], events: &[Event]) -> PortResult<Vec<ETag>> {
         check_one_group(changes, events)?;
-        if let ([change], []) = (changes, events) {
+        let roles: Vec<Action> = changes.iter().flat_map(role_actions).collect();
+        if let ([change], [], []) = (changes, events, roles.as_slice()) {
             let key = rows::operation_key(&change.operation.job, &change.operation.id);
             let row = rows::of_operation(&change.operation)?;
             return Ok(vec![self.operations.merge(&key, row, &change.if_match).await?]);
         }
         let mut actions = Vec::with_capacity(changes.len() + events.len());
-        for Change { operation, if_match } in changes {
+        for Change { operation, if_match, .. } in changes {
             let key = rows::operation_key(&operation.job, &operation.id);
             actions.push(Action::Merge(key, rows::of_operation(operation)?, if_match.clone()));
         }
@@ -235,6 +396,8 @@ impl JobTable for AzureJobTable {
         for (index, event) in events.iter().enumerate() {
             actions.push(Action::Insert(rows::event_key(event, now, index), rows::of_event(event)?));
         }
+        // If a row has changed, its own action is rejected first, because the actions are applied in order.
+        actions.extend(roles);
         let mut etags = self.operations.transact(&actions).await?;
         etags.truncate(changes.len());
         Ok(etags)
@@ -296,15 +459,14 @@ async fn remove_all(table: &Table, partition: &str, filter: &str) -> PortResult<
     }
 }
 
-/// The number of actions that fit into one transaction.
-fn actions_per_batch(actions: &[Action]) -> usize {
-    let mut bytes = 0;
-    let fits = actions.iter().take(MAX_ACTIONS).take_while(|action| {
-        bytes += match action {
-            Action::Insert(_, entity) | Action::Merge(_, entity, _) => rows::length(entity),
-            Action::Delete(_) => 0,
-        };
-        bytes <= MAX_BATCH_BYTES
+/// The number of rows that fit into one transaction with their index entries. A row has at most
+/// [`GroupId::MAX_ENTITIES`](goldfleet_model::operation::GroupId::MAX_ENTITIES) of them.
+fn rows_per_batch(rows: &[PlannedRow]) -> usize {
+    let (mut actions, mut bytes) = (0, 0);
+    let fits = rows.iter().take_while(|row| {
+        actions += 1 + row.roles.len();
+        bytes += rows::length(&row.entity) + row.roles.iter().map(|(_, entity)| rows::length(entity)).sum::<usize>();
+        actions <= MAX_ACTIONS && bytes <= MAX_BATCH_BYTES
     });
     fits.count().max(1)
 }

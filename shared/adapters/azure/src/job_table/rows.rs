@@ -8,9 +8,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use goldfleet_model::chunk_set::ChunkSet;
 use goldfleet_model::event::Event;
+use goldfleet_model::graph::GateKey;
 use goldfleet_model::ids::{ImageName, ImageVersion, JobId};
 use goldfleet_model::job::{Job, JobState};
-use goldfleet_model::operation::{GroupId, Operation, OperationId};
+use goldfleet_model::operation::{GateRole, GroupId, KindId, Operation, OperationId, OperationState};
 use goldfleet_model::upload::Upload;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::{ETag, Versioned};
@@ -41,9 +42,84 @@ pub(super) const OPERATIONS: &str = "RowKey ge 'o.' and RowKey lt 'o/'";
 /// The property that holds an operation's planning attempt.
 const PLAN: &str = "Plan";
 
-/// The filter for the operations of a partition that planning attempts before `plan` wrote.
+/// The property that holds the state time of an operation, in nanoseconds since 1970.
+const TIME: &str = "StateTime";
+
+/// The properties that a census reads.
+pub(super) const CENSUS: &str = "Kind,State,StateTime";
+
+/// The filter for the operations and index entries of a partition that planning attempts before `plan` wrote.
 pub(super) fn of_earlier_plans(plan: u32) -> String {
-    format!("{OPERATIONS} and {PLAN} lt {plan}")
+    format!("RowKey ge 'g:' and RowKey lt 'o/' and {PLAN} lt {plan}")
+}
+
+/// The filter for the operations of a partition that a planning attempt wrote.
+pub(super) fn of_plan(plan: u32) -> String {
+    format!("{OPERATIONS} and {PLAN} eq {plan}")
+}
+
+/// The filter for operations in this state whose state time is before `before`.
+pub(super) fn in_state_before(plan: u32, state: OperationState, before: Timestamp) -> String {
+    format!("{} and State eq '{state}' and {TIME} lt {}L", of_plan(plan), nanoseconds(before))
+}
+
+/// The beginning of the keys of the index entries of a role, for all gates.
+fn role_prefix(plan: u32, role: GateRole) -> String {
+    format!("g:{plan:010}:{role}:")
+}
+
+/// The key and the entity of an index entry: the operation has this role at this gate. The entry is in the partition
+/// of its operation, so that one transaction writes both.
+pub(super) fn role_entry(operation: &Operation, gate: &GateKey, role: GateRole) -> (Key, Entity) {
+    let prefix = role_prefix(operation.plan, role);
+    let partition = partition(&operation.job, shard(operation.id.group()));
+    let entity = [(PLAN.to_owned(), json!(operation.plan))].into_iter().collect();
+    (Key::new(partition, format!("{prefix}{gate}:{}", operation.id)), entity)
+}
+
+/// The filter for the index entries of a role at a gate. In ASCII a semicolon follows a colon.
+pub(super) fn role_filter(plan: u32, role: GateRole, gate: &GateKey) -> String {
+    let prefix = role_prefix(plan, role);
+    format!("RowKey ge '{prefix}{gate}:' and RowKey lt '{prefix}{gate};'")
+}
+
+/// The filter for the index entries of a role behind those of the gate `last`.
+pub(super) fn role_filter_behind(plan: u32, role: GateRole, last: Option<&GateKey>) -> String {
+    let prefix = role_prefix(plan, role);
+    let from = last.map_or_else(|| prefix.clone(), |gate| format!("{prefix}{gate};"));
+    let end = prefix.trim_end_matches(':');
+    format!("RowKey ge '{from}' and RowKey lt '{end};'")
+}
+
+/// The gate and the operation of an index entry.
+pub(super) fn to_role(row: &Entity) -> PortResult<(GateKey, OperationId)> {
+    let parts = || {
+        let mut parts = row.get("RowKey")?.as_str()?.splitn(5, ':').skip(3);
+        Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+    };
+    parts().ok_or_else(|| corrupt_row(row, "its key is not that of an index entry"))
+}
+
+/// The kind, state and state time of an operation whose row was read in part.
+pub(super) fn to_count(row: &Entity) -> PortResult<(KindId, OperationState, Timestamp)> {
+    let text = |name| row.get(name).and_then(Value::as_str);
+    let parts = || {
+        let time = Timestamp::from_nanosecond(text(TIME)?.parse().ok()?).ok()?;
+        Some((text("Kind")?.parse().ok()?, text("State")?.parse().ok()?, time))
+    };
+    parts().ok_or_else(|| corrupt_row(row, "its kind, state or state time"))
+}
+
+/// The operation of a row whose key was read.
+pub(super) fn to_operation_id(row: &Entity) -> PortResult<OperationId> {
+    let id = || row.get("RowKey")?.as_str()?.strip_prefix("o.")?.parse().ok();
+    id().ok_or_else(|| corrupt_row(row, "its key is not that of an operation"))
+}
+
+/// A time as a property. Times outside the years 1677 to 2262 become the nearest one.
+fn nanoseconds(time: Timestamp) -> i64 {
+    let nanoseconds = time.as_nanosecond();
+    i64::try_from(nanoseconds).unwrap_or(if nanoseconds < 0 { i64::MIN } else { i64::MAX })
 }
 
 /// The filter for the events of a partition.
@@ -152,6 +228,9 @@ pub(super) fn of_operation(operation: &Operation) -> PortResult<Entity> {
     ];
     let mut row = of(operation, columns)?;
     row.insert(PLAN.to_owned(), json!(operation.plan));
+    // The service represents integers of 64 bits as text.
+    row.insert(format!("{TIME}@odata.type"), json!("Edm.Int64"));
+    row.insert(TIME.to_owned(), json!(nanoseconds(operation.state_time()).to_string()));
     let done = operation.progress.done.encode();
     let mut parts = 0;
     for (part, bytes) in done.chunks(BINARY_PART).enumerate() {

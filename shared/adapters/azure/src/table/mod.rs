@@ -17,6 +17,9 @@ use super::error::{ErrorResponse, incomplete, port_error};
 /// The maximum number of actions in one transaction. Source: Table service, entity group transactions, 100.
 pub(super) const MAX_ACTIONS: usize = 100;
 
+/// The maximum number of rows in one response. Source: Table service, query timeout and pagination.
+const MAX_PAGE: usize = 1000;
+
 /// The maximum size of the JSON of all rows in one transaction, in bytes. Source: the limit is 4 MiB for the request;
 /// the rest is for the parts around the rows.
 pub(super) const MAX_BATCH_BYTES: usize = 3 * 1024 * 1024;
@@ -150,12 +153,21 @@ impl Table {
 
     /// Reads all rows that match `filter`, in the order of the keys. If `select` is given, reads only those properties.
     pub(super) async fn query(&self, filter: &str, select: Option<&str>) -> PortResult<Vec<Entity>> {
+        self.query_some(filter, select, usize::MAX).await
+    }
+
+    /// Reads the first `limit` rows that match `filter`, in the order of the keys.
+    pub(super) async fn query_some(&self, filter: &str, select: Option<&str>, limit: usize) -> PortResult<Vec<Entity>> {
+        let top = limit.min(MAX_PAGE).to_string();
         let mut rows = Vec::new();
         let mut next: Option<(String, String)> = None;
         loop {
             let mut request = self.request(Method::Get, &format!("{}()", self.name))?;
             let mut pairs = vec![("$filter", filter)];
             pairs.extend(select.map(|select| ("$select", select)));
+            if limit < MAX_PAGE {
+                pairs.push(("$top", &top));
+            }
             if let Some((partition, row)) = &next {
                 pairs.push(("NextPartitionKey", partition));
                 pairs.push(("NextRowKey", row));
@@ -168,7 +180,8 @@ impl Table {
             next = continued(&NEXT_PARTITION).map(|partition| (partition, continued(&NEXT_ROW).unwrap_or_default()));
             let Page { value } = self.parse(&response)?;
             rows.extend(value);
-            if next.is_none() {
+            if next.is_none() || rows.len() >= limit {
+                rows.truncate(limit);
                 return Ok(rows);
             }
         }

@@ -8,11 +8,11 @@ use goldfleet_model::ids::SubscriptionId;
 use goldfleet_ports::clock::{Clock, TokioClock};
 use goldfleet_ports::conformance;
 use goldfleet_ports::conformance::clock::{Advance, ManualClock};
-use goldfleet_ports::conformance::image_plane::ImageSuiteLocation;
+use goldfleet_ports::conformance::resources::{ResourceSuite, ResourceSuiteLocation};
 use goldfleet_rates::Rates;
 use jiff::Timestamp;
 
-use crate::{LimitMode, MemoryJobTable, MemoryQueue, Model, ModelledBlobs, ModelledImages};
+use crate::{LimitMode, MemoryJobTable, MemoryQueue, Model, ModelledBlobs, ModelledResources};
 
 /// A clock that advances by itself while tokio's time is paused.
 struct VirtualTime;
@@ -41,18 +41,21 @@ async fn blobs(model: &Arc<Model>) {
     conformance::blob_store::all(&ModelledBlobs::new(Arc::clone(model)), &container).await;
 }
 
-async fn images(model: &Arc<Model>) {
+async fn resources(model: &Arc<Model>) {
     use goldfleet_ports::blob_store::BlobStore as _;
-    let site: ImageSuiteLocation = ImageSuiteLocation {
+    let location = ResourceSuiteLocation {
         subscription: SubscriptionId::nth_for_tests(1),
         resource_group: "images".parse().unwrap(),
+        other_group: "other".parse().unwrap(),
         region: "eastus".parse().unwrap(),
+        other_region: "westeurope".parse().unwrap(),
         container: serde_json::from_str(r#"{ "account": "stage", "container": "vhds" }"#).unwrap(),
     };
-    model.place_account(&site.container.account, &site.region, Some(site.subscription));
+    model.place_account(&location.container.account, &location.region, Some(location.subscription));
     let blobs = ModelledBlobs::new(Arc::clone(model));
-    blobs.ensure_container(&site.container).await.unwrap();
-    conformance::image_plane::all(&ModelledImages::new(Arc::clone(model)), &blobs, &site).await;
+    blobs.ensure_container(&location.container).await.unwrap();
+    let resources = ModelledResources::new(Arc::clone(model));
+    ResourceSuite { resources: &resources, access: &resources, blobs: &blobs, location: &location }.all().await;
 }
 
 #[tokio::test]
@@ -66,13 +69,13 @@ async fn blobs_conform_with_limits() {
 }
 
 #[tokio::test]
-async fn images_conform_unlimited() {
-    images(&model(LimitMode::Unlimited, Arc::new(ManualClock::at(Timestamp::UNIX_EPOCH)))).await;
+async fn resources_conform_unlimited() {
+    resources(&model(LimitMode::Unlimited, Arc::new(ManualClock::at(Timestamp::UNIX_EPOCH)))).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn images_conform_with_limits() {
-    images(&model(limited(), virtual_clock())).await;
+async fn resources_conform_with_limits() {
+    resources(&model(limited(), virtual_clock())).await;
 }
 
 #[tokio::test]

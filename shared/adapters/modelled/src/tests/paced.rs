@@ -8,16 +8,20 @@ use std::time::Duration;
 use futures::future::join_all;
 use goldfleet_model::ids::SubscriptionId;
 use goldfleet_model::manifest::{ChunkEntry, ChunkHash, Md5Sum, Run};
+use goldfleet_model::resource::{
+    CreationData, DiskProperties, Properties, ResourceBody, ResourceId, ResourceType, SnapshotProperties,
+};
 use goldfleet_model::store::{BlobAddress, Container};
 use goldfleet_ports::blob_store::{BlobStore, Fence, SourceRange};
 use goldfleet_ports::clock::TokioClock;
+use goldfleet_ports::disk_access::{Access, AccessRequest, DiskAccess};
 use goldfleet_ports::error::{ErrorKind, PortResult};
-use goldfleet_ports::image_plane::ImageService;
+use goldfleet_ports::resources::{ChangeStatus, Provisioning, PutMode, PutRequest, ResourceService};
 use goldfleet_rates::Rates;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use crate::{Limit, LimitMode, Model, ModelledBlobs, ModelledImages};
+use crate::{Limit, LimitMode, Model, ModelledBlobs, ModelledResources};
 
 const MIB: u64 = 1 << 20;
 const CHUNK: u64 = 4 * MIB;
@@ -227,21 +231,67 @@ async fn backlogged_account_throttles_and_recovers() {
 #[tokio::test(start_paused = true)]
 async fn resource_manager_allows_burst_then_rate() {
     let cloud = Cloud::new("");
-    let images = ModelledImages::new(Arc::clone(&cloud.model));
-    let id = |subscription| goldfleet_model::image::ManagedImageId {
+    let resources = ModelledResources::new(Arc::clone(&cloud.model));
+    let id = |subscription| id(subscription, ResourceType::Image, "x");
+    for _ in 0..3 {
+        resources.get(&id(1), None).await.unwrap();
+    }
+    let refused = resources.get(&id(1), None).await.unwrap_err();
+    assert_eq!((refused.kind, refused.retry_after), (ErrorKind::Throttled, Some(Duration::from_secs(1))));
+    resources.get(&id(2), None).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    resources.get(&id(1), None).await.unwrap();
+    assert_eq!(cloud.model.stats().throttles, BTreeMap::from([(Limit::ResourceManager, 1)]));
+}
+
+fn id(subscription: u32, resource_type: ResourceType, name: &str) -> ResourceId {
+    ResourceId {
         subscription: SubscriptionId::nth_for_tests(subscription),
         resource_group: "images".parse().unwrap(),
-        name: "x".parse().unwrap(),
-    };
-    for _ in 0..3 {
-        images.get(&id(1), None).await.unwrap();
+        resource_type,
+        name: name.parse().unwrap(),
     }
-    let refused = images.get(&id(1), None).await.unwrap_err();
-    assert_eq!((refused.kind, refused.retry_after), (ErrorKind::Throttled, Some(Duration::from_secs(1))));
-    images.get(&id(2), None).await.unwrap();
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    images.get(&id(1), None).await.unwrap();
-    assert_eq!(cloud.model.stats().throttles, BTreeMap::from([(Limit::ResourceManager, 1)]));
+}
+
+async fn put(resources: &ModelledResources, name: &str, region: &str, properties: Properties) -> ResourceId {
+    let id = id(1, properties.resource_type(), name);
+    let body = ResourceBody::new(region.parse().unwrap(), properties);
+    let request = PutRequest { id: id.clone(), tenant: None, mode: PutMode::CreateOrUpdate, body };
+    assert!(matches!(resources.put(&request).await.unwrap(), ChangeStatus::Done), "{id}");
+    id
+}
+
+/// Two copies of 20 MiB share the 8 MiB a second between the regions. Each snapshot exists at once.
+#[tokio::test(start_paused = true)]
+async fn snapshots_arrive_at_rate_of_link() {
+    let cloud = Cloud::new(
+        "resource_manager = { write_burst = 9, writes_per_second = 1, read_burst = 9, reads_per_second = 1 }",
+    );
+    let resources = ModelledResources::new(Arc::clone(&cloud.model));
+    let disk = Properties::Disk(DiskProperties::new(CreationData::upload(20 * MIB)));
+    let disk = put(&resources, "disk", "westeurope", disk).await;
+    let access =
+        AccessRequest { id: disk.clone(), tenant: None, access: Access::Write, duration: Duration::from_secs(60) };
+    resources.begin(&access).await.unwrap();
+    resources.end(&disk, None).await.unwrap();
+    let snapshot = |data| Properties::Snapshot(SnapshotProperties::new(data, true));
+    let source = put(&resources, "source", "westeurope", snapshot(CreationData::copy(&disk))).await;
+    for name in ["one", "two"] {
+        put(&resources, name, "eastus", snapshot(CreationData::copy_start(&source))).await;
+    }
+    let percent = async |name: &str| {
+        let found = resources.get(&id(1, ResourceType::Snapshot, name), None).await.unwrap().unwrap();
+        assert_eq!(found.provisioning, Provisioning::Succeeded);
+        let Properties::Snapshot(snapshot) = found.body.properties else { panic!("{name} is a snapshot") };
+        snapshot.completion_percent.unwrap()
+    };
+    assert!((percent("one").await - 0.0).abs() < 0.1);
+    tokio::time::sleep(Duration::from_millis(1250)).await;
+    assert_eq!((percent("one").await.round(), percent("two").await.round()), (50.0, 25.0));
+    tokio::time::sleep(Duration::from_millis(3750)).await;
+    assert_eq!((percent("one").await.round(), percent("two").await.round()), (100.0, 100.0));
+    let link = cloud.model.stats().links;
+    assert_eq!(link.iter().map(|link| link.copied).sum::<u64>(), 40 * MIB);
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,16 +3,17 @@
 use std::sync::Arc;
 
 use goldfleet_model::ids::SubscriptionId;
-use goldfleet_model::image::{ManagedImageId, ManagedImageSpec, StorageType};
+use goldfleet_model::image::StorageType;
 use goldfleet_model::manifest::{ChunkEntry, ChunkHash, Generation, Manifest, Md5Sum, OsType, Run};
+use goldfleet_model::resource::{ImageProperties, Properties, ResourceBody, ResourceId, ResourceType};
 use goldfleet_model::store::Container;
 use goldfleet_ports::blob_store::{BlobStore, SourceRange};
 use goldfleet_ports::conformance::clock::ManualClock;
-use goldfleet_ports::conformance::image_plane::put_smallest_vhd;
-use goldfleet_ports::image_plane::ImageService;
+use goldfleet_ports::conformance::resources::put_smallest_vhd;
+use goldfleet_ports::resources::{PutMode, PutRequest, ResourceService};
 use jiff::Timestamp;
 
-use crate::{LimitMode, Model, ModelledBlobs, ModelledImages};
+use crate::{LimitMode, Model, ModelledBlobs, ModelledResources};
 
 fn model() -> Arc<Model> {
     let clock = Arc::new(ManualClock::at(Timestamp::UNIX_EPOCH));
@@ -32,28 +33,26 @@ async fn image_needs_vhd_in_same_subscription_and_region() {
     blobs.ensure_container(&container).await.unwrap();
     let vhd = container.blob("a.vhd");
     put_smallest_vhd(&blobs, &vhd).await;
-    let images = ModelledImages::new(Arc::clone(&model));
+    let resources = ModelledResources::new(Arc::clone(&model));
     for (subscription, region, code) in [
         (1, "eastus", None),
         (2, "eastus", Some("vhd-in-other-subscription")),
         (1, "westus", Some("vhd-in-other-region")),
     ] {
-        let spec = ManagedImageSpec {
-            id: ManagedImageId {
+        let url = resources.blob_url(&vhd);
+        let image = ImageProperties::of_vhd(url, OsType::Linux, Generation::V2, StorageType::default());
+        let request = PutRequest {
+            id: ResourceId {
                 subscription: SubscriptionId::nth_for_tests(subscription),
                 resource_group: "images".parse().unwrap(),
+                resource_type: ResourceType::Image,
                 name: format!("{region}-{subscription}").parse().unwrap(),
             },
-            region: region.parse().unwrap(),
-            vhd: vhd.clone(),
-            os: OsType::Linux,
-            generation: Generation::V2,
-            storage_type: StorageType::default(),
-            disk_encryption_set: None,
             tenant: None,
-            tags: Default::default(),
+            mode: PutMode::CreateOrUpdate,
+            body: ResourceBody::new(region.parse().unwrap(), Properties::Image(image)),
         };
-        assert_eq!(images.put(&spec).await.err().map(|error| error.code).as_deref(), code);
+        assert_eq!(resources.put(&request).await.err().map(|error| error.code).as_deref(), code);
     }
 }
 

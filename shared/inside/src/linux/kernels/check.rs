@@ -1,6 +1,7 @@
 //! Findings about kernels.
 
 use goldfleet_disk::Severity;
+use goldfleet_model::system::Architecture;
 
 use super::{Availability, Kernel};
 use crate::codes::linux as codes;
@@ -8,7 +9,7 @@ use crate::finding::Findings;
 use crate::fs::{FsError, FsKind};
 use crate::initramfs::InitramfsError;
 use crate::linux::Linux;
-use crate::options::{Architecture, Hardware};
+use crate::options::Hardware;
 
 /// What activates logical volumes. The kernel alone does not.
 const LVM_PROGRAM: &str = "the program lvm";

@@ -3,10 +3,11 @@
 //! The layout of x86 kernels is in the kernel's `Documentation/arch/x86/boot.rst`, that of Arm64 kernels in
 //! `Documentation/arch/arm64/booting.rst`.
 
+use goldfleet_model::system::Architecture;
+
 use crate::bytes::{le16, le32};
 use crate::fs::FileReader;
 use crate::fs::part::Part;
-use crate::options::Architecture;
 use crate::pe::{Machine, Pe};
 use crate::root::Root;
 use crate::text::until_zero;

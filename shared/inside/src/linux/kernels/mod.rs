@@ -7,10 +7,11 @@ pub(super) use check::check;
 
 use std::collections::HashSet;
 
+use goldfleet_model::system::Architecture;
+
 use crate::fs::FsError;
 use crate::fs::part::Part;
 use crate::initramfs::{Initramfs, InitramfsError, module_name};
-use crate::options::Architecture;
 use crate::pe::Pe;
 use crate::root::Root;
 

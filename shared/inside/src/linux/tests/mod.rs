@@ -8,6 +8,8 @@ mod provisioning;
 use std::sync::Arc;
 
 use goldfleet_disk::{Finding, MemoryDisk, Severity};
+use goldfleet_model::manifest::Generation;
+use goldfleet_model::system::{Architecture, System};
 
 use crate::budget::Budget;
 use crate::finding::Findings;
@@ -15,7 +17,7 @@ use crate::fs::tree::TreeFs;
 use crate::fs::{FileSystem, FsKind};
 use crate::initramfs::tests::archive;
 use crate::machine::{Machine, Mounted};
-use crate::options::{Architecture, Destination, Generation, Hardware, Options, System};
+use crate::options::{Destination, Hardware, Options};
 use crate::volumes::partitions::{ESP, Table};
 use crate::volumes::signature::{Content, Signature};
 use crate::volumes::{Partition, Volume};

@@ -1,0 +1,198 @@
+//! Gates: finds their state in the index of the job table, and releases or blocks the operations that wait for them.
+//!
+//! The cost of an evaluation does not depend on the size of the job. If a gate opens or breaks, the cost is that of the
+//! groups that wait for it.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::ops::AddAssign;
+
+use futures::future::try_join_all;
+use goldfleet_model::graph::{After, GateCondition, GateKey};
+use goldfleet_model::ids::JobId;
+use goldfleet_model::job::{Job, JobState};
+use goldfleet_model::operation::{Operation, OperationId, OperationState};
+use goldfleet_ports::error::PortResult;
+use goldfleet_workflow::gates::{GateState, Gates};
+use goldfleet_workflow::group::GroupChange;
+
+use crate::control::context::{ControlContext, ControlError, Group, MAX_IN_FLIGHT};
+
+/// The number of groups that are written between two checks whether the job was cancelled.
+const RELEASE_BATCH: usize = 64;
+
+/// What a change of groups wrote.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Written {
+    /// Whether anything was written.
+    pub(super) any: bool,
+    /// Whether an operation has ended.
+    pub(super) ended: bool,
+}
+
+impl AddAssign for Written {
+    fn add_assign(&mut self, other: Self) {
+        self.any |= other.any;
+        self.ended |= other.ended;
+    }
+}
+
+/// The result of an evaluation of gates.
+#[derive(Debug, Default)]
+pub(super) struct Evaluated {
+    pub(super) written: Written,
+    /// Whether a ring waits for approval.
+    pub(super) awaits_approval: bool,
+}
+
+/// Evaluates one gate of a job, and the gates behind it that it breaks.
+///
+/// # Errors
+/// If the table or the queue cannot be reached.
+pub async fn evaluate_gate(control: &ControlContext, id: &JobId, gate: &GateKey) -> Result<(), ControlError> {
+    let job = control.job(id).await?.value;
+    if matches!(job.state, JobState::Running | JobState::Cancelling) {
+        evaluate_gates(control, &job, BTreeSet::from([gate.clone()])).await?;
+    }
+    Ok(())
+}
+
+/// Evaluates gates of a job, and then those gates behind them whose openers have ended because of that.
+pub(super) async fn evaluate_gates(
+    control: &ControlContext,
+    job: &Job,
+    gates: BTreeSet<GateKey>,
+) -> Result<Evaluated, ControlError> {
+    let mut due: VecDeque<GateKey> = gates.into_iter().collect();
+    let mut evaluated = Evaluated::default();
+    while let Some(gate) = due.pop_front() {
+        // The openers may have changed since an earlier evaluation.
+        let mut known = Gates::default();
+        find_openers(control, job, &mut known, &gate).await?;
+        for on in GateCondition::ALL {
+            match known.state(job, &After { gate: gate.clone(), on, count: 1 }) {
+                GateState::Closed => continue,
+                GateState::AwaitsApproval => {
+                    evaluated.awaits_approval = true;
+                    continue;
+                }
+                GateState::Open | GateState::Broken { .. } => {}
+            }
+            let waiting = control.ports.table.awaiting(&job.id, job.plan, &gate, on).await?;
+            let Some(released) = release(control, job, &mut known, waiting).await? else { return Ok(evaluated) };
+            evaluated.written += released.written;
+            due.extend(released.gates.into_iter().filter(|next| !due.contains(next)).collect::<Vec<_>>());
+        }
+    }
+    Ok(evaluated)
+}
+
+/// Reads the openers of a gate that decide its state.
+async fn find_openers(control: &ControlContext, job: &Job, known: &mut Gates, gate: &GateKey) -> PortResult<()> {
+    let openers = control.ports.table.openers(&job.id, job.plan, gate).await?;
+    let bad = match openers.failed.or(openers.cancelled).filter(|_| openers.pending.is_none()) {
+        Some(id) => control.ports.table.operation(&job.id, &id).await?.map(|row| row.value),
+        None => None,
+    };
+    // A retry may have started the operation in the meantime. Then the gate is closed.
+    let restarted = bad.as_ref().is_some_and(|bad| !bad.state.ended_badly());
+    known.add(gate.clone(), openers.pending.is_some() || restarted, bad.as_ref().filter(|_| !restarted));
+    Ok(())
+}
+
+/// What the release of operations wrote, and the gates that operations which have ended because of it open.
+#[derive(Debug, Default)]
+struct Released {
+    written: Written,
+    gates: BTreeSet<GateKey>,
+}
+
+/// Releases or blocks the operations that wait for a gate, group by group. None if the job was cancelled or has ended in
+/// the meantime.
+async fn release(
+    control: &ControlContext,
+    job: &Job,
+    known: &mut Gates,
+    waiting: Vec<OperationId>,
+) -> Result<Option<Released>, ControlError> {
+    let mut released = Released::default();
+    for ids in one_for_each_group(waiting).chunks(RELEASE_BATCH) {
+        if control.job(&job.id).await?.value.state != job.state {
+            return Ok(None);
+        }
+        for ids in ids.chunks(MAX_IN_FLIGHT) {
+            let groups: Vec<Group> = try_join_all(ids.iter().map(|id| control.group(job, id))).await?;
+            for gate in other_gates(&groups) {
+                if !known.has(&gate) {
+                    find_openers(control, job, known, &gate).await?;
+                }
+            }
+            let known = &*known;
+            let writes = try_join_all(groups.iter().map(|group| write_gates(control, job, known, group))).await?;
+            for (written, group) in writes.into_iter().zip(&groups) {
+                released.written += written;
+                if written.ended {
+                    released.gates.extend(opened_by(group));
+                }
+            }
+        }
+    }
+    Ok(Some(released))
+}
+
+/// Applies the gates that are known to a group.
+async fn write_gates(
+    control: &ControlContext,
+    job: &Job,
+    known: &Gates,
+    group: &Group,
+) -> Result<Written, ControlError> {
+    write_group(control, job, known, group, |_, _| {}).await
+}
+
+/// The gates that rows of these groups wait for.
+fn other_gates(groups: &[Group]) -> BTreeSet<GateKey> {
+    let rows = groups.iter().flatten().map(|row| &row.value);
+    rows.filter(|row| row.awaits_gate()).flat_map(|row| &row.after).map(|after| after.gate.clone()).collect()
+}
+
+/// The gates that rows of a group open.
+fn opened_by(group: &Group) -> impl Iterator<Item = GateKey> + '_ {
+    group.iter().flat_map(|row| &row.value.opens).cloned()
+}
+
+/// One operation of each group, in order. The ids of a group must be adjacent.
+pub(super) fn one_for_each_group(mut ids: Vec<OperationId>) -> Vec<OperationId> {
+    ids.sort();
+    ids.dedup_by(|one, other| one.group() == other.group());
+    ids
+}
+
+/// Changes a group: `repair` first, then the gates that are known, and the chain of the group. Sends the messages of
+/// operations that became ready.
+pub(super) async fn write_group(
+    control: &ControlContext,
+    job: &Job,
+    gates: &Gates,
+    group: &Group,
+    repair: impl Fn(&mut GroupChange<'_>, &Operation),
+) -> Result<Written, ControlError> {
+    let now = control.ports.clock.now();
+    let mut change = GroupChange::new(group, now, &control.actor);
+    for row in group {
+        repair(&mut change, &row.value);
+    }
+    gates.apply(job, &mut change, now);
+    let commit = change.into_commit();
+    // If another process committed first, the group makes progress. The next sweep checks it again.
+    if commit.is_empty() || !control.commit(&commit).await? {
+        return Ok(Written::default());
+    }
+    for operation in commit.operations().filter(|operation| operation.state == OperationState::Ready) {
+        tracing::info!(job = %operation.job, operation = %operation.id, "its message is sent");
+        control.enqueue_operation(operation).await?;
+        if group.iter().any(|row| row.value.id == operation.id && row.value.state != OperationState::Waiting) {
+            control.monitor.metrics.operation_requeued(operation.kind.as_str());
+        }
+    }
+    Ok(Written { any: true, ended: commit.operations().any(|operation| operation.state.is_terminal()) })
+}

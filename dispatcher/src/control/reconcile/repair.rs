@@ -1,0 +1,150 @@
+//! Repairs of operations: lost messages are sent again, and leases of lost workers end.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use goldfleet_model::job::{Job, JobState};
+use goldfleet_model::operation::{Operation, OperationId, OperationState, ProcessName};
+use goldfleet_ports::clock::{after, before, elapsed};
+use goldfleet_workflow::expire::{MAX_LOST, expire_lease};
+use goldfleet_workflow::gates::Gates;
+use goldfleet_workflow::group::GroupChange;
+use jiff::Timestamp;
+
+use crate::control::context::{ControlContext, ControlError};
+use crate::control::reconcile::gates::{Written, one_for_each_group, write_group};
+
+/// How long an operation is ready before its message counts as lost, if the queue cannot tell whether it exists. The
+/// time doubles with each message, so that a fleet without workers does not fill its queues.
+const ANNOUNCE_AGAIN: Duration = Duration::from_secs(60);
+
+/// The longest time between two messages of one operation.
+const MAX_ANNOUNCE_AGAIN: Duration = Duration::from_secs(3600);
+
+/// The largest number of operations of a job that one pass repairs for each reason. The next pass continues.
+const MAX_REPAIRS: usize = 10_000;
+
+/// Why operations need a repair.
+enum Reason<'a> {
+    /// They are ready, and these have no message.
+    NoMessage(&'a BTreeSet<OperationId>),
+    /// They are ready, and their messages were sent long ago.
+    SentLongAgo,
+    /// Their leases have expired.
+    Expired,
+    /// The processes that held their leases have ended.
+    Ended(&'a BTreeSet<ProcessName>),
+}
+
+/// Repairs operations whose message is lost, and those whose lease has expired.
+pub(super) async fn repair_operations(control: &ControlContext, job: &Job) -> Result<Written, ControlError> {
+    let now = control.ports.clock.now();
+    let mut written = announce_lost(control, job, now).await?;
+    for state in [OperationState::Running, OperationState::Cancelling] {
+        let ids = control.ports.table.in_state_before(&job.id, job.plan, state, now, MAX_REPAIRS).await?;
+        written += repair_groups(control, job, ids, &Reason::Expired).await?;
+    }
+    Ok(written)
+}
+
+/// Sends messages of ready operations again that are lost: those that do not exist, or, if that cannot be known, those
+/// that were sent long ago.
+async fn announce_lost(control: &ControlContext, job: &Job, now: Timestamp) -> Result<Written, ControlError> {
+    // Until all messages of a new job were sent, the fan-out sends them.
+    if !job.announced {
+        return Ok(Written::default());
+    }
+    if let Some(ids) = control.ports.liveness.without_message(&job.id, job.plan).await? {
+        let lost = ids.iter().cloned().collect();
+        return repair_groups(control, job, ids, &Reason::NoMessage(&lost)).await;
+    }
+    let (ready, long_ago) = (OperationState::Ready, before(now, ANNOUNCE_AGAIN));
+    let ids = control.ports.table.in_state_before(&job.id, job.plan, ready, long_ago, MAX_REPAIRS).await?;
+    repair_groups(control, job, ids, &Reason::SentLongAgo).await
+}
+
+/// Releases the work of processes that have ended: their leases, then the messages that they received, and then ready
+/// operations whose message they had not sent. Returns the number of processes.
+///
+/// # Errors
+/// If the table or the queue cannot be reached. The next call continues.
+pub async fn release_ended(control: &ControlContext) -> Result<usize, ControlError> {
+    let ports = &control.ports;
+    let ended: BTreeSet<ProcessName> = ports.liveness.ended().await?.into_iter().collect();
+    if ended.is_empty() {
+        return Ok(0);
+    }
+    let jobs: Vec<Job> = ports.table.open_jobs().await?.into_iter().map(|row| row.value).collect();
+    let planned = || jobs.iter().filter(|job| job.state != JobState::Requested);
+    for job in planned() {
+        for state in [OperationState::Running, OperationState::Cancelling] {
+            let all = Timestamp::MAX;
+            let ids = ports.table.in_state_before(&job.id, job.plan, state, all, MAX_REPAIRS).await?;
+            repair_groups(control, job, ids, &Reason::Ended(&ended)).await?;
+        }
+    }
+    for process in &ended {
+        ports.liveness.forget(process).await?;
+        tracing::warn!(process = %process.0, "a process has ended without releasing its work; it is released");
+    }
+    for job in planned() {
+        announce_lost(control, job, ports.clock.now()).await?;
+    }
+    Ok(ended.len())
+}
+
+/// Repairs the groups of these operations.
+async fn repair_groups(
+    control: &ControlContext,
+    job: &Job,
+    ids: Vec<OperationId>,
+    reason: &Reason<'_>,
+) -> Result<Written, ControlError> {
+    let mut written = Written::default();
+    for id in one_for_each_group(ids) {
+        let group = control.group(job, &id).await?;
+        let now = control.ports.clock.now();
+        let repair = |change: &mut GroupChange<'_>, row: &Operation| repair(control, change, row, reason, now);
+        written += write_group(control, job, &Gates::default(), &group, repair).await?;
+    }
+    Ok(written)
+}
+
+/// Adds the repair that a row needs to the change of its group.
+fn repair(
+    control: &ControlContext,
+    change: &mut GroupChange<'_>,
+    row: &Operation,
+    reason: &Reason<'_>,
+    now: Timestamp,
+) {
+    let is_lost = match (row.state, reason) {
+        (OperationState::Ready, Reason::NoMessage(lost)) => lost.contains(&row.id),
+        (OperationState::Ready, Reason::SentLongAgo) => was_sent_long_ago(row, now),
+        (state, Reason::Expired) if state.is_leased() => row.lease_expired(now),
+        (state, Reason::Ended(ended)) if state.is_leased() => {
+            row.lease.as_ref().and_then(|lease| lease.process.as_ref()).is_some_and(|process| ended.contains(process))
+        }
+        _ => false,
+    };
+    if !is_lost {
+        return;
+    }
+    if row.state == OperationState::Ready {
+        // Not `updated`, so that the time since then shows how often the message was sent.
+        return change.edit(&row.id, |operation| operation.queued = Some(now));
+    }
+    control.monitor.metrics.lease_expired(row.kind.as_str());
+    let expiry = |operation: &mut Operation, now, who: &str| expire_lease(operation, MAX_LOST, now, who);
+    if let Err(illegal) = change.transform(&row.id, expiry) {
+        tracing::error!(%illegal, "a lease could not be expired");
+    }
+}
+
+/// Whether the message of a ready operation was sent so long ago that it counts as lost.
+fn was_sent_long_ago(row: &Operation, now: Timestamp) -> bool {
+    let last = row.state_time();
+    let ready_since = row.not_before.unwrap_or(row.created).max(row.updated);
+    let wait = elapsed(ready_since, last).clamp(ANNOUNCE_AGAIN, MAX_ANNOUNCE_AGAIN);
+    now > after(last, wait)
+}

@@ -1,0 +1,194 @@
+//! Managed images, disks and snapshots in Resource Manager.
+
+mod access;
+mod change;
+mod versions;
+
+use async_trait::async_trait;
+use azure_core::http::Method;
+use goldfleet_azure_settings::AzureCloud;
+use goldfleet_model::image::VhdNames;
+use goldfleet_model::resource::{ResourceId, ResourceType};
+use goldfleet_model::store::BlobAddress;
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
+use goldfleet_ports::resources::emulation::region_change;
+use goldfleet_ports::resources::{
+    ChangeStatus, Pending, PutMode, PutRequest, Resource, ResourcePage, ResourceQuery, ResourceService,
+};
+use serde_json::Value;
+
+use self::change::{Change, Goal};
+use self::versions::api_version;
+use super::arm::ResourceManager;
+
+/// Resources in the subscriptions that the identity of the process can access.
+pub struct AzureResources {
+    arm: ResourceManager,
+    cloud: AzureCloud,
+}
+
+impl AzureResources {
+    /// Opens the resources behind `arm`. The VHDs of images are at the endpoints of `cloud`.
+    #[must_use]
+    pub fn new(arm: ResourceManager, cloud: &AzureCloud) -> Self {
+        Self { arm, cloud: cloud.clone() }
+    }
+
+    /// Checks the mode of a PUT. These services have no `If-None-Match`.
+    async fn check_mode(&self, request: &PutRequest) -> PortResult<()> {
+        let PutRequest { id, tenant, mode, .. } = request;
+        if *mode == PutMode::Create && self.get(id, tenant.as_deref()).await?.is_some() {
+            return Err(PortError::new(ErrorKind::AlreadyExists, format!("{id} exists")));
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl ResourceService for AzureResources {
+    fn vhd_names(&self) -> VhdNames {
+        VhdNames::Flat
+    }
+
+    fn blob_url(&self, blob: &BlobAddress) -> String {
+        let account = self.cloud.blobs_of(&blob.container.account);
+        format!("{}/{}/{}", account.trim_end_matches('/'), blob.container.container, blob.name)
+    }
+
+    async fn get(&self, id: &ResourceId, tenant: Option<&str>) -> PortResult<Option<Resource>> {
+        match self.arm.get(&id.to_string(), api_version(id.resource_type), tenant).await? {
+            Some(value) => Resource::from_json(id.clone(), value).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn list(&self, query: &ResourceQuery, marker: Option<&str>) -> PortResult<ResourcePage> {
+        let (tenant, path) = (query.tenant.as_deref(), list_path(query));
+        let page = match marker {
+            Some(next) => self.arm.next_page(next, tenant, &path).await?,
+            None => {
+                let version = api_version(query.resource_type);
+                self.arm.call(Method::Get, &path, version, None, tenant).await?.check_status(&path)?.body
+            }
+        };
+        read_page(query, page, &path)
+    }
+
+    async fn put(&self, request: &PutRequest) -> PortResult<ChangeStatus> {
+        let PutRequest { id, tenant, body, .. } = request;
+        goldfleet_ports::resources::emulation::check_put(request, None)?;
+        self.check_mode(request).await?;
+        let (path, version, tenant) = (id.to_string(), api_version(id.resource_type), tenant.as_deref());
+        let body = body.to_request_json();
+        let reply = self.arm.call(Method::Put, &path, version, Some(&body), tenant).await?;
+        let reply = reply.check_status(&path).map_err(|error| error_of_put(id.resource_type, error))?;
+        Change::new(id, tenant, Goal::Exists).status(self.arm.initial_status(&reply, &path))
+    }
+
+    async fn delete(&self, id: &ResourceId, tenant: Option<&str>) -> PortResult<ChangeStatus> {
+        let path = id.to_string();
+        let reply = self.arm.call(Method::Delete, &path, api_version(id.resource_type), None, tenant).await?;
+        if reply.status == 404 || reply.status == 204 {
+            return Ok(ChangeStatus::Done);
+        }
+        let reply = reply.check_status(&path)?;
+        Change::new(id, tenant, Goal::Removed).status(self.arm.initial_status(&reply, &path))
+    }
+
+    async fn poll(&self, pending: &Pending) -> PortResult<ChangeStatus> {
+        match self.poll_change(pending).await? {
+            ChangeStatus::Failed(error) => Ok(ChangeStatus::Failed(error_of_put(pending.id.resource_type, error))),
+            status => Ok(status),
+        }
+    }
+}
+
+/// The path of a list.
+fn list_path(query: &ResourceQuery) -> String {
+    let ResourceQuery { subscription, resource_type, .. } = query;
+    let scope = match &query.resource_group {
+        Some(group) => format!("/subscriptions/{subscription}/resourceGroups/{group}"),
+        None => format!("/subscriptions/{subscription}"),
+    };
+    format!("{scope}/providers/{resource_type}")
+}
+
+/// Reads a page of a list. Tags are compared here, because the lists of Microsoft.Compute have no filter for them.
+fn read_page(query: &ResourceQuery, mut page: Value, path: &str) -> PortResult<ResourcePage> {
+    let Some(values) = page.get_mut("value").and_then(Value::as_array_mut).map(std::mem::take) else {
+        // An incomplete list must not be taken for an empty one.
+        let message = format!("{path}: the service's answer has no list");
+        return Err(PortError::new(ErrorKind::Unavailable, message));
+    };
+    let next = page.get("nextLink").and_then(Value::as_str).filter(|next| !next.is_empty()).map(str::to_owned);
+    let mut read = ResourcePage { next, ..ResourcePage::default() };
+    for value in values {
+        let id = value.get("id").and_then(Value::as_str).and_then(|id| id.parse::<ResourceId>().ok());
+        let Some(mut id) = id.filter(|id| id.resource_type == query.resource_type) else {
+            read.skipped += 1;
+            continue;
+        };
+        // Lists return resource groups in upper case.
+        if let Some(group) = &query.resource_group {
+            id.resource_group = group.clone();
+        }
+        let resource = Resource::from_json(id, value)?;
+        if query.matches_tags(&resource.body.tags) {
+            read.resources.push(resource);
+        }
+    }
+    Ok(read)
+}
+
+/// The reason of a refused PUT. The resource itself is not missing, so a missing resource is its source.
+fn error_of_put(resource_type: ResourceType, error: PortError) -> PortError {
+    match (error.kind, error.code.as_str()) {
+        (ErrorKind::NotFound, "resource-not-found" | "not-found") => error.with_code("copy-source-not-found"),
+        (_, "image-region-change") => error.with_code(region_change(resource_type)),
+        _ => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn query() -> ResourceQuery {
+        ResourceQuery {
+            resource_type: ResourceType::Snapshot,
+            subscription: "00000000-0000-0000-0000-000000000001".parse().unwrap(),
+            resource_group: Some("Golden".parse().unwrap()),
+            tags: [("goldfleet-role".to_owned(), "golden".to_owned())].into(),
+            tenant: None,
+        }
+    }
+
+    fn snapshot(group: &str, name: &str, role: &str) -> Value {
+        json!({
+            "id": format!("/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/{group}/providers/Microsoft.Compute/snapshots/{name}"),
+            "location": "West US",
+            "tags": { "Goldfleet-Role": role },
+            "properties": { "creationData": { "createOption": "Copy" }, "provisioningState": "Succeeded" },
+        })
+    }
+
+    #[test]
+    fn page_has_matching_resources_with_usual_spelling() {
+        let values =
+            [snapshot("GOLDEN", "a", "golden"), snapshot("GOLDEN", "b", "clone"), snapshot("GRÜN", "c", "golden")];
+        let page = read_page(&query(), json!({ "value": values, "nextLink": "https://x/next" }), "path").unwrap();
+        assert_eq!((page.skipped, page.next.as_deref()), (1, Some("https://x/next")));
+        let [found] = &page.resources[..] else { panic!("{page:?}") };
+        assert!(found.id.to_string().contains("/resourceGroups/Golden/"), "{}", found.id);
+        assert_eq!(found.body.region.as_str(), "westus");
+    }
+
+    #[test]
+    fn response_without_list_is_not_an_empty_list() {
+        assert_eq!(read_page(&query(), json!({}), "path").unwrap_err().kind, ErrorKind::Unavailable);
+        let damaged = json!({ "value": [json!({ "id": snapshot("g", "a", "golden")["id"] })] });
+        assert_eq!(read_page(&query(), damaged, "path").unwrap_err().code, "resource-unreadable");
+    }
+}

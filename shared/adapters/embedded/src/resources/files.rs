@@ -1,0 +1,129 @@
+//! The files of resources: their paths, their lock, and the JSON in them.
+
+use std::fs;
+use std::io::ErrorKind as Io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use goldfleet_file_lock::FileLock;
+use goldfleet_model::ids::SubscriptionId;
+use goldfleet_model::resource::{ResourceId, ResourceType};
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
+use goldfleet_ports::resources::Resource;
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::blob_store::paths::io_error;
+
+/// The files of resources under a root. All methods block.
+#[derive(Debug, Clone)]
+pub(super) struct ResourceFiles {
+    root: Arc<PathBuf>,
+}
+
+impl ResourceFiles {
+    pub(super) fn new(root: PathBuf) -> Self {
+        Self { root: Arc::new(root) }
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The folder with the resource groups of a subscription.
+    pub(super) fn groups(&self, subscription: &SubscriptionId) -> PathBuf {
+        self.root.join("subscriptions").join(subscription.to_string()).join("resourceGroups")
+    }
+
+    /// The folder of the resources of one type in a resource group.
+    pub(super) fn folder(&self, subscription: &SubscriptionId, group: &str, resource_type: ResourceType) -> PathBuf {
+        existing_spelling(&self.groups(subscription), group).join(resource_type.segment())
+    }
+
+    fn folder_of(&self, id: &ResourceId) -> PathBuf {
+        self.folder(&id.subscription, id.resource_group.as_str(), id.resource_type)
+    }
+
+    /// The path of an existing or new resource.
+    fn json(&self, id: &ResourceId) -> PathBuf {
+        existing_spelling(&self.folder_of(id), &format!("{}.json", id.name))
+    }
+
+    /// The path of the content of a disk or snapshot.
+    pub(super) fn content(&self, id: &ResourceId) -> PathBuf {
+        self.json(id).with_extension("disk")
+    }
+
+    /// Locks the resources of one type in a resource group for a read followed by a write.
+    pub(super) fn lock(&self, id: &ResourceId) -> PortResult<FileLock> {
+        let folder = self.folder_of(id);
+        let locked =
+            fs::create_dir_all(&folder).and_then(|()| FileLock::acquire(&folder.join(id.resource_type.segment())));
+        locked.map_err(|error| io_error(&format!("could not lock {}", folder.display()), error))
+    }
+
+    /// Reads a resource. None if it does not exist.
+    pub(super) fn read(&self, id: &ResourceId) -> PortResult<Option<Resource>> {
+        read_file(&self.json(id), id)
+    }
+
+    /// Creates or replaces the file of a resource atomically.
+    pub(super) fn write(&self, resource: &Resource) -> PortResult<()> {
+        let path = self.json(&resource.id);
+        let text = serde_json::to_vec_pretty(&resource.to_json()).map_err(|error| unreadable(&path, error))?;
+        let temporary = path.with_file_name(format!(".{}", Uuid::new_v4().simple()));
+        let written = fs::write(&temporary, text).and_then(|()| fs::rename(&temporary, &path));
+        if written.is_err() {
+            // The first error is more useful than an error of this cleanup.
+            let _ = fs::remove_file(&temporary);
+        }
+        written.map_err(|error| io_error(&format!("could not write {}", path.display()), error))
+    }
+
+    /// Removes a resource, and then its content.
+    pub(super) fn delete(&self, id: &ResourceId) -> PortResult<()> {
+        if !self.folder_of(id).is_dir() {
+            return Ok(());
+        }
+        let _lock = self.lock(id)?;
+        let content = self.content(id);
+        for path in [self.json(id), content] {
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != Io::NotFound => {
+                    return Err(io_error(&format!("could not remove {}", path.display()), error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads the file of a resource. None if it does not exist.
+pub(super) fn read_file(path: &Path, id: &ResourceId) -> PortResult<Option<Resource>> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == Io::NotFound => return Ok(None),
+        Err(error) => return Err(io_error(&format!("could not read {}", path.display()), error)),
+    };
+    let value: Value = serde_json::from_slice(&bytes).map_err(|error| unreadable(path, error))?;
+    Resource::from_json(id.clone(), value).map(Some).map_err(|error| unreadable(path, error))
+}
+
+fn unreadable(path: &Path, error: impl std::error::Error + Send + Sync + 'static) -> PortError {
+    let fault = PortError::new(ErrorKind::Invalid, format!("{} holds no resource: {error}", path.display()));
+    fault.with_code("resource-unreadable").with_source(error)
+}
+
+/// The path of an entry in a folder whose name matches except for case, because names in Resource Manager are
+/// case-insensitive. If no entry matches, the name is used as given.
+fn existing_spelling(folder: &Path, name: &str) -> PathBuf {
+    let exact = folder.join(name);
+    if exact.exists() {
+        return exact;
+    }
+    let same = |path: &PathBuf| path.file_name().is_some_and(|found| found.eq_ignore_ascii_case(name));
+    // If the folder cannot be listed, opening the file reports the error.
+    let paths = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    paths.into_iter().find(same).unwrap_or(exact)
+}

@@ -1,0 +1,138 @@
+//! The resources of the directory cloud: files in the format of Azure's resources.
+//!
+//! A resource is the file `<root>/subscriptions/<subscription>/resourceGroups/<resource group>/<type>/<name>.json`,
+//! where the type is `images`, `disks` or `snapshots`. The content of a disk or snapshot is the sparse file
+//! `<name>.disk` beside it. All changes complete immediately, copies from other regions as well. A missing folder of a
+//! resource group is created, because demonstrations have no other way to create it. Accounts have no regions, so
+//! `vhd-in-other-region` never occurs. A storage account with the name `subscriptions` would share its folder with the
+//! resources, so do not use that name.
+
+mod access;
+mod content;
+mod files;
+mod listing;
+mod vhd;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use goldfleet_model::image::VhdNames;
+use goldfleet_model::resource::{Properties, ResourceId};
+use goldfleet_model::store::BlobAddress;
+use goldfleet_ports::clock::Clock;
+use goldfleet_ports::error::PortResult;
+use goldfleet_ports::resources::emulation::{NewIdentity, check_image_source, check_put, new_disk, source_of, updated};
+use goldfleet_ports::resources::{
+    ChangeStatus, Pending, Provisioning, PutRequest, Resource, ResourcePage, ResourceQuery, ResourceService,
+};
+use uuid::Uuid;
+
+use self::files::ResourceFiles;
+use super::blocking::blocking;
+
+/// The number of resources in one page of a list.
+const LIST_PAGE: usize = 1_000;
+
+/// Resources as files in a folder. Images are created from the blobs of
+/// [`DirectoryBlobs`](super::blob_store::DirectoryBlobs) in the same folder.
+#[derive(Clone)]
+pub struct DirectoryResources {
+    files: ResourceFiles,
+    clock: Arc<dyn Clock>,
+    list_page: usize,
+}
+
+impl DirectoryResources {
+    /// Opens the resources under `root`.
+    #[must_use]
+    pub fn new(root: PathBuf, clock: Arc<dyn Clock>) -> Self {
+        Self { files: ResourceFiles::new(root), clock, list_page: LIST_PAGE }
+    }
+
+    /// Returns the same service with shorter list pages, for tests of several pages.
+    #[must_use]
+    pub fn with_list_page(self, resources: usize) -> Self {
+        Self { list_page: resources.max(1), ..self }
+    }
+}
+
+impl std::fmt::Debug for DirectoryResources {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DirectoryResources").field("files", &self.files).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl ResourceService for DirectoryResources {
+    fn vhd_names(&self) -> VhdNames {
+        VhdNames::Folders
+    }
+
+    fn blob_url(&self, blob: &BlobAddress) -> String {
+        blob.to_string()
+    }
+
+    async fn get(&self, id: &ResourceId, _tenant: Option<&str>) -> PortResult<Option<Resource>> {
+        let (files, id) = (self.files.clone(), id.clone());
+        blocking(move || files.read(&id)).await
+    }
+
+    async fn list(&self, query: &ResourceQuery, marker: Option<&str>) -> PortResult<ResourcePage> {
+        let (files, query, limit) = (self.files.clone(), query.clone(), self.list_page);
+        let marker = marker.map(str::to_owned);
+        blocking(move || listing::list(&files, &query, marker.as_deref(), limit)).await
+    }
+
+    async fn put(&self, request: &PutRequest) -> PortResult<ChangeStatus> {
+        let (files, request) = (self.files.clone(), request.clone());
+        let identity = NewIdentity { unique_id: Uuid::new_v4().to_string(), created: self.clock.now() };
+        blocking(move || put(&files, &request, identity).map(|()| ChangeStatus::Done)).await
+    }
+
+    async fn delete(&self, id: &ResourceId, _tenant: Option<&str>) -> PortResult<ChangeStatus> {
+        let (files, id) = (self.files.clone(), id.clone());
+        blocking(move || files.delete(&id).map(|()| ChangeStatus::Done)).await
+    }
+
+    async fn poll(&self, _pending: &Pending) -> PortResult<ChangeStatus> {
+        Ok(ChangeStatus::Done)
+    }
+}
+
+/// Creates or updates a resource. Blocks.
+fn put(files: &ResourceFiles, request: &PutRequest, identity: NewIdentity) -> PortResult<()> {
+    let id = &request.id;
+    check_put(request, None)?;
+    let _lock = files.lock(id)?;
+    // The lock is held, because the name may exist in another case.
+    let existing = files.read(id)?;
+    check_put(request, existing.as_ref())?;
+    let source_id = source_of(request)?;
+    match (&request.body.properties, existing) {
+        (Properties::Image(image), existing) => {
+            match (&source_id, image.os_disk().and_then(|disk| disk.blob_uri.as_deref())) {
+                (Some(source), _) if existing.is_none() => {
+                    check_image_source(request, files.read(source)?.as_ref())?;
+                }
+                (None, Some(blob)) => vhd::check_vhd(files.root(), blob)?,
+                _ => {}
+            }
+            write(files, id, request.body.clone())
+        }
+        (_, Some(existing)) => write(files, id, updated(&existing.body, &request.body)),
+        (_, None) => {
+            let source = match &source_id {
+                Some(source) => files.read(source)?,
+                None => None,
+            };
+            let made = new_disk(request, source.as_ref(), identity)?;
+            content::create(files, &made, source_id.as_ref())?;
+            files.write(&made)
+        }
+    }
+}
+
+fn write(files: &ResourceFiles, id: &ResourceId, body: goldfleet_model::resource::ResourceBody) -> PortResult<()> {
+    files.write(&Resource { id: id.clone(), provisioning: Provisioning::Succeeded, body })
+}

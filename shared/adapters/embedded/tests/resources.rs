@@ -1,0 +1,219 @@
+//! The resources of the directory cloud: the conformance suite, the files, and the bytes of disks and snapshots.
+#![expect(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
+
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use goldfleet_embedded::blob_store::DirectoryBlobs;
+use goldfleet_embedded::resources::DirectoryResources;
+use goldfleet_model::ids::SubscriptionId;
+use goldfleet_model::image::StorageType;
+use goldfleet_model::manifest::{Generation, OsType};
+use goldfleet_model::resource::{
+    CreationData, DiskProperties, ImageProperties, Properties, ResourceBody, ResourceId, ResourceType,
+    SnapshotProperties,
+};
+use goldfleet_model::store::Container;
+use goldfleet_ports::blob_store::BlobStore;
+use goldfleet_ports::clock::{Clock, SystemClock};
+use goldfleet_ports::conformance::resources::{ResourceSuite, ResourceSuiteLocation, put_smallest_vhd};
+use goldfleet_ports::disk_access::{Access, AccessRequest, AccessStatus, DiskAccess};
+use goldfleet_ports::error::ErrorKind;
+use goldfleet_ports::resources::{PutMode, PutRequest, ResourceQuery, ResourceService, list_all};
+use tempfile::TempDir;
+
+const MIB: u64 = 1 << 20;
+
+fn container() -> Container {
+    Container { account: "stage0001".parse().unwrap(), container: "golden".parse().unwrap() }
+}
+
+fn resources_at(root: &Path) -> DirectoryResources {
+    DirectoryResources::new(root.to_owned(), Arc::new(SystemClock))
+}
+
+/// Creates a directory cloud with the container.
+async fn cloud() -> (TempDir, DirectoryBlobs, DirectoryResources) {
+    let root = TempDir::new().unwrap();
+    let blobs = DirectoryBlobs::new(root.path().to_owned(), Arc::new(SystemClock));
+    blobs.ensure_container(&container()).await.unwrap();
+    let resources = resources_at(root.path());
+    (root, blobs, resources)
+}
+
+fn id(resource_type: ResourceType, name: &str) -> ResourceId {
+    ResourceId {
+        subscription: SubscriptionId::nth_for_tests(1),
+        resource_group: "images".parse().unwrap(),
+        resource_type,
+        name: name.parse().unwrap(),
+    }
+}
+
+fn request(name: &str, region: &str, properties: Properties) -> PutRequest {
+    let id = id(properties.resource_type(), name);
+    let body = ResourceBody::new(region.parse().unwrap(), properties);
+    PutRequest { id, tenant: None, mode: PutMode::CreateOrUpdate, body }
+}
+
+fn image_of(vhd: &str) -> PutRequest {
+    let url = container().blob(vhd).to_string();
+    let image = ImageProperties::of_vhd(url, OsType::Windows, Generation::V2, StorageType::PremiumLrs)
+        .with_encryption_set(Some("/subscriptions/1/diskEncryptionSets/keys"));
+    let request = request("ubuntu-1", "westeurope", Properties::Image(image));
+    let tags = BTreeMap::from([("team".to_owned(), "platform".to_owned())]);
+    PutRequest { body: request.body.with_tags(tags), ..request }
+}
+
+fn disk(name: &str, data: CreationData) -> PutRequest {
+    request(name, "westeurope", Properties::Disk(DiskProperties::new(data)))
+}
+
+fn snapshot(name: &str, region: &str, data: CreationData) -> PutRequest {
+    request(name, region, Properties::Snapshot(SnapshotProperties::new(data, true)))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn resources_conform() {
+    let (_root, blobs, resources) = cloud().await;
+    let resources = resources.with_list_page(2);
+    let location = ResourceSuiteLocation {
+        subscription: SubscriptionId::nth_for_tests(1),
+        resource_group: "images".parse().unwrap(),
+        other_group: "other".parse().unwrap(),
+        region: "westeurope".parse().unwrap(),
+        other_region: "eastus".parse().unwrap(),
+        container: container(),
+    };
+    ResourceSuite { resources: &resources, access: &resources, blobs: &blobs, location: &location }.all().await;
+}
+
+/// An image of one VHD is never replaced by an image of another VHD, even while other processes delete and create it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn images_of_one_name_are_not_replaced_by_others() {
+    let (root, blobs, resources) = cloud().await;
+    for vhd in ["one.vhd", "other.vhd"] {
+        put_smallest_vhd(&blobs, &container().blob(vhd)).await;
+    }
+    let (one, other) = (image_of("one.vhd"), image_of("other.vhd"));
+    let again = tokio::spawn({
+        let resources = resources.clone();
+        async move {
+            for _ in 0..2000 {
+                let _ = resources.put(&one).await;
+            }
+        }
+    });
+    let file = root.path().join("subscriptions").join(other.id.subscription.to_string());
+    let file = file.join("resourceGroups/images/images/ubuntu-1.json");
+    while !again.is_finished() {
+        resources.delete(&other.id, None).await.unwrap();
+        if resources.put(&other).await.is_ok() {
+            let text = fs::read_to_string(&file).unwrap();
+            assert!(text.contains("other.vhd"), "it was replaced by an image of another VHD: {text}");
+        }
+    }
+    again.await.unwrap();
+}
+
+#[tokio::test]
+async fn image_file_matches_azure_resource() {
+    let (root, blobs, resources) = cloud().await;
+    let request = image_of("ubuntu__1.vhd");
+    put_smallest_vhd(&blobs, &container().blob("ubuntu__1.vhd")).await;
+    resources.put(&request).await.unwrap();
+    let folder = format!("subscriptions/{}/resourceGroups/images/images", request.id.subscription);
+    insta::assert_snapshot!(fs::read_to_string(root.path().join(folder).join("ubuntu-1.json")).unwrap());
+}
+
+/// The path of the content to which access was given.
+async fn begin(resources: &DirectoryResources, id: &ResourceId, access: Access) -> PathBuf {
+    let request = AccessRequest { id: id.clone(), tenant: None, access, duration: Duration::from_secs(60) };
+    let AccessStatus::Granted(sas) = resources.begin(&request).await.unwrap() else {
+        panic!("access is given at once")
+    };
+    let path = sas.expose().strip_prefix("file://").unwrap().split_once('?').unwrap().0;
+    PathBuf::from(path)
+}
+
+/// The bytes of an uploaded disk reach its snapshots, their copies in other regions, and the disks made of them.
+#[tokio::test]
+async fn copies_have_the_bytes_of_the_disk() {
+    let (_root, _blobs, resources) = cloud().await;
+    let source = disk("source", CreationData::upload(20 * MIB));
+    resources.put(&source).await.unwrap();
+    let path = begin(&resources, &source.id, Access::Write).await;
+    let file = OpenOptions::new().write(true).open(&path).unwrap();
+    assert_eq!(file.metadata().unwrap().len(), 20 * MIB + 512);
+    file.write_all_at(&[7; 4096], 3 * MIB).unwrap();
+    file.write_all_at(b"footer", 20 * MIB).unwrap();
+    resources.end(&source.id, None).await.unwrap();
+
+    let first = snapshot("first", "westeurope", CreationData::copy(&source.id));
+    let far = snapshot("far", "eastus", CreationData::copy_start(&first.id));
+    let copy = disk("copy", CreationData::copy(&first.id));
+    resources.put(&first).await.unwrap();
+    // The snapshot keeps the bytes that the disk had.
+    file.write_all_at(&[8; 4096], 3 * MIB).unwrap();
+    resources.delete(&source.id, None).await.unwrap();
+    let mut expected = vec![0; usize::try_from(20 * MIB).unwrap()];
+    expected[3 << 20..(3 << 20) + 4096].fill(7);
+    for request in [&far, &copy] {
+        resources.put(request).await.unwrap();
+    }
+    for request in [&first, &far, &copy] {
+        let path = begin(&resources, &request.id, Access::Read).await;
+        assert!(fs::read(&path).unwrap() == expected, "{} has other bytes", request.id);
+        assert!(fs::metadata(&path).unwrap().blocks() * 512 < MIB, "{} is not sparse", request.id);
+    }
+}
+
+/// A deletion leaves no file, and a copy whose source has no content is refused.
+#[tokio::test]
+async fn content_is_removed_with_its_resource() {
+    let (_root, _blobs, resources) = cloud().await;
+    let source = disk("source.1", CreationData::upload(20 * MIB));
+    resources.put(&source).await.unwrap();
+    let path = begin(&resources, &source.id, Access::Write).await;
+    resources.end(&source.id, None).await.unwrap();
+    fs::remove_file(&path).unwrap();
+    let copy = disk("copy", CreationData::copy(&source.id));
+    let refusal = resources.put(&copy).await.unwrap_err();
+    assert_eq!((refusal.kind, refusal.code.as_str()), (ErrorKind::NotFound, "copy-source-not-found"));
+    assert_eq!(resources.get(&copy.id, None).await.unwrap(), None);
+    resources.delete(&source.id, None).await.unwrap();
+    assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 0);
+}
+
+/// A file that an operator added is listed if its name is valid, and otherwise counted.
+#[tokio::test]
+async fn files_of_others_are_listed_or_counted() {
+    let (root, _blobs, resources) = cloud().await;
+    resources.put(&disk("ours", CreationData::upload(20 * MIB))).await.unwrap();
+    let folder = root.path().join(format!("subscriptions/{}/resourceGroups", SubscriptionId::nth_for_tests(1)));
+    let text = fs::read_to_string(folder.join("images/disks/ours.json")).unwrap();
+    fs::write(folder.join("images/disks/theirs.json"), &text).unwrap();
+    fs::write(folder.join("images/disks/not a name.json"), &text).unwrap();
+    fs::create_dir_all(folder.join("Gr\u{fc}n/disks")).unwrap();
+    fs::write(folder.join("Gr\u{fc}n/disks/other.json"), &text).unwrap();
+    let query = ResourceQuery {
+        resource_type: ResourceType::Disk,
+        subscription: SubscriptionId::nth_for_tests(1),
+        resource_group: None,
+        tags: BTreeMap::new(),
+        tenant: None,
+    };
+    let clock: &dyn Clock = &SystemClock;
+    for pages in [1, 100] {
+        let found = list_all(&resources.clone().with_list_page(pages), clock, &query).await.unwrap();
+        let names: Vec<&str> = found.resources.iter().map(|resource| resource.id.name.as_str()).collect();
+        assert_eq!((names.as_slice(), found.skipped), (&["ours", "theirs"][..], 2));
+    }
+    fs::write(folder.join("images/disks/theirs.json"), "{").unwrap();
+    let error = list_all(&resources, clock, &query).await.unwrap_err();
+    assert!(error.message.contains("theirs.json"), "{}", error.message);
+}

@@ -1,0 +1,236 @@
+//! The properties of managed disks and snapshots. Source: Microsoft.Compute, DiskRP 2025-01-02, `DiskProperties` and
+//! `SnapshotProperties`.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::text::{open_enum, optional};
+use super::{Properties, ResourceId};
+use crate::manifest::{Generation, OsType};
+
+open_enum! {
+    /// How a disk or snapshot gets its content.
+    CreateOption {
+        /// By direct upload. The size includes the footer of a VHD.
+        Upload = "Upload",
+        /// From a disk or snapshot in the same region.
+        Copy = "Copy",
+        /// From an incremental snapshot in another region. The content arrives after the resource exists.
+        CopyStart = "CopyStart",
+        /// Without content.
+        Empty = "Empty",
+    }
+}
+
+open_enum! {
+    /// The state of a disk or snapshot. The platform sets it.
+    DiskState {
+        /// Complete, and not in use.
+        Unattached = "Unattached",
+        /// Created for an upload that has not begun.
+        ReadyToUpload = "ReadyToUpload",
+        /// A SAS for an upload exists.
+        ActiveUpload = "ActiveUpload",
+        /// A SAS exists.
+        ActiveSas = "ActiveSAS",
+    }
+}
+
+impl DiskState {
+    /// Whether the content is not complete because the upload has not ended.
+    #[must_use]
+    pub fn awaits_upload(&self) -> bool {
+        matches!(self, Self::ReadyToUpload | Self::ActiveUpload)
+    }
+}
+
+/// The origin of a disk or snapshot. It cannot be changed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CreationData {
+    /// How the resource gets its content.
+    pub create_option: CreateOption,
+    /// The disk or snapshot that is copied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_resource_id: Option<String>,
+    /// The unique id of the disk or snapshot that was copied. The platform sets it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_unique_id: Option<String>,
+    /// The number of bytes of an upload, including the 512 bytes of the footer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upload_size_bytes: Option<u64>,
+    /// Properties that goldfleet does not use.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+impl CreationData {
+    /// The origin of a resource that is uploaded, with its size in bytes without the footer.
+    #[must_use]
+    pub fn upload(size: u64) -> Self {
+        Self { upload_size_bytes: Some(size + 512), ..Self::with(CreateOption::Upload) }
+    }
+
+    /// The origin of a copy within a region.
+    #[must_use]
+    pub fn copy(source: &ResourceId) -> Self {
+        Self { source_resource_id: Some(source.to_string()), ..Self::with(CreateOption::Copy) }
+    }
+
+    /// The origin of a copy from a snapshot in another region.
+    #[must_use]
+    pub fn copy_start(source: &ResourceId) -> Self {
+        Self { create_option: CreateOption::CopyStart, ..Self::copy(source) }
+    }
+
+    fn with(create_option: CreateOption) -> Self {
+        Self {
+            create_option,
+            source_resource_id: None,
+            source_unique_id: None,
+            upload_size_bytes: None,
+            other: Map::new(),
+        }
+    }
+}
+
+/// The encryption at rest of a disk or snapshot.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct DiskEncryption {
+    /// The disk encryption set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disk_encryption_set_id: Option<String>,
+    /// Properties that goldfleet does not use, such as the type.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+/// The properties of a managed disk, and those that a snapshot shares with it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DiskProperties {
+    /// The operating system. None for a data disk.
+    #[serde(default, with = "optional", skip_serializing_if = "Option::is_none")]
+    pub os_type: Option<OsType>,
+    /// The Hyper-V generation.
+    #[serde(default, with = "optional", skip_serializing_if = "Option::is_none")]
+    pub hyper_v_generation: Option<Generation>,
+    /// The origin.
+    pub creation_data: CreationData,
+    /// The size in whole GiB, rounded up.
+    #[serde(rename = "diskSizeGB", default, skip_serializing_if = "Option::is_none")]
+    pub disk_size_gb: Option<u64>,
+    /// The size in bytes. The platform sets it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_size_bytes: Option<u64>,
+    /// The encryption.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<DiskEncryption>,
+    /// An id that no other resource ever has, even if it gets the same name. The platform sets it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unique_id: Option<String>,
+    /// The state. The platform sets it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_state: Option<DiskState>,
+    /// The time of creation. The platform sets it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_created: Option<String>,
+    /// Properties that goldfleet does not use, such as `securityProfile` and `purchasePlan`.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+impl DiskProperties {
+    /// The properties of a new resource with this origin.
+    #[must_use]
+    pub fn new(creation_data: CreationData) -> Self {
+        Self {
+            os_type: None,
+            hyper_v_generation: None,
+            creation_data,
+            disk_size_gb: None,
+            disk_size_bytes: None,
+            encryption: None,
+            unique_id: None,
+            disk_state: None,
+            time_created: None,
+            other: Map::new(),
+        }
+    }
+}
+
+/// Why the content of a copy from another region did not arrive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CopyCompletionError {
+    /// The code, such as `CopySourceNotFound`.
+    pub error_code: String,
+    /// The description.
+    #[serde(default)]
+    pub error_message: String,
+}
+
+/// The properties of a snapshot.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SnapshotProperties {
+    /// Whether it stores only the difference to the previous snapshot of the disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incremental: Option<bool>,
+    /// The part of the content that has arrived, in percent. A resource can be `Succeeded` before it is 100. The
+    /// platform sets it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completion_percent: Option<f64>,
+    /// Why the content did not arrive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copy_completion_error: Option<CopyCompletionError>,
+    /// The id that all incremental snapshots of one disk share. The platform sets it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incremental_snapshot_family_id: Option<String>,
+    /// The properties that a snapshot shares with a disk.
+    #[serde(flatten)]
+    pub disk: DiskProperties,
+}
+
+impl SnapshotProperties {
+    /// The properties of a new snapshot.
+    #[must_use]
+    pub fn new(creation_data: CreationData, incremental: bool) -> Self {
+        Self {
+            incremental: Some(incremental),
+            completion_percent: None,
+            copy_completion_error: None,
+            incremental_snapshot_family_id: None,
+            disk: DiskProperties::new(creation_data),
+        }
+    }
+
+    /// Whether the whole content has arrived.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.copy_completion_error.is_none() && self.completion_percent.is_none_or(|percent| percent >= 100.0)
+    }
+}
+
+impl Properties {
+    /// What disks and snapshots have in common. None for other types.
+    #[must_use]
+    pub fn disk(&self) -> Option<&DiskProperties> {
+        match self {
+            Self::Disk(disk) => Some(disk),
+            Self::Snapshot(snapshot) => Some(&snapshot.disk),
+            Self::Image(_) => None,
+        }
+    }
+
+    /// As [`Properties::disk`].
+    #[must_use]
+    pub fn disk_mut(&mut self) -> Option<&mut DiskProperties> {
+        match self {
+            Self::Disk(disk) => Some(disk),
+            Self::Snapshot(snapshot) => Some(&mut snapshot.disk),
+            Self::Image(_) => None,
+        }
+    }
+}

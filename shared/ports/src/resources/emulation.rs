@@ -1,0 +1,303 @@
+//! The rules of the platform for resources, for adapters that emulate it. They decide about requests; the adapters
+//! store the results and move the bytes.
+
+use goldfleet_model::resource::{
+    CreateOption, CreationData, DiskProperties, DiskState, ImageProperties, Properties, ResourceBody, ResourceId,
+    ResourceType,
+};
+use jiff::Timestamp;
+
+use super::{Provisioning, PutMode, PutRequest, Resource};
+use crate::disk_access::Access;
+use crate::error::{ErrorKind, PortError, PortResult};
+
+/// The limits of `uploadSizeBytes`. Source: Microsoft.Compute, DiskRP 2025-01-02, `CreationData`: 20 MiB and 32 TiB, each
+/// with 512 bytes for the footer.
+const UPLOAD_BYTES: std::ops::RangeInclusive<u64> = 20_972_032..=35_183_298_347_520;
+
+/// The length of the footer of a VHD in bytes.
+const FOOTER: u64 = 512;
+
+const GIB: u64 = 1 << 30;
+
+fn refused(kind: ErrorKind, code: &str, message: String) -> PortError {
+    PortError::new(kind, message).with_code(code)
+}
+
+/// Checks a request against the existing resource of that name: its mode, its type, its region and its source.
+///
+/// # Errors
+/// `AlreadyExists`, or `Invalid` with the code of the platform.
+pub fn check_put(request: &PutRequest, existing: Option<&Resource>) -> PortResult<()> {
+    let PutRequest { id, body, .. } = request;
+    if body.properties.resource_type() != id.resource_type {
+        let message = format!("{id} is a {}, and the request is for another type", id.resource_type.noun());
+        return Err(refused(ErrorKind::Invalid, "resource-type-mismatch", message));
+    }
+    let Some(existing) = existing else { return Ok(()) };
+    if request.mode == PutMode::Create {
+        return Err(PortError::new(ErrorKind::AlreadyExists, format!("{id} exists")));
+    }
+    if existing.body.region != body.region {
+        let message = format!("{id} is in {} and cannot be moved to {}", existing.body.region, body.region);
+        return Err(refused(ErrorKind::Invalid, region_change(id.resource_type), message));
+    }
+    let (before, after) = (origin(&existing.body.properties), origin(&body.properties));
+    let same = before.0 == after.0 && before.1.eq_ignore_ascii_case(after.1);
+    // The names of blobs are case-sensitive. Resource ids are not.
+    if !same || (!before.1.starts_with('/') && before.1 != after.1) {
+        let message = format!("{id} was created from {} and cannot be created from {}", before.1, after.1);
+        return Err(refused(ErrorKind::Invalid, "property-change-not-allowed", message));
+    }
+    Ok(())
+}
+
+/// The code of a PUT with another region than that of the existing resource.
+#[must_use]
+pub fn region_change(resource_type: ResourceType) -> &'static str {
+    match resource_type {
+        ResourceType::Image => "image-region-change",
+        ResourceType::Disk | ResourceType::Snapshot => "region-change",
+    }
+}
+
+/// What cannot be changed: how the resource gets its content, and from what.
+fn origin(properties: &Properties) -> (Option<&CreateOption>, &str) {
+    match properties {
+        Properties::Image(image) => (None, image.os_disk().and_then(|disk| disk.source()).unwrap_or_default()),
+        Properties::Disk(disk) => origin_of_disk(disk),
+        Properties::Snapshot(snapshot) => origin_of_disk(&snapshot.disk),
+    }
+}
+
+fn origin_of_disk(disk: &DiskProperties) -> (Option<&CreateOption>, &str) {
+    let data = &disk.creation_data;
+    (Some(&data.create_option), data.source_resource_id.as_deref().unwrap_or_default())
+}
+
+/// The disk or snapshot from which the resource of a request gets its content. None if it has no such source.
+///
+/// # Errors
+/// `Invalid` if the id of the source is not that of a disk or snapshot.
+pub fn source_of(request: &PutRequest) -> PortResult<Option<ResourceId>> {
+    let source = match &request.body.properties {
+        Properties::Image(ImageProperties { storage_profile, .. }) => storage_profile.as_ref().and_then(|profile| {
+            let disk = profile.os_disk.as_ref()?;
+            disk.snapshot.as_ref().or(disk.managed_disk.as_ref()).map(|attachment| attachment.id.as_str())
+        }),
+        other => other.disk().and_then(|disk| disk.creation_data.source_resource_id.as_deref()),
+    };
+    let Some(source) = source else { return Ok(None) };
+    match source.parse::<ResourceId>() {
+        Ok(id) if id.resource_type != ResourceType::Image => Ok(Some(id)),
+        _ => {
+            let message = format!("{}: {source} is not the id of a disk or snapshot", request.id);
+            Err(refused(ErrorKind::Invalid, "linked-invalid-property-id", message))
+        }
+    }
+}
+
+/// Checks the source of an image that is created from a disk or snapshot.
+///
+/// # Errors
+/// `NotFound` or `Conflict` with the code of the platform.
+pub fn check_image_source(request: &PutRequest, source: Option<&Resource>) -> PortResult<()> {
+    source_in_region(request, source).map(|_| ())
+}
+
+/// The identity of a new disk or snapshot.
+#[derive(Debug, Clone)]
+pub struct NewIdentity {
+    /// Its unique id.
+    pub unique_id: String,
+    /// The time of its creation.
+    pub created: Timestamp,
+}
+
+/// The resource that a request for a disk or snapshot creates. `source` is the resource of [`source_of`], if it
+/// exists.
+///
+/// # Errors
+/// If the platform would refuse the request.
+pub fn new_disk(request: &PutRequest, source: Option<&Resource>, identity: NewIdentity) -> PortResult<Resource> {
+    let mut body = request.body.clone();
+    let of_source = match data(&request.body)?.create_option {
+        CreateOption::Upload => {
+            check_upload(request)?;
+            None
+        }
+        CreateOption::Copy => Some(source_in_region(request, source)?),
+        CreateOption::CopyStart => Some(source_of_copy_start(request, source)?),
+        CreateOption::Empty | CreateOption::Other(_) => {
+            let message = format!("{}: this cloud creates disks by Upload, Copy and CopyStart only", request.id);
+            return Err(refused(ErrorKind::Invalid, "create-option-unsupported", message));
+        }
+    };
+    check_incremental(request, source)?;
+    if let Some(disk) = body.properties.disk_mut() {
+        fill_in(disk, of_source, identity);
+    }
+    if let Properties::Snapshot(snapshot) = &mut body.properties {
+        snapshot.completion_percent = Some(100.0);
+    }
+    Ok(Resource { id: request.id.clone(), provisioning: Provisioning::Succeeded, body })
+}
+
+fn data(body: &ResourceBody) -> PortResult<&CreationData> {
+    let missing =
+        || refused(ErrorKind::Invalid, "create-option-unsupported", "an image has no creation data".to_owned());
+    body.properties.disk().map(|disk| &disk.creation_data).ok_or_else(missing)
+}
+
+/// Sets the properties that the platform sets, and those that a copy takes over from its source.
+fn fill_in(disk: &mut DiskProperties, source: Option<&DiskProperties>, identity: NewIdentity) {
+    disk.unique_id = Some(identity.unique_id);
+    disk.time_created = Some(identity.created.to_string());
+    disk.disk_state = Some(match disk.creation_data.create_option {
+        CreateOption::Upload => DiskState::ReadyToUpload,
+        _ => DiskState::Unattached,
+    });
+    disk.disk_size_bytes = disk.creation_data.upload_size_bytes.map(|bytes| bytes - FOOTER);
+    let Some(source) = source else { return };
+    disk.creation_data.source_unique_id.clone_from(&source.unique_id);
+    disk.os_type = disk.os_type.or(source.os_type);
+    disk.hyper_v_generation = disk.hyper_v_generation.or(source.hyper_v_generation);
+    disk.disk_size_bytes = source.disk_size_bytes;
+    disk.disk_size_gb = disk.disk_size_gb.or(source.disk_size_bytes.map(|bytes| bytes.div_ceil(GIB)));
+}
+
+fn check_upload(request: &PutRequest) -> PortResult<()> {
+    let bytes = data(&request.body)?.upload_size_bytes.unwrap_or_default();
+    if request.id.resource_type == ResourceType::Disk && UPLOAD_BYTES.contains(&bytes) && bytes % FOOTER == 0 {
+        return Ok(());
+    }
+    let (first, last) = (UPLOAD_BYTES.start(), UPLOAD_BYTES.end());
+    let message = format!(
+        "{}: expected a disk with uploadSizeBytes from {first} to {last}, a multiple of {FOOTER}, found {bytes}",
+        request.id
+    );
+    Err(refused(ErrorKind::Invalid, "upload-size-invalid", message))
+}
+
+fn source_exists<'a>(request: &PutRequest, source: Option<&'a Resource>) -> PortResult<&'a Resource> {
+    source.ok_or_else(|| {
+        let message = format!("{}: its source does not exist", request.id);
+        refused(ErrorKind::NotFound, "copy-source-not-found", message)
+    })
+}
+
+/// The source of a copy within a region.
+fn source_in_region<'a>(request: &PutRequest, source: Option<&'a Resource>) -> PortResult<&'a DiskProperties> {
+    let source = source_exists(request, source)?;
+    if source.body.region != request.body.region {
+        let message = format!("{}: its source {} is in {}", request.id, source.id, source.body.region);
+        return Err(refused(ErrorKind::NotFound, "copy-source-not-found", message));
+    }
+    complete_source(request, source)
+}
+
+/// The content of a source, if it is complete.
+fn complete_source<'a>(request: &PutRequest, source: &'a Resource) -> PortResult<&'a DiskProperties> {
+    let busy = |why: &str| {
+        let message = format!("{}: its source {} {why}", request.id, source.id);
+        refused(ErrorKind::Conflict, "copy-source-busy", message)
+    };
+    match (&source.body.properties, source.body.properties.disk()) {
+        (Properties::Snapshot(snapshot), _) if !snapshot.is_complete() => Err(busy("is not complete yet")),
+        (_, Some(disk)) if disk.disk_state.as_ref().is_some_and(DiskState::awaits_upload) => {
+            Err(busy("is waiting for the end of its upload"))
+        }
+        (_, Some(disk)) => Ok(disk),
+        (_, None) => Err(busy("has no content")),
+    }
+}
+
+/// The source of a copy from another region. Source: Azure, disks-copy-incremental-snapshot-across-regions.
+fn source_of_copy_start<'a>(request: &PutRequest, source: Option<&'a Resource>) -> PortResult<&'a DiskProperties> {
+    let source = source_exists(request, source)?;
+    let incremental = |properties: &Properties| matches!(properties, Properties::Snapshot(snapshot) if snapshot.incremental == Some(true));
+    if incremental(&request.body.properties) && incremental(&source.body.properties) {
+        return complete_source(request, source);
+    }
+    let message = format!("{}: CopyStart needs an incremental snapshot as source and as result", request.id);
+    Err(refused(ErrorKind::Invalid, "copy-source-not-incremental", message))
+}
+
+/// An incremental snapshot of a disk must be in the subscription of the disk. Source: Azure, disks-incremental-snapshots,
+/// restrictions.
+fn check_incremental(request: &PutRequest, source: Option<&Resource>) -> PortResult<()> {
+    let Properties::Snapshot(snapshot) = &request.body.properties else { return Ok(()) };
+    match source.filter(|source| source.id.resource_type == ResourceType::Disk) {
+        Some(disk) if snapshot.incremental == Some(true) && disk.id.subscription != request.id.subscription => {
+            let message = format!("{}: an incremental snapshot must be in the subscription of its disk", request.id);
+            Err(refused(ErrorKind::Invalid, "incremental-in-other-subscription", message))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The body of an existing resource after an update: the requested one, with the properties that the platform sets.
+#[must_use]
+pub fn updated(existing: &ResourceBody, requested: &ResourceBody) -> ResourceBody {
+    let mut body = requested.clone();
+    if let (Some(disk), Some(before)) = (body.properties.disk_mut(), existing.properties.disk()) {
+        disk.unique_id.clone_from(&before.unique_id);
+        disk.time_created.clone_from(&before.time_created);
+        disk.disk_state.clone_from(&before.disk_state);
+        disk.disk_size_bytes = before.disk_size_bytes;
+        disk.disk_size_gb = disk.disk_size_gb.or(before.disk_size_gb);
+        disk.os_type = disk.os_type.or(before.os_type);
+        disk.hyper_v_generation = disk.hyper_v_generation.or(before.hyper_v_generation);
+        disk.creation_data = before.creation_data.clone();
+    }
+    if let (Properties::Snapshot(snapshot), Properties::Snapshot(before)) = (&mut body.properties, &existing.properties)
+    {
+        snapshot.completion_percent = before.completion_percent;
+        snapshot.copy_completion_error.clone_from(&before.copy_completion_error);
+    }
+    body
+}
+
+/// The state of a disk or snapshot after access to it began.
+///
+/// # Errors
+/// `Invalid` if it has no such access, `Conflict` if its content is not complete.
+pub fn begin_access(resource: &Resource, access: Access) -> PortResult<DiskState> {
+    let id = &resource.id;
+    let state = resource.body.properties.disk().and_then(|disk| disk.disk_state.as_ref());
+    let awaits_upload = state.is_some_and(DiskState::awaits_upload);
+    if matches!(&resource.body.properties, Properties::Snapshot(snapshot) if !snapshot.is_complete()) {
+        return Err(refused(ErrorKind::Conflict, "copy-source-busy", format!("{id} is not complete yet")));
+    }
+    match access {
+        _ if resource.body.properties.disk().is_none() => {
+            let message = format!("{id} is an image: there is access to disks and snapshots only");
+            Err(refused(ErrorKind::Invalid, "access-not-supported", message))
+        }
+        Access::Write if awaits_upload => Ok(DiskState::ActiveUpload),
+        Access::Read if !awaits_upload => Ok(DiskState::ActiveSas),
+        Access::Write => {
+            let message = format!("{id} is not waiting for an upload: only a disk that was created for one is written");
+            Err(refused(ErrorKind::Invalid, "access-not-supported", message))
+        }
+        Access::Read => {
+            let message = format!("{id} is waiting for the end of its upload");
+            Err(refused(ErrorKind::Conflict, "copy-source-busy", message))
+        }
+    }
+}
+
+/// The state of a disk or snapshot after access to it ended.
+#[must_use]
+pub fn end_access(state: Option<&DiskState>) -> DiskState {
+    match state {
+        Some(DiskState::ReadyToUpload) => DiskState::ReadyToUpload,
+        _ => DiskState::Unattached,
+    }
+}
+
+/// The error for a disk or snapshot that does not exist.
+#[must_use]
+pub fn not_found(id: &ResourceId) -> PortError {
+    PortError::new(ErrorKind::NotFound, format!("there is no {} {id}", id.resource_type.noun()))
+}

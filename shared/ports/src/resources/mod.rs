@@ -1,0 +1,262 @@
+//! Resources in Resource Manager: managed images, managed disks and snapshots, which long-running operations create,
+//! change and delete.
+//!
+//! [`emulation`] has the rules of the platform for adapters that emulate it.
+
+pub mod emulation;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use goldfleet_model::ids::{Region, ResourceGroup, SubscriptionId};
+use goldfleet_model::image::{ImageTags, VhdNames};
+use goldfleet_model::manifest::Digest;
+use goldfleet_model::resource::{ResourceBody, ResourceId, ResourceType, tag};
+use goldfleet_model::store::BlobAddress;
+use serde_json::{Value, json};
+
+use super::clock::Clock;
+use super::error::{ErrorKind, PortError, PortResult};
+use super::retry::retry_transient;
+
+/// The provisioning state of a resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Provisioning {
+    /// The resource is being created, changed or deleted.
+    InProgress,
+    /// The last change succeeded. The content of a snapshot may still be on its way: see
+    /// [`SnapshotProperties::is_complete`](goldfleet_model::resource::SnapshotProperties::is_complete).
+    Succeeded,
+    /// The last change failed.
+    Failed,
+}
+
+impl Provisioning {
+    /// The state in Resource Manager.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InProgress => "Updating",
+            Self::Succeeded => "Succeeded",
+            Self::Failed => "Failed",
+        }
+    }
+}
+
+/// A resource as the platform reports it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Resource {
+    /// The resource id.
+    pub id: ResourceId,
+    /// Its provisioning state.
+    pub provisioning: Provisioning,
+    /// Its region, tags and properties.
+    pub body: ResourceBody,
+}
+
+impl Resource {
+    /// Reads a resource in the JSON of Resource Manager.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] with the code `resource-unreadable` if a member that goldfleet uses is not valid.
+    pub fn from_json(id: ResourceId, value: Value) -> PortResult<Self> {
+        // Source: Resource Manager, asynchronous operations: all other values mean in progress.
+        let provisioning = match value.pointer("/properties/provisioningState").and_then(Value::as_str) {
+            None | Some("Succeeded") => Provisioning::Succeeded,
+            Some("Failed" | "Canceled") => Provisioning::Failed,
+            Some(_) => Provisioning::InProgress,
+        };
+        match ResourceBody::from_json(id.resource_type, value) {
+            Ok(body) => Ok(Self { id, provisioning, body }),
+            Err(error) => {
+                let fault = PortError::new(ErrorKind::Invalid, format!("{id}: {error}"));
+                Err(fault.with_code("resource-unreadable").with_source(error))
+            }
+        }
+    }
+
+    /// The resource in the JSON of Resource Manager.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let mut value = self.body.to_json();
+        value["id"] = json!(self.id.to_string());
+        value["name"] = json!(self.id.name);
+        value["type"] = json!(self.id.resource_type.to_string());
+        value["properties"]["provisioningState"] = json!(self.provisioning.as_str());
+        value
+    }
+
+    /// Whether goldfleet created the resource from this content, and it is usable and in this region. The name alone is
+    /// not sufficient: the resource of another region or of another golden image may have it.
+    #[must_use]
+    pub fn was_created_from(&self, digest: Digest, region: &Region) -> bool {
+        self.provisioning == Provisioning::Succeeded
+            && self.body.region == *region
+            && ImageTags::digest_in(&self.body.tags) == Some(digest)
+    }
+}
+
+/// A change that the platform has accepted and not finished. It may contain a signed URL: it is kept in memory only,
+/// and its `Debug` output contains only the resource.
+#[derive(Clone)]
+pub struct Pending {
+    /// The resource that is being changed.
+    pub id: ResourceId,
+    /// The address to poll, in the format of the adapter.
+    pub poll: String,
+    /// How long to wait before polling.
+    pub retry_after: Duration,
+}
+
+impl fmt::Debug for Pending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pending").field("id", &self.id).field("retry_after", &self.retry_after).finish_non_exhaustive()
+    }
+}
+
+/// The state of a change.
+#[derive(Debug)]
+pub enum ChangeStatus {
+    /// It is done.
+    Done,
+    /// It is in progress: poll it later.
+    Pending(Pending),
+    /// It failed, for this reason.
+    Failed(PortError),
+}
+
+/// Which existing resources a PUT may change.
+///
+/// There is no condition on a version: Microsoft.Compute has no ETags for images, disks and snapshots. Source:
+/// ComputeRP 2025-04-01, DiskRP 2025-01-02.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PutMode {
+    /// Creates the resource, or updates the existing one.
+    #[default]
+    CreateOrUpdate,
+    /// Creates the resource. An existing one is an error of the kind [`ErrorKind::AlreadyExists`]. A service without
+    /// such a condition is asked before the PUT, so a concurrent creation may still be updated: read the resource
+    /// after the change.
+    Create,
+}
+
+/// A request to create or update a resource.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PutRequest {
+    /// The resource id.
+    pub id: ResourceId,
+    /// The tenant to authenticate against, if it differs from the credential's tenant.
+    pub tenant: Option<String>,
+    /// Which existing resources it may change.
+    pub mode: PutMode,
+    /// The region, the tags and the properties. Its type must be that of the id.
+    pub body: ResourceBody,
+}
+
+/// Which resources a list contains.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResourceQuery {
+    /// The type of the resources.
+    pub resource_type: ResourceType,
+    /// The subscription.
+    pub subscription: SubscriptionId,
+    /// The resource group. None for all groups of the subscription.
+    pub resource_group: Option<ResourceGroup>,
+    /// The tags that a resource must have, with their values.
+    pub tags: BTreeMap<String, String>,
+    /// The tenant to authenticate against, if it differs from the credential's tenant.
+    pub tenant: Option<String>,
+}
+
+impl ResourceQuery {
+    /// Whether a resource of the queried scope has the tags of the query.
+    #[must_use]
+    pub fn matches_tags(&self, tags: &BTreeMap<String, String>) -> bool {
+        self.tags.iter().all(|(name, value)| tag(tags, name) == Some(value))
+    }
+}
+
+/// A part of a list.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ResourcePage {
+    /// The resources that match the query.
+    pub resources: Vec<Resource>,
+    /// The number of resources of the scope whose ids goldfleet cannot express, for example because the resource group
+    /// has letters outside of ASCII. goldfleet has not created them.
+    pub skipped: usize,
+    /// The marker of the next page, in the format of the adapter. None after the last page.
+    pub next: Option<String>,
+}
+
+/// Resources in subscriptions and resource groups.
+///
+/// If the platform gives the reason of a refusal, it is the code of the error: `resource-group-not-found`,
+/// `vhd-not-found`, `vhd-not-accessible`, `vhd-invalid`, `vhd-in-other-subscription`, `vhd-in-other-region`,
+/// `copy-source-not-found` (no such disk or snapshot in the region), `policy-denied`, `authorization-failed`,
+/// `scope-locked`, `image-region-change` and `region-change` (the resource exists in another region),
+/// `property-change-not-allowed` (the source of an existing resource cannot change).
+#[async_trait]
+pub trait ResourceService: Send + Sync {
+    /// The naming that this service needs for the VHDs of its images.
+    fn vhd_names(&self) -> VhdNames;
+
+    /// The URL of a blob from which an image is created. It is not signed.
+    fn blob_url(&self, blob: &BlobAddress) -> String;
+
+    /// Returns a resource. None if it does not exist. A missing resource group is an error.
+    ///
+    /// # Errors
+    /// If the service refuses or cannot be reached.
+    async fn get(&self, id: &ResourceId, tenant: Option<&str>) -> PortResult<Option<Resource>>;
+
+    /// Returns one page of a list: the first one, or the one at `marker`. A list is complete only after its last page:
+    /// see [`list_all`]. Ids in a list may differ in case from the ids of the same resources elsewhere.
+    ///
+    /// # Errors
+    /// If the service refuses or cannot be reached.
+    async fn list(&self, query: &ResourceQuery, marker: Option<&str>) -> PortResult<ResourcePage>;
+
+    /// Starts to create a resource, or to update an existing one to the requested body.
+    ///
+    /// # Errors
+    /// If the service refuses or cannot be reached.
+    async fn put(&self, request: &PutRequest) -> PortResult<ChangeStatus>;
+
+    /// Starts to delete a resource. The result is `Done` if it does not exist.
+    ///
+    /// # Errors
+    /// If the service refuses or cannot be reached.
+    async fn delete(&self, id: &ResourceId, tenant: Option<&str>) -> PortResult<ChangeStatus>;
+
+    /// Polls the state of a change.
+    ///
+    /// # Errors
+    /// If the service refuses or cannot be reached. If the change itself failed, the result is
+    /// [`ChangeStatus::Failed`].
+    async fn poll(&self, pending: &Pending) -> PortResult<ChangeStatus>;
+}
+
+/// Reads all pages of a list. Each page is retried while its error is transient.
+///
+/// # Errors
+/// If one page cannot be read. There is no incomplete result.
+pub async fn list_all(
+    resources: &dyn ResourceService,
+    clock: &dyn Clock,
+    query: &ResourceQuery,
+) -> PortResult<ResourcePage> {
+    let mut all = ResourcePage::default();
+    loop {
+        let marker = all.next.take();
+        let read = || resources.list(query, marker.as_deref());
+        let page = retry_transient(clock, PortError::is_retryable, read).await?;
+        all.resources.extend(page.resources);
+        all.skipped += page.skipped;
+        if page.next.is_none() {
+            return Ok(all);
+        }
+        all.next = page.next;
+    }
+}

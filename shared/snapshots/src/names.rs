@@ -1,0 +1,69 @@
+//! Names of the resources that a sync creates.
+
+use goldfleet_model::ids::{JobId, Region};
+use uuid::Uuid;
+
+use crate::id::{GroupRef, SnapshotId};
+use crate::tags::Role;
+
+/// The largest number of characters in the name of a snapshot. Source: `Snapshots_CreateOrUpdate`, DiskRP 2025-01-02:
+/// letters, digits, '_' and '-', at most 80.
+pub const MAX_LENGTH: usize = 80;
+
+/// The number of hexadecimal digits of a hash that is a whole name.
+const LONG_HASH: usize = 20;
+/// The number of hexadecimal digits of a hash that makes a name unique.
+const SHORT_HASH: usize = 12;
+
+/// The name of a replica: the name of its source. If the service does not permit to create a snapshot with that name,
+/// characters are replaced, and a hash of the source's id makes the name unique. So two sources of a group never share
+/// a name.
+#[must_use]
+pub fn of_replica(source: &SnapshotId) -> String {
+    if is_valid(&source.name) {
+        return source.name.clone();
+    }
+    let readable: String = source.name.chars().map(|c| if is_allowed(c) { c } else { '-' }).collect();
+    let kept = readable.len().min(MAX_LENGTH - SHORT_HASH - 1);
+    format!("{}-{}", &readable[..kept], hash(&["replica", &source.key()], SHORT_HASH))
+}
+
+/// The name of a staged replica. It is the same in every run, so a later run finds it.
+///
+/// `source` is the unique id of the source snapshot.
+#[must_use]
+pub fn of_staged(fleet: Uuid, source: &str, group: &GroupRef, region: &Region) -> String {
+    of_role(Role::Replica, &[&fleet.to_string(), source, &group.key(), region.as_str()])
+}
+
+/// The name of a temporary resource. Each job has its own, so a job never deletes what another one uses. The successor
+/// of a worker finds what its predecessor created. `part` distinguishes the temporaries of one source.
+#[must_use]
+pub fn of_temporary(fleet: Uuid, job: &JobId, source: &str, group: &GroupRef, region: &Region, part: &str) -> String {
+    let (fleet, group) = (fleet.to_string(), group.key());
+    of_role(Role::Temporary, &[&fleet, source, &group, region.as_str(), job.as_str(), part])
+}
+
+fn of_role(role: Role, parts: &[&str]) -> String {
+    format!("gf-{}-{}", role.as_str(), hash(parts, LONG_HASH))
+}
+
+/// Whether the service permits to create a snapshot with this name.
+#[must_use]
+pub fn is_valid(name: &str) -> bool {
+    (1..=MAX_LENGTH).contains(&name.len()) && name.chars().all(is_allowed)
+}
+
+fn is_allowed(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '-' || c == '_'
+}
+
+/// The first hexadecimal digits of the hash of some texts. The lengths separate them.
+pub(crate) fn hash(parts: &[&str], digits: usize) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for part in parts {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part.as_bytes());
+    }
+    hasher.finalize().to_hex()[..digits].to_owned()
+}

@@ -1,0 +1,257 @@
+//! The last check before a resource is deleted, with what the service returns at that moment.
+
+use std::collections::BTreeMap;
+
+use goldfleet_model::ids::JobId;
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::difference::Evidence;
+use crate::id::SnapshotId;
+use crate::plan::Newer;
+use crate::replica::{Ours, Owner, Probe, owner_of, probe};
+use crate::select::Selection;
+use crate::snapshot::{Condition, Snapshot, tag};
+use crate::state::Cause;
+use crate::tags;
+
+/// A snapshot that a row deletes, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoveSpec {
+    /// The snapshot.
+    pub id: SnapshotId,
+    /// The unique id that it had when the run was planned.
+    pub unique_id: String,
+    /// Its source.
+    pub source: SnapshotId,
+    /// The unique id of its source.
+    pub source_unique_id: String,
+    /// Why it is deleted.
+    pub because: Because,
+    /// For a surplus replica: the newer replicas, each of which must be complete.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub newer: Vec<Newer>,
+    /// Whether the sync may lift its own lock.
+    pub lift_lock: bool,
+}
+
+/// Why a snapshot is deleted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Because {
+    /// It is a replica without use.
+    Replica(Cause),
+    /// It is a staged replica, and the replica with this id has its content.
+    Staged(SnapshotId),
+    /// It is a copy that failed before it was complete.
+    Remains,
+}
+
+/// What the service returns before the deletion. A request that fails proves nothing, and the caller does not decide.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts<'a> {
+    /// The snapshot. None if the service returns 404.
+    pub current: Option<&'a Snapshot>,
+    /// Its source. Read for a replica that is gone or lost its tag.
+    pub source: &'a Evidence,
+    /// The final replica. Read for a staged replica.
+    pub done: Option<&'a Snapshot>,
+    /// The newer replicas of a surplus replica, in the order of the specification. None for one that does not exist.
+    pub newer: &'a [Option<Snapshot>],
+    /// The locks on the snapshot, inherited ones included.
+    pub locks: &'a [Lock],
+}
+
+/// A lock, as `Microsoft.Authorization/locks` returns it (API 2020-05-01).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lock {
+    /// The id: the scope and the name of the lock.
+    pub id: String,
+    /// The name.
+    pub name: String,
+    /// The level, `CanNotDelete` or `ReadOnly`.
+    pub level: String,
+}
+
+impl Lock {
+    /// The name of the lock that a sync puts on its replicas.
+    #[must_use]
+    pub fn name_of(sync: &str) -> String {
+        format!("goldfleet-{sync}")
+    }
+
+    /// Reads a lock from the service's JSON. A field that is missing is empty, so the lock counts as foreign.
+    #[must_use]
+    pub fn from_json(value: &Value) -> Self {
+        let text = |path| value.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
+        Self { id: text("/id"), name: text("/name"), level: text("/properties/level") }
+    }
+
+    /// Whether this is the lock of a sync on the snapshot itself. A lock of a group or subscription is never ours.
+    #[must_use]
+    pub fn is_of(&self, sync: &str, snapshot: &SnapshotId) -> bool {
+        let name = Self::name_of(sync);
+        let id = format!("{snapshot}/providers/Microsoft.Authorization/locks/{name}");
+        self.name.eq_ignore_ascii_case(&name)
+            && self.id.eq_ignore_ascii_case(&id)
+            && self.level.eq_ignore_ascii_case("CanNotDelete")
+    }
+}
+
+/// What to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// The snapshot does not exist: the row succeeded.
+    Done,
+    /// Delete it.
+    Delete,
+    /// Delete the lock of the sync with this id, then decide again.
+    LiftLock(String),
+    /// Do not delete it: the row fails with this code, and is not retried.
+    Refuse {
+        /// The code.
+        code: &'static str,
+        /// The reason.
+        message: String,
+    },
+    /// Do not delete it, because it has a use again: the row is skipped.
+    Keep(&'static str),
+}
+
+fn refuse(code: &'static str, message: impl Into<String>) -> Decision {
+    Decision::Refuse { code, message: message.into() }
+}
+
+impl RemoveSpec {
+    /// Decides whether the snapshot is deleted now. `fleet` and `sync` are those of the row.
+    #[must_use]
+    pub fn decide(&self, facts: Facts<'_>, fleet: Uuid, sync: &str, selection: &Selection) -> Decision {
+        let Some(current) = facts.current else { return Decision::Done };
+        if current.unique_id != self.unique_id {
+            // Another snapshot has the name. The one to delete does not exist.
+            return Decision::Done;
+        }
+        match owner_of(current, fleet, sync) {
+            Owner::Ours(ours) if ours.tags.source == self.source_unique_id => {
+                if let Some(objection) = self.objection_to(current, &ours) {
+                    return objection;
+                }
+            }
+            Owner::Ours(_) => return refuse("snapshot-foreign", "its tags name another source than the plan"),
+            Owner::OtherSync(sync) => return refuse("snapshot-foreign", format!("sync {sync:?} created it")),
+            Owner::Foreign(reason) => return refuse("snapshot-foreign", reason),
+        }
+        if let Some(objection) = self.objection(facts, fleet, sync, selection) {
+            return objection;
+        }
+        match facts.locks.iter().find(|lock| !(self.lift_lock && lock.is_of(sync, &self.id))) {
+            Some(lock) => refuse("scope-locked", format!("lock {} protects it", lock.id)),
+            None => facts.locks.first().map_or(Decision::Delete, |lock| Decision::LiftLock(lock.id.clone())),
+        }
+    }
+
+    /// Why the reason of the plan is not valid any more.
+    fn objection(&self, facts: Facts<'_>, fleet: Uuid, sync: &str, selection: &Selection) -> Option<Decision> {
+        let unknown =
+            |reason: &str| Some(refuse("source-unknown", format!("nothing is proven about its source: {reason}")));
+        match (&self.because, facts.source) {
+            (Because::Replica(Cause::Surplus), _) => {
+                let probes = self.newer.iter().zip(facts.newer);
+                let complete = probes.filter(|(newer, found)| {
+                    probe(found.as_ref(), fleet, sync, &newer.source_unique_id) == Probe::Done
+                });
+                let is_surplus = !self.newer.is_empty() && complete.count() == self.newer.len();
+                (!is_surplus).then_some(Decision::Keep("a newer replica is not complete any more"))
+            }
+            (Because::Replica(_), Evidence::Unknown(reason)) => unknown(reason),
+            (Because::Replica(_), Evidence::Absent) => None,
+            (Because::Replica(cause), Evidence::Present { unique_id, tags }) => {
+                let is_same = *unique_id == self.source_unique_id;
+                let is_untagged = *cause == Cause::Untagged && !selection.has_tags(tags);
+                (is_same && !is_untagged).then_some(Decision::Keep("its source exists again, or has its tag again"))
+            }
+            (Because::Staged(_), _) => match probe(facts.done, fleet, sync, &self.source_unique_id) {
+                Probe::Done => None,
+                _ => Some(Decision::Keep("the final replica is not complete")),
+            },
+            (Because::Remains, _) => None,
+        }
+    }
+
+    /// Why the snapshot itself does not permit the deletion.
+    fn objection_to(&self, current: &Snapshot, ours: &Ours) -> Option<Decision> {
+        let has_failed = matches!(ours.condition(current), Condition::Failed { .. });
+        match &self.because {
+            Because::Remains if !has_failed => Some(Decision::Keep("its copy did not fail")),
+            Because::Replica(_) if !ours.is_confirmed => {
+                Some(refuse("replica-unconfirmed", "the service does not report which snapshot was copied"))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A temporary resource that a row of its own job deletes. Its unique id is not known when the row is written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TemporarySpec {
+    /// The resource id: a disk or a snapshot.
+    pub id: String,
+    /// The job that creates it.
+    pub job: JobId,
+}
+
+impl TemporarySpec {
+    /// Decides whether a temporary is deleted now, from its tags. None for the tags means that it does not exist.
+    #[must_use]
+    pub fn decide(&self, current: Option<&BTreeMap<String, String>>, locks: &[Lock], fleet: Uuid) -> Decision {
+        let Some(found) = current else { return Decision::Done };
+        if !tags::is_temporary_of(found, fleet) {
+            return refuse("temporary-foreign", "it does not have the tags of a temporary of this fleet");
+        }
+        if tag(found, tags::JOB) != Some(self.job.as_str()) {
+            return refuse("temporary-foreign", "another job created it");
+        }
+        match locks.first() {
+            Some(lock) => refuse("scope-locked", format!("lock {} protects it", lock.id)),
+            None => Decision::Delete,
+        }
+    }
+}
+
+/// What `cleanup --orphans` does with a resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Orphan {
+    /// It is a temporary that its ended job left behind. It can be deleted.
+    Yes,
+    /// It is not a temporary of this fleet.
+    Foreign,
+    /// Its job has not ended, or it is younger than a day.
+    InUse,
+    /// The job table does not know its job. It is shown, and not deleted.
+    UnknownJob,
+}
+
+/// The minimum age of an orphan. A request that was sent before its job ended has taken effect by then.
+const ORPHAN_AGE: SignedDuration = SignedDuration::from_hours(24);
+
+/// Decides whether a resource is an orphan, from its tags and its time of creation. `has_ended` returns whether a job
+/// has ended, and none if the job table does not know it.
+#[must_use]
+pub fn orphan(
+    found: &BTreeMap<String, String>,
+    created: Timestamp,
+    now: Timestamp,
+    fleet: Uuid,
+    has_ended: impl Fn(&str) -> Option<bool>,
+) -> Orphan {
+    if !tags::is_temporary_of(found, fleet) {
+        return Orphan::Foreign;
+    }
+    match tag(found, tags::JOB).and_then(has_ended) {
+        None => Orphan::UnknownJob,
+        Some(true) if now.duration_since(created) >= ORPHAN_AGE => Orphan::Yes,
+        Some(_) => Orphan::InUse,
+    }
+}

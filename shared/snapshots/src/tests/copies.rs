@@ -1,0 +1,168 @@
+use serde_json::{Value, json};
+
+use super::{Lists, codes, copied, group, replica, rules, run, source, unique};
+use crate::plan::{Method, Severity};
+use crate::rules::{DeletePolicy, RuleError};
+use crate::state::SyncState;
+use crate::tags;
+
+fn underway(mut replica: Value, percent: f64) -> Value {
+    replica["properties"]["completionPercent"] = json!(percent);
+    replica
+}
+
+fn failed(replica: Value) -> Value {
+    let mut replica = underway(replica, 30.0);
+    replica["properties"]["copyCompletionError"] = json!({ "errorCode": "CopySourceNotFound" });
+    replica
+}
+
+#[test]
+fn missing_replicas_are_copied_oldest_first() {
+    let (one, two, three) = (source(1, "c", "d"), source(2, "b", "d"), source(3, "a", "d"));
+    let lists = Lists::new(&[three, two, one.clone()], &[replica(&one, "c")]);
+    let (rules, run) = (rules(), run(1, 10));
+    let plan = lists.decide(&rules, &run, &SyncState::default());
+    assert_eq!(copied(&plan), ["b", "a"]);
+    assert_eq!(plan.complete, 1);
+    assert!(plan.copies.iter().all(|copy| copy.method == Method::CopyStart));
+    assert!(!plan.has_failures());
+}
+
+#[test]
+fn a_failed_copy_is_no_replica_and_an_unfinished_one_is_resumed() {
+    let (one, two) = (source(1, "a", "d"), source(2, "b", "e"));
+    let lists =
+        Lists::new(&[one.clone(), two.clone()], &[failed(replica(&one, "a")), underway(replica(&two, "b"), 40.0)]);
+    let (rules, run) = (rules(), run(1, 10));
+    let plan = lists.decide(&rules, &run, &SyncState::default());
+    assert_eq!(plan.complete, 0);
+    let copy = |name: &str| plan.copies.iter().find(|copy| copy.name == name).unwrap();
+    assert_eq!((copy("a").underway, copy("a").remains.as_deref()), (false, Some(&*unique(1001))));
+    assert_eq!((copy("b").underway, copy("b").remains.as_deref()), (true, None));
+}
+
+#[test]
+fn an_older_snapshot_of_a_family_is_refused() {
+    let (one, two) = (source(1, "a", "d"), source(2, "b", "d"));
+    let lists = Lists::new(&[one, two.clone()], &[replica(&two, "b")]);
+    let (mut rules, run) = (rules(), run(1, 10));
+    let plan = lists.decide(&rules, &run, &SyncState::default());
+    assert_eq!((copied(&plan).len(), codes(&plan)), (0, vec!["snapshot-order"]));
+    assert!(plan.has_failures());
+    // In the same region the order does not matter.
+    rules.destinations[0].region = "westeurope".parse().unwrap();
+    rules.copy_across_subscriptions = true;
+    let mut there = replica(&two, "b");
+    there["location"] = json!("westeurope");
+    let lists = Lists::new(&[source(1, "a", "d"), two], &[there]);
+    assert_eq!(copied(&lists.decide(&rules, &run, &SyncState::default())), ["a"]);
+}
+
+#[test]
+fn a_foreign_snapshot_with_the_name_is_reported_and_never_touched() {
+    let one = source(1, "a", "d");
+    let mut untagged = replica(&one, "A");
+    untagged["tags"] = json!({});
+    let mut other_fleet = replica(&one, "a");
+    other_fleet["tags"][tags::FLEET] = json!(unique(99));
+    let mut other_sync = replica(&one, "a");
+    other_sync["tags"][tags::SYNC] = json!("other");
+    let mut other_copy = replica(&one, "a");
+    other_copy["properties"]["creationData"]["sourceUniqueId"] = json!(unique(98));
+    other_copy["properties"]["creationData"]["sourceResourceId"] =
+        json!(crate::id::SnapshotId::new(group(2, "Replicas"), "b").to_string());
+    let mut other_region = replica(&one, "a");
+    other_region["location"] = json!("westus");
+    for foreign in [untagged, other_fleet, other_sync, other_copy, other_region] {
+        let lists = Lists::new(std::slice::from_ref(&one), &[foreign]);
+        let (rules, run) = (rules(), run(1, 10));
+        let plan = lists.decide(&rules, &run, &SyncState::default());
+        assert!(plan.is_empty());
+        assert_eq!(codes(&plan), ["snapshot-foreign"]);
+        assert!(plan.has_failures());
+    }
+}
+
+#[test]
+fn a_source_that_was_created_again_gets_a_staged_replica() {
+    let lists = Lists::new(&[source(2, "a", "d")], &[replica(&source(1, "a", "d"), "a")]);
+    let (mut rules, run) = (rules(), run(1, 10));
+    let plan = lists.decide(&rules, &run, &SyncState::default());
+    assert!(plan.copies[0].staged && plan.copies[0].name.starts_with("gf-replica-"));
+    assert!(plan.removals.is_empty() && plan.promotions.is_empty());
+    rules.delete = DeletePolicy::Never;
+    let plan = lists.decide(&rules, &run, &SyncState::default());
+    assert!(plan.is_empty());
+    assert_eq!(plan.notes[0].severity, Severity::Failure);
+    assert_eq!(codes(&plan), ["replica-outdated"]);
+}
+
+#[test]
+fn a_source_that_changed_during_the_request_is_copied_again() {
+    let mut mislabelled = replica(&source(1, "a", "d"), "a");
+    mislabelled["properties"]["creationData"]["sourceUniqueId"] = json!(unique(2));
+    let lists = Lists::new(&[source(2, "a", "d")], &[mislabelled]);
+    let (rules, run) = (rules(), run(1, 10));
+    let plan = lists.decide(&rules, &run, &SyncState::default());
+    assert_eq!((copied(&plan), plan.copies[0].remains.as_deref()), (vec!["a".to_owned()], Some(&*unique(1001))));
+}
+
+#[test]
+fn what_cannot_be_copied_is_refused_with_its_reason() {
+    type Change = fn(&mut Value);
+    let cases: [(&str, Change); 7] = [
+        ("ade-encrypted", |p| p["encryptionSettingsCollection"] = json!({ "enabled": true })),
+        ("confidential", |p| p["securityProfile"] = json!({ "securityType": "ConfidentialVM_NonPersistedTPM" })),
+        ("encryption-set-missing", |p| p["encryption"] = json!({ "diskEncryptionSetId": "set" })),
+        ("scratch-missing", |p| p["incremental"] = json!(false)),
+        ("not-hydrated", |p| p["completionPercent"] = json!(99.0)),
+        ("source-failed", |p| p["provisioningState"] = json!("Failed")),
+        ("source-unreadable", |p| p["timeCreated"] = Value::Null),
+    ];
+    for (code, change) in cases {
+        let mut item = source(1, "a", "d");
+        change(&mut item["properties"]);
+        let lists = Lists::new(&[item], &[]);
+        let (rules, run) = (rules(), run(1, 10));
+        let plan = lists.decide(&rules, &run, &SyncState::default());
+        assert_eq!((copied(&plan).len(), codes(&plan)), (0, vec![code]));
+    }
+}
+
+#[test]
+fn a_replica_is_no_source() {
+    let mut item = source(1, "a", "d");
+    item["tags"][tags::ROLE] = json!("replica");
+    let lists = Lists::new(&[item], &[]);
+    let (rules, run) = (rules(), run(1, 10));
+    assert_eq!(codes(&lists.decide(&rules, &run, &SyncState::default())), ["source-is-replica"]);
+}
+
+#[test]
+fn an_incomplete_source_listing_stops_the_run() {
+    let one = source(1, "a", "d");
+    let mut lists = Lists::new(std::slice::from_ref(&one), &[replica(&one, "a")]);
+    lists.source.coverage = crate::listing::Coverage::Incomplete("403".to_owned());
+    let (rules, run) = (rules(), run(1, 10));
+    let plan = lists.decide(&rules, &run, &SyncState::default());
+    assert_eq!(plan.stopped.as_deref(), Some("the source was not listed completely: 403"));
+    assert!(plan.has_failures() && plan.is_empty());
+}
+
+#[test]
+fn contradicting_rules_are_found() {
+    let mut bad = rules();
+    bad.destinations.push(bad.destinations[0].clone());
+    bad.destinations.push(crate::rules::Destination { group: group(1, "SNAPS"), ..bad.destinations[0].clone() });
+    bad.destinations.push(crate::rules::Destination { group: group(2, "Other"), ..bad.destinations[0].clone() });
+    bad.keep = std::num::NonZeroU32::new(1);
+    bad.delete = DeletePolicy::Never;
+    let expected = [
+        RuleError::SharedGroup(group(2, "Replicas")),
+        RuleError::DestinationIsSource(group(1, "Snaps")),
+        RuleError::SharedPlace(group(2, "Replicas"), group(2, "Other")),
+        RuleError::KeepWithoutMirror,
+    ];
+    assert_eq!(bad.check(), expected);
+}
