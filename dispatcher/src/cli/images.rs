@@ -49,6 +49,9 @@ pub async fn run(
         for version in &versions {
             write_details(version, console)?;
         }
+        for version in &versions {
+            write_fault(version, console)?;
+        }
     }
     if !uploads.is_empty() {
         writeln!(console.out, "\nuploads in progress:")?;
@@ -59,10 +62,14 @@ pub async fn run(
 }
 
 fn row(line: &ImageLine) -> [Cell; 6] {
-    let dispatched = match (line.jobs, &line.last_job) {
-        (0, _) | (_, None) => Cell::toned(Tone::Warning, "no"),
-        (1, Some(job)) => Cell::toned(job.state, format!("1 job, {}", job.state)),
-        (jobs, Some(job)) => Cell::toned(job.state, format!("{jobs} jobs, the last {}", job.state)),
+    let (tone, dispatched) = match (line.jobs, &line.last_job) {
+        (0, _) | (_, None) => (Tone::Warning, "no".to_owned()),
+        (1, Some(job)) => (job.state.into(), format!("1 job, {}", job.state)),
+        (jobs, Some(job)) => (job.state.into(), format!("{jobs} jobs, the last {}", job.state)),
+    };
+    let dispatched = match &line.fault {
+        Some(fault) => Cell::toned(Tone::Error, format!("{dispatched}; {}", fault.code)),
+        None => Cell::toned(tone, dispatched),
     };
     let used: Vec<String> = line.used_by.iter().map(ToString::to_string).collect();
     [
@@ -85,6 +92,12 @@ fn write_details(line: &ImageLine, console: &mut Console<'_>) -> std::io::Result
         Some(system) => writeln!(console.out, "{image} {version}: {system}"),
         None => Ok(()),
     }
+}
+
+/// Writes why a version cannot be dispatched.
+fn write_fault(line: &ImageLine, console: &mut Console<'_>) -> std::io::Result<()> {
+    let Some(fault) = &line.fault else { return Ok(()) };
+    writeln!(console.out, "{} {} cannot be dispatched: {} ({})", line.image, line.version, fault.message, fault.code)
 }
 
 fn upload_row(line: &UploadLine) -> [Cell; 5] {

@@ -12,6 +12,7 @@ use goldfleet_config::StagedPolicy;
 use goldfleet_model::ids::{ImageName, ImageVersion, JobId};
 use goldfleet_model::image::VhdMetadata;
 use goldfleet_model::job::{Job, JobState};
+use goldfleet_model::manifest::{Manifest, ManifestError};
 use goldfleet_model::operation::{Operation, OperationState};
 use goldfleet_model::store::BlobAddress;
 use goldfleet_model::upload::{Upload, UploadState};
@@ -339,7 +340,11 @@ pub async fn delete_version_with_mode(
     let blob = store.container().manifest(image, version);
     let Some(found) = control.ports.blobs.properties(&blob).await? else { return Ok(false) };
     refuse_if_in_use(control, image, version, None).await?;
-    refuse_if_uploading(control, image, version).await?;
+    // An upload relies only on a manifest that it can read. A killed upload that left a damaged one seems to run for a while.
+    if is_being_uploaded(control, image, version).await? && !is_damaged(control, &blob).await? {
+        let message = format!("{image} {version} is being uploaded: wait for that, or interrupt it");
+        return Err(ControlError::Refused(message));
+    }
     if mode == Mode::DryRun {
         return Ok(true);
     }
@@ -351,20 +356,15 @@ pub async fn delete_version_with_mode(
     }
 }
 
-/// Refuses to delete a version while it is uploaded. The upload may have found the manifest and may rely on it to keep
-/// its chunks.
-async fn refuse_if_uploading(
-    control: &ControlContext,
-    image: &ImageName,
-    version: &ImageVersion,
-) -> Result<(), ControlError> {
+/// Whether a version is being uploaded. The upload may have found the manifest and may rely on it to keep its chunks.
+async fn is_being_uploaded(control: &ControlContext, image: &ImageName, version: &ImageVersion) -> PortResult<bool> {
     let alive = before(control.ports.clock.now(), control.config.cleanup.chunk_grace.get());
     let same = |upload: &Upload| upload.image == *image && upload.version == *version;
     let runs = |upload: &Upload| upload.state == UploadState::Running && upload.updated > alive;
-    if control.ports.table.uploads().await?.iter().any(|upload| same(upload) && runs(upload)) {
-        return Err(ControlError::Refused(format!(
-            "{image} {version} is being uploaded: wait for that, or interrupt it"
-        )));
-    }
-    Ok(())
+    Ok(control.ports.table.uploads().await?.iter().any(|upload| same(upload) && runs(upload)))
+}
+
+async fn is_damaged(control: &ControlContext, manifest: &BlobAddress) -> PortResult<bool> {
+    let decoded = Manifest::decode(&control.ports.blobs.get(manifest, None).await?);
+    Ok(matches!(decoded, Err(ManifestError::Damaged { .. })))
 }

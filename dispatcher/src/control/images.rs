@@ -45,6 +45,17 @@ pub struct ImageLine {
     pub last_job: Option<LastJob>,
     /// What still uses it.
     pub used_by: Vec<Use>,
+    /// Why it cannot be dispatched, if its manifest cannot be decoded.
+    pub fault: Option<ManifestFault>,
+}
+
+/// The fault of a version's manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ManifestFault {
+    /// The code, listed in `docs/failures.md`.
+    pub code: &'static str,
+    /// What is wrong, and what to do.
+    pub message: String,
 }
 
 /// The newest job of a version.
@@ -131,7 +142,7 @@ pub async fn images(
         .map(|(image, version, uploaded)| line(image, version, uploaded, &uploads, &jobs))
         .collect();
     lines.sort_by(|a, b| (&a.image, a.uploaded, &a.version).cmp(&(&b.image, b.uploaded, &b.version)));
-    read_sizes(control, &mut lines).await?;
+    read_manifests(control, &mut lines, &uploads).await?;
     let now = control.ports.clock.now();
     let done: BTreeMap<_, _> = lines.iter().map(|line| ((&line.image, &line.version), line.uploaded)).collect();
     let mut seen = BTreeSet::new();
@@ -175,25 +186,42 @@ fn line(image: ImageName, version: ImageVersion, uploaded: Timestamp, uploads: &
         jobs: own.len(),
         last_job: own.first().map(|job| LastJob { job: job.id.clone(), state: job.state }),
         used_by: used_by.collect(),
+        fault: None,
         image,
         version,
     }
 }
 
-/// Reads the manifests of versions whose size no row knows.
-async fn read_sizes(control: &ControlContext, lines: &mut [ImageLine]) -> PortResult<()> {
+/// Reads the manifests that no upload has proven since they were written, and those of versions whose size no row has. An
+/// upload is complete after its manifest is proven. So this usually reads nothing: manifests have megabytes.
+async fn read_manifests(control: &ControlContext, lines: &mut [ImageLine], uploads: &[Upload]) -> PortResult<()> {
     let source = control.config.source.store().container();
-    let unknown = lines.iter_mut().filter(|line| line.size.is_none());
+    let unknown = lines.iter_mut().filter(|line| line.size.is_none() || !is_proven(line, uploads));
     let reads = futures::stream::iter(unknown).map(async |line: &mut ImageLine| {
         let bytes = control.ports.blobs.get(&source.manifest(&line.image, &line.version), None).await?;
-        if let Ok(manifest) = Manifest::decode(&bytes) {
-            line.size = Some(manifest.size);
-            line.data_bytes = Some(manifest.data_bytes());
+        match Manifest::decode(&bytes) {
+            Ok(manifest) => {
+                line.size = Some(manifest.size);
+                line.data_bytes = Some(manifest.data_bytes());
+            }
+            Err(error) => {
+                let message = error.with_remedy(&line.image, &line.version);
+                line.fault = Some(ManifestFault { code: error.code(), message });
+            }
         }
         Ok(())
     });
     let read: Vec<PortResult<()>> = reads.buffer_unordered(MAX_IN_FLIGHT).collect().await;
     read.into_iter().collect()
+}
+
+/// Whether an upload of the version completed after its manifest was last written. If the clocks of the store and the uploader
+/// differ, this may be false for a proven manifest.
+fn is_proven(line: &ImageLine, uploads: &[Upload]) -> bool {
+    uploads.iter().any(|upload| {
+        let is_complete = upload.state == UploadState::Complete && upload.updated >= line.uploaded;
+        is_complete && upload.image == line.image && upload.version == line.version
+    })
 }
 
 #[expect(clippy::cast_precision_loss, reason = "seconds")]

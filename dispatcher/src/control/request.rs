@@ -49,7 +49,8 @@ pub async fn manifest(
         },
         _ => error.into(),
     })?;
-    let manifest = Manifest::decode(&bytes).map_err(|error| ControlError::Refused(format!("{blob}: {error}")))?;
+    let manifest = Manifest::decode(&bytes)
+        .map_err(|error| ControlError::Refused(format!("{blob}: {}", error.with_remedy(image, version))))?;
     let image = ImageRef { name: image.clone(), version: version.clone(), digest: digest_of(&bytes) };
     Ok((image, manifest))
 }

@@ -5,6 +5,7 @@
 //! - [`messages`]: the messages of operations.
 //! - [`outcome`], [`attempt_error`]: the results of steps.
 //! - [`transfer`]: moves chunks between stores and VHDs for several kinds.
+//! - [`writers`]: the records of those who write chunks to a store.
 //! - [`seed`], [`copy`], [`image`]: the kinds.
 //!
 //! To add a kind, write its folder and add one line to [`registry`].
@@ -20,3 +21,4 @@ pub mod outcome;
 pub mod registry;
 pub mod seed;
 pub mod transfer;
+pub mod writers;

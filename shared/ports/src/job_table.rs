@@ -198,6 +198,12 @@ pub trait JobTable: Send + Sync {
     /// If the service refuses or cannot be reached.
     async fn put_upload(&self, upload: &Upload) -> PortResult<()>;
 
+    /// Reads the row of an upload. None if it does not exist.
+    ///
+    /// # Errors
+    /// If the service refuses or cannot be reached.
+    async fn upload(&self, id: &JobId) -> PortResult<Option<Upload>>;
+
     /// Returns the newest upload of an image version. None if there is none.
     ///
     /// # Errors

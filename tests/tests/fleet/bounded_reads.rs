@@ -42,5 +42,5 @@ async fn long_running_processes_do_not_read_full_history() {
         "jobs that have ended are left alone"
     );
     assert_eq!(after.get("JobTable.jobs"), None, "it reads all jobs");
-    assert_eq!(after.get("JobTable.uploads"), Some(&1), "only the upload reads all uploads, and only once");
+    assert_eq!(after.get("JobTable.uploads"), None, "it reads all uploads");
 }

@@ -13,6 +13,7 @@ use goldfleet_dispatcher::control::retry::{RetryFilter, retry};
 use goldfleet_dispatcher::control::status::ReportedState;
 use goldfleet_dispatcher::control::upload::{UploadError, UploadResult};
 use goldfleet_dispatcher::control::verify::{VerifyOptions, VerifyReport, VerifyScope, verify};
+use goldfleet_kinds::writers::{WriterId, add_record};
 use goldfleet_model::ids::JobId;
 use goldfleet_model::upload::Upload;
 use goldfleet_ports::Ports;
@@ -246,6 +247,8 @@ async fn upload_reads_back_only_chunks_that_may_be_unproven() {
         Upload::new(JobId::new(ago(HOUR * 4), 1), "golden".parse().unwrap(), "2".parse().unwrap(), ago(HOUR * 4));
     let row = Upload { proven_until: Some(ago(HOUR * 2)), updated: ago(HOUR * 5 / 3), ..begun };
     fleet.ports.table.put_upload(&row).await.unwrap();
+    let store = fleet.config.source.store().container();
+    add_record(&fleet.ports, &store, &WriterId::Upload(row.id)).await.unwrap();
     flip(&chunks[0], 100);
     age(&chunks[0], HOUR * 3 / 2);
     age(&chunks[1], HOUR * 2);
@@ -253,7 +256,7 @@ async fn upload_reads_back_only_chunks_that_may_be_unproven() {
     let counted = Faults::counting();
     let uploaded = fleet.upload(&with_faults(&fleet.ports, &counted), "3").await.unwrap();
     assert_eq!(counted.calls()["BlobStore.holds"], 2);
-    assert_eq!(counted.calls()["BlobStore.put_blob"], 2, "the corrupt chunk and the manifest");
+    assert_eq!(counted.calls()["BlobStore.put_blob"], 3, "the corrupt chunk, the manifest and the upload's record");
     assert!(
         uploaded.counts.bytes_sent > 0 && uploaded.counts.bytes_reused > uploaded.counts.bytes_sent,
         "{uploaded:?}"
@@ -265,7 +268,7 @@ async fn upload_reads_back_only_chunks_that_may_be_unproven() {
 #[tokio::test(flavor = "multi_thread")]
 async fn row_of_upload_states_until_when_chunks_are_proven() {
     let fleet = InProcessFleet::new();
-    let lost = Faults::failing_at("BlobStore.put_blob", 1, LostPart::Caller);
+    let lost = Faults::failing_at("BlobStore.put_blob", 2, LostPart::Caller);
     let ports = with_faults(&fleet.ports, &lost);
     let newest = async || fleet.ports.table.uploads().await.unwrap().into_iter().next().unwrap();
     let begun = Timestamp::now();

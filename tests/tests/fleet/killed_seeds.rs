@@ -31,8 +31,8 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 /// The store that is filled.
-const ACCOUNT: &str = "stage1eastus";
-const CONTAINER: &str = "vhds";
+pub(crate) const ACCOUNT: &str = "stage1eastus";
+pub(crate) const CONTAINER: &str = "vhds";
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
@@ -51,7 +51,7 @@ impl Clock for Later {
 }
 
 /// The ports as processes see them that run some time later.
-fn later(ports: &Ports, time: Duration) -> Ports {
+pub(crate) fn later(ports: &Ports, time: Duration) -> Ports {
     Ports { clock: Arc::new(Later(time)), ..ports.clone() }
 }
 
@@ -65,13 +65,13 @@ async fn seed(fleet: &InProcessFleet, job: &JobId) -> Operation {
 }
 
 /// The files in the store whose names begin with a prefix.
-fn files(fleet: &InProcessFleet, prefix: &str) -> Vec<PathBuf> {
+pub(crate) fn files(fleet: &InProcessFleet, prefix: &str) -> Vec<PathBuf> {
     let mut files = Vec::new();
     visit(&fleet.cloud().join(ACCOUNT).join(CONTAINER).join(prefix), &mut |file| files.push(file.to_owned()));
     files
 }
 
-fn chunk_is_whole(file: &PathBuf) -> bool {
+pub(crate) fn chunk_is_whole(file: &PathBuf) -> bool {
     let name = file.file_name().unwrap().to_str().unwrap();
     ChunkHash::of(&std::fs::read(file).unwrap()).to_string() == name
 }
@@ -105,7 +105,7 @@ async fn assert_seeds(fleet: &InProcessFleet, ports: &Ports, version: &str) {
 
 /// As [`assert_seeds`], for the content of the killed seed. The store has all its chunks, each with the bytes that its name
 /// stands for.
-async fn assert_seeds_whole(fleet: &InProcessFleet, ports: &Ports, version: &str) {
+pub(crate) async fn assert_seeds_whole(fleet: &InProcessFleet, ports: &Ports, version: &str) {
     assert_seeds(fleet, ports, version).await;
     let chunks = files(fleet, "chunks");
     assert_eq!(chunks.len(), fleet.chunks("goldsource", "golden").len());

@@ -9,6 +9,7 @@ mod garbage_collection;
 mod image_name_conflicts;
 mod job_end;
 mod killed_seeds;
+mod killed_uploads;
 mod large_jobs;
 mod plan;
 mod recovery;

@@ -330,6 +330,33 @@ fn logs_are_followed_to_the_end_of_the_job() {
     assert_eq!(planned["who"], operator);
 }
 
+/// A manifest is damaged in the store. The list names it, and the only remedy that an upload of the version prints works.
+#[test]
+fn images_names_damaged_manifest() {
+    let fixture = fixture(1, MIB);
+    fixture.succeed(&fixture.upload(&["--no-dispatch"]));
+    let manifest = fixture.path("cloud/goldsource/golden/manifests/golden/1.jsonl");
+    let whole = std::fs::read_to_string(&manifest).unwrap();
+    std::fs::write(&manifest, whole.replacen("\"os\":\"linux\"", "\"os\":\"windows\"", 1)).unwrap();
+
+    let command = "goldfleet cleanup --image golden --version 1";
+    let remedy = format!("remove this version with '{command}', and upload it again");
+    let fault = fixture.json(&["images"])["images"][0]["fault"].clone();
+    assert_eq!(fault["code"], "manifest-damaged");
+    assert!(fault["message"].as_str().unwrap().ends_with(&remedy), "{fault}");
+    let table = fixture.run(&["images"]);
+    let table = (table.status.code(), String::from_utf8(table.stdout).unwrap());
+    assert!(table.0 == Some(0) && table.1.contains("no; manifest-damaged") && table.1.contains(&remedy), "{table:?}");
+
+    let again = fixture.run(&fixture.upload(&["--no-dispatch"]));
+    let message = String::from_utf8(again.stderr).unwrap();
+    assert!(again.status.code() == Some(2) && message.contains(&remedy), "{message}");
+    assert!(!message.contains("under a new version"), "{message}");
+    fixture.succeed(&command.split(' ').skip(1).collect::<Vec<_>>());
+    fixture.succeed(&fixture.upload(&["--no-dispatch"]));
+    assert_eq!(fixture.json(&["images"])["images"][0]["fault"], serde_json::Value::Null);
+}
+
 /// The store that a target reads from failed too. Without it, the target would fail again.
 #[test]
 fn a_retry_of_a_target_retries_the_store_that_it_reads_from() {

@@ -81,6 +81,7 @@ delegate! {
     commit(changes: &[Change], events: &[Event]) -> Vec<ETag>;
     events(job: &JobId, operation: Option<&OperationId>) -> Vec<Event>;
     put_upload(upload: &Upload) -> ();
+    upload(id: &JobId) -> Option<Upload>;
     newest_upload(image: &ImageName, version: &ImageVersion) -> Option<Upload>;
     uploads() -> Vec<Upload>;
 }

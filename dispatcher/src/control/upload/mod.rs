@@ -11,7 +11,6 @@ mod rate_limit;
 mod record;
 mod scan;
 mod send;
-mod unproven;
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -23,7 +22,9 @@ use goldfleet_disk::{AzureDisk, DiskError, DiskReader as _};
 use goldfleet_model::checksum::crc64;
 use goldfleet_model::ids::{ImageName, ImageVersion};
 use goldfleet_model::image::ImageRef;
-use goldfleet_model::manifest::{ChunkEntry, ChunkHash, Digest, Generation, Manifest, OsType, digest_of};
+use goldfleet_model::manifest::{
+    ChunkEntry, ChunkHash, Digest, Generation, Manifest, ManifestError, OsType, digest_of,
+};
 use goldfleet_model::store::BlobAddress;
 use goldfleet_model::upload::Upload;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
@@ -92,6 +93,18 @@ pub struct OtherContent {
     pub differences: String,
 }
 
+/// A version exists, but its manifest cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("{image} {version} already exists, but {}", error.with_remedy(image, version))]
+pub struct UnreadableVersion {
+    /// The image.
+    pub image: ImageName,
+    /// The version.
+    pub version: ImageVersion,
+    /// The fault of the manifest.
+    pub error: ManifestError,
+}
+
 /// Why an upload ended without its manifest.
 #[derive(Debug, thiserror::Error)]
 pub enum UploadError {
@@ -101,6 +114,9 @@ pub enum UploadError {
     /// The version is there with other content; nothing of it was changed.
     #[error(transparent)]
     OtherContent(Box<OtherContent>),
+    /// The version exists, but its manifest cannot be read; nothing of it was changed.
+    #[error(transparent)]
+    Unreadable(Box<UnreadableVersion>),
     /// The source has disks that a version cannot have.
     #[error("{} has {count} data disks: a version has one disk, so use a source with an OS disk only", .location.display())]
     DataDisks {
@@ -152,14 +168,17 @@ pub async fn upload(
     let container = control.config.source.store().container();
     control.ports.blobs.ensure_container(&container).await?;
     let blob = container.manifest(&request.image, &request.version);
-    let there = read_optional(control, &blob).await?;
+    let there = match read_optional(control, &blob).await? {
+        Some(encoded) => Some(ExistingVersion::decode(request, &encoded)?),
+        None => None,
+    };
 
     let record = UploadRecord::new(control, request, disk.size(), report.system.as_ref(), watch);
     let md5s = Md5s::new(control.readers);
     let uploading =
         UploadRun { control, request, generation, before: before.clone(), disk, blob, record: &record, md5s, stop };
     let ended = match &there {
-        Some(manifest) => uploading.repair_existing(manifest).await,
+        Some(existing) => uploading.repair_existing(existing).await,
         None => uploading.upload_new().await,
     };
     match ended {
@@ -223,6 +242,22 @@ struct UploadRun<'a> {
     stop: &'a CancellationToken,
 }
 
+/// A version that the store has already.
+struct ExistingVersion {
+    manifest: Manifest,
+    digest: Digest,
+}
+
+impl ExistingVersion {
+    fn decode(request: &UploadRequest, encoded: &[u8]) -> Result<Self, UploadError> {
+        let manifest = Manifest::decode(encoded).map_err(|error| {
+            let (image, version) = (request.image.clone(), request.version.clone());
+            UploadError::Unreadable(Box::new(UnreadableVersion { image, version, error }))
+        })?;
+        Ok(Self { manifest, digest: digest_of(encoded) })
+    }
+}
+
 /// An upload whose manifest is there.
 struct FinishedUpload {
     digest: Digest,
@@ -236,7 +271,7 @@ impl UploadRun<'_> {
         let encoded = Bytes::from(here.encode());
         let digest = digest_of(&encoded);
         if let Some(there) = write_manifest(self.control, &self.blob, encoded).await? {
-            return Err(self.other_content(&there, &here));
+            return Err(self.other_content(&ExistingVersion::decode(self.request, &there)?, &here));
         }
         // Suspended just before that, it may have named chunks that were collected meanwhile.
         if self.record.has_expired() {
@@ -246,15 +281,13 @@ impl UploadRun<'_> {
     }
 
     /// Sees whether a version that is there has the same content, and gives its store back what that lacks.
-    async fn repair_existing(&self, there: &[u8]) -> Result<FinishedUpload, UploadError> {
-        // One that cannot be read names nothing, and is of other content.
-        let named = Manifest::decode(there).map(|manifest| manifest.chunks).unwrap_or_default();
-        let named: HashSet<ChunkHash> = named.iter().map(|entry| entry.hash).collect();
+    async fn repair_existing(&self, there: &ExistingVersion) -> Result<FinishedUpload, UploadError> {
+        let named: HashSet<ChunkHash> = there.manifest.chunks.iter().map(|entry| entry.hash).collect();
         self.record.renew().await?;
         let SendResult { chunks, put } = self.scan_and_send(ChunkSelection::Listed(&named)).await?;
         let here = self.manifest(chunks)?;
         let digest = digest_of(&here.encode());
-        if digest_of(there) == digest {
+        if there.digest == digest {
             Ok(FinishedUpload { digest, repaired: put })
         } else {
             Err(self.other_content(there, &here))
@@ -290,17 +323,13 @@ impl UploadRun<'_> {
         Ok(Manifest { os, generation, size: self.disk.size(), footer: self.disk.footer(), chunks })
     }
 
-    fn other_content(&self, there: &[u8], here: &Manifest) -> UploadError {
-        let differences = match Manifest::decode(there) {
-            Ok(there) => here.differences(&there).join(", "),
-            Err(error) => format!("all, as what is there cannot be read ({error})"),
-        };
+    fn other_content(&self, there: &ExistingVersion, here: &Manifest) -> UploadError {
         UploadError::OtherContent(Box::new(OtherContent {
             image: self.request.image.clone(),
             version: self.request.version.clone(),
-            there: digest_of(there),
+            there: there.digest,
             here: digest_of(&here.encode()),
-            differences,
+            differences: here.differences(&there.manifest).join(", "),
         }))
     }
 }

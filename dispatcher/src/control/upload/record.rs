@@ -1,10 +1,12 @@
-//! The row of an upload in progress.
+//! The row of an upload in progress, and its record in the store.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use goldfleet_kinds::writers::{WriterId, add_record, remove_record};
 use goldfleet_model::ids::JobId;
 use goldfleet_model::manifest::Digest;
+use goldfleet_model::store::Container;
 use goldfleet_model::system::System;
 use goldfleet_model::upload::{Upload, UploadState, system_of};
 use goldfleet_ports::chunk_store::MAX_WRITE_DELAY;
@@ -30,6 +32,8 @@ pub(super) struct UploadRecord<'a> {
     signs: Mutex<SeenState>,
     /// When each chunk write began that is not proven yet.
     unproven: Mutex<Vec<Timestamp>>,
+    /// When the record in the store was last written. None before the first chunk is written.
+    recorded: tokio::sync::Mutex<Option<Timestamp>>,
     /// Complete uploads that found a system, the newest first.
     systems: Mutex<Vec<Upload>>,
     grace: Duration,
@@ -68,15 +72,16 @@ impl<'a> UploadRecord<'a> {
             row: Mutex::new(row),
             signs,
             unproven: Mutex::default(),
+            recorded: tokio::sync::Mutex::default(),
             systems: Mutex::default(),
             grace,
             watch,
         }
     }
 
-    /// Identifies the upload.
-    pub(super) fn id(&self) -> JobId {
-        self.row().id.clone()
+    /// Identifies the upload among those that write to the store.
+    pub(super) fn id(&self) -> WriterId {
+        WriterId::Upload(self.row().id.clone())
     }
 
     /// Writes the row before chunks are listed: none that is found then, or written from now on, is collected until the
@@ -120,6 +125,9 @@ impl<'a> UploadRecord<'a> {
     }
 
     async fn write(&self, state: UploadState) -> PortResult<Upload> {
+        if state == UploadState::Running && self.recorded.lock().await.is_some() {
+            self.keep_recorded().await?;
+        }
         let row = self.with_time(state);
         self.control.ports.table.put_upload(&row).await?;
         let mut signs = self.seen();
@@ -154,15 +162,43 @@ impl<'a> UploadRecord<'a> {
         }
     }
 
-    /// Writes the row where it is so old that other uploads would soon not expect writes of this one any more: they expect
-    /// none that takes effect later than [`MAX_WRITE_DELAY`] after the time in the row. So a write begins only while the row
-    /// is at most half as old, and no request takes the other half. It is called before each write of a chunk.
+    /// Prepares the write of a chunk: the store has the record of this upload, and its row is recent. Other writers do not
+    /// expect that a write takes effect later than [`MAX_WRITE_DELAY`] after the time in the row. So a write begins only while
+    /// the row is at most half as old, and no request takes the other half.
     pub(super) async fn keep_recent(&self) -> PortResult<()> {
-        let last = self.seen().last;
-        if elapsed(last, self.control.ports.clock.now()) > MAX_WRITE_DELAY / 2 {
+        self.keep_recorded().await?;
+        if self.is_outdated(self.seen().last) {
             self.write(UploadState::Running).await?;
         }
         Ok(())
+    }
+
+    /// Writes the record in the store, or renews it if it is outdated. If the row is outdated, another writer may have seen
+    /// that this upload had ended, and have removed its record. So this is done before the row is written.
+    async fn keep_recorded(&self) -> PortResult<()> {
+        let mut recorded = self.recorded.lock().await;
+        let now = self.control.ports.clock.now();
+        if recorded.is_none_or(|at| self.is_outdated(at.min(self.seen().last))) {
+            add_record(&self.control.ports, &self.store(), &self.id()).await?;
+            *recorded = Some(now);
+        }
+        Ok(())
+    }
+
+    fn is_outdated(&self, written: Timestamp) -> bool {
+        elapsed(written, self.control.ports.clock.now()) > MAX_WRITE_DELAY / 2
+    }
+
+    fn store(&self) -> Container {
+        self.control.config.source.store().container()
+    }
+
+    /// Removes the record from the store, unless there may be chunks that this upload has not proven.
+    async fn remove_record(&self) {
+        let is_proven = self.unproven().is_empty();
+        if is_proven && self.recorded.lock().await.take().is_some() {
+            remove_record(&self.control.ports, &self.store(), &self.id()).await;
+        }
     }
 
     fn with_time(&self, state: UploadState) -> Upload {
@@ -201,7 +237,9 @@ impl<'a> UploadRecord<'a> {
             row.system = row.system.take().or(known);
             row.digest = Some(digest);
         }
-        self.write(UploadState::Complete).await
+        let row = self.write(UploadState::Complete).await?;
+        self.remove_record().await;
+        Ok(row)
     }
 
     /// Writes that it was given up; if that fails too, its age tells.
@@ -209,5 +247,6 @@ impl<'a> UploadRecord<'a> {
         if let Err(error) = self.write(UploadState::Failed).await {
             tracing::warn!(%error, "the upload's row could not be written");
         }
+        self.remove_record().await;
     }
 }

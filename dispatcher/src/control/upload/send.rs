@@ -10,7 +10,7 @@ use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use goldfleet_disk::AzureDisk;
 use goldfleet_disk::chunk::PackedChunk;
-use goldfleet_kinds::seed::writers::list_writers;
+use goldfleet_kinds::writers::{Writer, list_writers, remove_record_of};
 use goldfleet_model::manifest::{ChunkEntry, ChunkHash, chunk_name};
 use goldfleet_model::store::Container;
 use goldfleet_ports::blob_store::{Checksums, ListedBlob};
@@ -18,13 +18,13 @@ use goldfleet_ports::chunk_store;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::retry::retry_transient;
 use goldfleet_runtime::limiter::ConcurrencyLimiter;
+use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::buffers::Buffers;
 use super::md5::Md5s;
 use super::rate_limit::{ByteRate, RateLimiter};
 use super::record::UploadRecord;
-use super::unproven::UnprovenWrites;
 use super::{UploadError, scan};
 use crate::control::context::ControlContext;
 
@@ -56,21 +56,19 @@ pub(super) async fn chunks(
     stop: &CancellationToken,
 ) -> Result<SendResult, UploadError> {
     let container = control.config.source.store().container();
+    let listed_at = control.ports.clock.now();
     let present = chunk_store::list_chunks(control.ports.blobs.as_ref(), &container).await?;
-    // The rows are read after the list: an upload writes its row before its first chunk, so the rows of all uploads are found
-    // that wrote a listed chunk.
-    let uploads = control.ports.table.uploads().await?;
-    let mut unproven = UnprovenWrites::of(&uploads, &record.id());
-    record.remember_systems(uploads);
-    // It may have been a region's store before it became the source store.
-    unproven.add_writers(&list_writers(&control.ports, &container).await?);
+    record.remember_systems(control.ports.table.uploads().await?);
+    let mut others = list_writers(&control.ports, &container).await?;
+    others.retain(|writer| writer.id != record.id());
     let limiter = ConcurrencyLimiter::new(control.config.upload.requests, Arc::clone(&control.ports.clock));
     let put = AtomicUsize::new(0);
     let sender = Sender {
         control,
         container,
+        listed_at,
         present,
-        unproven,
+        others,
         wanted,
         record,
         md5s,
@@ -89,8 +87,11 @@ pub(super) async fn chunks(
 struct Sender<'a> {
     control: &'a ControlContext,
     container: Container,
+    /// When the store was listed.
+    listed_at: Timestamp,
     present: HashMap<String, ListedBlob>,
-    unproven: UnprovenWrites,
+    /// The other writers that have a record in the store.
+    others: Vec<Writer>,
     wanted: ChunkSelection<'a>,
     record: &'a UploadRecord<'a>,
     md5s: &'a Md5s,
@@ -131,7 +132,9 @@ impl Sender<'_> {
         while let Some(taken) = sending.next().await {
             place(&mut entries, taken?);
         }
-        Ok(entries.into_iter().flatten().collect())
+        let chunks: Vec<ChunkEntry> = entries.into_iter().flatten().collect();
+        self.remove_records(&chunks).await;
+        Ok(chunks)
     }
 
     /// From which age on a chunk that is relied on is renewed.
@@ -171,14 +174,38 @@ impl Sender<'_> {
             return Ok(false);
         }
         // Before the chunk is renewed: afterwards its time does not show when it was written.
-        if self.unproven.may_include(listed.modified) && !self.is_whole(entry).await? {
+        let is_unproven = self.may_be_unproven(listed.modified);
+        if is_unproven && !self.is_whole(entry).await? {
             return Ok(false);
         }
-        match self.wanted {
-            ChunkSelection::All => {
-                chunk_store::renew_if_old(&self.control.ports, &self.container, listed, self.renewal_age()).await
+        let age = match self.wanted {
+            // Later uploads need not read it back.
+            _ if is_unproven && !self.may_be_unproven(self.control.ports.clock.now()) => Duration::ZERO,
+            ChunkSelection::All => self.renewal_age(),
+            ChunkSelection::Listed(_) => return Ok(true),
+        };
+        chunk_store::renew_if_old(&self.control.ports, &self.container, listed, age).await
+    }
+
+    /// Whether another writer may have written a chunk and not proven it that the store last changed at this time.
+    fn may_be_unproven(&self, modified: Timestamp) -> bool {
+        self.others.iter().any(|writer| writer.may_have_left(modified))
+    }
+
+    /// Removes the records of writers that had ended when the store was listed, and that left no chunks except those of this
+    /// disk, which are proven now.
+    async fn remove_records(&self, chunks: &[ChunkEntry]) {
+        let own: HashSet<String> =
+            chunks.iter().filter(|entry| self.is_selected(&entry.hash)).map(|entry| chunk_name(&entry.hash)).collect();
+        let not_read: Vec<Timestamp> =
+            self.present.values().filter(|listed| !own.contains(&listed.name)).map(|listed| listed.modified).collect();
+        for writer in self.others.iter().filter(|writer| writer.has_proven_all() || writer.has_ended(self.listed_at)) {
+            if not_read.iter().any(|modified| writer.may_have_left(*modified)) {
+                continue;
             }
-            ChunkSelection::Listed(_) => Ok(true),
+            if let Err(error) = remove_record_of(&self.control.ports, &self.container, writer).await {
+                tracing::warn!(store = %self.container, %error, "the record of a writer could not be removed");
+            }
         }
     }
 

@@ -300,6 +300,10 @@ impl JobTable for MemoryJobTable {
         Ok(())
     }
 
+    async fn upload(&self, id: &JobId) -> PortResult<Option<Upload>> {
+        Ok(self.0.request().await.uploads.get(id).cloned())
+    }
+
     async fn newest_upload(&self, image: &ImageName, version: &ImageVersion) -> PortResult<Option<Upload>> {
         let state = self.0.request().await;
         let of_version = state.uploads.values().filter(|upload| upload.image == *image && upload.version == *version);

@@ -1,7 +1,6 @@
 //! The kind `seed`: fills a region's store once over the WAN with the chunks that it lacks.
 
 mod unproven;
-pub mod writers;
 
 use std::collections::HashSet;
 
@@ -25,6 +24,7 @@ use crate::kind::{Kind, Probe, Transfer, Verification};
 use crate::outcome::{StepError, StepOutcome};
 use crate::transfer::manifest_cache::{ManifestCache, ManifestLoadError};
 use crate::transfer::{Destination, transfer_chunks};
+use crate::writers::{WriterId, add_record, remove_record};
 
 /// The kind `seed`.
 pub struct Seed;
@@ -111,7 +111,8 @@ async fn fill(attempt: Attempt<'_>, store: &Store, from: &[Store]) -> Result<Ste
     if !is_begun {
         blobs.ensure_container(&container).await?;
     }
-    writers::add_record(&attempt.shared.ports, &container, attempt.operation).await?;
+    let writer = WriterId::of(attempt.operation);
+    add_record(&attempt.shared.ports, &container, &writer).await?;
     if !is_begun {
         let (done, bytes) = existing_chunks(attempt, &container, &manifest).await?;
         attempt.lease.set_progress(None, done, bytes, manifest.data_bytes());
@@ -120,7 +121,7 @@ async fn fill(attempt: Attempt<'_>, store: &Store, from: &[Store]) -> Result<Ste
     let destination = StoreDestination { ports: &attempt.shared.ports, container, requests };
     let outcome = transfer_chunks(attempt, &manifest, from, &destination).await?;
     if outcome == StepOutcome::Done {
-        writers::remove_record(&attempt.shared.ports, &destination.container, attempt.operation).await;
+        remove_record(&attempt.shared.ports, &destination.container, &writer).await;
     }
     Ok(outcome)
 }
@@ -129,15 +130,16 @@ async fn fill(attempt: Attempt<'_>, store: &Store, from: &[Store]) -> Result<Ste
 /// collection in progress does not delete them. Chunks with a wrong length are deleted, so that correct ones can
 /// replace them.
 ///
-/// Chunks that another operation, or an interrupted attempt of this one, may have written and not proven are read back.
+/// Chunks that another seed or an upload, or an interrupted attempt of this one, may have written and not proven are read back.
 async fn existing_chunks(
     attempt: Attempt<'_>,
     container: &Container,
     manifest: &Manifest,
 ) -> Result<(ChunkSet, u64), StepError> {
     let Attempt { shared, lease, .. } = attempt;
+    let listed_at = shared.ports.clock.now();
     let mut present = chunk_store::list_chunks(attempt.blobs(), container).await?;
-    let unproven = &unproven::unproven_chunks(attempt, container, &mut present).await?;
+    let unproven = &unproven::unproven_chunks(attempt, container, &mut present, listed_at).await?;
     let mut done = ChunkSet::empty(manifest.chunk_count());
     let mut bytes = 0;
     let mut waiting = (0_u32..).zip(&manifest.chunks);

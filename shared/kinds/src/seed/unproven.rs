@@ -11,11 +11,12 @@ use goldfleet_ports::Ports;
 use goldfleet_ports::blob_store::ListedBlob;
 use goldfleet_ports::chunk_store::{is_whole, matches_name};
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
+use jiff::Timestamp;
 
 use super::SeedSpec;
-use super::writers::{Writer, list_writers};
 use crate::context::{Attempt, read_spec, source_of};
 use crate::outcome::StepError;
+use crate::writers::{Writer, WriterId, WriterRow, list_writers, remove_record_of};
 
 /// The chunks of a store by name.
 pub(super) type Listed = HashMap<String, ListedBlob>;
@@ -27,27 +28,30 @@ struct Suspect {
     entry: Option<ChunkEntry>,
 }
 
-/// The names of the listed chunks that must be read back before this attempt relies on them, because another operation, or an
-/// earlier attempt of this one, may have written them and not proven them.
+/// The names of the listed chunks that must be read back before this attempt relies on them, because another seed, an upload, or
+/// an earlier attempt of this one, may have written them and not proven them.
 ///
 /// The chunks of writers that have ended are read back here, whether this operation needs them or not, and their records
-/// are removed: so records do not accumulate. Chunks that are found corrupt are removed from the store and from `listed`.
+/// are removed: so records do not accumulate. They have ended if no write of theirs took effect after `listed_at`, the time before
+/// the list. Chunks that are found corrupt are removed from the store and from `listed`.
 pub(super) async fn unproven_chunks(
     attempt: Attempt<'_>,
     store: &Container,
     listed: &mut Listed,
+    listed_at: Timestamp,
 ) -> Result<HashSet<String>, StepError> {
     let Attempt { shared, operation, .. } = attempt;
+    let own = WriterId::of(operation);
     let (mut unproven, mut proven) = (HashSet::new(), HashSet::new());
     for writer in list_writers(&shared.ports, store).await? {
         attempt.lease.ensure_held()?;
-        let is_own = writer.is(operation);
+        let is_own = writer.id == own;
         if is_own && operation.attempts <= 1 {
             continue;
         }
-        let suspects = if writer.has_proven_all() { Vec::new() } else { suspects(attempt, &writer, listed).await };
+        let suspects = suspects(attempt, &writer, listed).await;
         let names: Vec<String> = suspects.iter().map(|suspect| suspect.listed.name.clone()).collect();
-        if is_own || !(writer.has_proven_all() || writer.has_ended(shared.ports.clock.now())) {
+        if is_own || !(writer.has_proven_all() || writer.has_ended(listed_at)) {
             unproven.extend(names);
             continue;
         }
@@ -68,13 +72,17 @@ pub(super) async fn unproven_chunks(
 }
 
 /// The listed chunks that a writer may not have proven: those that were written in its time and that its row does not record as in
-/// place. If its manifest is not known, all chunks that were written in its time.
+/// place. If its manifest is not known, as that of an upload, all chunks that were written in its time.
 async fn suspects(attempt: Attempt<'_>, writer: &Writer, listed: &Listed) -> Vec<Suspect> {
-    let times = writer.times();
-    let is_in_time = |listed: &&ListedBlob| times.contains(&listed.modified);
-    let manifest = match &writer.operation {
-        Some(operation) => manifest_of(attempt, operation).await.map(|manifest| (operation, manifest)),
-        None => None,
+    if writer.has_proven_all() {
+        return Vec::new();
+    }
+    let is_in_time = |listed: &&ListedBlob| writer.may_have_left(listed.modified);
+    let manifest = match &writer.row {
+        Some(WriterRow::Operation(operation)) => {
+            manifest_of(attempt, operation).await.map(|manifest| (operation, manifest))
+        }
+        Some(WriterRow::Upload(_)) | None => None,
     };
     let Some((operation, manifest)) = manifest else {
         let all = listed.values().filter(is_in_time);
@@ -116,7 +124,7 @@ async fn settle(
     let reading = reading.buffer_unordered(attempt.shared.settings.seed_requests.max(1));
     let corrupt = reading.try_filter_map(|(name, proven)| async move { Ok((!proven).then_some(name)) });
     let corrupt = corrupt.try_collect().await?;
-    writer.remove_record(ports, store).await?;
+    remove_record_of(ports, store, writer).await?;
     Ok(corrupt)
 }
 

@@ -78,7 +78,8 @@ impl ManifestCache {
             return Err(ManifestLoadError::Missing(AttemptError::fatal("manifest-changed", message)));
         }
         let unreadable = |error: ManifestError| {
-            ManifestLoadError::Missing(AttemptError::fatal(error.code(), format!("{blob}: {error}")))
+            let message = format!("{blob}: {}", error.with_remedy(&image.name, &image.version));
+            ManifestLoadError::Missing(AttemptError::fatal(error.code(), message))
         };
         let manifest = Manifest::decode(&bytes).map_err(unreadable)?;
         let manifest = Arc::new(manifest);

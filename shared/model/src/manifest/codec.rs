@@ -18,6 +18,8 @@ use std::io::Write as _;
 
 use serde::{Deserialize, Serialize};
 
+use crate::ids::{ImageName, ImageVersion};
+
 use super::{CHUNK_SIZE, ChunkEntry, ChunkHash, Generation, Manifest, Md5Sum, OsType, Run, SECTOR};
 
 const FORMAT: &str = "goldfleet-manifest";
@@ -27,10 +29,7 @@ const FORMAT_VERSION: u32 = Manifest::FORMAT_VERSION;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ManifestError {
     /// It does not have the form that [`Manifest::encode`] writes.
-    #[error(
-        "the manifest is damaged at line {line}: {reason}; remove this version with 'goldfleet cleanup --image NAME \
-         --version V', and upload it again"
-    )]
+    #[error("the manifest is damaged at line {line}: {reason}")]
     Damaged {
         /// The line number, from 1.
         line: usize,
@@ -39,15 +38,12 @@ pub enum ManifestError {
     },
     /// An earlier release wrote the manifest.
     #[error(
-        "an earlier release wrote the manifest (format version {0}), and this release reads version {FORMAT_VERSION} only: \
-         upload the image again under another version; or remove this version with 'goldfleet cleanup --image NAME \
-         --version V', and upload it again"
+        "an earlier release wrote the manifest (format version {0}), and this release reads version {FORMAT_VERSION} only"
     )]
     Older(u32),
     /// A later release wrote the manifest.
     #[error(
-        "a later release wrote the manifest (format version {0}), and this release reads version {FORMAT_VERSION} only: \
-         update goldfleet"
+        "a later release wrote the manifest (format version {0}), and this release reads version {FORMAT_VERSION} only"
     )]
     Newer(u32),
 }
@@ -59,6 +55,17 @@ impl ManifestError {
         match self {
             Self::Damaged { .. } => "manifest-damaged",
             Self::Older(_) | Self::Newer(_) => "manifest-version",
+        }
+    }
+
+    /// The error, and what to do about it if it is the manifest of this image version.
+    #[must_use]
+    pub fn with_remedy(&self, image: &ImageName, version: &ImageVersion) -> String {
+        match self {
+            Self::Damaged { .. } | Self::Older(_) => format!(
+                "{self}; remove this version with 'goldfleet cleanup --image {image} --version {version}', and upload it again"
+            ),
+            Self::Newer(_) => format!("{self}; update goldfleet"),
         }
     }
 }

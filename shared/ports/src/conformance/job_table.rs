@@ -348,11 +348,15 @@ pub async fn uploads_are_upserted_by_id(table: &dyn JobTable) {
         started: START,
         updated: START,
     };
+    let read = async |id: &JobId| table.upload(id).await.expect("an upload is read");
+    assert_eq!(read(&upload.id).await, None);
     table.put_upload(&upload).await.expect("an upload is written");
+    assert_eq!(read(&upload.id).await.as_ref(), Some(&upload));
     upload.state = UploadState::Complete;
     upload.bytes_read = 5;
     upload.digest = Some(goldfleet_model::hash::digest_of(b"content"));
     table.put_upload(&upload).await.expect("an upload is written");
+    assert_eq!(read(&upload.id).await.as_ref(), Some(&upload));
     let later = Upload { id: job_id(), started: after(START, Duration::from_secs(9)), ..upload.clone() };
     table.put_upload(&later).await.expect("an upload is written");
     let ours: Vec<Upload> = table

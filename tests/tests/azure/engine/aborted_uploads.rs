@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use goldfleet_disk::GoldenSpec;
 use goldfleet_dispatcher::control::check::ImageChecks;
+use goldfleet_dispatcher::control::images::images;
 use goldfleet_dispatcher::control::request::request_job;
 use goldfleet_dispatcher::control::upload::{UploadError, UploadRequest, UploadResult, upload};
 use goldfleet_model::ids::ImageName;
@@ -120,8 +121,8 @@ async fn assert_uploads_whole(azure: &AzureFixture, fleet: &InProcessFleet, vers
 }
 
 /// An upload is killed after its manifest arrived with a flipped bit, and before it has read the manifest back: the version looks
-/// complete. No job is created for it, whichever bit it is, and no later upload relies on it. After the version is
-/// deleted, it can be uploaded.
+/// complete. No job is created for it, whichever bit it is, and no later upload relies on it. The remedy in the message works: after
+/// the version is deleted, it can be uploaded.
 #[test]
 fn no_job_relies_on_unproven_manifest() {
     let azure = AzureFixture::start(1, &["westeurope"]);
@@ -146,12 +147,15 @@ fn no_job_relies_on_unproven_manifest() {
             let control = fleet.control_with_own_ports();
             let requested = request_job(&control, &image, &version.parse().unwrap(), &[], false).await;
             let refusal = requested.expect_err("a job relies on a damaged manifest").to_string();
-            assert!(refusal.contains("damaged") && refusal.contains("goldfleet cleanup --image"), "{refusal}");
+            let remedy = format!("remove this version with 'goldfleet cleanup --image golden --version {version}'");
+            assert!(refusal.contains("damaged") && refusal.contains(&remedy), "{refusal}");
             let again = upload_until(&fleet, &version, &CancellationToken::new()).await.unwrap_err().to_string();
-            assert!(again.contains("goldfleet cleanup --image"), "{again}");
-            // The command waits until the row of the killed upload is old.
-            let manifest = fleet.config.source.store().container().manifest(&image, &version.parse().unwrap());
-            assert!(azure.blobs().delete(&manifest, None).await.unwrap());
+            assert!(again.contains(&remedy) && !again.contains("under a new version"), "{again}");
+            let (listed, _) = images(&control, None).await.unwrap();
+            let fault = listed.iter().find(|line| line.version.as_str() == version).unwrap().fault.clone().unwrap();
+            assert!(fault.code == "manifest-damaged" && fault.message.contains(&remedy), "{fault:?}");
+            // The row of the killed upload says that it runs.
+            assert!(fleet.delete_version(&version).await);
             assert_uploads_whole(&azure, &fleet, &version, &version).await;
             fleet.request(&version).await;
         });

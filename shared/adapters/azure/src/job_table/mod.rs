@@ -420,6 +420,10 @@ impl JobTable for AzureJobTable {
         self.jobs.replace(&rows::upload_key(&upload.id), rows::of_upload(upload)?).await
     }
 
+    async fn upload(&self, id: &JobId) -> PortResult<Option<Upload>> {
+        self.jobs.get(&rows::upload_key(id)).await?.map(|row| rows::to_upload(&row)).transpose()
+    }
+
     async fn newest_upload(&self, image: &ImageName, version: &ImageVersion) -> PortResult<Option<Upload>> {
         let rows = self.jobs.query(&rows::uploads_of(image, version), None).await?;
         Ok(newest_uploads_first(rows.iter().map(rows::to_upload).collect::<PortResult<_>>()?).into_iter().next())

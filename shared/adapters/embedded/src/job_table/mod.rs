@@ -293,6 +293,11 @@ impl JobTable for SqliteJobTable {
             .await
     }
 
+    async fn upload(&self, id: &JobId) -> PortResult<Option<Upload>> {
+        let rows = self.select(sql::UPLOAD, [id.to_string()], |row| row.get::<_, String>(0)).await?;
+        Ok(uploads(&rows)?.into_iter().next())
+    }
+
     async fn newest_upload(&self, image: &ImageName, version: &ImageVersion) -> PortResult<Option<Upload>> {
         let parameters = [image.to_string(), version.to_string()];
         let rows = self.select(sql::UPLOADS_OF, parameters, |row| row.get::<_, String>(0)).await?;

@@ -75,6 +75,8 @@ statements! {
 
     PUT_UPLOAD = "INSERT OR REPLACE INTO uploads (id, body) VALUES (?1, ?2)";
 
+    UPLOAD = "SELECT body FROM uploads WHERE id = ?1";
+
     UPLOADS = "SELECT body FROM uploads";
 
     OPERATION_EXISTS = "SELECT 1 FROM operations WHERE job = ?1 AND id = ?2";
@@ -154,9 +156,10 @@ mod tests {
         line == format!("SEARCH {by_job}")
     }
 
-    const SEARCHES: [&str; 16] = [
+    const SEARCHES: [&str; 17] = [
         "jobs USING PRIMARY KEY (id=?)",
         "jobs USING INDEX jobs_by_state (<expr>=?)",
+        "uploads USING PRIMARY KEY (id=?)",
         "uploads USING INDEX uploads_by_version (<expr>=? AND <expr>=?)",
         "operations USING PRIMARY KEY (job=? AND id=?)",
         "operations USING INDEX operations_by_group (job=? AND grp=?)",
