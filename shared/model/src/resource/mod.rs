@@ -1,6 +1,6 @@
 //! Resources of the platform: their types, their ids, and what their owner sets.
 //!
-//! A new type of resource is one variant of [`ResourceType`], its row in [`ResourceType::info`], and one struct with
+//! A new type of resource is one variant of [`ResourceType`], its row in `ResourceType::info`, and one struct with
 //! its properties in this folder.
 
 mod body;
