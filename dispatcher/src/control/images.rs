@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT};
 
-/// How many seconds an upload may be silent before it counts as stalled. It writes its row every 2 s.
+/// The number of seconds without a write of its row after which an upload counts as stalled. It writes its row every 2 s.
 const STALLED: f64 = 30.0;
 
 /// An uploaded version.
@@ -25,23 +25,23 @@ const STALLED: f64 = 30.0;
 pub struct ImageLine {
     /// The image.
     pub image: ImageName,
-    /// Its version.
+    /// The version.
     pub version: ImageVersion,
-    /// When its manifest was written: from then on it can be dispatched.
+    /// The time at which its manifest was written. From then on it can be dispatched.
     pub uploaded: Timestamp,
-    /// Who uploaded it. None for uploads of earlier releases, or whose row is gone, like the next.
+    /// Who uploaded it. None for uploads of earlier releases, and if the row was removed. The same holds for `file`.
     pub by: Option<String>,
     /// The file that it was uploaded from.
     pub file: Option<String>,
-    /// The disk's size in bytes. None where neither upload nor manifest can be read.
+    /// The size of the disk in bytes. None if neither upload nor manifest can be read.
     pub size: Option<u64>,
     /// Bytes of its chunks, without zero runs.
     pub data_bytes: Option<u64>,
     /// The operating system that the check found on the disk. None if that is not known.
     pub system: Option<System>,
-    /// How many jobs have dispatched it.
+    /// The number of jobs that have dispatched it.
     pub jobs: usize,
-    /// The newest of them.
+    /// The newest of these jobs.
     pub last_job: Option<LastJob>,
     /// What still uses it.
     pub used_by: Vec<Use>,
@@ -76,7 +76,7 @@ pub enum Use {
         /// The job.
         job: JobId,
     },
-    /// Staged VHDs that a job left, and that a later version may be patched from.
+    /// Staged VHDs that a job left. A later version may be patched from them.
     StagedVhds {
         /// The job.
         job: JobId,
@@ -97,30 +97,30 @@ impl std::fmt::Display for Use {
 pub struct UploadLine {
     /// The image.
     pub image: ImageName,
-    /// Its version.
+    /// The version.
     pub version: ImageVersion,
     /// Who runs it.
     pub by: Option<String>,
     /// The file.
     pub file: Option<String>,
-    /// Bytes of the file that hold data.
+    /// The number of bytes of the file that hold data.
     pub bytes_total: u64,
-    /// Bytes of them read.
+    /// The number of these bytes that were read.
     pub bytes_read: u64,
-    /// Bytes sent.
+    /// The number of bytes sent.
     pub bytes_sent: u64,
-    /// When it last wrote its row.
+    /// The time at which it last wrote its row.
     pub updated: Timestamp,
     /// Seconds since then.
     pub idle: f64,
-    /// Whether that is so long ago that it was most likely interrupted.
+    /// Whether it has not written its row for so long that it was probably interrupted.
     pub stalled: bool,
 }
 
-/// The uploaded versions by name and time, and the uploads in progress; of one image, if given.
+/// The uploaded versions by name and time, and the uploads in progress. Only those of one image if one is given.
 ///
 /// # Errors
-/// Where the source store or the table cannot be read.
+/// If the source store or the table cannot be read.
 pub async fn images(
     control: &ControlContext,
     only: Option<&ImageName>,
@@ -132,7 +132,7 @@ pub async fn images(
         |listed: ListedBlob| version_of(&listed.name).map(|(image, version)| (image, version, listed.modified));
     let manifests = match list(control.ports.blobs.as_ref(), &source, MANIFESTS).await {
         Ok(listed) => listed,
-        // Nothing was ever uploaded.
+        // Nothing was uploaded yet.
         Err(error) if error.kind == goldfleet_ports::error::ErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(error.into()),
     };
@@ -158,7 +158,7 @@ pub async fn images(
     Ok((lines, running))
 }
 
-/// The image version that a manifest's name stands for: the reverse of
+/// The image version that the name of a manifest stands for: the reverse of
 /// [`manifest_name`](goldfleet_model::manifest::manifest_name).
 fn version_of(name: &str) -> Option<(ImageName, ImageVersion)> {
     let (image, version) = name.strip_prefix(MANIFESTS)?.strip_suffix(".jsonl")?.split_once('/')?;

@@ -1,12 +1,12 @@
-//! Buffers that go round: filled by a reader, sent as they are, and back to a reader when the last request has let go.
+//! Reusable buffers: a reader fills one, it is sent without copying, and it is free again when the last request drops it.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use goldfleet_disk::chunk::WindowBuffer;
 
-/// At most so many buffers. Readers wait for one that is free, so that memory does not depend on the disk's size.
+/// A pool with a maximum number of buffers. Readers wait for a free one, so memory does not depend on the size of the disk.
 ///
-/// The one that came back last goes out first: as long as sending keeps up, most are never used, and take no memory.
+/// The buffer that was returned last is taken first. While sending keeps up, most buffers are never allocated.
 #[derive(Clone)]
 pub(super) struct Buffers(Arc<Pool>);
 
@@ -15,7 +15,7 @@ struct Pool {
     freed: Condvar,
 }
 
-/// A buffer on its way. It goes back when it is dropped.
+/// A buffer that is in use. It returns to the pool when it is dropped.
 pub(super) struct Buffer {
     pub(super) bytes: WindowBuffer,
     pool: Arc<Pool>,
@@ -33,7 +33,7 @@ impl Buffers {
         Self(Arc::new(Pool { free: Mutex::new(free), freed: Condvar::new() }))
     }
 
-    /// Waits for a free buffer, blocking the thread.
+    /// Waits for a free buffer. Blocks the thread.
     pub(super) fn take(&self) -> Buffer {
         let mut free = self.0.free();
         loop {

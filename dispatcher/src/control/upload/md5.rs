@@ -1,7 +1,7 @@
-//! The MD5 of each run, for the manifest: computed on threads of its own while other chunks are read and sent.
+//! The MD5 of each run, for the manifest. It is computed on separate threads while other chunks are read and sent.
 //!
-//! It is needed once for each content. A chunk that the disk has twice, or that an earlier pass has summed, is not summed
-//! again.
+//! It is computed once for each content: not again for a chunk that occurs twice on the disk, and not again in a second
+//! pass over the disk.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -14,13 +14,13 @@ use tokio::sync::Semaphore;
 
 use crate::control::context::ScanThreads;
 
-/// The MD5s that were computed, and the right to compute more.
+/// The MD5s computed so far, and a limit for the number of threads that compute more.
 pub(super) struct Md5s {
     readers: ScanThreads,
-    /// As many at once as there are cores: more would only take them from each other, and from the readers.
+    /// One permit per core. More threads would only compete with each other and with the readers.
     threads: Semaphore,
-    /// The length and the MD5 of each run, by the hash of their chunk. Equal chunks on different places of the disk may have
-    /// their runs cut differently.
+    /// The length and the MD5 of each run, by the hash of their chunk. Equal chunks at different places of the disk may be
+    /// divided into runs differently.
     known: Mutex<HashMap<ChunkHash, Vec<(u32, Md5Sum)>>>,
 }
 
@@ -30,10 +30,10 @@ impl Md5s {
         Self { readers, threads: Semaphore::new(cores), known: Mutex::default() }
     }
 
-    /// A chunk's entry in the manifest. `bytes` are the chunk's.
+    /// The entry of a chunk in the manifest. `bytes` is the content of the chunk.
     ///
     /// # Errors
-    /// Where the process is shutting down.
+    /// If the process is shutting down.
     pub(super) async fn entry(&self, chunk: PackedChunk, bytes: &Bytes) -> PortResult<ChunkEntry> {
         if let Some(md5) = self.known(&chunk) {
             return Ok(chunk.into_entry(&md5));
@@ -70,7 +70,7 @@ impl Md5s {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ChunkHash, Vec<(u32, Md5Sum)>>> {
-        // Nothing panics while it holds the lock; the map is whole in any case.
+        // No code panics while it holds the lock, and the map is consistent in any case.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -99,7 +99,7 @@ mod tests {
             let bytes: Bytes = vec![7; 1024].into();
             let first = md5s.entry(chunk(0, &[1024]), &bytes).await.unwrap();
             assert_eq!(first.md5(), Some(Md5Sum::of(&bytes)));
-            // Other bytes show that these are not looked at.
+            // If the MD5 were computed again, these other bytes would change the result.
             let again = md5s.entry(chunk(4 << 20, &[1024]), &Bytes::new()).await.unwrap();
             assert_eq!((again.md5(), again.runs[0].offset), (first.md5(), 4 << 20));
             let cut = md5s.entry(chunk(8 << 20, &[512, 512]), &bytes).await.unwrap();

@@ -1,9 +1,9 @@
 //! Upload: from the disk of a source to chunks and a manifest in the source store.
 //!
-//! Reading, zero-scanning, hashing and sending overlap: a few threads turn windows of the disk into chunks, in buffers
-//! that go round; others compute the MD5 of each run; requests for chunks that the store lacks are in flight meanwhile. The
-//! manifest is written last. The next upload finds by name what a killed upload has sent, and reads back the chunks that
-//! it may have left unproven. If the manifest exists already, chunks of it that the store lacks are sent again.
+//! Reading, zero-scanning, hashing and sending overlap. A few threads turn windows of the disk into chunks, in reusable
+//! buffers; others compute the MD5 of each run; requests send the chunks that the store lacks. The manifest is written
+//! last. An upload after a killed one finds by name what that one has sent, and reads back the chunks that it may have
+//! left unproven. If the manifest exists already, chunks that the store lacks are sent again.
 
 mod buffers;
 mod md5;
@@ -42,39 +42,39 @@ pub use rate_limit::ByteRate;
 /// The target of this module's log lines. Commands that run workers log warnings of this target and errors of all others.
 pub(crate) const LOG_TARGET: &str = module_path!();
 
-/// What is to be uploaded, as what.
+/// What to upload, and as which version.
 #[derive(Debug, Clone)]
 pub struct UploadRequest {
-    /// The place that the disk comes from.
+    /// The source of the disk.
     pub source: Arc<dyn ArtifactSource>,
     /// The image's name.
     pub image: ImageName,
-    /// Its version.
+    /// The version.
     pub version: ImageVersion,
-    /// The operating system on it.
+    /// The operating system on the disk.
     pub os: OsType,
     /// How to open and check the image.
     pub check: ImageChecks,
-    /// How fast to send at most.
+    /// The maximum rate. None if it is not limited.
     pub limit: Option<ByteRate>,
 }
 
-/// An upload that came to its end.
+/// The result of an upload.
 #[derive(Debug, Clone)]
 pub struct UploadResult {
     /// The image version, with its digest.
     pub image: ImageRef,
-    /// Whether the source store had this version, with this content, before.
+    /// Whether the source store had this version with the same content before.
     pub existed: bool,
-    /// How many chunks of it the store lacked nevertheless, or had in another length, and were sent again.
+    /// The number of chunks of that version that were missing in the store or had a wrong length, and were sent again.
     pub repaired: usize,
-    /// What was read, sent and found there.
+    /// The counts of the upload.
     pub counts: Upload,
-    /// What the check found, with every change that was made to the disk on the way.
+    /// The report of the check, with every change that was made to the disk.
     pub report: ImageReport,
 }
 
-/// A version is there, and the file is not what it was made of.
+/// The version exists with other content than the file.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "{image} {version} already exists with digest {there}, but this file has digest {here} (different: {differences}). A \
@@ -85,11 +85,11 @@ pub struct OtherContent {
     pub image: ImageName,
     /// The version.
     pub version: ImageVersion,
-    /// The digest of what is there.
+    /// The digest of the existing version.
     pub there: Digest,
     /// The digest of the file.
     pub here: Digest,
-    /// What of the file is otherwise than there.
+    /// The differences between the file and the existing version.
     pub differences: String,
 }
 
@@ -111,10 +111,10 @@ pub enum UploadError {
     /// The file is not an image that can become an OS disk; nothing was sent.
     #[error("{} cannot be used as an OS disk", .0.disk.file.display())]
     Refused(Box<ImageReport>),
-    /// The version is there with other content; nothing of it was changed.
+    /// The version exists with other content. It was not changed.
     #[error(transparent)]
     OtherContent(Box<OtherContent>),
-    /// The version exists, but its manifest cannot be read; nothing of it was changed.
+    /// The version exists, but its manifest cannot be read. It was not changed.
     #[error(transparent)]
     Unreadable(Box<UnreadableVersion>),
     /// The source has disks that a version cannot have.
@@ -131,7 +131,7 @@ pub enum UploadError {
     /// The source was written to while it was read.
     #[error("{} changed while it was read: upload it again when no process writes to it", .0.display())]
     Changed(PathBuf),
-    /// The upload's row grew so old, again and again, that its chunks may have been collected.
+    /// The upload's row was too old several times, so its chunks may have been collected.
     #[error(
         "the upload could not update its row in the job table in time (was the machine suspended?), so the chunks that it sent \
          may have been deleted: run the same command again to send what is missing"
@@ -140,12 +140,12 @@ pub enum UploadError {
     /// The store or the table failed.
     #[error(transparent)]
     Port(#[from] PortError),
-    /// Asked to stop. What was sent is not sent again.
+    /// The upload was interrupted. Chunks that were sent are not sent again by the next upload.
     #[error("interrupted")]
     Interrupted,
 }
 
-/// Uploads the disk of a source. `watch` is told how far it is, often.
+/// Uploads the disk of a source. `watch` is called whenever the counts change.
 ///
 /// # Errors
 /// [`UploadError`].
@@ -190,15 +190,15 @@ pub async fn upload(
         }
         Err(error) => {
             record.fail().await;
-            // What could not be read any more may have been taken away under the reader.
+            // The read may have failed because the source was changed or removed.
             let changed = matches!(error, UploadError::Disk(_)) && source.revision().is_ok_and(|now| now != before);
             Err(if changed { UploadError::Changed(source.location().to_owned()) } else { error })
         }
     }
 }
 
-/// Opens and checks the image. A compressed one is read to its end for that, so it is done on a thread of its own where there are
-/// any.
+/// Opens and checks the image. This may read a compressed image to its end, so it runs on a blocking thread if the runtime
+/// has them.
 async fn checked(
     control: &ControlContext,
     request: &UploadRequest,
@@ -223,11 +223,11 @@ async fn checked(
     }
 }
 
-/// How often a disk is read at most. It is read again where the upload was silent for so long that a collection may have
-/// thought it had ended. That is rare; and a machine to which it happens this often would not get through the next time either.
+/// The maximum number of passes over a disk. A pass is repeated if the row of the upload was so old that a garbage collection
+/// may have taken the upload for ended. That is rare, and a machine to which it happens this often would fail again.
 const MAX_PASSES: usize = 5;
 
-/// An upload under way.
+/// An upload in progress.
 struct UploadRun<'a> {
     control: &'a ControlContext,
     request: &'a UploadRequest,
@@ -235,14 +235,14 @@ struct UploadRun<'a> {
     /// The revision of the source when it was opened.
     before: Revision,
     disk: Arc<AzureDisk>,
-    /// The manifest's place.
+    /// The address of the manifest.
     blob: BlobAddress,
     record: &'a UploadRecord<'a>,
     md5s: Md5s,
     stop: &'a CancellationToken,
 }
 
-/// A version that the store has already.
+/// A version that exists in the store.
 struct ExistingVersion {
     manifest: Manifest,
     digest: Digest,
@@ -258,14 +258,14 @@ impl ExistingVersion {
     }
 }
 
-/// An upload whose manifest is there.
+/// An upload whose manifest was written.
 struct FinishedUpload {
     digest: Digest,
     repaired: usize,
 }
 
 impl UploadRun<'_> {
-    /// Uploads a version that is not there.
+    /// Uploads a version that does not exist.
     async fn upload_new(&self) -> Result<FinishedUpload, UploadError> {
         let here = self.manifest(self.ensure_chunks().await?)?;
         let encoded = Bytes::from(here.encode());
@@ -273,14 +273,14 @@ impl UploadRun<'_> {
         if let Some(there) = write_manifest(self.control, &self.blob, encoded).await? {
             return Err(self.other_content(&ExistingVersion::decode(self.request, &there)?, &here));
         }
-        // Suspended just before that, it may have named chunks that were collected meanwhile.
+        // If the process was suspended before the write, the manifest may name chunks that were collected in the meantime.
         if self.record.has_expired() {
             self.ensure_chunks().await?;
         }
         Ok(FinishedUpload { digest, repaired: 0 })
     }
 
-    /// Sees whether a version that is there has the same content, and gives its store back what that lacks.
+    /// Compares the content with the existing version, and sends the chunks of it that the store lacks.
     async fn repair_existing(&self, there: &ExistingVersion) -> Result<FinishedUpload, UploadError> {
         let named: HashSet<ChunkHash> = there.manifest.chunks.iter().map(|entry| entry.hash).collect();
         self.record.renew().await?;
@@ -294,7 +294,7 @@ impl UploadRun<'_> {
         }
     }
 
-    /// Sees to it that the store has every chunk of the disk, and keeps it until the manifest is there. Returns them.
+    /// Ensures that the store has every chunk of the disk and keeps it until the manifest exists. Returns the chunks.
     async fn ensure_chunks(&self) -> Result<Vec<ChunkEntry>, UploadError> {
         for _ in 0..MAX_PASSES {
             self.record.renew().await?;
@@ -313,7 +313,7 @@ impl UploadRun<'_> {
         send::chunks(self.control, &self.disk, wanted, self.request.limit, self.record, &self.md5s, self.stop).await
     }
 
-    /// The manifest of these chunks, if the source is still what it was.
+    /// The manifest of these chunks. An error if the source has changed.
     fn manifest(&self, chunks: Vec<ChunkEntry>) -> Result<Manifest, UploadError> {
         let source = &self.request.source;
         if source.revision()? != self.before {
@@ -334,7 +334,7 @@ impl UploadRun<'_> {
     }
 }
 
-/// Writes the manifest: from here on the version is there. Returns one that was there first.
+/// Writes the manifest. From then on, the version exists. Returns the manifest that existed before, if there was one.
 async fn write_manifest(
     control: &ControlContext,
     blob: &BlobAddress,
@@ -348,7 +348,7 @@ async fn write_manifest(
     match written.await {
         Ok(()) => Ok(None),
         Err(error) if error.kind == ErrorKind::AlreadyExists => {
-            // One's own, whose answer was lost, is not one that was there first.
+            // An equal manifest is the one that this upload wrote in a request whose response was lost.
             Ok(read_optional(control, blob).await?.filter(|there| *there != encoded))
         }
         Err(error) => Err(error.into()),

@@ -19,18 +19,18 @@ use jiff::Timestamp;
 use super::UploadRequest;
 use crate::control::context::ControlContext;
 
-/// The time between two writes of the row; it is shorter where the grace period is short.
+/// The time between two writes of the row. It is shorter if the grace period is short.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 
-/// How many heartbeats there are at least before a collection may think that the upload has ended.
+/// The minimum number of heartbeats within the time after which a garbage collection takes the upload for ended.
 const MIN_HEARTBEATS_PER_GRACE: u32 = 16;
 
-/// The counts of an upload, shown to whoever watches and written to the table at each heartbeat.
+/// The counts of an upload. They are passed to the watcher, and written to the table at each heartbeat.
 pub(super) struct UploadRecord<'a> {
     control: &'a ControlContext,
     row: Mutex<Upload>,
     signs: Mutex<SeenState>,
-    /// When each chunk write began that is not proven yet.
+    /// The start of each chunk write that is not proven yet.
     unproven: Mutex<Vec<Timestamp>>,
     /// When the record in the store was last written. None before the first chunk is written.
     recorded: tokio::sync::Mutex<Option<Timestamp>>,
@@ -40,11 +40,11 @@ pub(super) struct UploadRecord<'a> {
     watch: &'a (dyn Fn(&Upload) + Sync),
 }
 
-/// What others have seen of the upload.
+/// What other processes have seen of the upload.
 struct SeenState {
-    /// What the row says that was committed last.
+    /// The time in the row that was committed last.
     last: Timestamp,
-    /// Whether a row was so old, before the next was committed, that a collection may have thought the upload had ended.
+    /// Whether the row was ever so old that a garbage collection may have taken the upload for ended.
     lapsed: bool,
 }
 
@@ -84,8 +84,8 @@ impl<'a> UploadRecord<'a> {
         WriterId::Upload(self.row().id.clone())
     }
 
-    /// Writes the row before chunks are listed: none that is found then, or written from now on, is collected until the
-    /// upload has ended or [lapsed](Self::has_expired).
+    /// Writes the row before chunks are listed. Chunks that are listed or written from now on are not collected until the upload
+    /// has ended or [expired](Self::has_expired).
     pub(super) async fn renew(&self) -> PortResult<()> {
         retry_transient(self.control.ports.clock.as_ref(), PortError::is_retryable, || {
             self.write(UploadState::Running)
@@ -93,15 +93,15 @@ impl<'a> UploadRecord<'a> {
         .await?;
         let late = self.is_late(self.seen().last);
         self.seen().lapsed = late;
-        // What an earlier list was good for is counted anew; what was sent was sent.
+        // Counts that depend on the list of chunks start again. Sent bytes are not reset.
         let mut row = self.row();
         (row.bytes_read, row.bytes_data, row.bytes_reused) = (0, 0, 0);
         Ok(())
     }
 
-    /// Whether a collection may have found the row so old that it thought the upload had ended, and deleted chunks that it
-    /// relies on: the machine slept, or the table could not be reached. A collection waits for a whole grace period; half of
-    /// one is left for clocks that differ, and for what is done between this look and its consequence.
+    /// Whether a garbage collection may have taken the upload for ended and deleted chunks that it needs, because the machine
+    /// was suspended or the table could not be reached. A garbage collection waits for a whole grace period. Half of it is
+    /// reserved for clock differences, and for the time between this check and the action that follows it.
     pub(super) fn has_expired(&self) -> bool {
         let signs = self.seen();
         signs.lapsed || self.is_late(signs.last)
@@ -112,7 +112,7 @@ impl<'a> UploadRecord<'a> {
     }
 
     fn row(&self) -> MutexGuard<'_, Upload> {
-        // Nothing panics while it holds this lock or the others; the values are consistent in any case.
+        // No code panics while it holds this lock or the others, and the values are consistent in any case.
         self.row.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -136,7 +136,7 @@ impl<'a> UploadRecord<'a> {
         Ok(row)
     }
 
-    /// Changes the counts, and shows them.
+    /// Changes the counts and passes them to the watcher.
     pub(super) fn count(&self, change: impl FnOnce(&mut Upload)) {
         let mut row = self.row();
         change(&mut row);
@@ -154,7 +154,7 @@ impl<'a> UploadRecord<'a> {
         begun
     }
 
-    /// Records that a chunk is proven whose write began at this time.
+    /// Records that a chunk is proven. `begun` is the time at which its write began.
     pub(super) fn end_write(&self, begun: Timestamp) {
         let mut unproven = self.unproven();
         if let Some(index) = unproven.iter().position(|other| *other == begun) {
@@ -211,7 +211,7 @@ impl<'a> UploadRecord<'a> {
         row.clone()
     }
 
-    /// Writes the row at each heartbeat, for as long as it is polled.
+    /// Writes the row at each heartbeat. Runs until it is dropped.
     pub(super) async fn beat(&self) {
         let beat = HEARTBEAT.min(self.grace / MIN_HEARTBEATS_PER_GRACE);
         loop {
@@ -242,7 +242,7 @@ impl<'a> UploadRecord<'a> {
         Ok(row)
     }
 
-    /// Writes that it was given up; if that fails too, its age tells.
+    /// Writes that the upload has failed. If this fails too, the age of the row shows it.
     pub(super) async fn fail(&self) {
         if let Err(error) = self.write(UploadState::Failed).await {
             tracing::warn!(%error, "the upload's row could not be written");

@@ -1,4 +1,4 @@
-//! Readers: from windows of the disk to chunks.
+//! Readers: they turn windows of the disk into chunks.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,25 +13,25 @@ use crate::control::context::ScanThreads;
 
 /// A window that was read.
 pub(super) struct ScannedWindow {
-    /// Its place among the windows.
+    /// Its index among the windows.
     pub(super) index: usize,
-    /// Bytes read from the file.
+    /// The number of bytes read from the file.
     pub(super) read: u64,
-    /// The chunk and its bytes; none where the window is all zero.
+    /// The chunk and its bytes. None if the window is all zero.
     pub(super) chunk: Option<(PackedChunk, Buffer)>,
 }
 
-/// A scan under way.
+/// A scan in progress.
 pub(super) struct Scan {
-    /// How many windows there are to read.
+    /// The number of windows to read.
     pub(super) windows: usize,
-    /// Bytes to read in all.
+    /// The number of bytes to read.
     pub(super) bytes: u64,
-    /// The windows as they are read, in any order.
+    /// The windows that were read, in any order.
     pub(super) scanned: mpsc::Receiver<Result<ScannedWindow, DiskError>>,
 }
 
-/// Begins to read a disk. The readers end when all is read, or when the receiver is gone.
+/// Starts to read a disk. The readers end when all windows are read, or when the receiver is dropped.
 pub(super) fn start(disk: Arc<AzureDisk>, readers: ScanThreads, buffers: &Buffers) -> Result<Scan, DiskError> {
     let ranges: Arc<[Range<u64>]> = disk.data_ranges().collect::<Result<Vec<_>, _>>()?.into();
     let all: Arc<[Range<u64>]> = windows(&ranges, disk.size()).collect::<Vec<_>>().into();
@@ -73,7 +73,7 @@ impl ScanThread {
         }
     }
 
-    /// The same on the thread that sends, which is never blocked: there is a buffer for each chunk on its way.
+    /// Scans on the thread that sends. It never blocks, because there is a buffer for each chunk in flight.
     async fn run_on_sender(&self, sender: &mpsc::Sender<Result<ScannedWindow, DiskError>>) {
         while let Some(scanned) = self.next() {
             let failed = scanned.is_err();
@@ -83,7 +83,7 @@ impl ScanThread {
         }
     }
 
-    /// The next window that nobody has read; none where all are.
+    /// The next window to read. None if all are taken.
     fn next(&self) -> Option<Result<ScannedWindow, DiskError>> {
         let index = self.next.fetch_add(1, Ordering::Relaxed);
         Some(self.scan(index, self.windows.get(index)?))

@@ -1,4 +1,4 @@
-//! Sending the chunks that the store lacks.
+//! Sends the chunks that the store lacks.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -28,24 +28,24 @@ use super::record::UploadRecord;
 use super::{UploadError, scan};
 use crate::control::context::ControlContext;
 
-/// Which of a disk's chunks the store is to have in the end.
+/// The chunks of a disk that the store must have at the end.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum ChunkSelection<'a> {
-    /// All of them, kept from collection until a manifest names them.
+    /// All of them. They are kept from garbage collection until a manifest names them.
     All,
-    /// Those that a manifest names already, which keeps them: the others may be of other content, and are not sent.
+    /// Those that an existing manifest names, which keeps them. Others may belong to other content and are not sent.
     Listed(&'a HashSet<ChunkHash>),
 }
 
-/// What was found on the disk, and done.
+/// The result of a pass over the disk.
 pub(super) struct SendResult {
-    /// The disk's chunks in order.
+    /// The chunks of the disk in order.
     pub(super) chunks: Vec<ChunkEntry>,
-    /// How many the store lacked and were put into it.
+    /// The number of chunks that the store lacked and that were sent.
     pub(super) put: usize,
 }
 
-/// Reads the whole disk and puts the chunks that are wanted and that the store lacks into it, no faster than `limit`.
+/// Reads the whole disk and sends the selected chunks that the store lacks, at the rate of `limit` at most.
 pub(super) async fn chunks(
     control: &ControlContext,
     disk: &Arc<AzureDisk>,
@@ -104,7 +104,7 @@ impl Sender<'_> {
     async fn run(&self, disk: Arc<AzureDisk>) -> Result<Vec<ChunkEntry>, UploadError> {
         let requests = self.control.config.upload.requests.max(1);
         let readers = self.control.readers;
-        // One for each request, one in each reader's hands, one read ahead.
+        // One for each request, one for each reader, and one that is read ahead.
         let mut scan = scan::start(disk, readers, &Buffers::new(requests + readers.count() + 1))?;
         self.record.count(|row| row.bytes_total = scan.bytes);
         let mut entries: Vec<Option<ChunkEntry>> = vec![None; scan.windows];
@@ -137,7 +137,7 @@ impl Sender<'_> {
         Ok(chunks)
     }
 
-    /// From which age on a chunk that is relied on is renewed.
+    /// The age from which a chunk that is relied on is renewed.
     fn renewal_age(&self) -> Duration {
         self.control.config.cleanup.chunk_grace.get() / 2
     }
@@ -149,8 +149,8 @@ impl Sender<'_> {
         }
     }
 
-    /// Completes the entry of the chunk at this place of the manifest, and has the store get the chunk where that is asked
-    /// for.
+    /// Completes the entry of the chunk at this index of the manifest, and ensures that the store has the chunk if it is
+    /// selected.
     async fn take(
         &self,
         index: usize,
@@ -165,7 +165,7 @@ impl Sender<'_> {
         Ok((index, entry))
     }
 
-    /// Whether the store has a chunk with the right bytes, and keeps it.
+    /// Whether the store has a chunk with the correct bytes. If so, the chunk is kept from garbage collection.
     async fn is_in_store(&self, entry: &ChunkEntry) -> Result<bool, PortError> {
         let Some(listed) = self.present.get(&chunk_name(&entry.hash)) else { return Ok(false) };
         if listed.length != u64::from(entry.length) {
@@ -209,7 +209,7 @@ impl Sender<'_> {
         }
     }
 
-    /// Reads a chunk back. One that has other bytes is deleted.
+    /// Reads a chunk back. A chunk with other bytes is deleted.
     async fn is_whole(&self, entry: &ChunkEntry) -> PortResult<bool> {
         let ports = &self.control.ports;
         retry_transient(ports.clock.as_ref(), PortError::is_retryable, async || {
@@ -225,7 +225,7 @@ impl Sender<'_> {
         self.record.count(|row| row.bytes_reused += u64::from(length));
     }
 
-    /// Sees to it that the store has a chunk, and keeps it.
+    /// Ensures that the store has a chunk, and keeps it from garbage collection.
     async fn put(&self, entry: &ChunkEntry, bytes: Bytes) -> Result<(), UploadError> {
         if self.is_in_store(entry).await? {
             self.count_reused(entry.length);
@@ -254,7 +254,7 @@ impl Sender<'_> {
         Ok(())
     }
 
-    /// Whether a chunk was put, or is there whole already.
+    /// Whether a chunk was written, or exists with the correct length.
     async fn put_or_found(&self, entry: &ChunkEntry, put: PortResult<()>) -> PortResult<bool> {
         match put {
             Ok(()) => Ok(true),
@@ -268,7 +268,7 @@ impl Sender<'_> {
     }
 }
 
-/// Puts an entry at its place of the manifest.
+/// Puts an entry at its index of the manifest.
 fn place(entries: &mut [Option<ChunkEntry>], (index, entry): (usize, ChunkEntry)) {
     if let Some(slot) = entries.get_mut(index) {
         *slot = Some(entry);

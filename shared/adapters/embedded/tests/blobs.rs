@@ -75,7 +75,7 @@ async fn file_at_account_path_fails_all_calls() {
     for error in errors {
         assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Denied, "account-unusable"), "{error}");
         let text = error.to_string().replace(&root.path().display().to_string(), "<root>");
-        assert_eq!(text, "<root>/stage0001 should be a folder, and is not");
+        assert_eq!(text, "<root>/stage0001: expected a directory, found a file");
     }
 }
 

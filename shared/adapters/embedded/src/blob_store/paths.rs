@@ -70,7 +70,7 @@ impl ContainerPath {
     fn check_usable(&self) -> PortResult<()> {
         for path in [&self.account, &self.folder] {
             if fs::metadata(path).is_ok_and(|found| !found.is_dir()) {
-                let message = format!("{} should be a folder, and is not", path.display());
+                let message = format!("{}: expected a directory, found a file", path.display());
                 return Err(PortError::new(ErrorKind::Denied, message).with_code("account-unusable"));
             }
         }
