@@ -24,7 +24,7 @@ proptest! {
 
     /// The tags of a replica are readable in any case of their names, within the limits of the service.
     #[test]
-    fn tags_of_replicas_are_read_back(name in "[A-Za-z0-9._-]{1,80}", upper: bool, number in 1_u32..1000) {
+    fn tags_of_replicas_are_read_back(name in "[A-Za-z0-9_][A-Za-z0-9._-]{0,79}", upper: bool, number in 1_u32..1000) {
         let source = Snapshot::from_json(&source(number, &name, "disk")).unwrap();
         let mut expected = ReplicaTags::of(&source, fleet(), "ctx");
         expected.via = Some(super::unique(5));
