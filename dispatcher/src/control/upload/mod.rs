@@ -288,6 +288,7 @@ impl UploadRun<'_> {
         let here = self.manifest(chunks)?;
         let digest = digest_of(&here.encode());
         if there.digest == digest {
+            self.record.inherit_system(&digest).await?;
             Ok(FinishedUpload { digest, repaired: put })
         } else {
             Err(self.other_content(there, &here))

@@ -34,8 +34,6 @@ pub(super) struct UploadRecord<'a> {
     unproven: Mutex<Vec<Timestamp>>,
     /// When the record in the store was last written. None before the first chunk is written.
     recorded: tokio::sync::Mutex<Option<Timestamp>>,
-    /// Complete uploads that found a system, the newest first.
-    systems: Mutex<Vec<Upload>>,
     grace: Duration,
     watch: &'a (dyn Fn(&Upload) + Sync),
 }
@@ -73,7 +71,6 @@ impl<'a> UploadRecord<'a> {
             signs,
             unproven: Mutex::default(),
             recorded: tokio::sync::Mutex::default(),
-            systems: Mutex::default(),
             grace,
             watch,
         }
@@ -222,21 +219,20 @@ impl<'a> UploadRecord<'a> {
         }
     }
 
-    /// Keeps what earlier uploads found, for an upload that does not look inside its disk. They are sorted, the newest first.
-    pub(super) fn remember_systems(&self, uploads: Vec<Upload>) {
-        let known = uploads.into_iter().filter(|upload| upload.system.is_some() && upload.digest.is_some());
-        *self.systems.lock().unwrap_or_else(PoisonError::into_inner) = known.collect();
+    /// Takes over the system that an earlier upload of the same content found, if this one has not found one. So the newest
+    /// complete upload of a version has its system, and readers need no other row.
+    pub(super) async fn inherit_system(&self, digest: &Digest) -> PortResult<()> {
+        if self.row().system.is_some() {
+            return Ok(());
+        }
+        let uploads = self.control.ports.table.uploads().await?;
+        self.row().system = system_of(&uploads, digest).cloned();
+        Ok(())
     }
 
-    /// Writes the end, with the digest of the content. The system that an earlier upload of the same content found is kept if this
-    /// one has not found one. So the newest complete upload of a version has its system, and readers need no other row.
+    /// Writes the end, with the digest of the content.
     pub(super) async fn complete(&self, digest: Digest) -> PortResult<Upload> {
-        let known = system_of(&self.systems.lock().unwrap_or_else(PoisonError::into_inner), &digest).cloned();
-        {
-            let mut row = self.row();
-            row.system = row.system.take().or(known);
-            row.digest = Some(digest);
-        }
+        self.row().digest = Some(digest);
         let row = self.write(UploadState::Complete).await?;
         self.remove_record().await;
         Ok(row)

@@ -58,7 +58,6 @@ pub(super) async fn chunks(
     let container = control.config.source.store().container();
     let listed_at = control.ports.clock.now();
     let present = chunk_store::list_chunks(control.ports.blobs.as_ref(), &container).await?;
-    record.remember_systems(control.ports.table.uploads().await?);
     let mut others = list_writers(&control.ports, &container).await?;
     others.retain(|writer| writer.id != record.id());
     let limiter = ConcurrencyLimiter::new(control.config.upload.requests, Arc::clone(&control.ports.clock));
