@@ -42,7 +42,7 @@ pub async fn list(
         let status = status(control, &job).await?;
         if arguments.states.is_empty() || arguments.states.contains(&status.shown_state()) {
             more = rows.len() == limit;
-            if more && console.output == Output::Table {
+            if more {
                 break;
             }
             rows.push(status);
@@ -58,7 +58,7 @@ pub async fn list(
         let header = ["job", "image", "version", "state", "images", "failed"];
         write_table(console, &header, rows.iter().map(job_row))?;
     }
-    if more {
+    if more && console.output == Output::Table {
         writeln!(console.notes, "showing only the newest {limit}: use --limit to show more, or --limit 0 to show all")?;
     }
     Ok(DONE)

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use clap::CommandFactory as _;
 use goldfleet_dispatcher::cli::arguments::Arguments;
-use goldfleet_dispatcher::cli::output::{Console, Output};
+use goldfleet_dispatcher::cli::output::Console;
 use goldfleet_dispatcher::cli::run::run;
 use goldfleet_tests::process_fixture::{self, SOURCE, targets};
 
@@ -39,7 +39,7 @@ fn told_on(width: Option<u16>, folder: &Path, arguments: &[&str]) -> String {
         Err(error) => return format!("$ {}\nexit {}\n{error}", arguments.join(" "), error.exit_code()),
     };
     let (mut out, mut notes) = (Vec::new(), Vec::new());
-    let mut console = Console { width, ..Console::plain(Output::Table, &mut out, &mut notes) };
+    let mut console = Console { width, ..Console::plain(parsed.output, &mut out, &mut notes) };
     let (code, error) = match run(parsed, &mut console) {
         Ok(code) => (code, String::new()),
         Err(error) => {
@@ -195,6 +195,10 @@ fn job_output_snapshot() {
     ] {
         all += &told(folder.path(), arguments);
     }
+    // The limit holds for JSON too, and nothing but JSON is printed.
+    let listed = told(folder.path(), &["jobs", "--limit", "1", "--output", "json"]);
+    let json = &listed[listed.find("\n[").expect("a list")..];
+    assert_eq!(serde_json::from_str::<Vec<serde_json::Value>>(json).map(|jobs| jobs.len()).ok(), Some(1), "{listed}");
     // Replacements have the same length, so that the width of tables is unchanged.
     insta::with_settings!({ filters => [
         (r"\d{8}-\d{6}-[0-9a-f]{4}", "20261121-041502-7f3a"),
