@@ -299,6 +299,22 @@ fn interesting(disk: &dyn DiskReader) -> Vec<u64> {
     found
 }
 
+/// A damaged inode states a target of 784 GiB. The crate would allocate it.
+#[test]
+fn an_impossible_length_of_a_symbolic_link_is_damage() {
+    let source = source();
+    let made = volume(source.path(), FsKind::Ext, &["-t", "ext4"]);
+    let target = "x".repeat(80);
+    for command in [&format!("symlink /broken-link {target}"), "sif /broken-link size 841813590221"] {
+        run("e2fsprogs", "debugfs", &["-w", "-R", command, text(&made.path)]);
+    }
+    let fs = open(made.disk(), FsKind::Ext).unwrap();
+    assert_eq!(fs.stat("/broken-link").unwrap().size, 841_813_590_221);
+    assert!(matches!(fs.link("/broken-link"), Err(FsError::Damaged(_))), "{:?}", fs.link("/broken-link"));
+    assert!(matches!(fs.open("/broken-link").map(|_| ()), Err(FsError::WrongKind(_))));
+    assert!(matches!(fs.list("/broken-link"), Err(FsError::WrongKind(_))));
+}
+
 #[test]
 fn a_damaged_linux_volume_is_read_to_an_end() {
     let volumes: Vec<_> =

@@ -16,6 +16,8 @@ use crate::bytes::{le16, le32};
 
 /// The most block groups: a file system of 128 TiB with blocks of 4 KiB.
 const MAX_GROUPS: u64 = 1 << 20;
+/// The longest target of a symbolic link in bytes: `PATH_MAX` of the kernel.
+const MAX_TARGET: u64 = 4096;
 /// The most blocks that are skipped one by one to reach an offset in a file.
 const MAX_SKIP: u64 = 1 << 32;
 
@@ -54,6 +56,15 @@ impl Ext {
 
     fn fail(&self, error: Ext4Error) -> FsError {
         self::error(&self.budget, error)
+    }
+
+    /// Refuses a symbolic link. The crate would follow it, and allocate as much memory as a damaged inode states as the
+    /// length of the target.
+    fn refuse_link(&self, path: &str, expected: &'static str) -> Result<(), FsError> {
+        match self.stat(path)?.kind {
+            FileKind::Symlink => Err(FsError::WrongKind(expected)),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -121,6 +132,7 @@ impl FileSystem for Ext {
     }
 
     fn list(&self, path: &str) -> Result<Vec<DirEntry>, FsError> {
+        self.refuse_link(path, "folder")?;
         let mut out = Vec::new();
         for entry in self.fs.read_dir(path).map_err(|e| self.fail(e))? {
             self.budget.check()?;
@@ -143,11 +155,16 @@ impl FileSystem for Ext {
     }
 
     fn link(&self, path: &str) -> Result<String, FsError> {
+        let Stat { kind, size, .. } = self.stat(path)?;
+        if kind == FileKind::Symlink && size > MAX_TARGET {
+            return Err(FsError::Damaged(format!("a symbolic link states a target of {size} bytes")));
+        }
         let target = self.fs.read_link(path).map_err(|e| self.fail(e))?;
         Ok(String::from_utf8_lossy(target.as_ref()).into_owned())
     }
 
     fn open(&self, path: &str) -> Result<Box<dyn FileReader + '_>, FsError> {
+        self.refuse_link(path, "regular file")?;
         let file = self.fs.open(path).map_err(|e| self.fail(e))?;
         Ok(Box::new(Open { file, budget: &self.budget }))
     }
