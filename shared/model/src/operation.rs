@@ -17,7 +17,7 @@ use super::image::ImageRef;
 use super::target::Target;
 
 pub use id::{GroupId, OperationId};
-pub use index::{GateRole, GateRoles, StateCount};
+pub use index::{Census, GateRole, GateRoles, StateCount};
 pub use kind::KindId;
 pub use state::OperationState;
 

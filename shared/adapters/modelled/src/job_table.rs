@@ -9,7 +9,7 @@ use goldfleet_model::event::Event;
 use goldfleet_model::graph::{GateCondition, GateKey};
 use goldfleet_model::ids::{ImageName, ImageVersion, JobId};
 use goldfleet_model::job::Job;
-use goldfleet_model::operation::{GateRole, KindId, Operation, OperationId, OperationState, StateCount};
+use goldfleet_model::operation::{Census, GateRole, Operation, OperationId, OperationState, StateCount};
 use goldfleet_model::upload::Upload;
 use goldfleet_ports::clock::Clock;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
@@ -213,15 +213,12 @@ impl JobTable for MemoryJobTable {
 
     async fn census(&self, job: &JobId, plan: u32) -> PortResult<Vec<StateCount>> {
         let state = self.0.request().await;
-        let mut counts: BTreeMap<(KindId, OperationState), (u64, Timestamp)> = BTreeMap::new();
+        let mut census = Census::default();
         let rows = state.operations.get(job).into_iter().flat_map(|job| job.by_id.values());
         for (_, row) in rows.filter(|(_, row)| row.plan == plan) {
-            let time = row.state_time();
-            let (count, latest) = counts.entry((row.kind.clone(), row.state)).or_insert((0, time));
-            (*count, *latest) = (*count + 1, time.max(*latest));
+            census.add(row.kind.clone(), row.state, row.state_time());
         }
-        let count = |((kind, state), (count, latest))| StateCount { kind, state, count, latest };
-        Ok(counts.into_iter().map(count).collect())
+        Ok(census.into_counts())
     }
 
     async fn in_state_before(

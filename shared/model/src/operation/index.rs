@@ -1,6 +1,6 @@
 //! The facts of an operation that job tables index, so that no question about a job reads all its rows.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use jiff::Timestamp;
@@ -69,6 +69,25 @@ pub struct StateCount {
     pub count: u64,
     /// The latest [`Operation::state_time`] of them.
     pub latest: Timestamp,
+}
+
+/// Counts operations by kind and state, for tables that cannot do this themselves.
+#[derive(Debug, Default)]
+pub struct Census(BTreeMap<(KindId, OperationState), (u64, Timestamp)>);
+
+impl Census {
+    /// Counts an operation with this [`Operation::state_time`].
+    pub fn add(&mut self, kind: KindId, state: OperationState, time: Timestamp) {
+        let (count, latest) = self.0.entry((kind, state)).or_insert((0, time));
+        (*count, *latest) = (*count + 1, time.max(*latest));
+    }
+
+    /// The counts, ordered by kind and state.
+    #[must_use]
+    pub fn into_counts(self) -> Vec<StateCount> {
+        let count = |((kind, state), (count, latest))| StateCount { kind, state, count, latest };
+        self.0.into_iter().map(count).collect()
+    }
 }
 
 impl Operation {

@@ -26,7 +26,7 @@ use goldfleet_model::event::Event;
 use goldfleet_model::graph::{GateCondition, GateKey};
 use goldfleet_model::ids::{ImageName, ImageVersion, JobId};
 use goldfleet_model::job::Job;
-use goldfleet_model::operation::{GateRole, KindId, Operation, OperationId, OperationState, StateCount};
+use goldfleet_model::operation::{Census, GateRole, Operation, OperationId, OperationState, StateCount};
 use goldfleet_model::upload::Upload;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::job_table::{Change, GateOpeners, JobTable, check_one_group, newest_first, newest_uploads_first};
@@ -300,16 +300,14 @@ impl JobTable for AzureJobTable {
             let rows = self.operations.query(&filter, Some(rows::CENSUS)).await?;
             rows.iter().map(rows::to_count).collect::<PortResult<Vec<_>>>()
         });
-        let mut together: BTreeMap<(KindId, OperationState), (u64, Timestamp)> = BTreeMap::new();
+        let mut census = Census::default();
         let mut counts = stream::iter(counts).buffered(MAX_IN_FLIGHT);
         while let Some(of_partition) = counts.try_next().await? {
             for (kind, state, time) in of_partition {
-                let (count, latest) = together.entry((kind, state)).or_insert((0, time));
-                (*count, *latest) = (*count + 1, time.max(*latest));
+                census.add(kind, state, time);
             }
         }
-        let count = |((kind, state), (count, latest))| StateCount { kind, state, count, latest };
-        Ok(together.into_iter().map(count).collect())
+        Ok(census.into_counts())
     }
 
     async fn in_state_before(
