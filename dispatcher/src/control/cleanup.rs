@@ -131,11 +131,20 @@ pub enum StagedOutcome {
     Retry,
 }
 
-/// Removes the staged VHDs of a job before it ends as succeeded, if the configuration requires it.
-pub async fn remove_staged(control: &ControlContext, job: &Job, operations: &[Versioned<Operation>]) -> StagedOutcome {
+/// Removes the staged VHDs of a job before it ends as succeeded, if the configuration requires it. Only then are the
+/// operations of the job read.
+///
+/// # Errors
+/// If the operations cannot be read.
+pub async fn remove_staged(control: &ControlContext, job: &Job) -> PortResult<StagedOutcome> {
     if control.config.cleanup.staged != StagedPolicy::Remove {
-        return StagedOutcome::Left;
+        return Ok(StagedOutcome::Left);
     }
+    let operations = control.operations(job).await?;
+    Ok(remove_staged_of(control, job, &operations).await)
+}
+
+async fn remove_staged_of(control: &ControlContext, job: &Job, operations: &[Versioned<Operation>]) -> StagedOutcome {
     let last = operations.iter().map(|operation| operation.value.updated).max().unwrap_or(job.updated);
     let in_time = control.ports.clock.now() < after(last, STAGED_RETRY_WINDOW);
     let used = match used_by_others(control, job, operations).await {

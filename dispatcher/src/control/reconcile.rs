@@ -10,7 +10,6 @@ mod repair;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use goldfleet_config::StagedPolicy;
 use goldfleet_model::graph::GateKey;
 use goldfleet_model::ids::JobId;
 use goldfleet_model::job::{Job, JobState};
@@ -27,7 +26,7 @@ pub use repair::release_ended;
 use crate::control::cancel::stop_operations;
 use crate::control::cleanup::{StagedOutcome, remove_staged};
 use crate::control::context::{ControlContext, ControlError, group_rows};
-use crate::control::reconcile::gates::{Written, evaluate_gates, write_group};
+use crate::control::reconcile::gates::{Written, evaluate_gates, write_gates};
 use crate::control::reconcile::repair::repair_operations;
 
 /// The maximum time between two ticks of the dispatcher's health check, besides the grace time that the check adds. It
@@ -154,7 +153,7 @@ async fn open_gates(
     let gates = Gates::of(operations.iter().map(|row| &row.value));
     let mut written = Written::default();
     for group in group_rows(operations) {
-        written += write_group(control, job, &gates, &group, |_, _| {}).await?;
+        written += write_gates(control, job, &gates, &group).await?;
     }
     Ok(written.ended)
 }
@@ -168,10 +167,9 @@ async fn finish_job(
     counts: &[StateCount],
 ) -> Result<JobCheck, ControlError> {
     // Remove them before the job ends, because the reconciler ignores jobs that have ended.
-    let staging = if event == JobEvent::Succeed && control.config.cleanup.staged == StagedPolicy::Remove {
-        remove_staged(control, &row.value, &control.operations(&row.value).await?).await
-    } else {
-        StagedOutcome::Left
+    let staging = match event {
+        JobEvent::Succeed => remove_staged(control, &row.value).await?,
+        _ => StagedOutcome::Left,
     };
     if staging == StagedOutcome::Retry {
         return Ok(JobCheck::Open);

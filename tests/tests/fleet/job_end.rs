@@ -340,7 +340,7 @@ async fn staged_vhds_that_another_job_uses_stay() {
     let control = removing(&fleet);
     let remove = async || {
         let job = control.job(&first).await.unwrap().value;
-        remove_staged(&control, &job, &fleet.ports.table.operations(&first).await.unwrap()).await
+        remove_staged(&control, &job).await.unwrap()
     };
     let second = fleet.request("1").await;
     assert_eq!((remove().await, there()), (StagedOutcome::Left, 4), "the other is not planned yet");

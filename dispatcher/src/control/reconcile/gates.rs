@@ -140,7 +140,7 @@ async fn release(
 }
 
 /// Applies the gates that are known to a group.
-async fn write_gates(
+pub(super) async fn write_gates(
     control: &ControlContext,
     job: &Job,
     known: &Gates,
@@ -160,7 +160,7 @@ fn opened_by(group: &Group) -> impl Iterator<Item = GateKey> + '_ {
     group.iter().flat_map(|row| &row.value.opens).cloned()
 }
 
-/// One operation of each group, in order. The ids of a group must be adjacent.
+/// One operation of each group, in order.
 pub(super) fn one_for_each_group(mut ids: Vec<OperationId>) -> Vec<OperationId> {
     ids.sort();
     ids.dedup_by(|one, other| one.group() == other.group());

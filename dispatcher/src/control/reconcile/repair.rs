@@ -40,9 +40,21 @@ enum Reason<'a> {
 pub(super) async fn repair_operations(control: &ControlContext, job: &Job) -> Result<Written, ControlError> {
     let now = control.ports.clock.now();
     let mut written = announce_lost(control, job, now).await?;
+    written += end_leases(control, job, now, &Reason::Expired).await?;
+    Ok(written)
+}
+
+/// Ends the leases that expire before `until`, if the reason applies to them.
+async fn end_leases(
+    control: &ControlContext,
+    job: &Job,
+    until: Timestamp,
+    reason: &Reason<'_>,
+) -> Result<Written, ControlError> {
+    let mut written = Written::default();
     for state in [OperationState::Running, OperationState::Cancelling] {
-        let ids = control.ports.table.in_state_before(&job.id, job.plan, state, now, MAX_REPAIRS).await?;
-        written += repair_groups(control, job, ids, &Reason::Expired).await?;
+        let ids = control.ports.table.in_state_before(&job.id, job.plan, state, until, MAX_REPAIRS).await?;
+        written += repair_groups(control, job, ids, reason).await?;
     }
     Ok(written)
 }
@@ -77,11 +89,7 @@ pub async fn release_ended(control: &ControlContext) -> Result<usize, ControlErr
     let jobs: Vec<Job> = ports.table.open_jobs().await?.into_iter().map(|row| row.value).collect();
     let planned = || jobs.iter().filter(|job| job.state != JobState::Requested);
     for job in planned() {
-        for state in [OperationState::Running, OperationState::Cancelling] {
-            let all = Timestamp::MAX;
-            let ids = ports.table.in_state_before(&job.id, job.plan, state, all, MAX_REPAIRS).await?;
-            repair_groups(control, job, ids, &Reason::Ended(&ended)).await?;
-        }
+        end_leases(control, job, Timestamp::MAX, &Reason::Ended(&ended)).await?;
     }
     for process in &ended {
         ports.liveness.forget(process).await?;
