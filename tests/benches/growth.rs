@@ -1,6 +1,6 @@
 //! What an operation costs in small and in large jobs: `cargo bench -p goldfleet-tests --bench growth`.
 //!
-//! For each size, a process of its own rolls out a small disk to so many targets that the job has that number of copies
+//! For each size, a separate process rolls out a small disk to so many targets that the job has that number of copies
 //! and images. The process is a dispatcher and a worker with default settings, on SQLite and a directory cloud. It
 //! prints its CPU time and its peak memory. Exit code 1 if an operation of a larger job costs more than 1.2 times as
 //! much as one of the smallest job. `-- --sizes 600,10000` measures other sizes.

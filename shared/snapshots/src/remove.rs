@@ -193,7 +193,7 @@ impl RemoveSpec {
     }
 }
 
-/// A temporary resource that a row of its own job deletes. Its unique id is not known when the row is written.
+/// A temporary resource that the job which created it deletes. Its unique id is not known when the row is written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TemporarySpec {
     /// The resource id: a disk or a snapshot.

@@ -158,7 +158,7 @@ impl Manifest {
             from = chunk.runs.last().map_or(from, |run| (run.offset / CHUNK_SIZE + 1) * CHUNK_SIZE);
             chunks.push(chunk);
         }
-        // It is checked last: an error of a line tells more than a wrong hash.
+        // It is checked last, because an error of a line is more specific than a wrong hash.
         let hashed = text.len() - last.len();
         if text.get(..hashed).is_none_or(|above| hash_of(above) != tail.b3) {
             return Err(error(lines.len())("the lines above do not have the hash that it states".to_owned()));
