@@ -212,7 +212,7 @@ pub(super) fn open_jobs() -> String {
 }
 
 pub(super) fn of_job(job: &Job) -> PortResult<Entity> {
-    let columns = [("State", job.state.as_str().to_owned()), ("Image", job.image.to_string())];
+    let columns = [("State", job.state.as_str().to_owned()), ("Image", job.subject.to_string())];
     of(job, columns)
 }
 
