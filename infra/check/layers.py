@@ -34,11 +34,11 @@ LAYERS = {
     "modelled": ["model", "disk", "rates", "ports"],
     "connect": ["model", "rates", "ports", "azure-settings", "config", "azure", "embedded", "modelled"],
     "runtime": ["model", "ports", "config"],
-    "kinds": ["model", "disk", "ports", "runtime"],
+    "kinds": ["model", "disk", "ports", "runtime", "snapshots"],
     "worker": ["model", "ports", "workflow", "config", "connect", "runtime", "kinds"],
     # It runs workers in its own process, for a job on one machine, and rehearses jobs on the modelled cloud.
     "dispatcher": [
-        "model", "disk", "inside", "sources", "rates", "plan", "ports", "workflow", "config", "modelled", "connect", "runtime", "kinds", "worker",
+        "model", "disk", "inside", "sources", "rates", "plan", "ports", "workflow", "config", "modelled", "connect", "runtime", "snapshots", "kinds", "worker",
     ],
 }
 PREFIX = "goldfleet-"

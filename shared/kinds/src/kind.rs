@@ -43,6 +43,11 @@ pub trait Kind: Send + Sync {
         false
     }
 
+    /// As [`Kind::delivers`], for one operation. A kind whose operations also create temporaries distinguishes them.
+    fn is_delivery(&self, _operation: &Operation) -> bool {
+        self.delivers()
+    }
+
     /// The source and destination of an operation's bytes, if it transfers chunks.
     fn transfer(&self, _operation: &Operation) -> Option<Transfer> {
         None

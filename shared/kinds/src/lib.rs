@@ -5,20 +5,25 @@
 //! - [`messages`]: the messages of operations.
 //! - [`outcome`], [`attempt_error`]: the results of steps.
 //! - [`transfer`]: moves chunks between stores and VHDs for several kinds.
+//! - `change`: changes of resources for several kinds.
 //! - [`writers`]: the records of those who write chunks to a store.
-//! - [`seed`], [`copy`], [`image`]: the kinds.
+//! - [`seed`], [`copy`], [`image`], [`snapshot`], [`disk`], [`remove`]: the kinds.
 //!
 //! To add a kind, write its folder and add one line to [`registry`].
 
 pub mod attempt_error;
+mod change;
 pub mod context;
 pub mod copy;
+pub mod disk;
 pub mod image;
 pub mod kind;
 pub mod lease;
 pub mod messages;
 pub mod outcome;
 pub mod registry;
+pub mod remove;
 pub mod seed;
+pub mod snapshot;
 pub mod transfer;
 pub mod writers;

@@ -8,7 +8,7 @@ use goldfleet_model::store::BlobAddress;
 use goldfleet_ports::Ports;
 
 use crate::kind::Kind;
-use crate::{copy, image, seed};
+use crate::{copy, disk, image, remove, seed, snapshot};
 
 /// The kinds that a process knows, in the order in which status shows them.
 #[derive(Clone)]
@@ -21,6 +21,9 @@ impl Default for Registry {
             Arc::new(seed::Seed), //
             Arc::new(copy::Copy),
             Arc::new(image::Image),
+            Arc::new(disk::Disk),
+            Arc::new(snapshot::Snapshot),
+            Arc::new(remove::Remove),
         ])
     }
 }
@@ -52,7 +55,7 @@ impl Registry {
     /// Whether a target has what its job delivers once this operation is done there.
     #[must_use]
     pub fn delivers(&self, operation: &Operation) -> bool {
-        self.get(&operation.kind).is_some_and(Kind::delivers)
+        self.get(&operation.kind).is_some_and(|kind| kind.is_delivery(operation))
     }
 
     /// The blob that an operation creates and that is no longer needed after the job has ended.

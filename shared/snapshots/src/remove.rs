@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use goldfleet_model::ids::JobId;
+use goldfleet_model::operation::OperationId;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -12,7 +13,7 @@ use crate::difference::Evidence;
 use crate::id::SnapshotId;
 use crate::plan::Newer;
 use crate::replica::{Ours, Owner, Probe, owner_of, probe};
-use crate::select::Selection;
+use crate::select::TagPatterns;
 use crate::snapshot::{Condition, Snapshot, tag};
 use crate::state::Cause;
 use crate::tags;
@@ -20,6 +21,12 @@ use crate::tags;
 /// A snapshot that a row deletes, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemoveSpec {
+    /// The fleet.
+    pub fleet: Uuid,
+    /// The name of the sync.
+    pub sync: String,
+    /// The tags that select a source. A source that has them again keeps its replica.
+    pub tags: TagPatterns,
     /// The snapshot.
     pub id: SnapshotId,
     /// The unique id that it had when the run was planned.
@@ -125,9 +132,10 @@ fn refuse(code: &'static str, message: impl Into<String>) -> Decision {
 }
 
 impl RemoveSpec {
-    /// Decides whether the snapshot is deleted now. `fleet` and `sync` are those of the row.
+    /// Decides whether the snapshot is deleted now.
     #[must_use]
-    pub fn decide(&self, facts: Facts<'_>, fleet: Uuid, sync: &str, selection: &Selection) -> Decision {
+    pub fn decide(&self, facts: Facts<'_>) -> Decision {
+        let (fleet, sync) = (self.fleet, self.sync.as_str());
         let Some(current) = facts.current else { return Decision::Done };
         if current.unique_id != self.unique_id {
             // Another snapshot has the name. The one to delete does not exist.
@@ -143,7 +151,7 @@ impl RemoveSpec {
             Owner::OtherSync(sync) => return refuse("snapshot-foreign", format!("sync {sync:?} created it")),
             Owner::Foreign(reason) => return refuse("snapshot-foreign", reason),
         }
-        if let Some(objection) = self.objection(facts, fleet, sync, selection) {
+        if let Some(objection) = self.objection(facts) {
             return objection;
         }
         match facts.locks.iter().find(|lock| !(self.lift_lock && lock.is_of(sync, &self.id))) {
@@ -153,7 +161,8 @@ impl RemoveSpec {
     }
 
     /// Why the reason of the plan is not valid any more.
-    fn objection(&self, facts: Facts<'_>, fleet: Uuid, sync: &str, selection: &Selection) -> Option<Decision> {
+    fn objection(&self, facts: Facts<'_>) -> Option<Decision> {
+        let (fleet, sync) = (self.fleet, self.sync.as_str());
         let unknown =
             |reason: &str| Some(refuse("source-unknown", format!("nothing is proven about its source: {reason}")));
         match (&self.because, facts.source) {
@@ -169,7 +178,11 @@ impl RemoveSpec {
             (Because::Replica(_), Evidence::Absent) => None,
             (Because::Replica(cause), Evidence::Present { unique_id, tags }) => {
                 let is_same = *unique_id == self.source_unique_id;
-                let is_untagged = *cause == Cause::Untagged && !selection.has_tags(tags);
+                let is_selected = match self.tags.matches(tags) {
+                    Ok(is_selected) => is_selected,
+                    Err(error) => return Some(refuse("row-damaged", error.to_string())),
+                };
+                let is_untagged = *cause == Cause::Untagged && !is_selected;
                 (is_same && !is_untagged).then_some(Decision::Keep("its source exists again, or has its tag again"))
             }
             (Because::Staged(_), _) => match probe(facts.done, fleet, sync, &self.source_unique_id) {
@@ -196,6 +209,8 @@ impl RemoveSpec {
 /// A temporary resource that the job which created it deletes. Its unique id is not known when the row is written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TemporarySpec {
+    /// The fleet.
+    pub fleet: Uuid,
     /// The resource id: a disk or a snapshot.
     pub id: String,
     /// The job that creates it.
@@ -205,13 +220,58 @@ pub struct TemporarySpec {
 impl TemporarySpec {
     /// Decides whether a temporary is deleted now, from its tags. None for the tags means that it does not exist.
     #[must_use]
-    pub fn decide(&self, current: Option<&BTreeMap<String, String>>, locks: &[Lock], fleet: Uuid) -> Decision {
+    pub fn decide(&self, current: Option<&BTreeMap<String, String>>, locks: &[Lock]) -> Decision {
         let Some(found) = current else { return Decision::Done };
-        if !tags::is_temporary_of(found, fleet) {
+        if !tags::is_temporary_of(found, self.fleet) {
             return refuse("temporary-foreign", "it does not have the tags of a temporary of this fleet");
         }
         if tag(found, tags::JOB) != Some(self.job.as_str()) {
             return refuse("temporary-foreign", "another job created it");
+        }
+        match locks.first() {
+            Some(lock) => refuse("scope-locked", format!("lock {} protects it", lock.id)),
+            None => Decision::Delete,
+        }
+    }
+}
+
+/// A replica that a copy of this job began, to delete if the copy was cancelled or failed before it was complete. The
+/// unique id is not known when the row is written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiscardSpec {
+    /// The fleet.
+    pub fleet: Uuid,
+    /// The name of the sync.
+    pub sync: String,
+    /// The replica.
+    pub id: SnapshotId,
+    /// The unique id of its source.
+    pub source_unique_id: String,
+    /// The job. What another job began is not deleted.
+    pub job: JobId,
+    /// The row of the copy.
+    pub copy: OperationId,
+}
+
+impl DiscardSpec {
+    /// Decides whether the replica is deleted now. `is_cancelled` is whether the row of the copy was cancelled. A copy
+    /// whose row failed otherwise may still complete, and then a later run finds it.
+    #[must_use]
+    pub fn decide(&self, current: Option<&Snapshot>, is_cancelled: bool, locks: &[Lock]) -> Decision {
+        let Some(current) = current else { return Decision::Done };
+        let condition = match owner_of(current, self.fleet, &self.sync) {
+            Owner::Ours(ours) if ours.tags.source == self.source_unique_id => ours.condition(current),
+            _ => return Decision::Keep("it is not the replica of this copy"),
+        };
+        if tag(&current.tags, tags::JOB) != Some(self.job.as_str()) {
+            return Decision::Keep("another job began its copy");
+        }
+        match condition {
+            Condition::Failed { .. } => {}
+            Condition::Underway { .. } if is_cancelled => {}
+            Condition::Underway { .. } => return Decision::Keep("its copy was not cancelled"),
+            Condition::Complete => return Decision::Keep("it is complete"),
+            Condition::Doubtful { .. } => return Decision::Keep("its content may be complete"),
         }
         match locks.first() {
             Some(lock) => refuse("scope-locked", format!("lock {} protects it", lock.id)),

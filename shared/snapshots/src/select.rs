@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use globset::{GlobBuilder, GlobMatcher};
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 
 use crate::snapshot::{Snapshot, tag};
 
@@ -85,6 +86,28 @@ pub struct Selection {
     pub max_age: Option<SignedDuration>,
 }
 
+/// The tags that select a snapshot, in the form in which a row holds them: the pattern of the value by the name of the
+/// tag. So the row alone decides whether a snapshot is still selected.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TagPatterns(BTreeMap<String, String>);
+
+impl TagPatterns {
+    /// Whether tags match all patterns.
+    ///
+    /// # Errors
+    /// [`InvalidPattern`] if a pattern cannot be read. Then nothing is known about the selection.
+    pub fn matches(&self, tags: &BTreeMap<String, String>) -> Result<bool, InvalidPattern> {
+        for (name, pattern) in &self.0 {
+            let pattern = Pattern::of_value(pattern)?;
+            if !tag(tags, name).is_some_and(|found| pattern.matches(found)) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
 /// The result of the filters for a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Selected {
@@ -119,6 +142,12 @@ impl Selection {
     #[must_use]
     pub fn has_tags(&self, tags: &BTreeMap<String, String>) -> bool {
         self.tags.iter().all(|(name, value)| tag(tags, name).is_some_and(|found| value.matches(found)))
+    }
+
+    /// The filter by tags, for a row.
+    #[must_use]
+    pub fn tag_patterns(&self) -> TagPatterns {
+        TagPatterns(self.tags.iter().map(|(name, pattern)| (name.clone(), pattern.text.clone())).collect())
     }
 
     /// Whether a tag is one of those that select a snapshot. A replica does not get them. Otherwise a group of replicas

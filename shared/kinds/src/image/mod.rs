@@ -11,10 +11,11 @@ use goldfleet_model::store::BlobAddress;
 use goldfleet_model::target::Target;
 use goldfleet_ports::Ports;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
-use goldfleet_ports::resources::{ChangeStatus, Provisioning, PutMode, PutRequest, Resource};
+use goldfleet_ports::resources::{Provisioning, PutMode, PutRequest, Resource};
 use serde::{Deserialize, Serialize};
 
 use crate::attempt_error::AttemptError;
+use crate::change::follow;
 use crate::context::{Attempt, digest_of, read_spec};
 use crate::kind::{Kind, Probe, Verification};
 use crate::outcome::{StepError, StepOutcome};
@@ -122,7 +123,7 @@ async fn create(attempt: Attempt<'_>, request: &PutRequest, vhd: &BlobAddress) -
         lease.ensure_held()?;
         tracing::info!(image = %request.id, "an image of other content is replaced");
         let removal = resources.delete(&request.id, request.tenant.as_deref()).await?;
-        wait_for_change(attempt, removal).await?;
+        follow(attempt, removal).await??;
     }
     lease.ensure_held()?;
     let underway = match resources.put(request).await {
@@ -133,7 +134,7 @@ async fn create(attempt: Attempt<'_>, request: &PutRequest, vhd: &BlobAddress) -
         }
         underway => underway?,
     };
-    wait_for_change(attempt, underway).await?;
+    follow(attempt, underway).await??;
     verify_created(attempt, request).await
 }
 
@@ -215,24 +216,4 @@ fn classify(
         Provisioning::Succeeded => ExistingImage::UpToDate,
         Provisioning::Failed => ExistingImage::Failed,
     })
-}
-
-/// Polls a change until it ends.
-async fn wait_for_change(
-    Attempt { shared, lease, .. }: Attempt<'_>,
-    mut underway: ChangeStatus,
-) -> Result<(), StepError> {
-    loop {
-        match underway {
-            ChangeStatus::Done => return Ok(()),
-            ChangeStatus::Failed(error) => return Err(error.into()),
-            ChangeStatus::Pending(pending) => {
-                shared.ports.clock.sleep(pending.retry_after).await;
-                // If the step stops here, the platform continues the change. The next worker finds the image in
-                // progress or complete.
-                lease.ensure_held()?;
-                underway = shared.ports.resources.poll(&pending).await?;
-            }
-        }
-    }
 }

@@ -4,6 +4,8 @@
 //! - At most [`PARALLEL_COPIES`](crate::rules::PARALLEL_COPIES) copies between regions run at the same time in a
 //!   subscription and region. If more families have work, they share lanes: the next family of a lane starts when the
 //!   one before has ended in any way.
+//! - A copy between regions continues at the service after its row was cancelled. A second row, which runs in any case,
+//!   deletes what such a copy left incomplete.
 //! - The temporaries of a full snapshot serve all its destinations. Their removal runs in any case, after all copies
 //!   from them have ended.
 
@@ -17,7 +19,7 @@ use crate::plan::{Method, Plan};
 use crate::rules::{Rules, Run};
 
 use edges::Edges;
-pub use row::{CopySpec, Row, RowSpec, TemporaryResource};
+pub use row::{CopySpec, CreateSpec, Row, RowSpec};
 
 /// A plan as a graph. Groups are created one by one.
 pub struct Graph<'p, 'a> {
@@ -48,7 +50,7 @@ impl<'p, 'a> Graph<'p, 'a> {
     /// The groups: temporaries, copies, promotions, and removals. The rows of a group are a chain.
     pub fn groups(&self) -> impl Iterator<Item = Vec<Row>> + '_ {
         let scratch = self.scratch.iter().flat_map(|(source, copies)| self.temporaries(source, copies));
-        let copies = (0..self.plan.copies.len()).map(|index| vec![self.copy(index)]);
+        let copies = (0..self.plan.copies.len()).map(|index| self.copy(index));
         let promotions = self.plan.promotions.iter().map(|promotion| self.promotion(promotion));
         let removals = self.plan.removals.iter().map(|removal| vec![self.removal(removal)]);
         scratch.chain(copies).chain(promotions).chain(removals)

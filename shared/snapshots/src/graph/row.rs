@@ -5,9 +5,10 @@ use goldfleet_model::ids::Region;
 use goldfleet_model::operation::OperationId;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use uuid::Uuid;
 
 use crate::id::SnapshotId;
-use crate::remove::{RemoveSpec, TemporarySpec};
+use crate::remove::{DiscardSpec, RemoveSpec, TemporarySpec};
 
 /// A row. Its fields are those of an [`Operation`](goldfleet_model::operation::Operation) with the same names.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,45 +33,61 @@ pub struct Row {
     pub spec: RowSpec,
 }
 
-/// What a row has to do.
+/// What a row has to do: all that its step needs, because another worker may have to continue with the row alone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RowSpec {
     /// Create a replica, or wait for it.
     Copy(Box<CopySpec>),
-    /// Create a temporary disk or snapshot.
-    Temporary(TemporaryResource),
+    /// Create a disk or snapshot, such as a temporary one.
+    Create(CreateSpec),
     /// Delete a snapshot.
     Remove(Box<RemoveSpec>),
     /// Delete a temporary.
     RemoveTemporary(TemporarySpec),
+    /// Delete the replica of a copy that was cancelled or failed before it was complete.
+    Discard(DiscardSpec),
 }
 
 /// A replica to create.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CopySpec {
+    /// The fleet.
+    pub fleet: Uuid,
+    /// The name of the sync.
+    pub sync: String,
     /// The replica.
     pub id: SnapshotId,
     /// The unique id of its source.
     pub source_unique_id: String,
+    /// The size of the source in bytes, if it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
     /// The id of the snapshot to copy: the source, a temporary, or a staged replica.
     pub copied: SnapshotId,
     /// The unique id of the snapshot to copy. None for a temporary of the job: the step reads it, and writes it to the
     /// tag `goldfleet-via` of the replica.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub copied_unique_id: Option<String>,
     /// The body of the request.
     pub body: Value,
     /// The unique id of the remains of our failed copy, to delete first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remains: Option<String>,
     /// The name of the lock to put on the replica after it is complete.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lock: Option<String>,
 }
 
-/// A temporary to create.
+/// A disk or snapshot to create. The tags in the body that goldfleet sets identify it: an existing resource with the
+/// same ones is the one that this row creates.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct TemporaryResource {
+pub struct CreateSpec {
     /// The resource id.
     pub id: String,
+    /// The unique id of the resource to copy. None for a temporary of the job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copied_unique_id: Option<String>,
     /// The body of the request.
     pub body: Value,
 }

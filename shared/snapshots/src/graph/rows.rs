@@ -6,12 +6,12 @@ use goldfleet_model::operation::{GroupId, OperationId};
 
 use super::Graph;
 use super::edges::{ready, used};
-use super::row::{CopySpec, Row, RowSpec, TemporaryResource};
+use super::row::{CopySpec, CreateSpec, Row, RowSpec};
 use crate::body;
 use crate::id::{GroupRef, SnapshotId};
 use crate::names;
-use crate::plan::{Method, Promotion, Reason, Removal};
-use crate::remove::{Because, Lock, RemoveSpec, TemporarySpec};
+use crate::plan::{Copy, Method, Promotion, Reason, Removal};
+use crate::remove::{Because, DiscardSpec, Lock, RemoveSpec, TemporarySpec};
 use crate::snapshot::Snapshot;
 use crate::tags::{self, ReplicaTags};
 
@@ -28,17 +28,18 @@ impl Graph<'_, '_> {
         let snapshot = self.temporary(source_snapshot, scratch);
         let disk = disk_id(scratch, &self.temporary_name(source_snapshot, scratch, "disk"));
         let group = |what: &str| group_of(what, &snapshot, region);
-        let create = |id: &str, copied: &str, is_snapshot| {
+        let create = |id: &str, copied: &str, copied_unique_id, is_snapshot| {
             let body = body::of_temporary(source_snapshot, copied, is_snapshot, &tags);
-            RowSpec::Temporary(TemporaryResource { id: id.to_owned(), body })
+            RowSpec::Create(CreateSpec { id: id.to_owned(), copied_unique_id, body })
         };
-        let remove = |id: String| RowSpec::RemoveTemporary(TemporarySpec { id, job: self.run.job.clone() });
+        let (fleet, job) = (self.rules.fleet, &self.run.job);
+        let remove = |id: String| RowSpec::RemoveTemporary(TemporarySpec { fleet, id, job: job.clone() });
         let row = |group: &GroupId, step, kind, spec| row(group, step, kind, scratch, region, spec);
 
         let begin = group("scratch");
         let mut created = vec![
-            row(&begin, "disk", "disk", create(&disk, &source_snapshot.id.to_string(), false)),
-            row(&begin, "snapshot", "snapshot", create(&snapshot.to_string(), &disk, true)),
+            row(&begin, "disk", "disk", create(&disk, &source_snapshot.id.to_string(), Some(source.to_owned()), false)),
+            row(&begin, "snapshot", "snapshot", create(&snapshot.to_string(), &disk, None, true)),
         ];
         for row in &mut created {
             row.opens.push(ready(source));
@@ -59,8 +60,8 @@ impl Graph<'_, '_> {
         [created, removed].map(chained).into()
     }
 
-    /// The row of a copy.
-    pub(super) fn copy(&self, index: usize) -> Row {
+    /// The rows of a copy.
+    pub(super) fn copy(&self, index: usize) -> Vec<Row> {
         let copy = &self.plan.copies[index];
         let source = copy.source;
         let mut tags = ReplicaTags::of(source, self.rules.fleet, &self.rules.name);
@@ -77,7 +78,24 @@ impl Graph<'_, '_> {
         let edges = &self.edges[index];
         row.after.clone_from(&edges.after);
         row.opens.clone_from(&edges.opens);
-        row
+        // What an earlier job began is not discarded by this one. A copy in the same region is complete at once.
+        let discard = (copy.method.is_limited() && !copy.underway).then(|| self.discard(copy, &row));
+        chained(std::iter::once(row).chain(discard).collect())
+    }
+
+    /// The row that deletes the replica of a copy that was cancelled before it was complete.
+    fn discard(&self, copy: &Copy<'_>, of: &Row) -> Row {
+        let destination = &self.rules.destinations[copy.destination];
+        let spec = RowSpec::Discard(DiscardSpec {
+            fleet: self.rules.fleet,
+            sync: self.rules.name.clone(),
+            id: SnapshotId::new(destination.group.clone(), &copy.name),
+            source_unique_id: copy.source.unique_id.clone(),
+            job: self.run.job.clone(),
+            copy: of.id.clone(),
+        });
+        let discard = row(of.id.group(), "discard", "remove", &destination.group, &destination.region, spec);
+        Row { always: true, ..discard }
     }
 
     /// The rows that give a staged replica its final name.
@@ -119,6 +137,9 @@ impl Graph<'_, '_> {
             Reason::Remains => Because::Remains,
         };
         let spec = RowSpec::Remove(Box::new(RemoveSpec {
+            fleet: self.rules.fleet,
+            sync: self.rules.name.clone(),
+            tags: self.rules.selection.tag_patterns(),
             id: removal.snapshot.id.clone(),
             unique_id: removal.snapshot.unique_id.clone(),
             source: removal.source.clone(),
@@ -144,8 +165,11 @@ impl Graph<'_, '_> {
         let own = tags.to_map(&self.run.job);
         let body = body::of_replica(source, &copied.to_string(), method, self.rules, destination, own);
         let spec = CopySpec {
+            fleet: self.rules.fleet,
+            sync: self.rules.name.clone(),
             id: id.clone(),
             source_unique_id: source.unique_id.clone(),
+            size: source.size,
             copied,
             copied_unique_id,
             body,

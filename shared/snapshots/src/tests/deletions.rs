@@ -7,7 +7,7 @@ use crate::difference::{Difference, Evidence};
 use crate::id::SnapshotId;
 use crate::listing::Coverage;
 use crate::plan::{Plan, Reason};
-use crate::remove::{Because, Decision, Facts, Lock, Orphan, RemoveSpec, orphan};
+use crate::remove::{Because, Decision, DiscardSpec, Facts, Lock, Orphan, RemoveSpec, TemporarySpec, orphan};
 use crate::rules::{DeletePolicy, Rules};
 use crate::snapshot::Snapshot;
 use crate::state::{Cause, SyncState};
@@ -236,6 +236,9 @@ fn a_replacement_takes_the_name_after_two_runs() {
 
 fn spec(because: Because) -> RemoveSpec {
     RemoveSpec {
+        fleet: fleet(),
+        sync: "ctx".to_owned(),
+        tags: rules().selection.tag_patterns(),
         id: SnapshotId::new(group(2, "Replicas"), "b"),
         unique_id: unique(1002),
         source: SnapshotId::new(group(1, "Snaps"), "b"),
@@ -249,7 +252,7 @@ fn spec(because: Because) -> RemoveSpec {
 fn decide(spec: &RemoveSpec, current: Option<&Value>, source: &Evidence, locks: &[Lock]) -> Decision {
     let current = current.map(|item| Snapshot::from_json(item).unwrap());
     let facts = Facts { current: current.as_ref(), source, done: None, newer: &[], locks };
-    spec.decide(facts, fleet(), "ctx", &rules().selection)
+    spec.decide(facts)
 }
 
 #[test]
@@ -311,13 +314,46 @@ fn a_foreign_lock_is_respected_and_only_our_own_is_lifted() {
 
 #[test]
 fn a_temporary_is_deleted_only_by_its_job() {
-    let spec = crate::remove::TemporarySpec { id: "disk".to_owned(), job: job(1) };
+    let spec = TemporarySpec { fleet: fleet(), id: "disk".to_owned(), job: job(1) };
     let own = tags::of_temporary(fleet(), &job(1), &unique(1));
-    assert_eq!(spec.decide(Some(&own), &[], fleet()), Decision::Delete);
-    assert_eq!(spec.decide(None, &[], fleet()), Decision::Done);
+    assert_eq!(spec.decide(Some(&own), &[]), Decision::Delete);
+    assert_eq!(spec.decide(None, &[]), Decision::Done);
     let other = tags::of_temporary(fleet(), &job(2), &unique(1));
-    assert!(matches!(spec.decide(Some(&other), &[], fleet()), Decision::Refuse { .. }));
-    assert!(matches!(spec.decide(Some(&[].into()), &[], fleet()), Decision::Refuse { .. }));
+    assert!(matches!(spec.decide(Some(&other), &[]), Decision::Refuse { .. }));
+    assert!(matches!(spec.decide(Some(&[].into()), &[]), Decision::Refuse { .. }));
+}
+
+#[test]
+fn only_an_incomplete_replica_of_the_cancelled_copy_is_discarded() {
+    let source = source(2, "b", "e");
+    let spec = DiscardSpec {
+        fleet: fleet(),
+        sync: "ctx".to_owned(),
+        id: SnapshotId::new(group(2, "Replicas"), "b"),
+        source_unique_id: unique(2),
+        job: job(0),
+        copy: "snapshot-000000000000.snapshot".parse().unwrap(),
+    };
+    let read = |item: &Value| Snapshot::from_json(item).unwrap();
+    let complete = replica(&source, "b");
+    let mut incomplete = complete.clone();
+    incomplete["properties"]["completionPercent"] = json!(50.0);
+    assert_eq!(spec.decide(Some(&read(&incomplete)), true, &[]), Decision::Delete);
+    assert!(matches!(spec.decide(Some(&read(&incomplete)), false, &[]), Decision::Keep(_)), "it may complete");
+    assert!(matches!(spec.decide(Some(&read(&complete)), true, &[]), Decision::Keep(_)));
+    assert_eq!(spec.decide(None, true, &[]), Decision::Done);
+    let lock = Lock::from_json(&json!({ "id": "x", "name": "x" }));
+    assert!(matches!(
+        spec.decide(Some(&read(&incomplete)), true, &[lock]),
+        Decision::Refuse { code: "scope-locked", .. }
+    ));
+    for tag in [tags::FLEET, tags::ROLE, tags::SYNC, tags::SOURCE, tags::JOB] {
+        let mut changed = incomplete.clone();
+        changed["tags"][tag] = json!("00000000-0000-0000-0000-0000000000ff");
+        assert!(matches!(spec.decide(Some(&read(&changed)), true, &[]), Decision::Keep(_)), "{tag}");
+    }
+    incomplete["properties"]["copyCompletionError"] = json!({ "errorCode": "CopySourceNotFound" });
+    assert_eq!(spec.decide(Some(&read(&incomplete)), false, &[]), Decision::Delete, "a failed copy never completes");
 }
 
 #[test]
@@ -342,7 +378,7 @@ fn a_surplus_replica_is_kept_if_a_newer_one_disappeared() {
         let newer = [newer.map(|item| Snapshot::from_json(&item).unwrap())];
         let source = Evidence::Unknown("not read".to_owned());
         let facts = Facts { current: Some(&current), source: &source, done: None, newer: &newer, locks: &[] };
-        spec.decide(facts, fleet(), "ctx", &rules().selection)
+        spec.decide(facts)
     };
     let complete = replica(&source(3, "c", "e"), "c");
     let mut unfinished = complete.clone();

@@ -64,6 +64,11 @@ fn checked(groups: Vec<Vec<Row>>) -> Vec<Vec<Row>> {
     groups
 }
 
+/// The rows of copies. The row that discards an incomplete replica follows each.
+fn copies(groups: &[Vec<Row>]) -> Vec<&Row> {
+    groups.iter().flatten().filter(|row| matches!(row.spec, RowSpec::Copy(_))).collect()
+}
+
 fn copy(row: &Row) -> &crate::graph::CopySpec {
     let RowSpec::Copy(spec) = &row.spec else { panic!("{row:?}") };
     spec
@@ -73,7 +78,7 @@ fn copy(row: &Row) -> &crate::graph::CopySpec {
 fn the_copies_of_a_family_are_a_chain_of_gates() {
     let sources: Vec<Value> = (1..=3).map(|number| source(number, &format!("s{number}"), "d")).collect();
     let groups = graph(&rules(), &Lists::new(&sources, &[]));
-    let rows: Vec<&Row> = groups.iter().flatten().collect();
+    let rows = copies(&groups);
     assert_eq!(rows.iter().map(|row| copy(row).id.name.as_str()).collect::<Vec<_>>(), ["s1", "s2", "s3"]);
     assert!(rows[0].after.is_empty());
     for pair in rows.windows(2) {
@@ -90,7 +95,7 @@ fn more_families_than_the_limit_share_lanes() {
     let sources: Vec<Value> =
         (0..families * 2).map(|n| source(n + 1, &format!("s{n}"), &format!("disk-{}", n / 2))).collect();
     let groups = graph(&rules(), &Lists::new(&sources, &[]));
-    let rows: Vec<&Row> = groups.iter().flatten().collect();
+    let rows = copies(&groups);
     assert_eq!(rows.len(), 460);
     // Every row has at most one predecessor and one successor, so the rows form lines that run one row at a time.
     let free = rows.iter().filter(|row| row.after.is_empty()).count();
@@ -129,11 +134,12 @@ fn a_full_snapshot_is_copied_through_temporaries_that_serve_all_destinations() {
     let plan = difference.decide(&BTreeMap::new(), &SyncState::default());
     let groups = checked(Graph::new(&plan, &rules, &run).groups().collect());
     let kinds: Vec<Vec<&str>> = groups.iter().map(|rows| rows.iter().map(|row| row.kind).collect()).collect();
-    assert_eq!(kinds, [vec!["disk", "snapshot"], vec!["remove", "remove"], vec!["snapshot"], vec!["snapshot"]]);
+    let copied = vec!["snapshot", "remove"];
+    assert_eq!(kinds, [vec!["disk", "snapshot"], vec!["remove"; 2], copied.clone(), copied]);
     let (create, remove) = (&groups[0], &groups[1]);
     assert!(remove.iter().all(|row| row.always));
     assert!(remove[0].after.iter().all(|after| after.on == GateCondition::Ended && after.count == 2));
-    for row in groups[2..].iter().flatten() {
+    for row in copies(&groups) {
         assert_eq!(row.after[0].gate, create[1].opens[0]);
         let spec = copy(row);
         assert_eq!(spec.copied_unique_id, None);
@@ -141,11 +147,42 @@ fn a_full_snapshot_is_copied_through_temporaries_that_serve_all_destinations() {
         assert_eq!(spec.body["properties"]["incremental"], true);
         assert!(spec.copied.name.starts_with("gf-temporary-"));
     }
-    let RowSpec::Temporary(disk) = &create[0].spec else { panic!() };
+    let RowSpec::Create(disk) = &create[0].spec else { panic!() };
     assert_eq!(disk.body["location"], "westeurope");
     assert_eq!(disk.body["properties"]["networkAccessPolicy"], "DenyAll");
     let found: BTreeMap<String, String> = serde_json::from_value(disk.body["tags"].clone()).unwrap();
     assert!(tags::is_temporary_of(&found, fleet()));
+}
+
+#[test]
+fn only_a_copy_that_this_job_begins_in_another_region_can_be_discarded() {
+    let sources = [source(1, "a", "d"), source(2, "b", "e")];
+    let mut begun = replica(&sources[1], "b");
+    begun["properties"]["completionPercent"] = json!(10.0);
+    let lists = Lists::new(&sources, &[begun]);
+    let groups = graph(&rules(), &lists);
+    let steps: Vec<Vec<&str>> = groups.iter().map(|rows| rows.iter().map(|row| row.id.step()).collect()).collect();
+    assert_eq!(steps, [vec!["snapshot", "discard"], vec!["snapshot"]]);
+    let (copied, discard) = (&groups[0][0], &groups[0][1]);
+    assert!(discard.always && discard.position == 1);
+    let RowSpec::Discard(spec) = &discard.spec else { panic!("{discard:?}") };
+    assert_eq!((&spec.id, &spec.copy, &spec.job), (&copy(copied).id, &copied.id, &job(1)));
+}
+
+/// A successor of a killed worker has only the row.
+#[test]
+fn rows_are_read_as_they_were_written() {
+    let sources = [source(1, "a", "d"), source(2, "a", "e")];
+    let lists = Lists::new(&sources[..1], &[replica(&sources[1], "z"), replica(&source(3, "c", "f"), "c")]).absent("c");
+    let first = lists.decide(&rules(), &run(1, 10), &SyncState::default()).state;
+    let (rules, later) = (rules(), run(2, 99));
+    let plan = lists.decide(&rules, &later, &first);
+    let rows: Vec<Row> = Graph::new(&plan, &rules, &later).groups().flatten().collect();
+    assert!(rows.iter().any(|row| matches!(row.spec, RowSpec::Remove(_))));
+    for row in rows {
+        let text = serde_json::to_string(&row.spec).unwrap();
+        assert_eq!(serde_json::from_str::<RowSpec>(&text).unwrap(), row.spec);
+    }
 }
 
 #[test]

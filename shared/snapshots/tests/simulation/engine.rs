@@ -26,6 +26,8 @@ struct Work {
     state: State,
     phase: Phase,
     attempts: u32,
+    /// Whether it ended without a failure of its own.
+    is_cancelled: bool,
 }
 
 impl Work {
@@ -39,7 +41,7 @@ pub(crate) fn run(groups: Vec<Vec<Row>>, rules: &Rules, service: &mut Service) {
     let mut groups: Vec<Vec<Work>> = groups
         .into_iter()
         .map(|rows| {
-            let work = |row| Work { row, state: State::Waiting, phase: Phase::Probe, attempts: 0 };
+            let work = |row| Work { row, state: State::Waiting, phase: Phase::Probe, attempts: 0, is_cancelled: false };
             rows.into_iter().map(work).collect()
         })
         .collect();
@@ -63,15 +65,16 @@ pub(crate) fn run(groups: Vec<Vec<Row>>, rules: &Rules, service: &mut Service) {
         if service.faulty && service.rng.chance(0.02) {
             environment::act(service, rules);
         }
-        step(&mut groups[group][row], rules, service);
+        let is_cancelled = groups[group][..row].iter().any(|work| work.is_cancelled);
+        step(&mut groups[group][row], is_cancelled, rules, service);
     }
     if groups.iter().flatten().any(|work| !work.ended()) {
         service.invariants.violations.push("rows wait for a gate that never opens".to_owned());
     }
 }
 
-fn step(work: &mut Work, rules: &Rules, service: &mut Service) {
-    let progress = advance(&work.row, &mut work.phase, rules, service);
+fn step(work: &mut Work, is_cancelled: bool, rules: &Rules, service: &mut Service) {
+    let progress = advance(&work.row, is_cancelled, &mut work.phase, rules, service);
     let id = &work.row.id;
     if !matches!(progress, Progress::Continue | Progress::Wait) {
         service.log(|| format!("row {id}: {progress:?}"));
@@ -101,6 +104,7 @@ fn propagate(groups: &mut [Vec<Work>], is_cancelled: bool) {
                 let is_blocked = work.row.after.iter().any(|after| is_broken_gate(&gates, after));
                 if !work.ended() && !work.row.always && (is_broken || is_blocked || is_cancelled) {
                     work.state = State::Bad;
+                    work.is_cancelled = true;
                     changed = true;
                 }
                 is_broken |= work.state == State::Bad;

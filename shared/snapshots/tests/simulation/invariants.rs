@@ -20,6 +20,8 @@ pub(crate) struct Invariants {
     kept: BTreeSet<String>,
     /// The staged replicas whose removal read a complete final replica, by unique id.
     replaced: BTreeSet<String>,
+    /// The replicas that were read as incomplete after their copy was cancelled, by unique id.
+    discarded: BTreeSet<String>,
     /// The replicas that this run deleted.
     deleted: BTreeSet<String>,
     max_deletes: u32,
@@ -36,6 +38,7 @@ impl Invariants {
             absent: BTreeMap::new(),
             kept: BTreeSet::new(),
             replaced: BTreeSet::new(),
+            discarded: BTreeSet::new(),
             deleted: BTreeSet::new(),
             max_deletes,
             skew,
@@ -49,6 +52,7 @@ impl Invariants {
         self.deleted.clear();
         self.kept.clear();
         self.replaced.clear();
+        self.discarded.clear();
         let sources: BTreeSet<String> =
             world.snapshots.values().filter_map(|thing| thing.tag("goldfleet-source").map(str::to_owned)).collect();
         for source in sources {
@@ -79,6 +83,12 @@ impl Invariants {
         } else {
             self.replaced.remove(staged);
         }
+    }
+
+    /// The clean-up of a cancelled copy reads its replica. The copy may become complete directly afterwards.
+    pub(crate) fn read_incomplete(&mut self, found: Option<&Snapshot>) {
+        let incomplete = found.filter(|found| found.condition() != Condition::Complete);
+        self.discarded.extend(incomplete.map(|found| found.unique_id.clone()));
     }
 
     /// Checks a change before it takes effect.
@@ -122,6 +132,9 @@ impl Invariants {
         let source = thing.tag("goldfleet-source").unwrap_or_default();
         if source != thing.source_unique && thing.tag("goldfleet-via").is_none() {
             // The source was created again when the copy began, so this never was its replica.
+            return None;
+        }
+        if self.discarded.contains(&thing.unique) {
             return None;
         }
         if !thing.is_complete() {

@@ -1,8 +1,8 @@
 //! One row, call by call, with the decisions of the crate. A worker that is killed loses only the phase.
 
 use goldfleet_snapshots::difference::Evidence;
-use goldfleet_snapshots::graph::{CopySpec, Row, RowSpec, TemporaryResource};
-use goldfleet_snapshots::remove::{Because, Decision, Facts, Lock, RemoveSpec, TemporarySpec};
+use goldfleet_snapshots::graph::{CopySpec, CreateSpec, Row, RowSpec};
+use goldfleet_snapshots::remove::{Because, Decision, DiscardSpec, Facts, Lock, RemoveSpec, TemporarySpec};
 use goldfleet_snapshots::replica::{Probe, probe};
 use goldfleet_snapshots::rules::Rules;
 use goldfleet_snapshots::snapshot::Snapshot;
@@ -50,13 +50,20 @@ pub(crate) enum Phase {
     Decided(Change),
 }
 
-/// Makes the next call of a row.
-pub(crate) fn advance(row: &Row, phase: &mut Phase, rules: &Rules, service: &mut Service) -> Progress {
+/// Makes the next call of a row. `is_cancelled` is whether an earlier row of its group was cancelled.
+pub(crate) fn advance(
+    row: &Row,
+    is_cancelled: bool,
+    phase: &mut Phase,
+    rules: &Rules,
+    service: &mut Service,
+) -> Progress {
     match &row.spec {
         RowSpec::Copy(spec) => copy(spec, phase, rules, service),
-        RowSpec::Temporary(spec) => temporary(spec, rules, service),
-        RowSpec::Remove(spec) => remove(spec, phase, rules, service),
-        RowSpec::RemoveTemporary(spec) => remove_temporary(spec, rules, service),
+        RowSpec::Create(spec) => temporary(spec, rules, service),
+        RowSpec::Remove(spec) => remove(spec, phase, service),
+        RowSpec::RemoveTemporary(spec) => remove_temporary(spec, service),
+        RowSpec::Discard(spec) => discard(spec, is_cancelled, phase, service),
     }
 }
 
@@ -76,6 +83,9 @@ fn copy(spec: &CopySpec, phase: &mut Phase, rules: &Rules, service: &mut Service
             // The same check as for a row that removes the remains.
             let because = Because::Remains;
             let remove = RemoveSpec {
+                fleet: rules.fleet,
+                sync: rules.name.clone(),
+                tags: rules.selection.tag_patterns(),
                 id: spec.id.clone(),
                 unique_id: found.unique_id.clone(),
                 source: spec.copied.clone(),
@@ -86,7 +96,7 @@ fn copy(spec: &CopySpec, phase: &mut Phase, rules: &Rules, service: &mut Service
             };
             let source = Evidence::Unknown(String::new());
             let facts = Facts { current: Some(&found), source: &source, done: None, newer: &[], locks: &[] };
-            match remove.decide(facts, rules.fleet, &rules.name, &rules.selection) {
+            match remove.decide(facts) {
                 Decision::Delete => after(service.change(Change::Delete(spec.id.clone()))),
                 _ => Progress::Failed("replica-outdated"),
             }
@@ -155,7 +165,7 @@ fn put_lock(spec: &CopySpec, service: &mut Service) -> Progress {
     }
 }
 
-fn temporary(spec: &TemporaryResource, rules: &Rules, service: &mut Service) -> Progress {
+fn temporary(spec: &CreateSpec, rules: &Rules, service: &mut Service) -> Progress {
     let Ok(id) = spec.id.parse() else {
         return match service.disk_tags(&spec.id) {
             Ok(Some(found)) if tags::is_temporary_of(&found, rules.fleet) => Progress::Succeeded,
@@ -175,7 +185,7 @@ fn temporary(spec: &TemporaryResource, rules: &Rules, service: &mut Service) -> 
     }
 }
 
-fn remove(spec: &RemoveSpec, phase: &mut Phase, rules: &Rules, service: &mut Service) -> Progress {
+fn remove(spec: &RemoveSpec, phase: &mut Phase, service: &mut Service) -> Progress {
     match std::mem::take(phase) {
         Phase::Read { current, source: None, .. } => {
             // A surplus replica has a source, and nothing about it decides.
@@ -211,7 +221,7 @@ fn remove(spec: &RemoveSpec, phase: &mut Phase, rules: &Rules, service: &mut Ser
                 newer: &newer,
                 locks: &locks,
             };
-            match spec.decide(facts, rules.fleet, &rules.name, &rules.selection) {
+            match spec.decide(facts) {
                 Decision::Done => Progress::Succeeded,
                 Decision::Keep(_) => Progress::Skipped,
                 Decision::Refuse { code: "source-unknown", .. } => Progress::Retry,
@@ -238,19 +248,37 @@ fn remove(spec: &RemoveSpec, phase: &mut Phase, rules: &Rules, service: &mut Ser
     }
 }
 
-fn remove_temporary(spec: &TemporarySpec, rules: &Rules, service: &mut Service) -> Progress {
+fn remove_temporary(spec: &TemporarySpec, service: &mut Service) -> Progress {
     let snapshot = spec.id.parse().ok();
     let found = match &snapshot {
         Some(id) => service.get(id).map(|found| found.map(|found| found.tags)),
         None => service.disk_tags(&spec.id),
     };
     let Ok(found) = found else { return Progress::Retry };
-    match spec.decide(found.as_ref(), &[], rules.fleet) {
+    match spec.decide(found.as_ref(), &[]) {
         Decision::Done => Progress::Succeeded,
         Decision::Delete => {
             let change = snapshot.map_or_else(|| Change::DeleteDisk(spec.id.clone()), Change::Delete);
             after(service.change(change))
         }
         other => unreachable!("{other:?}"),
+    }
+}
+
+fn discard(spec: &DiscardSpec, is_cancelled: bool, phase: &mut Phase, service: &mut Service) -> Progress {
+    if let Phase::Decided(change) = std::mem::take(phase) {
+        return after(service.change(change));
+    }
+    let (Ok(found), Ok(locks)) = (service.get(&spec.id), service.locks(&spec.id)) else { return Progress::Retry };
+    match spec.decide(found.as_ref(), is_cancelled, &locks) {
+        Decision::Done => Progress::Succeeded,
+        Decision::Keep(_) => Progress::Skipped,
+        Decision::Refuse { code, .. } => Progress::Failed(code),
+        Decision::Delete => {
+            service.invariants.read_incomplete(found.as_ref());
+            *phase = Phase::Decided(Change::Delete(spec.id.clone()));
+            Progress::Continue
+        }
+        Decision::LiftLock(lock) => unreachable!("{lock}"),
     }
 }

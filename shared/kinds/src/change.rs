@@ -1,0 +1,135 @@
+//! Changes of resources, as the kinds that create and delete resources make them.
+
+use std::time::Duration;
+
+use goldfleet_model::resource::{ResourceBody, ResourceId};
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
+use goldfleet_ports::resources::{ChangeStatus, PutMode, PutRequest};
+
+use crate::attempt_error::AttemptError;
+use crate::context::Attempt;
+use crate::outcome::{StepError, StepOutcome};
+
+/// The number of heartbeats between two polls of a copy from another region. With the default heartbeat these are 30
+/// seconds, because such a copy takes minutes to hours.
+const REMOTE_COPY_POLL: u32 = 6;
+
+/// The result of a change.
+#[derive(Debug)]
+pub(crate) enum Changed {
+    /// It took effect.
+    Yes,
+    /// A resource with that name exists.
+    NameTaken,
+    /// The service makes it at a later time: a resource is busy, or another copy of the same disk is running.
+    Later(PortError),
+}
+
+/// Creates a resource, and waits until the change ends. An existing resource is not updated.
+pub(crate) async fn create(attempt: Attempt<'_>, id: &ResourceId, body: ResourceBody) -> Result<Changed, StepError> {
+    attempt.lease.ensure_held()?;
+    let request = PutRequest { id: id.clone(), tenant: None, mode: PutMode::Create, body };
+    let begun = attempt.shared.ports.resources.put(&request).await;
+    result(follow_begun(attempt, begun).await?)
+}
+
+/// Deletes a resource, and waits until the change ends. A missing resource counts as deleted.
+pub(crate) async fn delete(attempt: Attempt<'_>, id: &ResourceId) -> Result<Changed, StepError> {
+    attempt.lease.ensure_held()?;
+    let begun = attempt.shared.ports.resources.delete(id, None).await;
+    match follow_begun(attempt, begun).await? {
+        Err(error) if error.kind == ErrorKind::NotFound => Ok(Changed::Yes),
+        ended => result(ended),
+    }
+}
+
+async fn follow_begun(attempt: Attempt<'_>, begun: PortResult<ChangeStatus>) -> Result<PortResult<()>, StepError> {
+    match begun {
+        Ok(status) => follow(attempt, status).await,
+        Err(error) => Ok(Err(error)),
+    }
+}
+
+/// Polls a change until it ends. Returns its result.
+pub(crate) async fn follow(
+    Attempt { shared, lease, .. }: Attempt<'_>,
+    mut status: ChangeStatus,
+) -> Result<PortResult<()>, StepError> {
+    loop {
+        match status {
+            ChangeStatus::Done => return Ok(Ok(())),
+            ChangeStatus::Failed(error) => return Ok(Err(error)),
+            ChangeStatus::Pending(pending) => {
+                shared.ports.clock.sleep(pending.retry_after).await;
+                // If the step stops here, the platform continues the change. The next worker finds the resource in
+                // progress or complete.
+                lease.ensure_held()?;
+                status = shared.ports.resources.poll(&pending).await?;
+            }
+        }
+    }
+}
+
+fn result(ended: PortResult<()>) -> Result<Changed, StepError> {
+    match ended {
+        Ok(()) => Ok(Changed::Yes),
+        // The service names the changed property if a resource of other content got the name after the last read.
+        Err(error) if error.kind == ErrorKind::AlreadyExists || error.code == "property-change-not-allowed" => {
+            Ok(Changed::NameTaken)
+        }
+        Err(error) if must_wait(&error) => Ok(Changed::Later(error)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether a refusal ends without a change of the request: another operation holds the resource, five SAS of the family
+/// are in use, or another copy of the disk is running. Only the service determines how long that takes.
+fn must_wait(error: &PortError) -> bool {
+    // Source: Azure, disks-copy-incremental-snapshot-across-regions, disks-incremental-snapshots, restrictions. As the
+    // result of an operation, the code comes without the status of a conflict.
+    let says = |word: &str| error.message.to_ascii_lowercase().contains(word);
+    error.kind == ErrorKind::Conflict
+        || (error.code == "operation-not-allowed" && (says("in progress") || says("running") || says("active")))
+}
+
+/// The outcome of an attempt that the service refused for now. It does not count as a failure.
+pub(crate) fn later(attempt: Attempt<'_>, error: &PortError) -> StepOutcome {
+    tracing::info!(code = error.code, "the service is busy: {error}");
+    StepOutcome::RequeueAfter(error.retry_after.unwrap_or_else(|| poll_delay(attempt, true)))
+}
+
+/// The time between two polls of content that arrives.
+pub(crate) fn poll_delay(attempt: Attempt<'_>, is_remote: bool) -> Duration {
+    attempt.shared.settings.heartbeat * if is_remote { REMOTE_COPY_POLL } else { 1 }
+}
+
+/// Reads the body of a request from a row.
+pub(crate) fn read_body(id: &ResourceId, body: &serde_json::Value) -> Result<ResourceBody, AttemptError> {
+    ResourceBody::from_json(id.resource_type, body.clone())
+        .map_err(|error| AttemptError::fatal("row-damaged", format!("the body of {id} in the row: {error}")))
+}
+
+/// Reads a resource id from a row.
+pub(crate) fn read_id(id: &str) -> Result<ResourceId, AttemptError> {
+    id.parse().map_err(|error| AttemptError::fatal("row-damaged", format!("{id}: {error}")))
+}
+
+/// The error for a resource that does not exist, although it was created.
+pub(crate) fn vanished(id: &ResourceId) -> StepError {
+    let message = format!("{id} was created, and does not exist");
+    PortError::new(ErrorKind::Unavailable, message).with_code("resource-vanished").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_busy_service_is_waited_for() {
+        let error = |kind, code: &str, message: &str| PortError::new(kind, message).with_code(code);
+        assert!(must_wait(&error(ErrorKind::Conflict, "copy-source-busy", "")));
+        assert!(must_wait(&error(ErrorKind::Invalid, "operation-not-allowed", "Another copy is in progress.")));
+        assert!(!must_wait(&error(ErrorKind::Invalid, "operation-not-allowed", "Not possible with this SKU.")));
+        assert!(!must_wait(&error(ErrorKind::Locked, "scope-locked", "")));
+    }
+}

@@ -1,0 +1,242 @@
+//! The kind `disk`: creates a managed disk, such as a temporary one.
+//!
+//! The step also creates snapshots that are not replicas, for the kind `snapshot`.
+
+use async_trait::async_trait;
+use goldfleet_model::message::QueueName;
+use goldfleet_model::operation::Operation;
+use goldfleet_model::resource::{Properties, ResourceBody, ResourceId, tag};
+use goldfleet_ports::Ports;
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
+use goldfleet_ports::resources::{Provisioning, Resource};
+use goldfleet_snapshots::graph::{CreateSpec, RowSpec};
+use goldfleet_snapshots::tags::{self, Role};
+use serde::{Deserialize, Serialize};
+
+use crate::attempt_error::AttemptError;
+use crate::change::{self, Changed, later, poll_delay, read_body, read_id, vanished};
+use crate::context::{Attempt, read_spec, write_spec};
+use crate::kind::{Kind, Probe};
+use crate::outcome::{StepError, StepOutcome, StepResult};
+use crate::snapshot::TEMPORARY_MISSING;
+
+/// The kind `disk`. Its specification is [`RowSpec::Create`].
+pub struct Disk;
+
+/// The output of an operation that creates a disk or snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CreateOutput {
+    /// The resource id.
+    pub id: ResourceId,
+    /// The unique id, in lower case.
+    pub unique_id: String,
+}
+
+impl CreateOutput {
+    pub(crate) fn new(id: &ResourceId, unique_id: &str) -> Self {
+        Self { id: id.clone(), unique_id: unique_id.to_ascii_lowercase() }
+    }
+
+    /// Writes the output to the row, unless it contains it.
+    pub(crate) async fn record(&self, Attempt { lease, operation, .. }: Attempt<'_>) -> Result<(), StepError> {
+        let output = write_spec(self);
+        if operation.output.as_ref() != Some(&output) {
+            lease.put_output(output).await?;
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Kind for Disk {
+    fn id(&self) -> &'static str {
+        "disk"
+    }
+
+    fn queue(&self) -> QueueName {
+        QueueName::Image
+    }
+
+    fn title(&self) -> &'static str {
+        "Disks created"
+    }
+
+    fn produces(&self, operation: &Operation) -> Option<String> {
+        match read_spec(operation) {
+            Ok(RowSpec::Create(spec)) => name_of(&spec),
+            _ => None,
+        }
+    }
+
+    fn lacks_input(&self, code: &str) -> bool {
+        code == TEMPORARY_MISSING
+    }
+
+    async fn probe(&self, ports: &Ports, operation: &Operation) -> PortResult<Probe> {
+        match read_spec(operation) {
+            Ok(RowSpec::Create(spec)) => probe(ports, operation, &spec).await,
+            _ => Ok(Probe::Foreign),
+        }
+    }
+
+    async fn run(&self, attempt: Attempt<'_>) -> Result<StepOutcome, StepError> {
+        match attempt.spec()? {
+            RowSpec::Create(spec) => run(attempt, &spec).await,
+            _ => Err(AttemptError::fatal("row-damaged", "the row does not create a disk").into()),
+        }
+    }
+}
+
+/// The name of the resource of a row.
+pub(crate) fn name_of(spec: &CreateSpec) -> Option<String> {
+    Some(spec.id.parse::<ResourceId>().ok()?.name.to_string())
+}
+
+/// Checks whether the resource of a row exists. A temporary is deleted by another row after its use, so its absence is
+/// no fault once it was created.
+pub(crate) async fn probe(ports: &Ports, operation: &Operation, spec: &CreateSpec) -> PortResult<Probe> {
+    let Ok(create) = Create::of(spec) else { return Ok(Probe::Foreign) };
+    let is_temporary = Role::in_tags(&create.body.tags) == Some(Role::Temporary);
+    Ok(match ports.resources.get(&create.id, None).await? {
+        None if is_temporary && operation.state.is_done() => Probe::Done,
+        None => Probe::Absent,
+        Some(found) if !create.is_same(&found) => Probe::Foreign,
+        Some(found) => match content(&found) {
+            Content::Complete => Probe::Done,
+            Content::Arriving => Probe::Underway,
+            Content::Failed(_) => Probe::Stale,
+        },
+    })
+}
+
+/// Creates the resource of a row, or waits for it.
+pub(crate) async fn run(attempt: Attempt<'_>, spec: &CreateSpec) -> StepResult {
+    let create = Create::of(spec)?;
+    let is_remote = spec.body["properties"]["creationData"]["createOption"] == "CopyStart";
+    let mut is_requested = false;
+    loop {
+        let found = attempt.shared.ports.resources.get(&create.id, None).await?;
+        let Some(found) = found else {
+            if is_requested {
+                return Err(vanished(&create.id));
+            }
+            is_requested = true;
+            if !create.source_is_complete(attempt).await? {
+                return Ok(StepOutcome::RequeueAfter(poll_delay(attempt, is_remote)));
+            }
+            match change::create(attempt, &create.id, create.body.clone()).await? {
+                Changed::Later(error) => return Ok(later(attempt, &error)),
+                Changed::Yes | Changed::NameTaken => continue,
+            }
+        };
+        create.check(&found)?;
+        return match content(&found) {
+            Content::Arriving => Ok(StepOutcome::RequeueAfter(poll_delay(attempt, is_remote))),
+            Content::Complete => {
+                let unique_id = unique_id(&found).unwrap_or_default();
+                CreateOutput::new(&create.id, unique_id).record(attempt).await?;
+                Ok(StepOutcome::Done)
+            }
+            Content::Failed(reason) => match change::delete(attempt, &create.id).await? {
+                Changed::Later(error) => Ok(later(attempt, &error)),
+                Changed::Yes | Changed::NameTaken => {
+                    let message = format!("{}: the service could not create it: {reason}", create.id);
+                    Err(PortError::new(ErrorKind::Unavailable, message).with_code("copy-failed").into())
+                }
+            },
+        };
+    }
+}
+
+/// The resource of a row.
+struct Create<'a> {
+    id: ResourceId,
+    body: ResourceBody,
+    spec: &'a CreateSpec,
+}
+
+impl<'a> Create<'a> {
+    fn of(spec: &'a CreateSpec) -> Result<Self, AttemptError> {
+        let id = read_id(&spec.id)?;
+        let body = read_body(&id, &spec.body)?;
+        if !body.tags.contains_key(tags::FLEET) || !body.tags.contains_key(tags::ROLE) {
+            let message = format!("the body of {id} in the row has no tags that identify it");
+            return Err(AttemptError::fatal("row-damaged", message));
+        }
+        Ok(Self { id, body, spec })
+    }
+
+    /// Whether a resource has the tags of goldfleet that this row sets.
+    fn is_same(&self, found: &Resource) -> bool {
+        let mut own = self.body.tags.iter().filter(|(name, _)| tags::is_reserved(name));
+        own.all(|(name, value)| tag(&found.body.tags, name) == Some(value))
+    }
+
+    /// Rejects a resource that this row did not create, or that is a copy of another source.
+    fn check(&self, found: &Resource) -> Result<(), AttemptError> {
+        let Self { id, spec, .. } = self;
+        if !self.is_same(found) {
+            let message = format!("{id} exists, and does not have the tags of this job: rename or delete it");
+            return Err(AttemptError::fatal("temporary-foreign", message));
+        }
+        let copied = found.body.properties.disk().and_then(|disk| disk.creation_data.source_unique_id.as_deref());
+        match (&spec.copied_unique_id, copied) {
+            (Some(expected), Some(copied)) if !copied.eq_ignore_ascii_case(expected) => {
+                let message = format!("{id}: its source was created again when the copy began");
+                Err(AttemptError::fatal("source-changed", message))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks the resource to copy. Returns whether its content is complete.
+    async fn source_is_complete(&self, attempt: Attempt<'_>) -> Result<bool, StepError> {
+        let data = self.body.properties.disk().map(|disk| &disk.creation_data);
+        let Some(source) = data.and_then(|data| data.source_resource_id.as_deref()) else { return Ok(true) };
+        let fatal = |code, reason: &str| Err(AttemptError::fatal(code, format!("{}: {reason}", self.id)).into());
+        let found = attempt.shared.ports.resources.get(&read_id(source)?, None).await?;
+        match (found, &self.spec.copied_unique_id) {
+            (None, None) => fatal(TEMPORARY_MISSING, &format!("the temporary {source} does not exist")),
+            (None, Some(_)) => fatal("source-gone", &format!("{source} does not exist")),
+            (Some(found), None) if !self.is_same(&found) => {
+                fatal("temporary-foreign", &format!("{source} does not have the tags of a temporary of this job"))
+            }
+            (Some(found), Some(expected)) if !unique_id(&found).is_some_and(|id| id.eq_ignore_ascii_case(expected)) => {
+                fatal("source-changed", &format!("{source} was created again after the job was planned"))
+            }
+            (Some(found), _) => match content(&found) {
+                Content::Complete => Ok(true),
+                Content::Arriving => Ok(false),
+                Content::Failed(reason) => fatal("source-failed", &format!("{source} is not complete: {reason}")),
+            },
+        }
+    }
+}
+
+fn unique_id(found: &Resource) -> Option<&str> {
+    found.body.properties.disk()?.unique_id.as_deref()
+}
+
+/// The content of a disk or snapshot.
+enum Content {
+    Complete,
+    Arriving,
+    /// It will not arrive, for this reason.
+    Failed(String),
+}
+
+fn content(found: &Resource) -> Content {
+    if let Properties::Snapshot(snapshot) = &found.body.properties {
+        if let Some(error) = &snapshot.copy_completion_error {
+            return Content::Failed(format!("{}: {}", error.error_code, error.error_message));
+        }
+        if !snapshot.is_complete() && found.provisioning != Provisioning::Failed {
+            return Content::Arriving;
+        }
+    }
+    match found.provisioning {
+        Provisioning::Succeeded => Content::Complete,
+        Provisioning::InProgress => Content::Arriving,
+        Provisioning::Failed => Content::Failed("the service reports it as failed".to_owned()),
+    }
+}

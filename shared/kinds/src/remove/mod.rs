@@ -1,0 +1,151 @@
+//! The kind `remove`: deletes a snapshot or disk, after a check of what the service reports at that moment.
+
+mod evidence;
+
+use async_trait::async_trait;
+use goldfleet_model::message::QueueName;
+use goldfleet_model::operation::{Operation, OperationState};
+use goldfleet_model::resource::ResourceId;
+use goldfleet_ports::Ports;
+use goldfleet_ports::error::PortResult;
+use goldfleet_snapshots::graph::RowSpec;
+use goldfleet_snapshots::remove::{Decision, DiscardSpec, RemoveSpec, TemporarySpec};
+use serde::{Deserialize, Serialize};
+
+use self::evidence::{Evidences, locks_on};
+use crate::attempt_error::AttemptError;
+use crate::change::{self, Changed, later, poll_delay, read_id};
+use crate::context::{Attempt, read_spec, write_spec};
+use crate::kind::{Kind, Probe};
+use crate::outcome::{StepError, StepOutcome, StepResult};
+use crate::snapshot::{Reading, read};
+
+/// How often a lock of the sync is lifted in one attempt. Another one that appears afterwards is not ours to lift.
+const LIFTS: usize = 2;
+
+/// The kind `remove`. Its specification is [`RowSpec::Remove`], [`RowSpec::RemoveTemporary`] or [`RowSpec::Discard`].
+pub struct Remove;
+
+/// The output of an operation that deleted nothing, because what it was about to delete has a use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// Why it has a use.
+    pub kept: String,
+}
+
+#[async_trait]
+impl Kind for Remove {
+    fn id(&self) -> &'static str {
+        "remove"
+    }
+
+    fn queue(&self) -> QueueName {
+        QueueName::Image
+    }
+
+    fn title(&self) -> &'static str {
+        "Removals checked"
+    }
+
+    async fn probe(&self, ports: &Ports, operation: &Operation) -> PortResult<Probe> {
+        let was_kept = operation.output.as_ref().is_some_and(|output| output.read::<Kept>(1).is_ok());
+        if was_kept {
+            return Ok(Probe::Done);
+        }
+        let (id, unique_id) = match read_spec(operation) {
+            Ok(RowSpec::Remove(spec)) => (spec.id.to_string(), Some(spec.unique_id)),
+            Ok(RowSpec::RemoveTemporary(spec)) => (spec.id, None),
+            // What a copy left incomplete was deleted, or the copy is complete and its own row is verified.
+            Ok(RowSpec::Discard(_)) => return Ok(Probe::Done),
+            _ => return Ok(Probe::Foreign),
+        };
+        let Ok(id) = read_id(&id) else { return Ok(Probe::Foreign) };
+        let found = ports.resources.get(&id, None).await?;
+        let found = found.as_ref().map(|found| found.body.properties.disk().and_then(|disk| disk.unique_id.as_deref()));
+        Ok(match (found, unique_id) {
+            (None, _) => Probe::Done,
+            // Another resource has the name.
+            (Some(Some(found)), Some(expected)) if !found.eq_ignore_ascii_case(&expected) => Probe::Done,
+            (Some(_), _) => Probe::Underway,
+        })
+    }
+
+    async fn run(&self, attempt: Attempt<'_>) -> Result<StepOutcome, StepError> {
+        match attempt.spec()? {
+            RowSpec::Remove(spec) => remove(attempt, &spec).await,
+            RowSpec::RemoveTemporary(spec) => remove_temporary(attempt, &spec).await,
+            RowSpec::Discard(spec) => discard(attempt, &spec).await,
+            _ => Err(AttemptError::fatal("row-damaged", "the row does not delete anything").into()),
+        }
+    }
+}
+
+/// Deletes a snapshot. All facts are read again after a lock was lifted.
+async fn remove(attempt: Attempt<'_>, spec: &RemoveSpec) -> StepResult {
+    let ports = &attempt.shared.ports;
+    let id = read_id(&spec.id.to_string())?;
+    for _ in 0..=LIFTS {
+        let current = match read(ports, &spec.id).await? {
+            Reading::Absent => return Ok(StepOutcome::Done),
+            Reading::BeingCreated => return Ok(StepOutcome::RequeueAfter(poll_delay(attempt, false))),
+            Reading::Found(found) => found,
+        };
+        let evidences = Evidences::read(attempt, spec, &id).await?;
+        match spec.decide(evidences.facts(&current)) {
+            Decision::LiftLock(lock) => evidence::lift(attempt, &lock).await?,
+            decision => return carry_out(attempt, &id, decision).await,
+        }
+    }
+    let message = format!("{id}: a lock was put again after it was lifted");
+    Err(AttemptError::fatal("scope-locked", message).into())
+}
+
+/// Deletes a temporary of the job.
+async fn remove_temporary(attempt: Attempt<'_>, spec: &TemporarySpec) -> StepResult {
+    let id = read_id(&spec.id)?;
+    let Some(found) = attempt.shared.ports.resources.get(&id, None).await? else { return Ok(StepOutcome::Done) };
+    let locks = locks_on(attempt, &id).await?;
+    carry_out(attempt, &id, spec.decide(Some(&found.body.tags), &locks)).await
+}
+
+/// Deletes the replica of a copy that was cancelled or failed before it was complete.
+async fn discard(attempt: Attempt<'_>, spec: &DiscardSpec) -> StepResult {
+    let Attempt { shared, operation, .. } = attempt;
+    let copy = shared.ports.table.operation(&operation.job, &spec.copy).await?.map(|row| row.value.state);
+    if copy.is_some_and(OperationState::is_done) {
+        return Ok(StepOutcome::Done);
+    }
+    let current = match read(&shared.ports, &spec.id).await? {
+        Reading::Absent => return Ok(StepOutcome::Done),
+        Reading::BeingCreated => return Ok(StepOutcome::RequeueAfter(poll_delay(attempt, false))),
+        Reading::Found(found) => found,
+    };
+    let id = read_id(&spec.id.to_string())?;
+    let locks = locks_on(attempt, &id).await?;
+    let decision = spec.decide(Some(&current), copy == Some(OperationState::Cancelled), &locks);
+    carry_out(attempt, &id, decision).await
+}
+
+/// Does what was decided.
+async fn carry_out(attempt: Attempt<'_>, id: &ResourceId, decision: Decision) -> StepResult {
+    match decision {
+        Decision::Done => Ok(StepOutcome::Done),
+        Decision::Delete => match change::delete(attempt, id).await? {
+            Changed::Later(error) => Ok(later(attempt, &error)),
+            Changed::Yes | Changed::NameTaken => Ok(StepOutcome::Done),
+        },
+        Decision::Keep(reason) => {
+            tracing::info!(resource = %id, "it is not deleted: {reason}");
+            attempt.lease.put_output(write_spec(&Kept { kept: reason.to_owned() })).await?;
+            Ok(StepOutcome::Done)
+        }
+        Decision::Refuse { code, message } => {
+            // Another attempt may find what is not known now. It deletes nothing before.
+            let retryable = code == "source-unknown";
+            Err(AttemptError { retryable, ..AttemptError::fatal(code, format!("{id}: {message}")) }.into())
+        }
+        Decision::LiftLock(lock) => {
+            Err(AttemptError::fatal("scope-locked", format!("{id}: lock {lock} protects it")).into())
+        }
+    }
+}
