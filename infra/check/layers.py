@@ -28,7 +28,7 @@ LAYERS = {
     "workflow": ["model", "ports"],
     "snapshots": ["model"],
     "azure-settings": ["model"],
-    "config": ["model", "diagnostics", "file-lock", "azure-settings"],
+    "config": ["model", "diagnostics", "file-lock", "snapshots", "azure-settings"],
     "azure": ["model", "ports", "azure-settings"],
     "embedded": ["model", "disk", "file-lock", "ports"],
     "modelled": ["model", "disk", "rates", "ports"],

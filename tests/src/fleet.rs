@@ -367,14 +367,15 @@ impl InProcessFleet {
         let mut targets = 0;
         for row in self.ports.table.operations(job).await.unwrap() {
             if row.value.kind.as_str() == "copy" {
-                let vhd = self.ports.vhd(row.value.target().unwrap(), &row.value.image);
+                let vhd = self.ports.vhd(row.value.target().unwrap(), row.value.image.as_ref().unwrap());
                 let file = self.cloud().join(vhd.to_string());
                 assert_eq!(same_disk(&golden, &file).unwrap(), None, "{} differs", file.display());
                 targets += 1;
             }
         }
         let images = self.images();
-        let ours = images.values().filter(|image| image["tags"]["goldfleet-digest"] == status.digest.as_str());
+        let ours =
+            images.values().filter(|image| image["tags"]["goldfleet-digest"].as_str() == status.digest.as_deref());
         assert_eq!(ours.count(), targets, "{images:#?}");
         self.assert_done_once(job).await;
         self.assert_no_messages().await;

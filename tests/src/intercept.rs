@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use goldfleet_model::document::Document;
 use goldfleet_model::event::Event;
 use goldfleet_model::graph::{GateCondition, GateKey};
 use goldfleet_model::ids::{ImageName, ImageVersion, JobId};
@@ -25,11 +26,13 @@ use goldfleet_ports::disk_access::{AccessRequest, AccessStatus, DiskAccess};
 use goldfleet_ports::error::PortResult;
 use goldfleet_ports::job_table::{Change, GateOpeners, JobTable};
 use goldfleet_ports::queue::{Queue, Receipt, Received};
+use goldfleet_ports::records::{Record, RecordName, Records};
 use goldfleet_ports::resources::{
     ChangeStatus, Pending, PutRequest, Resource, ResourcePage, ResourceQuery, ResourceService,
 };
 use goldfleet_ports::{ETag, Ports, Versioned};
 use jiff::Timestamp;
+use uuid::Uuid;
 
 use crate::call_args::{AsArg, ToOwnedArg};
 
@@ -61,6 +64,7 @@ pub fn intercepted<M: Interceptor>(ports: &Ports, interceptor: &Arc<M>) -> Ports
     Ports {
         queue: Arc::new(Intercepted { interceptor: Arc::clone(interceptor), port: Arc::clone(&ports.queue) }),
         table: Arc::new(Intercepted { interceptor: Arc::clone(interceptor), port: Arc::clone(&ports.table) }),
+        records: Arc::new(Intercepted { interceptor: Arc::clone(interceptor), port: Arc::clone(&ports.records) }),
         blobs: Arc::new(Intercepted { interceptor: Arc::clone(interceptor), port: Arc::clone(&ports.blobs) }),
         resources: Arc::new(Intercepted { interceptor: Arc::clone(interceptor), port: Arc::clone(&ports.resources) }),
         disk_access: Arc::new(Intercepted {
@@ -114,6 +118,7 @@ intercept!(Queue {
 
 intercept!(JobTable {
     ensure() -> ();
+    fleet() -> Uuid;
     insert_job(job: &Job) -> ();
     job(id: &JobId) -> Option<Versioned<Job>>;
     jobs() -> Vec<Versioned<Job>>;
@@ -137,6 +142,13 @@ intercept!(JobTable {
     upload(id: &JobId) -> Option<Upload>;
     newest_upload(image: &ImageName, version: &ImageVersion) -> Option<Upload>;
     uploads() -> Vec<Upload>;
+});
+
+intercept!(Records {
+    get(name: &RecordName) -> Option<Versioned<Document>>;
+    put(name: &RecordName, document: &Document, if_match: Option<&ETag>) -> ETag;
+    remove(name: &RecordName, if_match: &ETag) -> ();
+    list(prefix: &str) -> Vec<Record>;
 });
 
 intercept!(BlobStore {

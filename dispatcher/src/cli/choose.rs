@@ -107,7 +107,7 @@ pub async fn changed(
 }
 
 fn describe(job: &Job) -> String {
-    format!("job {} ({})", job.id, job.image)
+    format!("job {} ({})", job.id, job.subject)
 }
 
 fn describe_open(open: &[Versioned<Job>]) -> String {
@@ -127,7 +127,7 @@ fn list(jobs: &[Versioned<Job>]) -> String {
     let mut text = String::new();
     for job in jobs.iter().take(LISTED) {
         // Writing to a string does not fail.
-        let _ = write!(text, "\n  {} ({}, {})", job.value.id, job.value.image, job.value.state);
+        let _ = write!(text, "\n  {} ({}, {})", job.value.id, job.value.subject, job.value.state);
     }
     if jobs.len() > LISTED {
         let _ = write!(text, "\n  and {} more", jobs.len() - LISTED);

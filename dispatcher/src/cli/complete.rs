@@ -19,7 +19,7 @@ const JOBS: usize = 50;
 pub fn jobs() -> Vec<CompletionCandidate> {
     let jobs = read(async |table| table.newest_jobs(JOBS).await).unwrap_or_default();
     let candidate = |(order, job): (usize, &goldfleet_model::job::Job)| {
-        let help = format!("{}, {}", job.image, job.state);
+        let help = format!("{}, {}", job.subject, job.state);
         CompletionCandidate::new(job.id.as_str()).help(Some(help.into())).display_order(Some(order))
     };
     jobs.iter().map(|row| &row.value).enumerate().map(candidate).collect()

@@ -16,7 +16,7 @@ use super::{check, view};
 use crate::control::context::ControlContext;
 use crate::control::local::LocalFleet;
 use crate::control::request::{Terms, request_on, selected_targets};
-use crate::control::suggest::command_line;
+use crate::control::suggest::{command_line, resume_command};
 use crate::control::upload::{UploadError, UploadRequest, UploadResult, upload};
 use crate::terminal::follow::{FinishedBy, follow};
 use crate::terminal::progress::{ProgressDisplay, ProgressMode};
@@ -169,7 +169,7 @@ pub async fn finish_command(
     }
     let Some(status) = status? else {
         let row = control.job(job).await?.value;
-        let resume = command_line("dispatch", row.image.name.as_str(), row.image.version.as_str(), &row.selection);
+        let resume = resume_command(&row);
         writeln!(console.notes, "interrupted; to resume: {resume} --wait; to stop the job: goldfleet cancel {job}")?;
         return Ok(INTERRUPTED);
     };

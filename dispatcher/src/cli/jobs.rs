@@ -36,7 +36,8 @@ pub async fn list(
         Some(limit) => control.ports.table.newest_jobs(limit).await?,
         None => control.ports.table.jobs().await?,
     };
-    let of_image = |job: &Job| arguments.image.as_ref().is_none_or(|image| *image == job.image.name);
+    let of_image =
+        |job: &Job| arguments.image.as_ref().is_none_or(|image| job.image().is_some_and(|own| own.name == *image));
     let (mut rows, mut more) = (Vec::new(), false);
     for job in jobs.into_iter().map(|row| row.value).filter(of_image) {
         let status = status(control, &job).await?;
@@ -72,8 +73,8 @@ fn job_row(row: &Status) -> [Cell; 6] {
     let waits = waits.map_or_else(String::new, |ring| format!(" (approve ring {ring})"));
     [
         row.job.clone().into(),
-        row.image.clone().into(),
-        row.version.clone().into(),
+        row.image.clone().unwrap_or(row.title.clone()).into(),
+        row.version.clone().unwrap_or_default().into(),
         Cell::toned(row.shown_state(), format!("{}{waits}", row.shown_state())),
         if row.is_empty() { String::new().into() } else { format!("{done}/{}", image.total).into() },
         Cell::count(row.failures.len(), Tone::Error),

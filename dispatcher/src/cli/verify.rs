@@ -23,9 +23,11 @@ pub async fn run(
     arguments: &VerifyArguments,
     console: &mut Console<'_>,
 ) -> Result<u8, CommandError> {
-    let (image, places): (ImageRef, VerifyScope) = match (&arguments.image, &arguments.version) {
+    let (subject, image, places): (String, Option<ImageRef>, VerifyScope) = match (&arguments.image, &arguments.version)
+    {
         (Some(image), Some(version)) => {
-            (manifest(control, image, version).await?.0, VerifyScope::scope_of_source(control))
+            let (image, _) = manifest(control, image, version).await?;
+            (image.to_string(), Some(image), VerifyScope::scope_of_source(control))
         }
         _ => {
             let job = choose::shown(control, arguments.job.as_ref()).await?.value;
@@ -33,13 +35,13 @@ pub async fn run(
             if control.has_unfinished_work(&job).await? {
                 writeln!(console.notes, "job {} has not ended: only what it has finished is checked", job.id)?;
             }
-            (job.image, places)
+            (job.subject.to_string(), job.image().cloned(), places)
         }
     };
     let how = VerifyOptions { read: arguments.read, remove: arguments.remove };
     let progress = ProgressDisplay::new(ProgressMode::for_stderr(console.output == Output::Json));
     let begun = Instant::now();
-    let verified = verify(control, &image, &places, how, &|seen| progress.verification(&seen, begun)).await;
+    let verified = verify(control, image.as_ref(), &places, how, &|seen| progress.verification(&seen, begun)).await;
     progress.end();
     let verified = verified?;
     if console.output == Output::Json {
@@ -49,7 +51,7 @@ pub async fn run(
             let chunk = fault.chunk.as_ref().map_or_else(String::new, |chunk| format!(": chunk {chunk}"));
             writeln!(console.out, "{}{chunk} {}", fault.place, fault.fault)?;
         }
-        writeln!(console.out, "{image}: {}", summary(&verified, how))?;
+        writeln!(console.out, "{subject}: {}", summary(&verified, how))?;
     }
     for hint in hints(&verified.faults, arguments.remove) {
         writeln!(console.notes, "{hint}")?;

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use goldfleet_model::job::JobState;
+use goldfleet_model::job::{Finding, JobState};
 use goldfleet_model::operation::OperationState;
 use goldfleet_model::text::{HumanBytes, pluralize};
 use goldfleet_model::upload::UploadState;
@@ -11,8 +11,8 @@ use textwrap::WordSplitter;
 
 use super::output::{Console, Output, write_json};
 use super::table::{Cell, write_table};
+use crate::control::explain;
 use crate::control::status::{FailureRow, Phase, ReportedState, RingStatus, Status, UploadStatus};
-use crate::control::suggest::command_line;
 use crate::terminal::color::Tone;
 use crate::terminal::job_view::duration;
 
@@ -41,6 +41,7 @@ pub fn write_status(status: &Status, console: &mut Console<'_>) -> io::Result<()
     if status.staged_removed {
         writeln!(console.out, "staged VHDs are deleted")?;
     }
+    write_findings(&status.findings, console)?;
     let shown = &status.failures[..status.failures.len().min(MAX_FAILURES_SHOWN)];
     if !shown.is_empty() {
         writeln!(console.out)?;
@@ -56,7 +57,7 @@ pub fn write_status(status: &Status, console: &mut Console<'_>) -> io::Result<()
 /// Writes the headline of a job: its id, who requested it and when, its system, its targets and its note.
 fn write_head(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
     let state = console.word(status.shown_state(), status.shown_state().as_str());
-    writeln!(console.out, "job {}: {} {}, {state}", status.job, status.image, status.version)?;
+    writeln!(console.out, "job {}: {}, {state}", status.job, status.title)?;
     let mut line = |name: &str, value: &str| writeln!(console.out, "  {name:<VALUES$}{value}");
     let by = status.requested_by.as_ref().map_or_else(String::new, |by| format!(" by {by}"));
     line("requested", &format!("{}{by}", time(status.created)))?;
@@ -222,10 +223,37 @@ fn write_next_steps(status: &Status, console: &mut Console<'_>) -> io::Result<()
     if status.planned || status.state == ReportedState::Cancelled {
         writeln!(console.out, "to retry what failed or was cancelled: goldfleet retry {}", status.job)?;
     } else {
-        let dispatch = command_line("dispatch", &status.image, &status.version, &status.selection);
-        writeln!(console.out, "to start a new job: {dispatch}")?;
+        writeln!(console.out, "to start a new job: {}", status.resume)?;
     }
     writeln!(console.out, "to see what happened: goldfleet logs {} --failed", status.job)
+}
+
+/// Writes what the planning of a job reported.
+fn write_findings(findings: &[Finding], console: &mut Console<'_>) -> io::Result<()> {
+    if !findings.is_empty() {
+        writeln!(console.out)?;
+    }
+    for Finding { code, failed, place, message } in findings {
+        let level = if *failed { console.word(Tone::Error, "failed") } else { "note".to_owned() };
+        let place = place.as_ref().map_or_else(String::new, |place| format!("{place}: "));
+        writeln!(console.out, "{}", wrapped(console, &format!("{level} [{code}]: {place}{message}"), ""))?;
+        if let Some(remedy) = explain::remedy(code).filter(|_| *failed) {
+            writeln!(console.out, "{}", wrapped(console, &format!("remedy: {remedy}"), "  "))?;
+        }
+    }
+    Ok(())
+}
+
+/// Breaks a text into lines that fit the console. Those after the first are indented by two more spaces.
+fn wrapped(console: &Console<'_>, text: &str, indent: &str) -> String {
+    let width = console.width.map_or(usize::MAX, usize::from);
+    let following = format!("{indent}  ");
+    let options = textwrap::Options::new(width)
+        .break_words(false)
+        .word_splitter(WordSplitter::NoHyphenation)
+        .initial_indent(indent)
+        .subsequent_indent(&following);
+    textwrap::fill(text, options)
 }
 
 /// Prints all failures.
@@ -245,30 +273,17 @@ pub fn write_failures(status: &Status, console: &mut Console<'_>) -> io::Result<
 /// Writes each failure with its reason and remedy. A remedy that consecutive failures share is printed once, below
 /// them.
 fn write_failure_list(failures: &[FailureRow], console: &mut Console<'_>) -> io::Result<()> {
-    let width = console.width.map_or(usize::MAX, usize::from);
-    let wrapped = |text: &str| {
-        let indented = textwrap::Options::new(width)
-            .break_words(false)
-            .word_splitter(WordSplitter::NoHyphenation)
-            .initial_indent("  ")
-            .subsequent_indent("    ");
-        textwrap::fill(text, indented)
-    };
     for (index, failure) in failures.iter().enumerate() {
         let FailureRow { target, phase, code, .. } = failure;
         let failed = console.word(Tone::Error, "failed");
         let name = failure.name.as_ref().map_or_else(String::new, |name| format!(" ({name})"));
         let head = format!("{phase} {failed} [{code}]: {target}{name}");
-        let indented = textwrap::Options::new(width)
-            .break_words(false)
-            .word_splitter(WordSplitter::NoHyphenation)
-            .subsequent_indent("  ");
-        writeln!(console.out, "{}", textwrap::fill(&head, indented))?;
+        writeln!(console.out, "{}", wrapped(console, &head, ""))?;
         let id = failure.request_id.as_ref().map_or_else(String::new, |id| format!(" (request id {id})"));
-        writeln!(console.out, "{}", wrapped(&format!("reason: {}{id}", failure.reason)))?;
+        writeln!(console.out, "{}", wrapped(console, &format!("reason: {}{id}", failure.reason), "  "))?;
         let next = failures.get(index + 1).and_then(|next| next.remedy.as_ref());
         if let Some(remedy) = failure.remedy.as_ref().filter(|remedy| Some(*remedy) != next) {
-            writeln!(console.out, "{}", wrapped(&format!("remedy: {remedy}")))?;
+            writeln!(console.out, "{}", wrapped(console, &format!("remedy: {remedy}"), "  "))?;
         }
     }
     Ok(())

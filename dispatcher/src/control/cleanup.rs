@@ -21,6 +21,7 @@ use goldfleet_ports::clock::{after, before};
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 
 use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT, states};
+use crate::control::fan_out::is_same_work;
 
 /// How long a job stays open after its last operation if its staged VHDs cannot be removed.
 const STAGED_RETRY_WINDOW: Duration = Duration::from_secs(600);
@@ -109,7 +110,9 @@ pub async fn cleanup(control: &ControlContext, id: &JobId, mode: Mode) -> Result
             "job {id} has not ended: wait for it with 'goldfleet status {id} --watch', or 'goldfleet cancel {id}'"
         )));
     }
-    refuse_if_in_use(control, &job.image.name, &job.image.version, Some(id)).await?;
+    if let Some(image) = job.image() {
+        refuse_if_in_use(control, &image.name, &image.version, Some(id)).await?;
+    }
     let (removed, _) = remove_vhds(control, job, &operations, &HashSet::new(), mode).await;
     if removed.failed == 0 && mode == Mode::Delete {
         // The row is not written if it was changed in the meantime, for example by a retry. There may be VHDs again in
@@ -182,8 +185,7 @@ async fn used_by_others(
 ) -> PortResult<HashSet<BlobAddress>> {
     let mut used = HashSet::new();
     for other in control.ports.table.open_jobs().await?.into_iter().map(|row| row.value) {
-        let same_version = other.image.name == job.image.name && other.image.version == job.image.version;
-        if !same_version || other.id == job.id {
+        if !is_same_work(&other, job) {
             continue;
         }
         if other.operations.is_none() {
@@ -266,7 +268,8 @@ struct StagedVhd {
 impl StagedVhd {
     fn of(vhd: BlobAddress, operation: &Operation) -> Self {
         let name = operation.target().and_then(|target| target.name.clone());
-        Self { target: operation.place.label.clone(), name, vhd, digest: operation.image.digest.to_string() }
+        let digest = operation.image.as_ref().map(|image| image.digest.to_string()).unwrap_or_default();
+        Self { target: operation.place.label.clone(), name, vhd, digest }
     }
 }
 
@@ -310,7 +313,7 @@ async fn refuse_if_in_use(
     version: &ImageVersion,
     except: Option<&JobId>,
 ) -> Result<(), ControlError> {
-    let uses = |job: &Job| job.image.name == *image && job.image.version == *version && Some(&job.id) != except;
+    let uses = |job: &Job| job.is_for(image, version) && Some(&job.id) != except;
     for job in control.ports.table.open_jobs().await?.into_iter().map(|job| job.value).filter(uses) {
         // A dispatcher that has not noticed the cancellation yet may still be planning a cancelling job.
         if job.state == JobState::Cancelling || control.has_unfinished_work(&job).await? {

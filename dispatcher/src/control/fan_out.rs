@@ -8,7 +8,7 @@ use goldfleet_config::HumanDuration;
 use goldfleet_config::targets::TargetsFile;
 use goldfleet_model::ids::{JobId, ManagedImageName};
 use goldfleet_model::image::ImageRef;
-use goldfleet_model::job::{Job, JobState};
+use goldfleet_model::job::{Job, JobState, Subject};
 use goldfleet_model::manifest::Manifest;
 use goldfleet_model::operation::{Failure, Operation, OperationState};
 use goldfleet_model::selector::Selector;
@@ -23,8 +23,8 @@ use goldfleet_workflow::validate::{GraphCheck, GraphError};
 use crate::control::cancel::stop_operations;
 use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT};
 use crate::control::reconcile::MAX_PASS_TIME;
-use crate::control::request::{manifest, plan_order, selected_targets};
-use crate::control::routes::staging::Staging;
+use crate::control::request::{plan_order, selected_targets};
+use crate::control::routes::{self, Groups};
 use crate::control::store_inventory::read_inventory;
 
 /// The result of a fan-out.
@@ -53,6 +53,9 @@ pub struct JobPlan {
 
 /// The number of rows that are written at a time.
 const ROWS_AT_ONCE: usize = 1000;
+
+/// How long a job of a route that this program does not know waits for another dispatcher.
+const UNKNOWN_ROUTE_DELAY: Duration = Duration::from_secs(30);
 
 /// How long a job waits before it checks again whether another job has ended.
 const RECHECK_AFTER: Duration = Duration::from_secs(2);
@@ -117,12 +120,6 @@ pub async fn plan(
         (made, _) => made?,
     };
     Ok(JobPlan { plan, rates, inventory: held, targets, skipped })
-}
-
-/// The plan of a requested job.
-async fn plan_for_job(control: &ControlContext, job: &Job) -> Result<JobPlan, ControlError> {
-    let (_, manifest) = manifest(control, &job.image.name, &job.image.version).await?;
-    plan_with_preferred_time(control, &job.image, &manifest, &job.selection).await
 }
 
 /// Plans a job with the configured time limit. If no plan meets it, the fastest plan is used.
@@ -207,7 +204,9 @@ pub async fn fan_out(control: &ControlContext, id: &JobId) -> Result<FanOutResul
     if must_wait_for_other_job(control, &job).await? {
         return Ok(FanOutResult::Deferred(RECHECK_AFTER));
     }
-    let plan = match plan_for_job(control, &job).await {
+    // A newer program requested the job. It may also plan it.
+    let Some(route) = routes::find(&job.subject) else { return Ok(FanOutResult::Deferred(UNKNOWN_ROUTE_DELAY)) };
+    let plan = match route.plan(control, &job).await {
         Ok(plan) => plan,
         Err(ControlError::Port(error)) if error.is_retryable() => return Err(error.into()),
         Err(refusal) => return reject(control, id, &refusal).await,
@@ -216,22 +215,25 @@ pub async fn fan_out(control: &ControlContext, id: &JobId) -> Result<FanOutResul
     let Some(job) = begin_attempt(control, id).await? else {
         return Ok(FanOutResult::Deferred(Duration::ZERO));
     };
-    let graph = Staging::new(&job, &plan, control.ports.clock.now());
-    let rows = match check(&graph) {
+    let now = control.ports.clock.now();
+    let groups = || plan.groups(&job, now);
+    let rows = match check(groups()) {
         Ok(rows) => rows,
         Err(error) => return reject(control, id, &ControlError::Refused(error.to_string())).await,
     };
-    write_rows(control, &graph).await?;
+    plan.prepare(control).await?;
+    write_rows(control, groups()).await?;
     if job.plan > 1 {
         control.ports.table.remove_earlier_plans(id, job.plan).await?;
     }
     let planned = |row: &mut Job| {
-        row.tree = Some(plan.plan.tree.clone());
+        row.tree = plan.tree().cloned();
+        row.findings = plan.findings();
         row.operations = Some(rows);
         row.announced = false;
     };
     match record_plan(control, &job, planned).await? {
-        Some(job) => announce(control, &job, graph.groups().flatten()).await,
+        Some(job) => announce(control, &job, groups().flatten()).await,
         // Another dispatcher plans the job, or it was cancelled. The next attempt finds out which.
         None => Ok(FanOutResult::Deferred(Duration::ZERO)),
     }
@@ -249,9 +251,9 @@ async fn begin_attempt(control: &ControlContext, id: &JobId) -> Result<Option<Jo
 }
 
 /// Checks a graph before any part of it is written. Returns the number of operations.
-fn check(graph: &Staging<'_>) -> Result<u64, GraphError> {
+fn check(groups: Groups<'_>) -> Result<u64, GraphError> {
     let (mut check, mut rows) = (GraphCheck::default(), 0);
-    for group in graph.groups() {
+    for group in groups {
         check.group(&group)?;
         rows += group.len() as u64;
     }
@@ -260,9 +262,9 @@ fn check(graph: &Staging<'_>) -> Result<u64, GraphError> {
 }
 
 /// Writes all rows, in batches of groups.
-async fn write_rows(control: &ControlContext, graph: &Staging<'_>) -> PortResult<()> {
+async fn write_rows(control: &ControlContext, groups: Groups<'_>) -> PortResult<()> {
     let mut rows = Vec::new();
-    for group in graph.groups() {
+    for group in groups {
         rows.extend(group);
         if rows.len() >= ROWS_AT_ONCE {
             control.ports.table.insert_operations(&rows).await?;
@@ -349,12 +351,22 @@ async fn reject(control: &ControlContext, id: &JobId, refusal: &ControlError) ->
     Ok(FanOutResult::Done)
 }
 
-/// Whether two jobs have the same image version.
-pub(crate) fn is_same_version(other: &Job, job: &Job) -> bool {
-    other.id != job.id && other.image.name == job.image.name && other.image.version == job.image.version
+/// Whether another job has the same image version, or does the same other work.
+pub(crate) fn is_same_work(other: &Job, job: &Job) -> bool {
+    let is_same = match (&other.subject, &job.subject) {
+        (Subject::Image { image: other, .. }, Subject::Image { image, .. }) => {
+            other.name == image.name && other.version == image.version
+        }
+        (Subject::Work { work: other }, Subject::Work { work }) => {
+            other.route == work.route && other.title == work.title
+        }
+        _ => false,
+    };
+    other.id != job.id && is_same
 }
 
-/// Two jobs of one image version must not work on the same target at the same time. The later job waits, and then finds
+/// Two jobs of one image version must not work on the same target at the same time, and two jobs must not do the same
+/// other work. The later job waits, and then finds
 /// most of its targets done.
 async fn must_wait_for_other_job(control: &ControlContext, job: &Job) -> Result<bool, ControlError> {
     let others: Vec<Job> = control
@@ -364,11 +376,14 @@ async fn must_wait_for_other_job(control: &ControlContext, job: &Job) -> Result<
         .await?
         .into_iter()
         .map(|other| other.value)
-        .filter(|other| is_same_version(other, job))
+        .filter(|other| is_same_work(other, job))
         .filter(|other| other.state != JobState::Requested || other.id < job.id)
         .collect();
     if others.is_empty() {
         return Ok(false);
+    }
+    if job.image().is_none() {
+        return Ok(true);
     }
     let Ok(file) = TargetsFile::load(&control.config.targets.file) else { return Ok(false) };
     let both =

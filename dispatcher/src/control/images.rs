@@ -170,7 +170,8 @@ fn line(image: ImageName, version: ImageVersion, uploaded: Timestamp, uploads: &
     let upload = uploads
         .iter()
         .find(|upload| upload.state == UploadState::Complete && upload.image == image && upload.version == version);
-    let own: Vec<&Job> = jobs.iter().filter(|job| job.image.name == image && job.image.version == version).collect();
+    let own: Vec<&Job> = jobs.iter().filter(|job| job.is_for(&image, &version)).collect();
+    let payload = own.first().and_then(|job| job.payload());
     let used_by = own.iter().filter_map(|job| match job.state {
         state if !state.is_terminal() => Some(Use::OpenJob { job: job.id.clone() }),
         _ if job.tree.is_some() && !job.cleaned => Some(Use::StagedVhds { job: job.id.clone() }),
@@ -180,8 +181,8 @@ fn line(image: ImageName, version: ImageVersion, uploaded: Timestamp, uploads: &
         uploaded,
         by: upload.and_then(|upload| upload.by.clone()),
         file: upload.and_then(|upload| upload.file.clone()),
-        size: upload.and_then(|upload| upload.size).or_else(|| own.first().map(|job| job.payload.size)),
-        data_bytes: own.first().map(|job| job.payload.data_bytes).or_else(|| upload.map(|upload| upload.bytes_data)),
+        size: upload.and_then(|upload| upload.size).or_else(|| payload.map(|payload| payload.size)),
+        data_bytes: payload.map(|payload| payload.data_bytes).or_else(|| upload.map(|upload| upload.bytes_data)),
         system: upload.and_then(|upload| upload.system.clone()),
         jobs: own.len(),
         last_job: own.first().map(|job| LastJob { job: job.id.clone(), state: job.state }),

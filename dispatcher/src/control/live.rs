@@ -153,9 +153,10 @@ impl LiveSet {
         jobs: impl IntoIterator<Item = &'a Job>,
     ) -> Result<(), ControlError> {
         for job in jobs {
-            let name = manifest_name(job.image.name.as_str(), job.image.version.as_str());
-            if !self.versions.contains(&(name, job.image.digest)) && control.has_unfinished_work(job).await? {
-                let image = Box::new(job.image.clone());
+            let Some(image) = job.image() else { continue };
+            let name = manifest_name(image.name.as_str(), image.version.as_str());
+            if !self.versions.contains(&(name, image.digest)) && control.has_unfinished_work(job).await? {
+                let image = Box::new(image.clone());
                 return Err(LiveSetError::UnknownVersion { job: job.id.clone(), image }.into());
             }
         }

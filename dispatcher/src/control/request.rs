@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use goldfleet_config::targets::TargetsFile;
 use goldfleet_model::ids::{ImageName, ImageVersion, JobId};
 use goldfleet_model::image::ImageRef;
-use goldfleet_model::job::{Job, JobState, Payload};
+use goldfleet_model::job::{Job, JobState, Payload, Subject};
 use goldfleet_model::manifest::{Manifest, digest_of};
 use goldfleet_model::operation::Operation;
 use goldfleet_model::selector::Selector;
@@ -19,7 +19,7 @@ use goldfleet_rates::Rates;
 use jiff::Timestamp;
 
 use crate::control::context::{ControlContext, ControlError, states};
-use crate::control::routes::staging;
+use crate::control::routes;
 
 /// A job, and whether this request created it.
 #[derive(Debug, Clone)]
@@ -93,18 +93,18 @@ pub fn job_payload(manifest: &Manifest) -> Payload {
 
 /// A job that is requested now.
 #[must_use]
-pub fn new_job(id: JobId, image: ImageRef, payload: Payload, selection: Vec<Selector>, now: Timestamp) -> Job {
+pub fn new_job(id: JobId, subject: Subject, selection: Vec<Selector>, now: Timestamp) -> Job {
     Job {
         id,
-        image,
-        payload,
+        kinds: routes::kinds(&subject),
+        subject,
         selection,
         state: JobState::Requested,
         requested_by: None,
         note: None,
         approvals: None,
+        findings: Vec::new(),
         plan: 0,
-        kinds: staging::kinds(),
         operations: None,
         announced: false,
         tree: None,
@@ -173,11 +173,12 @@ pub async fn request_on(
     }
     let payload = Payload { system: system(control, &image).await?, ..job_payload(&manifest) };
     let now = control.ports.clock.now();
+    let id = JobId::new(now, rng::random_u64());
     let job = Job {
         requested_by: Some(control.actor.clone()),
         note,
         approvals: approve.then(Vec::new),
-        ..new_job(JobId::new(now, rng::random_u64()), image, payload, selection.to_vec(), now)
+        ..new_job(id, Subject::Image { image, payload }, selection.to_vec(), now)
     };
     control.ports.table.insert_job(&job).await?;
     control.enqueue_job(&job.id).await?;
@@ -201,7 +202,8 @@ async fn find_open_job(
     selection: &[Selector],
     targets: &[Target],
 ) -> PortResult<Option<Job>> {
-    let same = |job: &Job| job.image == *image && job.selection == selection && job.state != JobState::Cancelling;
+    let same =
+        |job: &Job| job.image() == Some(image) && job.selection == selection && job.state != JobState::Cancelling;
     for job in control.ports.table.open_jobs().await?.into_iter().map(|job| job.value).filter(same) {
         // A job that is not planned yet will be planned for the current targets.
         if job.state == JobState::Requested {

@@ -17,7 +17,7 @@ use goldfleet_workflow::retry::{self as rules, RetryRules, RetryStart};
 use jiff::Timestamp;
 
 use crate::control::context::{ControlContext, ControlError, Group, group_rows};
-use crate::control::fan_out::is_same_version;
+use crate::control::fan_out::is_same_work;
 
 /// Which operations to retry.
 #[derive(Debug, Clone, Default)]
@@ -99,7 +99,7 @@ async fn ensure_no_newer_job(
     mut operations: impl Iterator<Item = &Operation>,
 ) -> Result<(), ControlError> {
     let open = control.ports.table.open_jobs().await?;
-    let others: Vec<&Job> = open.iter().map(|row| &row.value).filter(|other| is_same_version(other, job)).collect();
+    let others: Vec<&Job> = open.iter().map(|row| &row.value).filter(|other| is_same_work(other, job)).collect();
     let both = |other: &&&Job, operation: &Operation| {
         operation.target().is_some_and(|target| Selector::any(&other.selection, target))
     };
@@ -107,7 +107,7 @@ async fn ensure_no_newer_job(
         None => Ok(()),
         Some(other) => Err(ControlError::Refused(format!(
             "job {} works with {} at some of the same targets: retry job {} when 'goldfleet status {} --watch' has ended",
-            other.id, job.image, job.id, other.id
+            other.id, job.subject, job.id, other.id
         ))),
     }
 }

@@ -1,5 +1,6 @@
 //! What messages suggest: command lines, and names that were most likely meant.
 
+use goldfleet_model::job::{Job, Subject};
 use goldfleet_model::selector::Selector;
 
 /// The command line that runs `command` for an image version and a selection of targets.
@@ -11,6 +12,17 @@ pub fn command_line(command: &str, image: &str, version: &str, selection: &[Sele
         line += &format!(" --target '{}'", selector.to_string().replace('\'', r"'\''"));
     }
     line
+}
+
+/// The command line that requests a job's work again, and continues the job if it is open.
+#[must_use]
+pub fn resume_command(job: &Job) -> String {
+    match &job.subject {
+        Subject::Image { image, .. } => {
+            command_line("dispatch", image.name.as_str(), image.version.as_str(), &job.selection)
+        }
+        Subject::Work { work } => work.resume.clone(),
+    }
 }
 
 /// The known name that is most similar to an unknown one. None if no name is similar.

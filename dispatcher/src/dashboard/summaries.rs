@@ -25,10 +25,12 @@ const MAX_JOBS: usize = 200;
 pub struct Summary {
     /// The job.
     pub job: String,
-    /// The image.
-    pub image: String,
+    /// What the job does: the image and its version, or the title of other work.
+    pub title: String,
+    /// The image. None for other work.
+    pub image: Option<String>,
     /// Its version.
-    pub version: String,
+    pub version: Option<String>,
     /// The state as operators see it.
     pub state: ReportedState,
     /// The state of the job's row, which distinguishes requested and cancelling jobs from running ones.
@@ -65,6 +67,7 @@ impl From<Status> for Summary {
             created: status.created,
             finished: status.finished,
             job: status.job,
+            title: status.title,
             image: status.image,
             version: status.version,
         }

@@ -119,7 +119,7 @@ fn headline(status: &Status, room: Viewport) -> String {
     let left = time_left_suffix(status.seconds_left);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates, and is shown only")]
     let rate = HumanBytes(status.bytes_per_second as u64);
-    let name = truncate(&format!("{} {} ", status.image, status.version), room.width);
+    let name = truncate(&format!("{} ", status.title), room.width);
     let used = name.chars().count();
     let state = truncate(status.shown_state().as_str(), room.width - used);
     let used = used + state.chars().count();
@@ -256,9 +256,11 @@ mod tests {
         };
         Status {
             job: "20261121-041502-7f3a".to_owned(),
-            image: "ubuntu-24.04".to_owned(),
-            version: "2026.11.1".to_owned(),
-            digest: String::new(),
+            title: "ubuntu-24.04 2026.11.1".to_owned(),
+            resume: "goldfleet dispatch --image ubuntu-24.04 --version 2026.11.1".to_owned(),
+            image: Some("ubuntu-24.04".to_owned()),
+            version: Some("2026.11.1".to_owned()),
+            digest: None,
             state: ReportedState::Running,
             detail: JobState::Running,
             reason: None,
@@ -277,6 +279,7 @@ mod tests {
             seconds: 75.0,
             seconds_left: Some(130.0),
             failures: Vec::new(),
+            findings: Vec::new(),
             planned: true,
             staged_removed: false,
             idle_seconds: None,

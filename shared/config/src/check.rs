@@ -9,6 +9,7 @@ use goldfleet_diagnostics::{FieldError, Node};
 
 use super::Config;
 use super::filter::{FILTER_HELP, parse_filter};
+use super::read::SYNC;
 use super::values::HumanDuration;
 
 const HOUR: u64 = 60 * 60;
@@ -19,6 +20,7 @@ pub(super) fn check(config: &Config, written: &Node, unread: &[FieldError]) -> V
     let mut check = Check { written, unread, faults: Vec::new() };
     check.worker(config);
     check.other_sections(config);
+    check.syncs(config);
     if let Some(azure) = config.azure_cloud() {
         check.azure(azure);
     }
@@ -85,6 +87,45 @@ impl Check<'_> {
         {
             self.push_error("log", "level", format!("{level:?} is not a log filter: {FILTER_HELP}"));
         }
+    }
+
+    fn syncs(&mut self, config: &Config) {
+        let year = HumanDuration::seconds(366 * 24 * HOUR);
+        for (number, sync) in (1..).zip(&config.sync) {
+            let item = format!("[{number}]");
+            let mut faults = sync.faults();
+            let is_readable = faults.is_empty() && !self.unread.iter().any(|fault| is_below(fault, SYNC, &item));
+            if is_readable {
+                faults.extend(sync.contradictions());
+            }
+            let earlier = &config.sync[..number - 1];
+            if earlier.iter().any(|other| other.name.eq_ignore_ascii_case(&sync.name)) {
+                faults.push(("name", format!("{:?} is the name of an earlier sync: use another one", sync.name)));
+            }
+            let least = HumanDuration::seconds(60);
+            let ranges = [("min_age", sync.min_age), ("max_age", sync.max_age), ("grace", Some(sync.grace))];
+            let zero = HumanDuration::seconds(0);
+            let ranges = ranges.into_iter().map(|(key, value)| (key, value, zero));
+            for (key, value, least) in ranges.chain([("every", sync.every, least)]) {
+                if let Some(value) = value.filter(|value| !(least..=year).contains(value)) {
+                    faults.push((key, format!("{value} is out of range: use {least} to {year}")));
+                }
+            }
+            for (key, message) in faults {
+                self.push_item_error(&item, key, message);
+            }
+        }
+    }
+
+    fn push_item_error(&mut self, item: &str, key: &str, message: String) {
+        if self.unread.iter().any(|fault| is_below(fault, SYNC, item) && fault.keys().get(2).is_some_and(|k| k == key))
+        {
+            return;
+        }
+        let keys = [SYNC, item, key];
+        let origin = self.written.origin_of(&keys).or_else(|| self.written.origin_of(&keys[..2]));
+        let fault = FieldError::new(message).with_origin(origin);
+        self.faults.push(keys.into_iter().rev().fold(fault, FieldError::with_parent_key));
     }
 
     fn azure(&mut self, azure: &AzureCloud) {
@@ -155,4 +196,9 @@ impl Check<'_> {
         let origin = self.written.origin_of(&[section, key]);
         self.faults.push(FieldError::new(message).with_origin(origin).with_parent_key(key).with_parent_key(section));
     }
+}
+
+/// Whether a fault is in an item of a list.
+fn is_below(fault: &FieldError, list: &str, item: &str) -> bool {
+    matches!(fault.keys(), [first, second, ..] if first == list && second == item)
 }

@@ -77,6 +77,7 @@ mod error;
 pub mod filter;
 mod read;
 mod sections;
+mod sync;
 pub mod targets;
 mod values;
 
@@ -93,6 +94,7 @@ pub use sections::{
     Cleanup, Cloud, Coordination, DirectoryCloud, Dispatch, EmbeddedCoordination, Images, Log, LogFormat,
     ModelledCloud, Planning, Source, StagedPolicy, Targets, Upload, Worker,
 };
+pub use sync::{Sync, SyncDestination};
 pub use values::{HumanDuration, ListenAddress};
 
 /// The prefix of the environment variables that set keys.
@@ -140,6 +142,9 @@ pub struct Config {
     /// The output to standard error.
     #[serde(default)]
     pub log: Log,
+    /// The syncs of snapshots.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sync: Vec<Sync>,
     /// The file that was read. None if the environment provides all keys.
     #[serde(skip)]
     pub file: Option<PathBuf>,

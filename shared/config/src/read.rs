@@ -23,6 +23,9 @@ const PLACEHOLDERS: (&str, [(&str, &str); 4]) = (
     ],
 );
 
+/// The key of the list of syncs.
+pub(super) const SYNC: &str = "sync";
+
 /// Reads a configuration.
 ///
 /// # Errors
@@ -81,6 +84,8 @@ fn remove_faulty_key(rest: &mut Node, fault: &FieldError) {
         // An item cannot be removed from its list, so the list is removed.
         keys => keys.iter().position(|key| key.starts_with('[')).map_or(keys, |item| &keys[..item]),
     };
+    // A part of a key of a sync is replaced with the whole key, so that the rest of the list is read.
+    let keys = if keys.len() > 3 && keys[0] == SYNC { &keys[..3] } else { keys };
     match insert_placeholder(keys) {
         Some(stand_in) => rest.set(keys, stand_in),
         None => rest.remove(keys),
@@ -92,6 +97,7 @@ fn insert_placeholder(keys: &[String]) -> Option<Node> {
     let node = |value| Node { origin: None, value };
     let text = |text: &str| node(Value::Text(text.to_owned()));
     match keys {
+        [list, _, keys @ ..] if list == SYNC => sync_placeholder(keys.first()?),
         [only] if only == section => {
             let entries = required.iter().map(|(key, value)| ((*key).to_owned(), text(value)));
             Some(node(Value::Table(entries.collect())))
@@ -99,6 +105,21 @@ fn insert_placeholder(keys: &[String]) -> Option<Node> {
         [first, key] if first == section => {
             required.iter().find(|(required, _)| required == key).map(|(_, value)| text(value))
         }
+        _ => None,
+    }
+}
+
+/// The placeholder for a key of a sync that has no default.
+fn sync_placeholder(key: &str) -> Option<Node> {
+    let node = |value| Node { origin: None, value };
+    let text = |text: &str| node(Value::Text(text.to_owned()));
+    match key {
+        "name" => Some(text("")),
+        "from" => {
+            let group = [("subscription", text(PLACEHOLDERS.1[0].1)), ("resource_group", text("group"))];
+            Some(node(Value::Table(group.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())))
+        }
+        "to" => Some(node(Value::Array(Vec::new()))),
         _ => None,
     }
 }

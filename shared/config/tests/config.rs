@@ -405,3 +405,41 @@ fn documented_defaults_are_correct() {
     let file = goldfleet_config::targets::TargetsFile::load(&given.path("goldfleet.toml")).unwrap();
     assert_eq!((file.targets.len(), file.stores.len()), (1, 1));
 }
+
+const SYNC: &str = r#"
+[[sync]]
+name = "citrix"
+from = { subscription = "00000000-0000-0000-0000-000000000001", resource_group = "snaps" }
+tags = { SnapReplicate = "Replicate" }
+to = [{ subscription = "00000000-0000-0000-0000-000000000002", region = "eastus", resource_group = "replicas" }]
+"#;
+
+#[test]
+fn sync_has_safe_defaults() {
+    let config = Given::besides_source(SYNC).load().unwrap();
+    let [sync] = &config.sync[..] else { panic!("{:?}", config.sync) };
+    assert_eq!((sync.max_deletes, sync.grace, sync.every), (5, HumanDuration::seconds(86_400), None));
+    let rules = sync.rules(uuid::Uuid::nil(), false).unwrap();
+    assert_eq!(rules.delete, goldfleet_snapshots::rules::DeletePolicy::Never);
+    assert_eq!(rules.destinations[0].region.as_str(), "eastus");
+    assert!(rules.check().is_empty() && !rules.lock);
+}
+
+#[test]
+fn sync_errors_name_file_line_and_key() {
+    let all = format!(
+        "{SYNC}{}{}{}",
+        SYNC.replace("tags =", "names = [\"[\"]\ndelete = \"sometimes\"\nkept = 1\ntags ="),
+        SYNC.replace("name = \"citrix\"", "name = \"a b\"\nkeep = 2\nevery = \"1s\"")
+            .replace("tags =", "exclude_tags ="),
+        SYNC.replace("name = \"citrix\"\n", "name = \"other\"\nkeep = 2\n").replace("replicas", "replicas\u{20}x"),
+    );
+    insta::assert_snapshot!(Given::besides_source(&all).refusal());
+    let twice = SYNC.replace("]\n\"#", "");
+    let twice = twice.replace("name = \"citrix\"", "name = \"twice\"\nkeep = 2").replace(
+        "to = [{",
+        "to = [{ subscription = \"00000000-0000-0000-0000-000000000001\", region = \"westus\", resource_group = \"SNAPS\" }, {",
+    );
+    insta::assert_snapshot!(Given::besides_source(&twice).refusal());
+    insta::assert_snapshot!(Given::besides_source(SYNC).variable("GOLDFLEET_SYNC__NAME", "x").refusal());
+}

@@ -71,28 +71,45 @@ impl Node {
         Ok(Self { origin: None, value: lines.table(table.into_inner()) })
     }
 
-    /// Sets the value under the keys of `path` to `leaf`, and creates missing tables on the path.
+    /// Sets the value under the keys of `path` to `leaf`, and creates missing tables on the path. The key of the first
+    /// item of a list is `[1]`.
     pub fn set(&mut self, path: &[String], leaf: Self) {
         let [key, rest @ ..] = path else {
             *self = leaf;
             return;
         };
-        // If a scalar is on the path, it is kept, so that the error names the line that wrote it.
-        if let Value::Table(entries) = &mut self.value {
-            let child = match entries.entry(key.clone()) {
-                Entry::Occupied(entry) => entry.into_mut(),
-                Entry::Vacant(entry) => entry.insert(Self { origin: leaf.origin.clone(), ..Self::empty() }),
-            };
-            child.set(rest, leaf);
+        match &mut self.value {
+            Value::Table(entries) => {
+                let child = match entries.entry(key.clone()) {
+                    Entry::Occupied(entry) => entry.into_mut(),
+                    Entry::Vacant(entry) => entry.insert(Self { origin: leaf.origin.clone(), ..Self::empty() }),
+                };
+                child.set(rest, leaf);
+            }
+            Value::Array(items) => match item_number(key).and_then(|number| items.get_mut(number)) {
+                Some(item) => item.set(rest, leaf),
+                // A list has no keys. The reader then expects a list, and the error names the origin of the key.
+                None => *self = leaf,
+            },
+            // If a scalar is on the path, it is kept, so that the error names the line that wrote it.
+            _ => {}
         }
     }
 
     /// Removes the value under the keys of `path`, if it exists.
     pub fn remove(&mut self, path: &[String]) {
-        let ([key, rest @ ..], Value::Table(entries)) = (path, &mut self.value) else { return };
-        match entries.get_mut(key) {
-            Some(child) if !rest.is_empty() => child.remove(rest),
-            _ => drop(entries.remove(key)),
+        match (path, &mut self.value) {
+            ([key, rest @ ..], Value::Table(entries)) => match entries.get_mut(key) {
+                Some(child) if !rest.is_empty() => child.remove(rest),
+                _ => drop(entries.remove(key)),
+            },
+            // An item is not removed, because the numbers of the items after it would change.
+            ([key, rest @ ..], Value::Array(items)) if !rest.is_empty() => {
+                if let Some(item) = item_number(key).and_then(|number| items.get_mut(number)) {
+                    item.remove(rest);
+                }
+            }
+            _ => {}
         }
     }
 
@@ -102,13 +119,15 @@ impl Node {
         let [key, rest @ ..] = path else { return self.origin.as_ref() };
         match &self.value {
             Value::Table(entries) => entries.get(*key)?.origin_of(rest),
-            Value::Array(items) => {
-                let number: usize = key.strip_prefix('[')?.strip_suffix(']')?.parse().ok()?;
-                items.get(number.checked_sub(1)?)?.origin_of(rest)
-            }
+            Value::Array(items) => items.get(item_number(key)?)?.origin_of(rest),
             _ => None,
         }
     }
+}
+
+/// The index of the item that a key such as `[1]` names. Keys count from 1, as errors do.
+fn item_number(key: &str) -> Option<usize> {
+    key.strip_prefix('[')?.strip_suffix(']')?.parse::<usize>().ok()?.checked_sub(1)
 }
 
 /// The offsets at which the lines of a text begin. They avoid counting lines for each of tens of thousands of keys in

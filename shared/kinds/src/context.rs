@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use goldfleet_model::document::Document;
-use goldfleet_model::image::{StorageType, VhdMetadata};
+use goldfleet_model::image::{ImageRef, StorageType, VhdMetadata};
 use goldfleet_model::manifest::Manifest;
 use goldfleet_model::operation::Operation;
 use goldfleet_model::store::{BlobAddress, Store};
@@ -114,6 +114,15 @@ impl<'a> Attempt<'a> {
         self.operation.target().ok_or_else(missing)
     }
 
+    /// The image version that the operation serves.
+    ///
+    /// # Errors
+    /// A fatal `row-damaged` if it has none.
+    pub fn image(&self) -> Result<&'a ImageRef, AttemptError> {
+        let missing = || AttemptError::fatal("row-damaged", "the operation's row names no image version");
+        self.operation.image.as_ref().ok_or_else(missing)
+    }
+
     /// The operation's specification.
     ///
     /// # Errors
@@ -124,7 +133,7 @@ impl<'a> Attempt<'a> {
 
     /// Loads the manifest of the operation's version from `source`.
     pub(crate) async fn manifest(&self, source: &Store) -> Result<Arc<Manifest>, StepError> {
-        Ok(self.shared.manifests.get(self.blobs(), source, &self.operation.image).await?)
+        Ok(self.shared.manifests.get(self.blobs(), source, self.image()?).await?)
     }
 }
 

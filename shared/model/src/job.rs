@@ -1,11 +1,12 @@
-//! Jobs: one image version for a set of targets.
+//! Jobs: one image version for a set of targets, or other work on resources.
 
 use std::fmt;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::ids::JobId;
+use super::document::Document;
+use super::ids::{ImageName, ImageVersion, JobId};
 use super::image::ImageRef;
 use super::manifest::{Generation, OsType};
 use super::operation::{Failure, KindId};
@@ -84,6 +85,61 @@ pub struct Payload {
     pub system: Option<System>,
 }
 
+/// Work on resources that needs no image version, such as a run of a sync.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Work {
+    /// The route that plans it: see `control/routes` of the dispatcher.
+    pub route: String,
+    /// What it does, for people, such as `sync citrix`.
+    pub title: String,
+    /// The command that requests the same work again, and continues an open job of it.
+    pub resume: String,
+    /// What the route needs for planning. The route owns its format.
+    pub spec: Document,
+}
+
+/// What a job is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Subject {
+    /// An image version is distributed to targets.
+    Image {
+        /// The image version.
+        image: ImageRef,
+        /// Facts of the image version.
+        payload: Payload,
+    },
+    /// Other work on resources.
+    Work {
+        /// The work.
+        work: Work,
+    },
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Image { image, .. } => image.fmt(f),
+            Self::Work { work } => f.pad(&work.title),
+        }
+    }
+}
+
+/// Something that the planning of a job reports besides its operations, such as a snapshot that cannot be copied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// A stable code in kebab case, listed in `docs/failures.md`.
+    pub code: String,
+    /// Whether the job ends as failed because of it, even if all operations succeed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub failed: bool,
+    /// What it is about, such as the id of a snapshot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
+    /// A description, with what to do. It contains no secrets.
+    pub message: String,
+}
+
 /// An operator's permission to start a ring.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Approval {
@@ -95,15 +151,14 @@ pub struct Approval {
     pub at: Timestamp,
 }
 
-/// One image version for a set of targets: a row of the job table.
+/// One image version for a set of targets, or other work: a row of the job table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Job {
     /// The identifier of the job.
     pub id: JobId,
-    /// The image version.
-    pub image: ImageRef,
-    /// Facts of the image version.
-    pub payload: Payload,
+    /// What it is about.
+    #[serde(flatten)]
+    pub subject: Subject,
     /// Selects among the enabled targets. Empty selects all of them.
     pub selection: Vec<Selector>,
     /// Its state.
@@ -127,6 +182,9 @@ pub struct Job {
     /// Which store fills which. None until it is planned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tree: Option<Tree>,
+    /// What its planning reports besides its operations. At most [`Job::MAX_FINDINGS`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<Finding>,
     /// The reason why the job as a whole failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
@@ -152,6 +210,33 @@ pub struct Job {
 }
 
 impl Job {
+    /// The largest number of findings in a row: a property of a table row has at most 64 KiB.
+    pub const MAX_FINDINGS: usize = 50;
+
+    /// The image version that it distributes. None for other work.
+    #[must_use]
+    pub fn image(&self) -> Option<&ImageRef> {
+        match &self.subject {
+            Subject::Image { image, .. } => Some(image),
+            Subject::Work { .. } => None,
+        }
+    }
+
+    /// The facts of the image version that it distributes. None for other work.
+    #[must_use]
+    pub fn payload(&self) -> Option<&Payload> {
+        match &self.subject {
+            Subject::Image { payload, .. } => Some(payload),
+            Subject::Work { .. } => None,
+        }
+    }
+
+    /// Whether it distributes this version of an image, of whatever content.
+    #[must_use]
+    pub fn is_for(&self, image: &ImageName, version: &ImageVersion) -> bool {
+        self.image().is_some_and(|own| own.name == *image && own.version == *version)
+    }
+
     /// When the job ended, if all its operations have: at the moment of their last change. A job without operations ended when its
     /// row last changed.
     #[must_use]

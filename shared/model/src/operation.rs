@@ -117,8 +117,9 @@ pub struct Operation {
     /// The planning attempt that wrote the row: see [`Job::plan`](crate::job::Job::plan). Rows of another attempt than
     /// the job's are not part of the graph.
     pub plan: u32,
-    /// The image version it serves.
-    pub image: ImageRef,
+    /// The image version it serves, if its job distributes one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<ImageRef>,
     /// What the operation does. The registry of kinds has the code.
     pub kind: KindId,
     /// Its place in the chain of its group, counted from 0.

@@ -311,16 +311,20 @@ impl Job {
     }
 
     /// Returns the event that ends the job, if all its operations, whose states are given, have ended. A job that was
-    /// cancelled during planning has not succeeded, because some of its operations may be missing.
+    /// cancelled during planning has not succeeded, because some of its operations may be missing. A job that was planned
+    /// without any operation had nothing to do, and has succeeded.
     pub fn job_end(&self, operations: impl IntoIterator<Item = OperationState>) -> Option<JobEvent> {
         let states: Vec<OperationState> = operations.into_iter().collect();
         if !states.iter().all(|state| state.is_terminal()) {
             return None;
         }
-        let is_unplanned = self.state == JobState::Cancelling && self.operations.is_none();
-        Some(if states.contains(&OperationState::Failed) {
+        let is_unplanned = self.operations.is_none() && (states.is_empty() || self.state == JobState::Cancelling);
+        let is_cancelled = states.is_empty() && self.state == JobState::Cancelling;
+        // The findings are those of a plan.
+        let has_faults = !is_unplanned && self.findings.iter().any(|finding| finding.failed);
+        Some(if has_faults || states.contains(&OperationState::Failed) {
             JobEvent::Fail
-        } else if states.is_empty() || is_unplanned || states.contains(&OperationState::Cancelled) {
+        } else if is_cancelled || is_unplanned || states.contains(&OperationState::Cancelled) {
             JobEvent::ConfirmCancel
         } else {
             JobEvent::Succeed

@@ -8,6 +8,7 @@ use goldfleet_model::job::Job;
 use goldfleet_model::operation::{GateRoles, Operation, OperationId, OperationState, StateCount};
 use goldfleet_model::upload::Upload;
 use jiff::Timestamp;
+use uuid::Uuid;
 
 use super::error::PortResult;
 use super::{ETag, Versioned};
@@ -52,11 +53,18 @@ pub struct GateOpeners {
 /// Rows with optimistic concurrency.
 #[async_trait]
 pub trait JobTable: Send + Sync {
-    /// Creates the tables if they do not exist.
+    /// Creates the tables and the id of the fleet if they do not exist.
     ///
     /// # Errors
     /// If the service refuses or cannot be reached.
     async fn ensure(&self) -> PortResult<()>;
+
+    /// The id of the fleet that uses these tables. The first caller creates it, and it never changes. Resources that
+    /// goldfleet creates are tagged with it.
+    ///
+    /// # Errors
+    /// If the service refuses or cannot be reached.
+    async fn fleet(&self) -> PortResult<Uuid>;
 
     /// Adds a job.
     ///

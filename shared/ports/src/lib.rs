@@ -16,6 +16,7 @@ pub mod inspector;
 pub mod job_table;
 pub mod liveness;
 pub mod queue;
+pub mod records;
 pub mod resources;
 pub mod retry;
 pub mod rng;
@@ -33,6 +34,7 @@ use disk_access::DiskAccess;
 use job_table::JobTable;
 use liveness::Liveness;
 use queue::Queue;
+use records::Records;
 use resources::ResourceService;
 
 /// All ports of a process. `goldfleet-connect` chooses their adapters from the configuration.
@@ -42,6 +44,8 @@ pub struct Ports {
     pub queue: Arc<dyn Queue>,
     /// The table of jobs, operations and events.
     pub table: Arc<dyn JobTable>,
+    /// Named records in the same table.
+    pub records: Arc<dyn Records>,
     /// The store of chunks, manifests and VHDs.
     pub blobs: Arc<dyn BlobStore>,
     /// The resources in Resource Manager: managed images, disks and snapshots.
@@ -69,7 +73,7 @@ impl std::fmt::Debug for Ports {
 }
 
 /// The version of a row or blob. It is opaque and only compared for equality.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct ETag(pub String);
 
 /// A value and the ETag of the version that was read.

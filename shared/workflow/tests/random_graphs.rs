@@ -63,7 +63,7 @@ fn operation(job: &Job, group: &GroupId, position: u16) -> Operation {
         job: job.id.clone(),
         id: OperationId::new(group.clone(), &format!("step{position}")),
         plan: 1,
-        image: job.image.clone(),
+        image: job.image().cloned(),
         kind: "test".parse().unwrap(),
         position,
         place: Place { region: "westeurope".parse().unwrap(), label: group.to_string(), target: None },

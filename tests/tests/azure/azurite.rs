@@ -41,6 +41,16 @@ async fn job_table_conforms() {
     conformance::job_table::all(&table).await;
 }
 
+#[tokio::test]
+async fn records_conform() {
+    let azurite = Azurite::start(&["goldsource"]);
+    let endpoint = of_account(&azurite.tables(), "goldsource");
+    let open = || AzureJobTable::new(&azurite.connection(), &endpoint, &"fleet".parse().unwrap()).unwrap();
+    let table = open();
+    conformance::records::all(&table, &table).await;
+    assert_eq!(open().fleet().await.unwrap(), table.fleet().await.unwrap());
+}
+
 /// A page without rows does not end a query. The emulator cannot show this; a service returns such a page when it has
 /// searched for the maximum time of one request.
 #[tokio::test]

@@ -24,7 +24,7 @@ use goldfleet_kinds::registry::Registry;
 use goldfleet_model::document::Document;
 use goldfleet_model::graph::{After, GateCondition, GateKey};
 use goldfleet_model::ids::JobId;
-use goldfleet_model::job::{Job, JobState};
+use goldfleet_model::job::{Job, JobState, Subject};
 use goldfleet_model::message::QueueName;
 use goldfleet_model::operation::{GroupId, Operation, OperationId, OperationState, Place, TransferProgress};
 use goldfleet_ports::Ports;
@@ -118,7 +118,8 @@ impl Scene {
         let control = fleet.control_with_own_ports();
         let (name, version) = ("golden".parse().unwrap(), "1".parse().unwrap());
         let (image, manifest) = manifest(&control, &name, &version).await.unwrap();
-        let job = new_job(JobId::new(now, 7), image, job_payload(&manifest), Vec::new(), now);
+        let subject = Subject::Image { image, payload: job_payload(&manifest) };
+        let job = new_job(JobId::new(now, 7), subject, Vec::new(), now);
         Job { kinds: vec!["note".parse().unwrap()], ..job }
     }
 
@@ -145,7 +146,7 @@ impl Scene {
             job: job.id.clone(),
             id: id(group, step),
             plan: 1,
-            image: job.image.clone(),
+            image: job.image().cloned(),
             kind: "note".parse().unwrap(),
             position: 0,
             place: Place { region: "westeurope".parse().unwrap(), label: format!("notebook {group}"), target: None },
@@ -244,10 +245,10 @@ async fn a_kind_of_one_file_runs_in_the_order_of_its_graph() {
 
     let job = control.job(&scene.job).await.unwrap().value;
     let scope = VerifyScope::scope_of_job(&control, &job).await.unwrap();
-    let report = verify(&control, &job.image, &scope, VerifyOptions::default(), &|_| {}).await.unwrap();
+    let report = verify(&control, job.image(), &scope, VerifyOptions::default(), &|_| {}).await.unwrap();
     assert_eq!((report.others, report.faults.len()), (6, 0), "{report:#?}");
     scene.notes.0.lock().unwrap().written.remove(&id("two", "second").to_string());
-    let report = verify(&control, &job.image, &scope, VerifyOptions::default(), &|_| {}).await.unwrap();
+    let report = verify(&control, job.image(), &scope, VerifyOptions::default(), &|_| {}).await.unwrap();
     assert_eq!(report.faults.len(), 1, "{report:#?}");
     assert_eq!(
         (report.faults[0].place.as_str(), report.faults[0].fault.as_str()),

@@ -65,9 +65,15 @@ async fn verified(fleet: &InProcessFleet, remove: bool) -> VerifyReport {
     let control = fleet.control_with_own_ports();
     let (name, version) = ("golden".parse().unwrap(), "1".parse().unwrap());
     let image = goldfleet_dispatcher::control::request::manifest(&control, &name, &version).await.unwrap().0;
-    verify(&control, &image, &VerifyScope::scope_of_source(&control), VerifyOptions { read: true, remove }, &|_| {})
-        .await
-        .unwrap()
+    verify(
+        &control,
+        Some(&image),
+        &VerifyScope::scope_of_source(&control),
+        VerifyOptions { read: true, remove },
+        &|_| {},
+    )
+    .await
+    .unwrap()
 }
 
 /// An upload that started 13.5 hours ago relies, without renewing them, on chunks that were half a day old at that

@@ -84,7 +84,7 @@ async fn image_in_other_region_does_not_count() {
     let again = done(&fleet, "golden", "1", &[WEST]).await;
     assert_eq!(again.state, ReportedState::Succeeded, "{again:#?}");
     let digest = |image: &serde_json::Value| image["tags"]["goldfleet-digest"].clone();
-    assert_eq!(fleet.images().values().map(digest).collect::<Vec<_>>(), [again.digest.as_str()]);
+    assert_eq!(fleet.images().values().map(digest).collect::<Vec<_>>(), [again.digest.as_deref().unwrap()]);
 }
 
 /// Two golden images have the same name of managed images, by Resource Manager's comparison. The second is rejected,

@@ -63,7 +63,7 @@ async fn concurrent_puts_of_one_name_have_one_winner() {
             "late: {late}\n{loser:#?}"
         );
         assert_eq!(codes(&loser), BTreeSet::from(["image-foreign"]), "{loser:#?}");
-        assert_eq!(digests(&fleet), [winner.digest.as_str()]);
+        assert_eq!(digests(&fleet), [winner.digest.as_deref().unwrap()]);
     }
 }
 

@@ -159,7 +159,7 @@ async fn staged_vhd_removal_is_retried() {
     assert!(status.staged_removed, "{status:#?}");
     for operation in fleet.ports.table.operations(&job).await.unwrap() {
         if let Some(target) = operation.value.target() {
-            let vhd = fleet.ports.vhd(target, &operation.value.image);
+            let vhd = fleet.ports.vhd(target, operation.value.image.as_ref().unwrap());
             assert_eq!(fleet.ports.blobs.properties(&vhd).await.unwrap(), None, "{vhd} is still there");
         }
     }

@@ -195,7 +195,8 @@ async fn chunks_of_removed_job_are_compared_with_their_names() {
     let killed = killed_seed(&fleet, "1").await;
     let row = fleet.ports.table.job(&killed).await.unwrap().unwrap();
     fleet.ports.table.remove_job(&killed, &row.etag).await.unwrap();
-    let manifest = fleet.config.source.store().container().manifest(&row.value.image.name, &row.value.image.version);
+    let image = row.value.image().unwrap();
+    let manifest = fleet.config.source.store().container().manifest(&image.name, &image.version);
     fleet.ports.blobs.delete(&manifest, None).await.unwrap();
     fleet.change_golden();
 

@@ -68,7 +68,7 @@ fn graph(job: &Job, operations: u32) -> Vec<Operation> {
         let (group, is_first) = (GroupId::of("westeurope", &[&n.to_string()]), n.is_multiple_of(2));
         let row = |step: &str, position: u16, state: OperationState| -> Operation {
             let mut row: Operation = serde_json::from_value(json!({
-                "job": job.id, "id": OperationId::new(group.clone(), step), "plan": 1, "image": job.image, "kind": step,
+                "job": job.id, "id": OperationId::new(group.clone(), step), "plan": 1, "image": job.image(), "kind": step,
                 "position": position, "place": { "region": "westeurope", "label": n.to_string() },
                 "spec": { "v": 1, "data": null }, "state": state, "attempts": 0, "failures": 0,
                 "progress": { "bytes_total": 9, "bytes_done": 0, "bytes_moved": 0 },

@@ -37,7 +37,7 @@ async fn copy(ports: &Ports, job: &JobId) -> Versioned<Operation> {
 }
 
 fn vhd(ports: &Ports, copy: &Operation) -> BlobAddress {
-    ports.vhd(copy.target().unwrap(), &copy.image)
+    ports.vhd(copy.target().unwrap(), copy.image.as_ref().unwrap())
 }
 
 /// Runs a worker on these ports until an event, and kills it: it neither ends its steps nor releases its leases. Then
@@ -109,7 +109,7 @@ async fn vhd_without_incarnation_is_recreated() {
     let job = fleet.plan_job("1").await;
     let row = copy(&fleet.ports, &job).await.value;
     let (vhd, blobs) = (vhd(&fleet.ports, &row), &fleet.ports.blobs);
-    let metadata = [(VhdMetadata::DIGEST.to_owned(), row.image.digest.to_string())].into();
+    let metadata = [(VhdMetadata::DIGEST.to_owned(), row.image.as_ref().unwrap().digest.to_string())].into();
     blobs.ensure_container(&vhd.container).await.unwrap();
     blobs.create_page_blob(&vhd, (24 << 20) + 512, &metadata).await.unwrap();
     fleet.run(&fleet.ports, 1, &job).await;

@@ -31,7 +31,7 @@ const MIB: u64 = 1 << 20;
 async fn verified(fleet: &InProcessFleet, job: &Job, read: bool) -> VerifyReport {
     let control = fleet.control_with_own_ports();
     let places = VerifyScope::scope_of_job(&control, job).await.unwrap();
-    verify(&control, &job.image, &places, VerifyOptions { read, remove: false }, &|_| {}).await.unwrap()
+    verify(&control, job.image(), &places, VerifyOptions { read, remove: false }, &|_| {}).await.unwrap()
 }
 
 /// A job that has brought a version to four targets in two regions.
@@ -59,7 +59,7 @@ async fn verify_counts_and_reports_no_faults() {
         let told = Mutex::new(Vec::new());
         let watch = |seen: VerifyProgress| told.lock().unwrap().push(seen);
         let verified =
-            verify(&control, &job.image, &places, VerifyOptions { read, remove: false }, &watch).await.unwrap();
+            verify(&control, job.image(), &places, VerifyOptions { read, remove: false }, &watch).await.unwrap();
         assert_eq!(verified.faults, []);
         assert_eq!((verified.stores, verified.vhds, verified.vhds_gone, verified.images), (2, 4, 0, 4));
         assert_eq!(verified.bytes_read > 0, read);
@@ -103,7 +103,7 @@ async fn failed_request_does_not_lower_counts() {
     let lost = Faults::failing_at("BlobStore.get", 1, LostPart::Request);
     let control = fleet.control_with(with_faults(&fleet.ports, &lost));
     let found =
-        verify(&control, &job.image, &places, VerifyOptions { read: true, remove: false }, &|_| {}).await.unwrap();
+        verify(&control, job.image(), &places, VerifyOptions { read: true, remove: false }, &|_| {}).await.unwrap();
     assert!(lost.was_hit());
     assert_eq!(found.faults.len(), 2, "{found:#?}");
     assert!(is_of_chunk(&found.faults[0], &missing) && !found.faults[0].unseen, "{found:#?}");
@@ -130,7 +130,7 @@ async fn replaced_chunk_is_not_removed() {
         });
         let control = fleet.control_with(with_faults(&fleet.ports, &replaced));
         let how = VerifyOptions { read: true, remove: true };
-        let found = verify(&control, &job.image, &VerifyScope::scope_of_source(&control), how, &|_| {}).await.unwrap();
+        let found = verify(&control, job.image(), &VerifyScope::scope_of_source(&control), how, &|_| {}).await.unwrap();
         assert!(replaced.was_hit());
         assert_eq!((found.faults.len(), found.removed), (1, 0), "{call}: {found:#?}");
         assert!(std::fs::read(&chunk).unwrap() == whole, "{call}");
@@ -157,7 +157,8 @@ async fn a_chunk_that_only_a_manifest_calls_wrong_is_not_removed() {
         let control = fleet.control_with_own_ports();
         let image = manifest(&control, &"golden".parse().unwrap(), &"1".parse().unwrap()).await.unwrap().0;
         let how = VerifyOptions { read: true, remove: true };
-        let found = verify(&control, &image, &VerifyScope::scope_of_source(&control), how, &|_| {}).await.unwrap();
+        let found =
+            verify(&control, Some(&image), &VerifyScope::scope_of_source(&control), how, &|_| {}).await.unwrap();
         assert_eq!((found.faults.len(), found.removed), (1, 0), "{found:#?}");
         assert_eq!(fleet.chunks("goldsource", "golden"), chunks);
     }
@@ -194,14 +195,14 @@ async fn removing_corrupt_chunk_does_not_fail_running_job() {
         std::fs::remove_dir_all(fleet.cloud().join("stage2eastus")).unwrap();
         std::fs::remove_dir_all(fleet.cloud().join("stage3eastus")).unwrap();
         flip(fleet.chunks("stage1eastus", "vhds").keys().next().unwrap(), 100);
-        let (control, image) = (fleet.control_with_own_ports(), first.image.clone());
+        let (control, image) = (fleet.control_with_own_ports(), first.image().cloned());
         let places = VerifyScope::scope_of_job(&control, &first).await.unwrap();
         // The seed has ended before the first page of a copy is written.
         let meanwhile = Faults::before("BlobStore.take_fence", 0, async move {
             let found = block_in_place(|| {
                 Handle::current().block_on(verify(
                     &control,
-                    &image,
+                    image.as_ref(),
                     &places,
                     VerifyOptions { read: true, remove },
                     &|_| {},
@@ -254,7 +255,7 @@ async fn staged_vhd_is_optional_after_image() {
     let control = fleet.control_with_own_ports();
     let mut places = VerifyScope::scope_of_job(&control, &job).await.unwrap();
     places.vhds.values_mut().for_each(|needed| *needed = VhdRequirement::Required);
-    let found = verify(&control, &job.image, &places, VerifyOptions::default(), &|_| {}).await.unwrap();
+    let found = verify(&control, job.image(), &places, VerifyOptions::default(), &|_| {}).await.unwrap();
     assert_eq!(found.faults.len(), 1, "{found:#?}");
     assert_eq!(found.faults[0].fault, "is not there");
 }

@@ -166,7 +166,8 @@ where
 /// Removes the VHDs of a job.
 fn remove_staged(fleet: &Arc<SimFleet>) {
     let versions = fleet.reference.kept.lock().unwrap();
-    let of_jobs: Vec<String> = versions.jobs.values().map(|job| job.image.version.to_string()).collect();
+    let of_jobs: Vec<String> =
+        versions.jobs.values().filter_map(|job| Some(job.image()?.version.to_string())).collect();
     drop(versions);
     fleet.cleaned.lock().unwrap().extend(of_jobs);
     with_job(fleet, "cleanup", async |control, job| Ok(format!("{:?}", cleanup::cleanup_job(&control, &job).await?)));
@@ -175,7 +176,7 @@ fn remove_staged(fleet: &Arc<SimFleet>) {
 async fn verify_job(control: ControlContext, job: JobId) -> anyhow::Result<String> {
     let job = control.job(&job).await?.value;
     let places = VerifyScope::scope_of_job(&control, &job).await?;
-    let verified = verify(&control, &job.image, &places, VerifyOptions { read: true, remove: true }, &|_| {})
+    let verified = verify(&control, job.image(), &places, VerifyOptions { read: true, remove: true }, &|_| {})
         .await
         .context("verify")?;
     Ok(format!("{verified:?}"))

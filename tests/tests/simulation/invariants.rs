@@ -10,7 +10,7 @@ use goldfleet_dispatcher::control::status::{ReportedState, status};
 use goldfleet_kinds::context::read_spec;
 use goldfleet_kinds::image::ImageSpec;
 use goldfleet_model::checksum::crc64;
-use goldfleet_model::image::VhdMetadata;
+use goldfleet_model::image::{ImageRef, VhdMetadata};
 use goldfleet_model::job::{Job, JobState};
 use goldfleet_model::manifest::{Digest, Manifest, chunk_name};
 use goldfleet_model::message::{Message, QueueName};
@@ -46,11 +46,16 @@ fn containers(fleet: &SimFleet) -> Vec<Container> {
     containers
 }
 
+/// The image version of a job. All jobs of the simulation have one.
+pub(crate) fn image_of(job: &Job) -> &ImageRef {
+    job.image().unwrap()
+}
+
 /// Checks all invariants.
 pub(crate) async fn check_invariants(fleet: &SimFleet) {
     let jobs: Vec<Job> = fleet.reference.kept.lock().unwrap().jobs.values().cloned().collect();
     // A job whose version was replaced by other content fails permanently.
-    for job in jobs.iter().filter(|job| !fleet.reference.has_twin(&job.image)) {
+    for job in jobs.iter().filter(|job| !fleet.reference.has_twin(image_of(job))) {
         check_job(fleet, job).await;
     }
     check_locations(fleet).await;
@@ -104,24 +109,24 @@ fn is_done(state: OperationState) -> bool {
 
 /// Checks that the effect of a completed operation exists.
 async fn check_operation(fleet: &SimFleet, operation: &Operation) {
-    let Some(target) = operation.target() else { return };
+    let (Some(target), Some(image)) = (operation.target(), &operation.image) else { return };
     match operation.kind.as_str() {
         "image" if is_done(operation.state) => {
             let ImageSpec { name, .. } = read_spec(operation).unwrap();
             let id = target.image(name.clone());
             let found = fleet.services.resources.get(&id, None).await.unwrap();
-            if !found.is_some_and(|found| found.was_created_from(operation.image.digest, &target.region)) {
-                wrong(fleet, format!("{name} is not the image of {}", operation.image));
+            if !found.is_some_and(|found| found.was_created_from(image.digest, &target.region)) {
+                wrong(fleet, format!("{name} is not the image of {image}"));
             }
             let has = fleet.reference.has_image(&fleet.reference.kept.lock().unwrap(), &id, operation);
             if !has {
-                wrong(fleet, format!("{name} has other tags than those of {}", operation.image));
+                wrong(fleet, format!("{name} has other tags than those of {image}"));
             }
         }
         "copy" if operation.state == OperationState::Succeeded => {
-            let vhd = fleet.services.vhd(target, &operation.image);
+            let vhd = fleet.services.vhd(target, image);
             let there = fleet.services.blobs.properties(&vhd).await.unwrap().is_some();
-            let may_be_gone = fleet.config.cleanup.staged == StagedPolicy::Remove || fleet.cleaned(&operation.image);
+            let may_be_gone = fleet.config.cleanup.staged == StagedPolicy::Remove || fleet.cleaned(image);
             if !there && !may_be_gone {
                 wrong(fleet, format!("{vhd} is gone"));
             }

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::fleet::SimFleet;
 use crate::golden::{Version, golden};
+use crate::invariants::image_of;
 use crate::run::wait_for_jobs;
 
 /// The maximum number of retries of a job.
@@ -25,13 +26,13 @@ pub(crate) async fn repair_as_documented(fleet: &Arc<SimFleet>) {
     let jobs: Vec<Job> = fleet.reference.kept.lock().unwrap().jobs.values().cloned().collect();
     let present = fleet.reference.present();
     let used = |image: &ImageRef| {
-        present.iter().any(|(there, _)| there == image) || jobs.iter().any(|job| job.image == *image)
+        present.iter().any(|(there, _)| there == image) || jobs.iter().any(|job| job.image() == Some(image))
     };
     let versions: Vec<&Version> = golden().versions.iter().filter(|version| used(&version.image)).collect();
     for version in &versions {
         restore_version(fleet, version, &jobs).await;
     }
-    for job in jobs.iter().filter(|job| !fleet.reference.has_twin(&job.image)) {
+    for job in jobs.iter().filter(|job| !fleet.reference.has_twin(image_of(job))) {
         retry_until_succeeded(fleet, job).await;
     }
     wait_for_jobs(fleet).await;
@@ -54,7 +55,7 @@ async fn restore_version(fleet: &SimFleet, version: &Version, jobs: &[Job]) {
     if !present.iter().any(|(there, _)| *there == version.image) {
         upload_again(fleet, version).await;
     }
-    let of_version = jobs.iter().filter(|job| job.image == version.image).map(Some);
+    let of_version = jobs.iter().filter(|job| job.image() == Some(&version.image)).map(Some);
     let mut whole = true;
     for job in of_version.chain([None]) {
         whole &= take_out_corrupt(fleet, &version.image, job).await;
@@ -85,7 +86,7 @@ async fn take_out_corrupt(fleet: &SimFleet, image: &ImageRef, job: Option<&Job>)
         Some(job) => VerifyScope::scope_of_job(&control, job).await.unwrap(),
         None => VerifyScope::scope_of_source(&control),
     };
-    match verify(&control, image, &places, VerifyOptions { read: true, remove: true }, &|_| {}).await {
+    match verify(&control, Some(image), &places, VerifyOptions { read: true, remove: true }, &|_| {}).await {
         Ok(verified) => {
             fleet.faults.trace.line(format_args!("verified: {verified:?}"));
             // Faults of VHDs are repaired by retries.

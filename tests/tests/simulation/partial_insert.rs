@@ -15,6 +15,7 @@ use goldfleet_ports::job_table::{Change, GateOpeners, JobTable};
 use goldfleet_ports::{ETag, Versioned};
 use jiff::Timestamp;
 use tokio::time::sleep;
+use uuid::Uuid;
 
 use crate::faults::FaultInjector;
 
@@ -62,6 +63,7 @@ macro_rules! delegate {
 
 delegate! {
     ensure() -> ();
+    fleet() -> Uuid;
     insert_job(job: &Job) -> ();
     job(id: &JobId) -> Option<Versioned<Job>>;
     jobs() -> Vec<Versioned<Job>>;

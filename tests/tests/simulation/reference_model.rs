@@ -161,11 +161,11 @@ impl ReferenceModel {
 
     /// Checks that the effect of a succeeded operation exists.
     fn succeeded(&self, kept: &ReferenceState, operation: &Operation) {
-        let Some(manifest) = self.manifest(operation.image.digest) else { return };
-        let Some(target) = operation.target() else { return };
+        let (Some(target), Some(image)) = (operation.target(), &operation.image) else { return };
+        let Some(manifest) = self.manifest(image.digest) else { return };
         match operation.kind.as_str() {
             "copy" => {
-                let vhd = target.staging().blob(VhdNames::Flat.name(&operation.image));
+                let vhd = target.staging().blob(VhdNames::Flat.name(image));
                 if !self.model.is_whole(&vhd, manifest) {
                     self.faults.trace.record_violation(format_args!("{vhd} is said to be done, and is not whole"));
                 }
@@ -183,11 +183,11 @@ impl ReferenceModel {
 
     /// Whether an image with the expected region and digest exists.
     pub(crate) fn has_image(&self, kept: &ReferenceState, id: &ResourceId, operation: &Operation) -> bool {
-        let target = operation.target();
+        let (Some(target), Some(wanted)) = (operation.target(), &operation.image) else { return false };
         kept.images.get(id).is_some_and(|image| {
-            ImageTags::digest_in(&image.tags) == Some(operation.image.digest)
-                && ImageTags::version_in(&image.tags) == operation.image.to_string()
-                && Some(&image.region) == target.map(|target| &target.region)
+            ImageTags::digest_in(&image.tags) == Some(wanted.digest)
+                && ImageTags::version_in(&image.tags) == wanted.to_string()
+                && image.region == target.region
         })
     }
 

@@ -25,6 +25,11 @@ pub(super) static CODES: &[Code] = &[
         remedy: "Use that release, or a new file.",
     },
     Code {
+        codes: &["record-too-large"],
+        cause: "A record, for example the state of a sync, is longer than the 512 KiB that a row of the tables can have.",
+        remedy: "Split the sync into several with fewer snapshots each.",
+    },
+    Code {
         codes: &["address-unusable"],
         cause: "The address for health checks and metrics cannot be used.",
         remedy: "Find the process that listens there, or set another address.",

@@ -7,7 +7,9 @@
 //!   rings open it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use async_trait::async_trait;
 use goldfleet_kinds::context::write_spec;
 use goldfleet_kinds::copy::CopySpec;
 use goldfleet_kinds::image::ImageSpec;
@@ -15,13 +17,21 @@ use goldfleet_kinds::seed::{self, SeedSpec};
 use goldfleet_model::chunk_set::ChunkSet;
 use goldfleet_model::graph::{After, GateCondition, GateKey};
 use goldfleet_model::ids::ManagedImageName;
-use goldfleet_model::job::Job;
+use goldfleet_model::image::ImageRef;
+use goldfleet_model::job::{Job, Payload};
 use goldfleet_model::operation::{GroupId, KindId, Operation, OperationId, OperationState, Place, TransferProgress};
 use goldfleet_model::store::Store;
 use goldfleet_model::target::Target;
+use goldfleet_model::tree::Tree;
 use jiff::Timestamp;
 
-use crate::control::fan_out::JobPlan;
+use crate::control::context::{ControlContext, ControlError};
+use crate::control::fan_out::{JobPlan, plan_with_preferred_time};
+use crate::control::request::manifest;
+use crate::control::routes::{Groups, PlannedJob, Route};
+
+/// The id of the route.
+pub const ID: &str = "staging";
 
 /// The ids of the kinds that the route uses, in order.
 pub const KINDS: [&str; 3] = ["seed", "copy", "image"];
@@ -29,9 +39,44 @@ pub const KINDS: [&str; 3] = ["seed", "copy", "image"];
 /// The number of operations at a target: its copy and its image.
 const ROWS_A_TARGET: u32 = 2;
 
+/// The route.
+pub struct Staging;
+
+#[async_trait]
+impl Route for Staging {
+    fn id(&self) -> &'static str {
+        ID
+    }
+
+    fn kinds(&self) -> &'static [&'static str] {
+        &KINDS
+    }
+
+    async fn plan(&self, control: &ControlContext, job: &Job) -> Result<Box<dyn PlannedJob>, ControlError> {
+        let Some(image) = job.image() else {
+            return Err(ControlError::Refused("the job names no image version".to_owned()));
+        };
+        let (_, manifest) = manifest(control, &image.name, &image.version).await?;
+        Ok(Box::new(plan_with_preferred_time(control, image, &manifest, &job.selection).await?))
+    }
+}
+
+impl PlannedJob for JobPlan {
+    fn groups<'p>(&'p self, job: &'p Job, now: Timestamp) -> Groups<'p> {
+        // The route plans only jobs with an image version.
+        Box::new(Graph::new(job, self, now).into_iter().flat_map(Graph::into_groups))
+    }
+
+    fn tree(&self) -> Option<&Tree> {
+        Some(&self.plan.tree)
+    }
+}
+
 /// A plan as a graph.
-pub struct Staging<'a> {
+struct Graph<'a> {
     job: &'a Job,
+    image: &'a ImageRef,
+    payload: &'a Payload,
     plan: &'a JobPlan,
     now: Timestamp,
     rings: Rings,
@@ -75,18 +120,21 @@ impl Rings {
     }
 }
 
-impl<'a> Staging<'a> {
-    /// The graph of a job by this plan, written at `now`.
-    #[must_use]
-    pub fn new(job: &'a Job, plan: &'a JobPlan, now: Timestamp) -> Self {
-        Self { job, plan, now, rings: Rings::of(job, plan) }
+impl<'a> Graph<'a> {
+    /// The graph of a job by this plan, written at `now`. None if the job distributes no image version.
+    fn new(job: &'a Job, plan: &'a JobPlan, now: Timestamp) -> Option<Self> {
+        let (image, payload) = (job.image()?, job.payload()?);
+        Some(Self { job, image, payload, plan, now, rings: Rings::of(job, plan) })
     }
 
     /// The groups, those of stores first.
-    pub fn groups(&self) -> impl Iterator<Item = Vec<Operation>> + '_ {
-        let stores = self.plan.plan.tree.seeds().map(|(store, from)| vec![self.seed(store, from)]);
-        let targets = self.plan.targets.iter().map(|(target, name)| self.target(target, name, false));
-        let skipped = self.plan.skipped.iter().map(|(target, name)| self.target(target, name, true));
+    fn into_groups(self) -> impl Iterator<Item = Vec<Operation>> + 'a {
+        let plan = self.plan;
+        let graph = Arc::new(self);
+        let (of_stores, of_targets, of_skipped) = (Arc::clone(&graph), Arc::clone(&graph), graph);
+        let stores = plan.plan.tree.seeds().map(move |(store, from)| vec![of_stores.seed(store, from)]);
+        let targets = plan.targets.iter().map(move |(target, name)| of_targets.target(target, name, false));
+        let skipped = plan.skipped.iter().map(move |(target, name)| of_skipped.target(target, name, true));
         stores.chain(targets).chain(skipped)
     }
 
@@ -114,7 +162,7 @@ impl<'a> Staging<'a> {
             (false, true) => OperationState::Waiting,
             (false, false) => OperationState::Ready,
         };
-        let (os, generation) = (self.job.payload.os, self.job.payload.generation);
+        let (os, generation) = (self.payload.os, self.payload.generation);
         let copy = Operation {
             state: state(!after.is_empty()),
             after,
@@ -135,7 +183,7 @@ impl<'a> Staging<'a> {
     fn transfer(&self) -> TransferProgress {
         TransferProgress {
             done: ChunkSet::default(),
-            bytes_total: self.job.payload.data_bytes,
+            bytes_total: self.payload.data_bytes,
             ..TransferProgress::default()
         }
     }
@@ -145,7 +193,7 @@ impl<'a> Staging<'a> {
             job: self.job.id.clone(),
             id,
             plan: self.job.plan,
-            image: self.job.image.clone(),
+            image: Some(self.image.clone()),
             kind: kind_id(kind),
             position: 0,
             place,
@@ -171,11 +219,6 @@ impl<'a> Staging<'a> {
             updated: self.now,
         }
     }
-}
-
-/// The kinds of the route.
-pub(crate) fn kinds() -> Vec<KindId> {
-    KINDS.into_iter().map(kind_id).collect()
 }
 
 fn kind_id(kind: &str) -> KindId {
@@ -207,6 +250,6 @@ mod tests {
 
     #[test]
     fn kinds_have_valid_ids() {
-        assert_eq!(kinds().len(), KINDS.len());
+        assert_eq!(KINDS.map(kind_id).map(|id| id.to_string()), KINDS);
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use goldfleet_kinds::kind::Transfer;
 use goldfleet_kinds::registry::Registry;
-use goldfleet_model::job::{Approval, Job, JobState};
+use goldfleet_model::job::{Approval, Finding, Job, JobState};
 use goldfleet_model::operation::{KindId, Operation, OperationState};
 use goldfleet_model::selector::Selector;
 use goldfleet_model::state::next_job;
@@ -28,7 +28,7 @@ use serde::Serialize;
 use crate::control::context::{ControlContext, ControlError, states};
 use crate::control::explain;
 use crate::control::rings::RingAction;
-use crate::control::suggest::command_line;
+use crate::control::suggest::resume_command;
 use phases::as_f64;
 pub use phases::{Phase, Phases};
 pub use regions::RegionStatus;
@@ -156,12 +156,17 @@ impl Approvals {
 pub struct Status {
     /// The job.
     pub job: String,
-    /// The image.
-    pub image: String,
+    /// What the job does, for people: the image and its version, or the title of other work.
+    pub title: String,
+    /// The command that continues the job.
+    #[serde(skip)]
+    pub resume: String,
+    /// The image. None for other work; the same holds for its version and its digest.
+    pub image: Option<String>,
     /// Its version.
-    pub version: String,
+    pub version: Option<String>,
     /// The digest of its content.
-    pub digest: String,
+    pub digest: Option<String>,
     /// The state as operators see it.
     pub state: ReportedState,
     /// The state of the job's row, which is more specific than [`Status::state`].
@@ -200,6 +205,8 @@ pub struct Status {
     /// What failed, and why. Images that were not started because their copy failed are counted as cancelled and are
     /// not listed.
     pub failures: Vec<FailureRow>,
+    /// What the planning reported besides operations. One that failed makes the job fail.
+    pub findings: Vec<Finding>,
     /// Whether planning was completed. Only then can the job be retried.
     pub planned: bool,
     /// Whether its staged VHDs were removed.
@@ -244,7 +251,7 @@ impl Status {
     #[must_use]
     pub fn idle_words(&self) -> Option<String> {
         let idle = duration(Duration::from_secs_f64(self.idle_seconds?.clamp(0.0, 1e9)));
-        let resume = command_line("dispatch", &self.image, &self.version, &self.selection);
+        let resume = &self.resume;
         Some(format!(
             "no worker has been active for {idle}; start 'goldfleet-worker' and 'goldfleet dispatcher', or resume with: \
              {resume} --wait"
@@ -277,7 +284,10 @@ pub async fn status_of(
     job: &Job,
     operations: &[Versioned<Operation>],
 ) -> Result<Status, ControlError> {
-    let upload = control.ports.table.newest_upload(&job.image.name, &job.image.version).await?;
+    let upload = match job.image() {
+        Some(image) => control.ports.table.newest_upload(&image.name, &image.version).await?,
+        None => None,
+    };
     Ok(count_rows(&control.registry, job, upload.as_ref(), operations, control.ports.clock.now()))
 }
 
@@ -310,15 +320,17 @@ fn count_rows(
     let idle = if goes_on { rate::idle(operations, now) } else { None };
     Status {
         job: job.id.to_string(),
-        image: job.image.name.to_string(),
-        version: job.image.version.to_string(),
-        digest: job.image.digest.to_string(),
+        title: job.subject.to_string(),
+        resume: resume_command(job),
+        image: job.image().map(|image| image.name.to_string()),
+        version: job.image().map(|image| image.version.to_string()),
+        digest: job.image().map(|image| image.digest.to_string()),
         state: standing,
         detail: job.state,
         reason: job.failure.as_ref().map(|failure| failure.message.clone()),
         approvals,
-        data_bytes: job.payload.data_bytes,
-        system: job.payload.system.clone(),
+        data_bytes: job.payload().map_or(0, |payload| payload.data_bytes),
+        system: job.payload().and_then(|payload| payload.system.clone()),
         upload: upload.map(UploadStatus::of),
         phases,
         regions: by_region(registry, operations),
@@ -328,6 +340,7 @@ fn count_rows(
         seconds_left: (goes_on && idle.is_none() && rate > 0.0 && left > 0).then(|| as_f64(left) / rate),
         idle_seconds: idle,
         failures: operations.iter().filter_map(|row| FailureRow::of(&row.value)).collect(),
+        findings: job.findings.clone(),
         planned: job.operations.is_some(),
         staged_removed: job.cleaned,
         rings: rings::by_ring(registry, job, operations),

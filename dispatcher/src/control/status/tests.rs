@@ -317,7 +317,7 @@ fn a_job_ends_when_its_last_operation_does() {
 #[test]
 fn a_complete_upload_shows_the_bytes_of_the_image() {
     let scene = Scene::new(0);
-    let (id, image) = (scene.job.id.clone(), &scene.job.image);
+    let (id, image) = (scene.job.id.clone(), scene.job.image().unwrap());
     let mut upload = Upload::new(id, image.name.clone(), image.version.clone(), scene.now);
     (upload.bytes_total, upload.bytes_read, upload.bytes_data) = (2 * TOTAL, 2 * TOTAL, TOTAL);
     upload.state = goldfleet_model::upload::UploadState::Complete;

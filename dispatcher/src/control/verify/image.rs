@@ -1,6 +1,6 @@
 //! Verifies that a managed image was created from the version.
 
-use goldfleet_model::image::ImageTags;
+use goldfleet_model::image::{ImageRef, ImageTags};
 use goldfleet_ports::error::{PortError, PortResult};
 use goldfleet_ports::resources::{Provisioning, Resource};
 use goldfleet_ports::retry::retry_transient;
@@ -16,29 +16,30 @@ impl VerifyRun<'_> {
     ) -> PortResult<()> {
         let ports = &self.control.ports;
         let look = || ports.resources.get(&place.id, place.tenant.as_deref());
+        let (wanted, _) = self.version()?;
         let found = retry_transient(ports.clock.as_ref(), PortError::is_retryable, look).await?;
         seen.images = 1;
         match found {
             None => seen.faults.push(at.describe_fault("is not there")),
-            Some(found) if found.was_created_from(self.image.digest, &place.region) => {}
-            Some(found) => seen.faults.push(self.difference(at, place, &found)),
+            Some(found) if found.was_created_from(wanted.digest, &place.region) => {}
+            Some(found) => seen.faults.push(difference(at, place, wanted, &found)),
         }
         Ok(())
     }
+}
 
-    /// Why an image does not match the version.
-    fn difference(&self, at: Location<'_>, place: &ImageLocation, found: &Resource) -> VerifyFault {
-        match found.provisioning {
-            Provisioning::InProgress => return at.describe_fault("is being made or changed"),
-            Provisioning::Failed => return at.describe_fault("is not whole: its last change failed"),
-            Provisioning::Succeeded => {}
-        }
-        if found.body.region != place.region {
-            return at.describe_fault(format!("is in {}, not in {}", found.body.region, place.region));
-        }
-        match ImageTags::digest_in(&found.body.tags) {
-            Some(digest) => at.describe_fault(format!("is made of {digest}, not of {}", self.image.digest)),
-            None => at.describe_fault("was not made by goldfleet: it has no tag with a digest"),
-        }
+/// Why an image does not match the version.
+fn difference(at: Location<'_>, place: &ImageLocation, wanted: &ImageRef, found: &Resource) -> VerifyFault {
+    match found.provisioning {
+        Provisioning::InProgress => return at.describe_fault("is being made or changed"),
+        Provisioning::Failed => return at.describe_fault("is not whole: its last change failed"),
+        Provisioning::Succeeded => {}
+    }
+    if found.body.region != place.region {
+        return at.describe_fault(format!("is in {}, not in {}", found.body.region, place.region));
+    }
+    match ImageTags::digest_in(&found.body.tags) {
+        Some(digest) => at.describe_fault(format!("is made of {digest}, not of {}", wanted.digest)),
+        None => at.describe_fault("was not made by goldfleet: it has no tag with a digest"),
     }
 }

@@ -22,7 +22,7 @@ use goldfleet_model::manifest::Manifest;
 use goldfleet_model::operation::{GroupId, Operation};
 use goldfleet_model::resource::ResourceId;
 use goldfleet_model::store::{BlobAddress, Store};
-use goldfleet_ports::error::PortResult;
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use serde::Serialize;
 
 pub use store::MISSING;
@@ -130,12 +130,12 @@ pub struct ImageLocation {
 
 impl VerifyScope {
     /// The locations to which a job copied its version, and those that had it before: the source store, the filled
-    /// stores, the completed VHDs, and the images.
+    /// stores, the completed VHDs, and the images. For other work: the effects of its operations.
     ///
     /// # Errors
     /// If the table cannot be read.
     pub async fn scope_of_job(control: &ControlContext, job: &Job) -> Result<Self, ControlError> {
-        let mut places = Self::scope_of_source(control);
+        let mut places = job.image().map_or_else(Self::default, |_| Self::scope_of_source(control));
         let rows: Vec<Operation> = control.operations(job).await?.into_iter().map(|row| row.value).collect();
         let delivers = |row: &&Operation| control.registry.delivers(row);
         let delivered: BTreeSet<&GroupId> =
@@ -230,29 +230,26 @@ pub struct VerifyProgress {
 }
 
 /// Verifies a version at `places`, and reports progress to `watch`. A location that cannot be inspected is a fault, and
-/// does not prevent the inspection of others.
+/// does not prevent the inspection of others. Without a version, only the effects of operations can be inspected.
 ///
 /// # Errors
 /// If the version does not exist or was replaced.
 pub async fn verify(
     control: &ControlContext,
-    image: &ImageRef,
+    image: Option<&ImageRef>,
     places: &VerifyScope,
     how: VerifyOptions,
     watch: &(dyn Fn(VerifyProgress) + Sync),
 ) -> Result<VerifyReport, ControlError> {
-    let (found, manifest) = manifest(control, &image.name, &image.version).await?;
-    if found.digest != image.digest {
-        return Err(ControlError::Refused(format!(
-            "{image} was replaced: it is {} now, not {}; 'goldfleet dispatch' it, and verify that job",
-            found.digest, image.digest
-        )));
-    }
-    let bytes_total = if how.read { estimated_bytes(places, &manifest) } else { 0 };
+    let manifest = match image {
+        Some(image) => Some(manifest_of(control, image).await?),
+        None => None,
+    };
+    let version = image.zip(manifest.as_ref());
+    let bytes_total = version.filter(|_| how.read).map_or(0, |(_, manifest)| estimated_bytes(places, manifest));
     let checking = VerifyRun {
         control,
-        image,
-        manifest: &manifest,
+        version,
         how,
         places_total: places.all().len(),
         places_seen: AtomicUsize::new(0),
@@ -272,6 +269,18 @@ pub async fn verify(
     Ok(verified)
 }
 
+/// The manifest of a version, if it still has the same content.
+async fn manifest_of(control: &ControlContext, image: &ImageRef) -> Result<Manifest, ControlError> {
+    let (found, manifest) = manifest(control, &image.name, &image.version).await?;
+    if found.digest == image.digest {
+        return Ok(manifest);
+    }
+    Err(ControlError::Refused(format!(
+        "{image} was replaced: it is {} now, not {}; 'goldfleet dispatch' it, and verify that job",
+        found.digest, image.digest
+    )))
+}
+
 /// The approximate number of bytes that are read at all locations.
 fn estimated_bytes(places: &VerifyScope, manifest: &Manifest) -> u64 {
     (places.stores.len() + places.vhds.len()) as u64 * manifest.data_bytes()
@@ -280,8 +289,8 @@ fn estimated_bytes(places: &VerifyScope, manifest: &Manifest) -> u64 {
 /// A running verification.
 struct VerifyRun<'a> {
     control: &'a ControlContext,
-    image: &'a ImageRef,
-    manifest: &'a Manifest,
+    /// The version, for stores, VHDs and images.
+    version: Option<(&'a ImageRef, &'a Manifest)>,
     how: VerifyOptions,
     places_total: usize,
     places_seen: AtomicUsize,
@@ -290,7 +299,12 @@ struct VerifyRun<'a> {
     watch: &'a (dyn Fn(VerifyProgress) + Sync),
 }
 
-impl VerifyRun<'_> {
+impl<'a> VerifyRun<'a> {
+    /// The version that stores, VHDs and images must have.
+    fn version(&self) -> PortResult<(&'a ImageRef, &'a Manifest)> {
+        self.version.ok_or_else(|| PortError::new(ErrorKind::Invalid, "the job names no image version"))
+    }
+
     /// Inspects one location.
     async fn check_location(&self, place: Location<'_>) -> VerifyReport {
         let mut seen = VerifyReport::default();

@@ -31,15 +31,16 @@ impl VerifyRun<'_> {
             return Ok(());
         };
         seen.vhds = 1;
-        let footer = self.manifest.footer_range();
+        let (image, manifest) = self.version()?;
+        let footer = manifest.footer_range();
         if properties.length != footer.end {
             seen.faults.push(at.describe_fault(format!("has {} bytes, not {}", properties.length, footer.end)));
             return Ok(());
         }
-        if properties.metadata.get(VhdMetadata::DIGEST) != Some(&self.image.digest.to_string()) {
+        if properties.metadata.get(VhdMetadata::DIGEST) != Some(&image.digest.to_string()) {
             seen.faults.push(at.describe_fault("is of another version, or not goldfleet's"));
         }
-        if blobs.get(vhd, Some(footer)).await?[..] != self.manifest.footer[..] {
+        if blobs.get(vhd, Some(footer)).await?[..] != manifest.footer[..] {
             seen.faults.push(at.describe_fault("has no footer, or another one: it is not whole"));
         }
         if self.how.read {
@@ -54,7 +55,7 @@ impl VerifyRun<'_> {
     /// data, because services allocate whole blocks of pages.
     async fn missing_pages(&self, vhd: &BlobAddress) -> PortResult<Vec<String>> {
         let ranges = self.control.ports.blobs.page_ranges(vhd).await?;
-        let runs = self.manifest.chunks.iter().flat_map(|entry| &entry.runs).map(Run::range);
+        let runs = self.version()?.1.chunks.iter().flat_map(|entry| &entry.runs).map(Run::range);
         let lacking = runs.filter(|run| !subtract(run, &ranges).is_empty());
         Ok(lacking.map(|run| format!("has no data at {} to {}", run.start, run.end)).collect())
     }
@@ -67,7 +68,7 @@ impl VerifyRun<'_> {
         faults: &mut Vec<VerifyFault>,
     ) -> PortResult<()> {
         let blobs = self.control.ports.blobs.as_ref();
-        let mut reading = stream::iter(self.manifest.chunks.iter().flat_map(|entry| &entry.runs))
+        let mut reading = stream::iter(self.version()?.1.chunks.iter().flat_map(|entry| &entry.runs))
             .map(async |run| {
                 let content = blobs.get(vhd, Some(run.range())).await?;
                 PortResult::Ok((run, crc64(&content) == run.crc64))
@@ -93,10 +94,10 @@ impl VerifyRun<'_> {
         faults: &mut Vec<VerifyFault>,
     ) -> PortResult<()> {
         const PIECE: usize = 4 << 20;
-        let runs = self.manifest.chunks.iter().flat_map(|entry| &entry.runs);
+        let runs = self.version()?.1.chunks.iter().flat_map(|entry| &entry.runs);
         let data: Vec<Range<u64>> = runs.map(Run::range).collect();
         for range in self.control.ports.blobs.page_ranges(vhd).await? {
-            for gap in subtract(&(range.start..range.end.min(self.manifest.size)), &data) {
+            for gap in subtract(&(range.start..range.end.min(self.version()?.1.size)), &data) {
                 for (start, length) in split(&gap, PIECE) {
                     let end = start + length as u64;
                     let content = self.control.ports.blobs.get(vhd, Some(start..end)).await?;

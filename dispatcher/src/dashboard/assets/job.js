@@ -122,7 +122,7 @@ export class JobView {
   draw() {
     const { status } = this.job;
     if (!status) return;
-    say(this.title, `${status.image} ${status.version}`);
+    say(this.title, status.title);
     const state = jobState(status);
     if (this.state.dataset.state !== state) {
       this.state.dataset.state = state;

@@ -57,7 +57,7 @@ export class JobsView {
     const bar = el("progress", { max: "100", value: job.percent.toFixed(1), "aria-label": "percent of the job" });
     return el("tr", {},
       el("th", { scope: "row" },
-        el("a", { href: `#/jobs/${encodeURIComponent(job.job)}` }, `${job.image} ${job.version}`),
+        el("a", { href: `#/jobs/${encodeURIComponent(job.job)}` }, job.title),
         el("small", {}, job.job)),
       el("td", { "data-head": "state" }, badge(jobState(job)), ...waits),
       el("td", { "data-head": "images" }, bar, el("span", {}, ` ${count(job.images)}/${count(job.targets)}`)),

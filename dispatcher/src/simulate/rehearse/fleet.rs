@@ -37,6 +37,7 @@ pub fn config() -> Result<Config, RehearsalError> {
         dispatch: Default::default(),
         cleanup: Default::default(),
         log: Default::default(),
+        sync: Vec::new(),
         file: None,
     };
     config.worker.requests = config.worker.concurrency * config.worker.chunk_requests;

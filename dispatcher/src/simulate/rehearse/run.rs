@@ -10,7 +10,7 @@ use goldfleet_model::checksum::crc64;
 use goldfleet_model::event::Event;
 use goldfleet_model::ids::JobId;
 use goldfleet_model::image::ImageRef;
-use goldfleet_model::job::{Job, JobState};
+use goldfleet_model::job::{Job, JobState, Subject};
 use goldfleet_model::manifest::Manifest;
 use goldfleet_model::operation::OperationState;
 use goldfleet_model::store::{Container, Store};
@@ -154,13 +154,8 @@ impl RehearsalRun {
         let source = PlannedStore { store: self.control.config.source.store(), parent: None };
         let tree = Tree { stores: std::iter::once(source).chain(stores).collect() };
         let id: JobId = "held".parse().map_err(|error| RehearsalError::Invalid(format!("{error}")))?;
-        let job = request::new_job(
-            id,
-            image.clone(),
-            request::job_payload(manifest),
-            Vec::new(),
-            self.control.ports.clock.now(),
-        );
+        let subject = Subject::Image { image: image.clone(), payload: request::job_payload(manifest) };
+        let job = request::new_job(id, subject, Vec::new(), self.control.ports.clock.now());
         let earlier = Job { state: JobState::Succeeded, tree: Some(tree), ..job };
         Ok(self.control.ports.table.insert_job(&earlier).await?)
     }
@@ -226,7 +221,8 @@ impl RehearsalRun {
     /// Requests the job. The id is fixed, because a random id would make every run different.
     async fn request(&self, id: &JobId, image: &ImageRef, manifest: &Manifest) -> Result<Timestamp, RehearsalError> {
         let now = self.control.ports.clock.now();
-        let job = request::new_job(id.clone(), image.clone(), request::job_payload(manifest), Vec::new(), now);
+        let subject = Subject::Image { image: image.clone(), payload: request::job_payload(manifest) };
+        let job = request::new_job(id.clone(), subject, Vec::new(), now);
         self.control.ports.table.insert_job(&job).await?;
         self.control.enqueue_job(id).await?;
         Ok(now)

@@ -19,6 +19,7 @@ use goldfleet_ports::inspector::Inspector;
 use goldfleet_ports::job_table::JobTable;
 use goldfleet_ports::liveness::{Liveness, Undetected};
 use goldfleet_ports::queue::Queue;
+use goldfleet_ports::records::Records;
 use goldfleet_ports::resources::ResourceService;
 use goldfleet_rates::{Rates, RatesError};
 
@@ -58,7 +59,24 @@ impl BackendError {
 }
 
 /// The ports that `[coordination]` selects.
-type CoordinationPorts = (Arc<dyn Queue>, Arc<dyn JobTable>, Arc<dyn Liveness>);
+struct CoordinationPorts {
+    queue: Arc<dyn Queue>,
+    table: Arc<dyn JobTable>,
+    records: Arc<dyn Records>,
+    liveness: Arc<dyn Liveness>,
+}
+
+impl CoordinationPorts {
+    /// The ports of a coordination in which one adapter has the job table and the records.
+    fn new(
+        queue: impl Queue + 'static,
+        table: impl JobTable + Records + 'static,
+        liveness: impl Liveness + 'static,
+    ) -> Self {
+        let table = Arc::new(table);
+        Self { queue: Arc::new(queue), table: table.clone(), records: table, liveness: Arc::new(liveness) }
+    }
+}
 
 /// The ports that `[cloud]` selects.
 struct CloudPorts {
@@ -91,15 +109,14 @@ pub fn open(config: &Config) -> Result<Ports, BackendError> {
 /// As [`open`].
 pub fn open_with_connection(config: &Config, connection: Option<&Connection>) -> Result<Ports, BackendError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let (queue, table, liveness) = match (&config.coordination, connection) {
+    let CoordinationPorts { queue, table, records, liveness } = match (&config.coordination, connection) {
         (Coordination::Azure(azure), Some(connection)) => azure_coordination(config, azure, connection)?,
         (Coordination::Azure(_), None) => return Err(BackendError::MissingConnection("coordination")),
         (Coordination::Embedded(embedded), _) => {
             let database = Database::open(&embedded.path)?;
-            let queue: Arc<dyn Queue> = Arc::new(SqliteQueue::new(Arc::clone(&database), Arc::clone(&clock)));
-            let locks: Arc<dyn Liveness> = Arc::new(ProcessLocks::new(Arc::clone(&database), Arc::clone(&clock)));
-            let table: Arc<dyn JobTable> = Arc::new(SqliteJobTable::new(database));
-            (queue, table, locks)
+            let queue = SqliteQueue::new(Arc::clone(&database), Arc::clone(&clock));
+            let locks = ProcessLocks::new(Arc::clone(&database), Arc::clone(&clock));
+            CoordinationPorts::new(queue, SqliteJobTable::new(database), locks)
         }
     };
     let CloudPorts { blobs, resources, disk_access } = match (&config.cloud, connection) {
@@ -112,7 +129,7 @@ pub fn open_with_connection(config: &Config, connection: Option<&Connection>) ->
         }
         (Cloud::Modelled(modelled), _) => modelled_cloud(config, modelled, &clock)?,
     };
-    Ok(Ports { queue, table, blobs, resources, disk_access, liveness, clock })
+    Ok(Ports { queue, table, records, blobs, resources, disk_access, liveness, clock })
 }
 
 /// Opens the inspector of the configured cloud for `goldfleet doctor`. Returns None for clouds without an inspector.
@@ -136,7 +153,7 @@ fn azure_coordination(
     let account = &config.source.account;
     let queue = AzureQueue::new(connection, &azure.queues_of(account, environment), &azure.prefix)?;
     let table = AzureJobTable::new(connection, &azure.tables_of(account, environment), &azure.prefix)?;
-    Ok((Arc::new(queue), Arc::new(table), Arc::new(Undetected)))
+    Ok(CoordinationPorts::new(queue, table, Undetected))
 }
 
 fn azure_cloud(azure: &AzureCloud, connection: &Connection) -> Result<CloudPorts, BackendError> {

@@ -60,14 +60,22 @@ CREATE INDEX messages_by_operation ON messages (operation) WHERE operation IS NO
 CREATE INDEX messages_by_receiver ON messages (receiver) WHERE receiver IS NOT NULL;
 ";
 
-/// Indexes that were added without a new schema version, with their names. Older programs can still use a file that has
-/// them.
-const INDEXES: [(&str, &str); 2] = [
+/// Tables and indexes that were added without a new schema version, with their names. Older programs can still use a
+/// file that has them.
+const ADDITIONS: [(&str, &str); 4] = [
     ("jobs_by_state", "CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (json_extract(body, '$.state'))"),
     (
         "uploads_by_version",
         "CREATE INDEX IF NOT EXISTS uploads_by_version
          ON uploads (json_extract(body, '$.image'), json_extract(body, '$.version'))",
+    ),
+    ("fleet", "CREATE TABLE IF NOT EXISTS fleet (row INTEGER PRIMARY KEY CHECK (row = 1), id TEXT NOT NULL)"),
+    (
+        // Each version has a new number, also if a record is removed and created again.
+        "records",
+        "CREATE TABLE IF NOT EXISTS records (
+             version INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, body TEXT NOT NULL
+         )",
     ),
 ];
 
@@ -237,7 +245,7 @@ fn prepare(file: &str, connection: &mut Connection) -> PortResult<()> {
         connection.query_row("PRAGMA user_version", [], |row| row.get(0))
     };
     // In most cases the tables exist. Then a process that only reads does not wait for a writer.
-    if version_of(connection).map_err(failed)? == VERSION && is_indexed(connection).map_err(failed)? {
+    if version_of(connection).map_err(failed)? == VERSION && is_complete(connection).map_err(failed)? {
         return Ok(());
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
@@ -260,7 +268,7 @@ fn prepare(file: &str, connection: &mut Connection) -> PortResult<()> {
             return Err(PortError::new(ErrorKind::Invalid, message).with_code("database-version"));
         }
     }
-    for (_, sql) in INDEXES {
+    for (_, sql) in ADDITIONS {
         transaction.execute_batch(sql).map_err(failed)?;
     }
     transaction.commit().map_err(failed)
@@ -271,10 +279,10 @@ fn has_tables(connection: &Connection) -> Result<bool, rusqlite::Error> {
     connection.prepare("SELECT 1 FROM sqlite_schema WHERE type = 'table'")?.exists([])
 }
 
-/// Whether the file has all [`INDEXES`].
-fn is_indexed(connection: &Connection) -> Result<bool, rusqlite::Error> {
-    let mut select = connection.prepare("SELECT 1 FROM sqlite_schema WHERE type = 'index' AND name = ?1")?;
-    INDEXES.iter().try_fold(true, |all, (name, _)| Ok(all && select.exists([name])?))
+/// Whether the file has all [`ADDITIONS`].
+fn is_complete(connection: &Connection) -> Result<bool, rusqlite::Error> {
+    let mut select = connection.prepare("SELECT 1 FROM sqlite_schema WHERE name = ?1")?;
+    ADDITIONS.iter().try_fold(true, |all, (name, _)| Ok(all && select.exists([name])?))
 }
 
 fn translate(file: &str, error: rusqlite::Error) -> PortError {

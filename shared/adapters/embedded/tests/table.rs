@@ -10,9 +10,10 @@ use goldfleet_embedded::{Database, SqliteJobTable, SqliteQueue};
 use goldfleet_model::message::QueueName;
 use goldfleet_ports::clock::SystemClock;
 use goldfleet_ports::conformance::clock::ManualClock;
-use goldfleet_ports::conformance::{job_table, queue};
+use goldfleet_ports::conformance::{job_table, queue, records};
 use goldfleet_ports::job_table::JobTable as _;
 use goldfleet_ports::queue::Queue;
+use goldfleet_ports::records::Records as _;
 use jiff::Timestamp;
 use serde_json::json;
 use tempfile::TempDir;
@@ -29,6 +30,26 @@ async fn queue_conforms() {
 async fn job_table_conforms() {
     let folder = TempDir::new().unwrap();
     job_table::all(&SqliteJobTable::new(Database::open(&folder.path().join("goldfleet.db")).unwrap())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_conform() {
+    let folder = TempDir::new().unwrap();
+    let table = SqliteJobTable::new(Database::open(&folder.path().join("goldfleet.db")).unwrap());
+    records::all(&table, &table).await;
+}
+
+/// Two processes that open a new file at the same time agree on the fleet id, and it survives.
+#[tokio::test(flavor = "multi_thread")]
+async fn fleet_id_belongs_to_the_file() {
+    let folder = TempDir::new().unwrap();
+    let open = |name: &str| SqliteJobTable::new(Database::open(&folder.path().join(name)).unwrap());
+    let (first, second) = (open("goldfleet.db"), open("goldfleet.db"));
+    let (a, b) = tokio::join!(first.fleet(), second.fleet());
+    assert_eq!(a.unwrap(), b.unwrap());
+    drop(second);
+    assert_eq!(first.fleet().await.unwrap(), open("goldfleet.db").fleet().await.unwrap());
+    assert_ne!(first.fleet().await.unwrap(), open("other.db").fleet().await.unwrap());
 }
 
 #[test]
@@ -68,14 +89,15 @@ async fn replaced_database_file_is_detected() {
     assert_eq!(said, "FOLDER/goldfleet.db was removed or replaced while it was in use: start again what uses it");
 }
 
-/// A file of an older program with the same format has no index. Opening it adds the index, and its rows are found.
+/// A file of an older program with the same format lacks an index and tables. Opening it adds them, and its rows are
+/// found.
 #[tokio::test(flavor = "multi_thread")]
 async fn older_database_file_is_usable() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("goldfleet.db");
     drop(Database::open(&file).unwrap());
     let earlier = rusqlite::Connection::open(&file).unwrap();
-    earlier.execute_batch("DROP INDEX jobs_by_state").unwrap();
+    earlier.execute_batch("DROP INDEX jobs_by_state; DROP TABLE records; DROP TABLE fleet").unwrap();
     let body = |n: u32, state: &str| {
         let image = json!({ "name": "ubuntu", "version": "1", "digest": format!("b3:{}", "5".repeat(64)) });
         let payload = json!({ "os": "linux", "generation": "v2", "size": 1, "chunks": 1, "data_bytes": 1 });
@@ -94,6 +116,8 @@ async fn older_database_file_is_usable() {
     let table = SqliteJobTable::new(Database::open(&file).unwrap());
     let open = table.open_jobs().await.unwrap();
     assert_eq!(open.iter().map(|job| job.value.id.as_str()).collect::<Vec<_>>(), ["job-1"]);
+    assert_eq!(table.list("").await.unwrap(), []);
+    assert_eq!(table.fleet().await.unwrap(), table.fleet().await.unwrap());
     let version = rusqlite::Connection::open(&file).unwrap();
     let version: i64 = version.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
     assert_eq!(version, Database::FORMAT_VERSION, "the earlier program can still read it");

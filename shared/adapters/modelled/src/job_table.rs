@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use goldfleet_model::document::Document;
 use goldfleet_model::event::Event;
 use goldfleet_model::graph::{GateCondition, GateKey};
 use goldfleet_model::ids::{ImageName, ImageVersion, JobId};
@@ -14,20 +15,27 @@ use goldfleet_model::upload::Upload;
 use goldfleet_ports::clock::Clock;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::job_table::{Change, GateOpeners, JobTable, check_one_group, newest_first, newest_uploads_first};
+use goldfleet_ports::records::RecordName;
+use goldfleet_ports::rng::random_uuid;
 use goldfleet_ports::{ETag, Versioned};
 use jiff::Timestamp;
+use uuid::Uuid;
 
 use super::memory::InMemory;
 
 /// The job table in memory.
-pub struct MemoryJobTable(InMemory<State>);
+pub struct MemoryJobTable(pub(super) InMemory<State>);
 
 #[derive(Default)]
-struct State {
+pub(super) struct State {
     jobs: BTreeMap<JobId, (u64, Job)>,
     operations: BTreeMap<JobId, Operations>,
     events: BTreeMap<JobId, Vec<Event>>,
     uploads: BTreeMap<JobId, Upload>,
+    fleet: Option<Uuid>,
+    pub(super) records: BTreeMap<RecordName, (u64, Document)>,
+    /// The version of the record that was written last. No version is used twice.
+    pub(super) record_version: u64,
 }
 
 /// A job's operations.
@@ -128,6 +136,10 @@ impl Operations {
 impl JobTable for MemoryJobTable {
     async fn ensure(&self) -> PortResult<()> {
         Ok(())
+    }
+
+    async fn fleet(&self) -> PortResult<Uuid> {
+        Ok(*self.0.request().await.fleet.get_or_insert_with(random_uuid))
     }
 
     async fn insert_job(&self, job: &Job) -> PortResult<()> {
@@ -316,11 +328,11 @@ fn name(operation: &Operation) -> String {
     format!("operation {} of job {}", operation.id, operation.job)
 }
 
-fn versioned<T: Clone>((version, value): &(u64, T)) -> Versioned<T> {
+pub(super) fn versioned<T: Clone>((version, value): &(u64, T)) -> Versioned<T> {
     Versioned { value: value.clone(), etag: etag(*version) }
 }
 
-fn etag(version: u64) -> ETag {
+pub(super) fn etag(version: u64) -> ETag {
     ETag(version.to_string())
 }
 

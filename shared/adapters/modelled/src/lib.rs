@@ -4,7 +4,7 @@
 //! model omits.
 //!
 //! - [`Model`] is the cloud; [`ModelledBlobs`] and [`ModelledResources`] are its ports.
-//! - [`MemoryQueue`] and [`MemoryJobTable`] are the other two ports. They block no thread: virtual time advances when
+//! - [`MemoryQueue`] and [`MemoryJobTable`] are the ports of a coordination. They block no thread: virtual time advances when
 //!   every task waits, so it would jump while a task waits for a thread.
 //! - [`LimitMode`] selects the limits; [`Stats`] are the counters.
 //!
@@ -20,6 +20,7 @@ mod limits;
 mod memory;
 mod pipe;
 mod queue;
+mod records;
 mod resources;
 mod state;
 mod stats;
@@ -129,9 +130,11 @@ impl Model {
         let clock = &self.clock;
         let latency = self.world().pace.queue_and_table();
         let resources = Arc::new(ModelledResources::new(Arc::clone(self)));
+        let table = Arc::new(MemoryJobTable::new(Arc::clone(clock), latency));
         Ports {
             queue: Arc::new(MemoryQueue::new(Arc::clone(clock), latency)),
-            table: Arc::new(MemoryJobTable::new(Arc::clone(clock), latency)),
+            table: table.clone(),
+            records: table,
             blobs: Arc::new(ModelledBlobs::new(Arc::clone(self))),
             resources: resources.clone(),
             disk_access: resources,

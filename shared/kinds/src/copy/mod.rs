@@ -57,7 +57,7 @@ impl Kind for Copy {
     }
 
     fn temporary_blob(&self, ports: &Ports, operation: &Operation) -> Option<BlobAddress> {
-        Some(ports.vhd(operation.target()?, &operation.image))
+        Some(ports.vhd(operation.target()?, operation.image.as_ref()?))
     }
 
     fn verification(&self, ports: &Ports, operation: &Operation) -> Verification {
@@ -66,10 +66,11 @@ impl Kind for Copy {
 
     async fn probe(&self, ports: &Ports, operation: &Operation) -> PortResult<Probe> {
         let Some(vhd) = self.temporary_blob(ports, operation) else { return Ok(Probe::Foreign) };
+        let wanted = operation.image.as_ref().map(|image| image.digest.to_string());
         let Some(found) = ports.blobs.properties(&vhd).await? else { return Ok(Probe::Absent) };
         Ok(match found.metadata.get(VhdMetadata::DIGEST) {
             None => Probe::Foreign,
-            Some(digest) if *digest != operation.image.digest.to_string() => Probe::Stale,
+            digest if digest != wanted.as_ref() => Probe::Stale,
             // The footer is written last.
             Some(_) => match ports.blobs.page_ranges(&vhd).await?.last() {
                 Some(range) if range.end == found.length => Probe::Done,
@@ -86,11 +87,12 @@ impl Kind for Copy {
 
 /// Assembles the VHD of a target.
 async fn assemble(attempt: Attempt<'_>, target: &Target, from: &[Store]) -> Result<StepOutcome, StepError> {
-    let Attempt { shared, lease, operation } = attempt;
+    let Attempt { shared, lease, .. } = attempt;
     let (blobs, source) = (attempt.blobs(), source_of(from)?);
     let manifest = attempt.manifest(source).await?;
-    let vhd = shared.ports.vhd(target, &operation.image);
-    let assembly = VhdPlan { image: &operation.image, manifest: &manifest, source, vhd: &vhd };
+    let image = attempt.image()?;
+    let vhd = shared.ports.vhd(target, image);
+    let assembly = VhdPlan { image, manifest: &manifest, source, vhd: &vhd };
     let PreparedVhd { incarnation, base, done, bytes, whole } = VhdPreparation { attempt, assembly }.prepare().await?;
     lease.set_progress(incarnation, done, bytes, manifest.data_bytes());
     if whole {

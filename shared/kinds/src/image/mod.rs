@@ -36,10 +36,10 @@ pub struct ImageSpec {
 
 impl Image {
     /// The managed image that an operation creates.
-    fn image(operation: &Operation) -> Option<(&Target, ResourceId)> {
-        let target = operation.target()?;
+    fn image(operation: &Operation) -> Option<(&Target, &ImageRef, ResourceId)> {
+        let (target, image) = (operation.target()?, operation.image.as_ref()?);
         let spec: ImageSpec = read_spec(operation).ok()?;
-        Some((target, target.image(spec.name)))
+        Some((target, image, target.image(spec.name)))
     }
 }
 
@@ -72,7 +72,7 @@ impl Kind for Image {
 
     fn verification(&self, _ports: &Ports, operation: &Operation) -> Verification {
         match Self::image(operation) {
-            Some((target, id)) => {
+            Some((target, _, id)) => {
                 Verification::Image { id, region: target.region.clone(), tenant: target.tenant.clone() }
             }
             None => Verification::Probe,
@@ -80,9 +80,9 @@ impl Kind for Image {
     }
 
     async fn probe(&self, ports: &Ports, operation: &Operation) -> PortResult<Probe> {
-        let Some((target, id)) = Self::image(operation) else { return Ok(Probe::Foreign) };
+        let Some((target, wanted, id)) = Self::image(operation) else { return Ok(Probe::Foreign) };
         let found = ports.resources.get(&id, target.tenant.as_deref()).await?;
-        Ok(match found.map(|image| classify(&image, &operation.image, &id, &target.region)) {
+        Ok(match found.map(|image| classify(&image, wanted, &id, &target.region)) {
             None => Probe::Absent,
             Some(Err(_)) => Probe::Foreign,
             Some(Ok(ExistingImage::UpToDate)) => Probe::Done,
@@ -95,11 +95,12 @@ impl Kind for Image {
         let ImageSpec { name, os, generation } = attempt.spec()?;
         let Attempt { shared, operation, .. } = attempt;
         let target = attempt.target()?;
-        let vhd = shared.ports.vhd(target, &operation.image);
+        let image = attempt.image()?;
+        let vhd = shared.ports.vhd(target, image);
         let url = shared.ports.resources.blob_url(&vhd);
         let properties = ImageProperties::of_vhd(url, os, generation, shared.settings.storage_type)
             .with_encryption_set(target.disk_encryption_set.as_deref());
-        let tags = ImageTags { image: operation.image.clone(), job: operation.job.clone() }.to_map();
+        let tags = ImageTags { image: image.clone(), job: operation.job.clone() }.to_map();
         let body = ResourceBody::new(target.region.clone(), Properties::Image(properties)).with_tags(tags);
         let request =
             PutRequest { id: target.image(name), tenant: target.tenant.clone(), mode: PutMode::CreateOrUpdate, body };
@@ -155,13 +156,13 @@ async fn verify_created(attempt: Attempt<'_>, request: &PutRequest) -> Result<St
 }
 
 /// Rejects a VHD that is missing, or that has other content than the job's.
-async fn check_vhd(Attempt { shared, operation, .. }: Attempt<'_>, vhd: &BlobAddress) -> Result<(), StepError> {
-    let Some(found) = shared.ports.blobs.properties(vhd).await? else {
+async fn check_vhd(attempt: Attempt<'_>, vhd: &BlobAddress) -> Result<(), StepError> {
+    let Some(found) = attempt.blobs().properties(vhd).await? else {
         return Err(PortError::new(ErrorKind::NotFound, format!("there is no VHD {vhd}"))
             .with_code("vhd-not-found")
             .into());
     };
-    let wanted = &operation.image;
+    let wanted = attempt.image()?;
     if digest_of(vhd, &found)? == wanted.digest.to_string() {
         return Ok(());
     }
@@ -179,14 +180,11 @@ enum ExistingImage {
     Stale,
 }
 
-async fn inspect(
-    Attempt { shared, operation, .. }: Attempt<'_>,
-    request: &PutRequest,
-) -> Result<ExistingImage, StepError> {
-    let found = shared.ports.resources.get(&request.id, request.tenant.as_deref()).await?;
+async fn inspect(attempt: Attempt<'_>, request: &PutRequest) -> Result<ExistingImage, StepError> {
+    let found = attempt.shared.ports.resources.get(&request.id, request.tenant.as_deref()).await?;
     Ok(match found {
         None => ExistingImage::Absent,
-        Some(image) => classify(&image, &operation.image, &request.id, &request.body.region)?,
+        Some(image) => classify(&image, attempt.image()?, &request.id, &request.body.region)?,
     })
 }
 

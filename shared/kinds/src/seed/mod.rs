@@ -80,9 +80,9 @@ impl Kind for Seed {
     /// Lists the chunks of the store. Without the manifest, the probe can only distinguish an empty store from others.
     async fn probe(&self, ports: &Ports, operation: &Operation) -> PortResult<Probe> {
         let Ok(SeedSpec { store, from }) = read_spec(operation) else { return Ok(Probe::Foreign) };
-        let Ok(source) = source_of(&from) else { return Ok(Probe::Foreign) };
+        let (Ok(source), Some(image)) = (source_of(&from), &operation.image) else { return Ok(Probe::Foreign) };
         let cache = ManifestCache::default();
-        let manifest = match cache.get(ports.blobs.as_ref(), source, &operation.image).await {
+        let manifest = match cache.get(ports.blobs.as_ref(), source, image).await {
             Ok(manifest) => manifest,
             Err(ManifestLoadError::Missing(_)) => return Ok(Probe::Stale),
             Err(ManifestLoadError::Unavailable(error)) => return Err(error),

@@ -105,7 +105,7 @@ async fn suspects(attempt: Attempt<'_>, writer: &Writer, listed: &Listed) -> Vec
 async fn manifest_of(attempt: Attempt<'_>, writer: &Operation) -> Option<Arc<Manifest>> {
     let SeedSpec { from, .. } = read_spec(writer).ok()?;
     let source = source_of(&from).ok()?;
-    attempt.shared.manifests.get(attempt.blobs(), source, &writer.image).await.ok()
+    attempt.shared.manifests.get(attempt.blobs(), source, writer.image.as_ref()?).await.ok()
 }
 
 /// Reads back the chunks of a writer that has ended, and removes its record. Returns the names of the chunks that were

@@ -4,4 +4,5 @@ pub mod blob_store;
 pub mod clock;
 pub mod job_table;
 pub mod queue;
+pub mod records;
 pub mod resources;

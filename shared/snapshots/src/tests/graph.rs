@@ -2,7 +2,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use goldfleet_model::document::Document;
 use goldfleet_model::graph::{After, GateCondition};
-use goldfleet_model::image::ImageRef;
 use goldfleet_model::operation::{Operation, OperationState, Place, TransferProgress};
 use goldfleet_workflow::validate::GraphCheck;
 use serde_json::{Value, json};
@@ -20,11 +19,7 @@ fn operation(row: &Row) -> Operation {
         job: job(1),
         id: row.id.clone(),
         plan: 1,
-        image: ImageRef {
-            name: "none".parse().unwrap(),
-            version: "1".parse().unwrap(),
-            digest: goldfleet_model::hash::digest_of(b""),
-        },
+        image: None,
         kind: row.kind.parse().unwrap(),
         position: row.position,
         place: Place { region: row.region.clone(), label: row.label.clone(), target: None },

@@ -111,7 +111,7 @@ impl<'a> EngineFixture<'a> {
         let golden = std::fs::read(self.fleet.golden()).unwrap();
         for region in ["westeurope", "eastus"] {
             let container = self.azure.vhd(1, region).container;
-            let vhd = container.blob(format!("golden__{}.vhd", status.version));
+            let vhd = container.blob(format!("golden__{}.vhd", status.version.as_deref().unwrap()));
             let interrupted = |error: &PortError| error.kind == ErrorKind::Conflict;
             let read =
                 retry_transient(&SystemClock, interrupted, || async { self.azure.blobs().get(&vhd, None).await }).await;

@@ -58,7 +58,7 @@ async fn assert_copies_are_right(azure: &AzureFixture, fixture: &EngineFixture<'
     let golden = std::fs::read(fixture.fleet.golden()).unwrap();
     for operation in succeeded(fixture).await {
         if operation.kind.as_str() == "copy" {
-            let vhd = fixture.ports.vhd(operation.target().unwrap(), &operation.image);
+            let vhd = fixture.ports.vhd(operation.target().unwrap(), operation.image.as_ref().unwrap());
             assert!(azure.blobs().get(&vhd, None).await.unwrap() == golden, "{name}: {vhd} differs");
         }
     }

@@ -15,7 +15,7 @@ use goldfleet_dispatcher::control::garbage_collection::{CollectOptions, Collecti
 use goldfleet_model::checksum::crc64;
 use goldfleet_model::ids::JobId;
 use goldfleet_model::image::ImageRef;
-use goldfleet_model::job::{Job, JobState, Payload};
+use goldfleet_model::job::{Job, JobState, Payload, Subject};
 use goldfleet_model::manifest::{ChunkEntry, Generation, Manifest, OsType, chunk_name, digest_of};
 use goldfleet_model::store::{Container, Store};
 use goldfleet_model::tree::{PlannedStore, Tree};
@@ -96,7 +96,7 @@ fn job(n: usize, image: ImageRef, state: JobState, tree: Option<Tree>, now: Time
         state,
         tree,
         finished,
-        ..goldfleet_dispatcher::control::request::new_job(id, image, payload, Vec::new(), now)
+        ..goldfleet_dispatcher::control::request::new_job(id, Subject::Image { image, payload }, Vec::new(), now)
     }
 }
 

@@ -5,6 +5,8 @@
 //! | jobs | `job` | `j.JOB` | a job |
 //! | jobs | `job` | `e.JOB.TIME…` | an event of the job itself; same partition as the job, for one transaction |
 //! | jobs | `upload` | `u.UPLOAD` | an upload |
+//! | jobs | `record` | `r.NAME` | a record; its document is JSON in `Data`, `Data1`, … as bytes |
+//! | jobs | `fleet` | `fleet` | the id of the fleet |
 //! | operations | `JOB.SHARD` | `o.GROUP.STEP` | an operation; the rows of a group are adjacent |
 //! | operations | `JOB.SHARD` | `e.TIME…` | an event of an operation of that partition |
 //! | operations | `JOB.SHARD` | `g:PLAN:ROLE:GATE:GROUP.STEP` | an index entry: the operation's role at a gate |
@@ -14,6 +16,7 @@
 //! running operations are therefore far below the limit of a partition. All operations of a job are read by one range
 //! scan per partition, in parallel, without reading rows of other jobs.
 
+mod records;
 mod rows;
 
 use std::cmp::Ordering;
@@ -30,8 +33,10 @@ use goldfleet_model::operation::{Census, GateRole, Operation, OperationId, Opera
 use goldfleet_model::upload::Upload;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::job_table::{Change, GateOpeners, JobTable, check_one_group, newest_first, newest_uploads_first};
+use goldfleet_ports::rng::random_uuid;
 use goldfleet_ports::{ETag, Versioned};
 use jiff::Timestamp;
+use uuid::Uuid;
 
 use super::connection::Connection;
 use super::table::{Action, Entity, Key, MAX_ACTIONS, MAX_BATCH_BYTES, Table};
@@ -194,11 +199,29 @@ fn role_actions(change: &Change) -> impl Iterator<Item = Action> + '_ {
 impl JobTable for AzureJobTable {
     async fn ensure(&self) -> PortResult<()> {
         self.jobs.ensure().await?;
-        self.operations.ensure().await
+        self.operations.ensure().await?;
+        self.fleet().await.map(drop)
+    }
+
+    async fn fleet(&self) -> PortResult<Uuid> {
+        let key = rows::fleet_key();
+        if let Some(row) = self.jobs.get(&key).await? {
+            return rows::to_fleet(&row);
+        }
+        let id = random_uuid();
+        match self.jobs.insert(&key, rows::of_fleet(id)).await {
+            Ok(_) => Ok(id),
+            // Another process created it, or the response to an earlier try was lost.
+            Err(error) if error.kind == ErrorKind::AlreadyExists => match self.jobs.get(&key).await? {
+                Some(row) => rows::to_fleet(&row),
+                None => Err(error),
+            },
+            Err(error) => Err(error),
+        }
     }
 
     async fn insert_job(&self, job: &Job) -> PortResult<()> {
-        self.jobs.insert(&rows::job_key(&job.id), rows::of_job(job)?).await
+        self.jobs.insert(&rows::job_key(&job.id), rows::of_job(job)?).await.map(drop)
     }
 
     async fn job(&self, id: &JobId) -> PortResult<Option<Versioned<Job>>> {

@@ -133,6 +133,19 @@ pub(super) fn upload_key(upload: &JobId) -> Key {
     Key::new("upload", format!("u.{upload}"))
 }
 
+pub(super) fn fleet_key() -> Key {
+    Key::new("fleet", "fleet")
+}
+
+pub(super) fn of_fleet(id: Uuid) -> Entity {
+    [("Id".to_owned(), json!(id.to_string()))].into_iter().collect()
+}
+
+pub(super) fn to_fleet(row: &Entity) -> PortResult<Uuid> {
+    let id = || row.get("Id")?.as_str()?.parse().ok();
+    id().ok_or_else(|| corrupt_row(row, "its id is not a UUID"))
+}
+
 pub(super) fn operation_key(job: &JobId, id: &OperationId) -> Key {
     Key::new(partition(job, shard(id.group())), format!("o.{id}"))
 }
@@ -212,7 +225,7 @@ pub(super) fn open_jobs() -> String {
 }
 
 pub(super) fn of_job(job: &Job) -> PortResult<Entity> {
-    let columns = [("State", job.state.as_str().to_owned()), ("Image", job.image.to_string())];
+    let columns = [("State", job.state.as_str().to_owned()), ("Image", job.subject.to_string())];
     of(job, columns)
 }
 
@@ -231,15 +244,7 @@ pub(super) fn of_operation(operation: &Operation) -> PortResult<Entity> {
     // The service represents integers of 64 bits as text.
     row.insert(format!("{TIME}@odata.type"), json!("Edm.Int64"));
     row.insert(TIME.to_owned(), json!(nanoseconds(operation.state_time()).to_string()));
-    let done = operation.progress.done.encode();
-    let mut parts = 0;
-    for (part, bytes) in done.chunks(BINARY_PART).enumerate() {
-        let name = part_name("Done", part);
-        row.insert(format!("{name}@odata.type"), json!("Edm.Binary"));
-        row.insert(name, json!(BASE64.encode(bytes)));
-        parts = part + 1;
-    }
-    row.insert("DoneParts".to_owned(), json!(parts));
+    insert_binary(&mut row, "Done", &operation.progress.done.encode());
     Ok(row)
 }
 
@@ -250,11 +255,7 @@ pub(super) fn plan(row: &Entity) -> u32 {
 
 pub(super) fn to_operation(row: &Entity) -> PortResult<Versioned<Operation>> {
     let mut operation: Operation = value(row)?;
-    let mut done = Vec::new();
-    for part in parts(row, "Done") {
-        let bytes = part.and_then(|text| BASE64.decode(text).ok()).ok_or_else(|| corrupt_row(row, "its chunk set"))?;
-        done.extend(bytes);
-    }
+    let done = binary(row, "Done").ok_or_else(|| corrupt_row(row, "its chunk set"))?;
     operation.progress.done = ChunkSet::decode(&done).map_err(|error| corrupt_row(row, &error.to_string()))?;
     Ok(Versioned { value: operation, etag: etag(row)? })
 }
@@ -302,6 +303,27 @@ fn of<const N: usize>(value: &impl Serialize, columns: [(&str, String); N]) -> P
     Ok(row)
 }
 
+/// Adds bytes to a row, spread over several properties.
+pub(super) fn insert_binary(row: &mut Entity, name: &str, bytes: &[u8]) {
+    let mut parts = 0;
+    for (part, bytes) in bytes.chunks(BINARY_PART).enumerate() {
+        let name = part_name(name, part);
+        row.insert(format!("{name}@odata.type"), json!("Edm.Binary"));
+        row.insert(name, json!(BASE64.encode(bytes)));
+        parts = part + 1;
+    }
+    row.insert(format!("{name}Parts"), json!(parts));
+}
+
+/// The bytes that [`insert_binary`] added. None if a part is missing.
+pub(super) fn binary(row: &Entity, name: &str) -> Option<Vec<u8>> {
+    let mut whole = Vec::new();
+    for part in parts(row, name) {
+        whole.extend(BASE64.decode(part?).ok()?);
+    }
+    Some(whole)
+}
+
 fn part_name(name: &str, part: usize) -> String {
     if part == 0 { name.to_owned() } else { format!("{name}{part}") }
 }
@@ -324,7 +346,7 @@ pub(super) fn etag(row: &Entity) -> PortResult<ETag> {
     etag.map(|etag| ETag(etag.to_owned())).ok_or_else(|| corrupt_row(row, "it came without an ETag"))
 }
 
-fn corrupt_row(row: &Entity, why: &str) -> PortError {
+pub(super) fn corrupt_row(row: &Entity, why: &str) -> PortError {
     let key = |name| row.get(name).and_then(Value::as_str).unwrap_or("?");
     let name = format!("{} {}", key("PartitionKey"), key("RowKey"));
     PortError::new(ErrorKind::Invalid, format!("the row {name} cannot be read from the table: {why}"))

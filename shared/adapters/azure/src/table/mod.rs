@@ -110,10 +110,10 @@ impl Table {
     }
 
     /// Adds a row.
-    pub(super) async fn insert(&self, key: &Key, entity: Entity) -> PortResult<()> {
+    pub(super) async fn insert(&self, key: &Key, entity: Entity) -> PortResult<ETag> {
         let mut request = self.request(Method::Post, &self.name)?;
         set_json(&mut request, &Value::Object(key.put_into(entity)));
-        self.send(request).await.map(drop)
+        self.etag(&self.send(request).await?)
     }
 
     /// Writes a row. Creates it if it does not exist.
@@ -128,9 +128,7 @@ impl Table {
         let mut request = self.request(Method::Patch, &self.row(key))?;
         set_json(&mut request, &Value::Object(entity));
         request.insert_header("if-match", if_match.0.clone());
-        let response = self.send(request).await?;
-        let etag = response.headers().get_optional_str(&ETAG);
-        etag.map(|etag| ETag(etag.to_owned())).ok_or_else(|| self.incomplete("ETag"))
+        self.etag(&self.send(request).await?)
     }
 
     /// Reads one row. Returns None if it does not exist.
@@ -241,6 +239,11 @@ impl Table {
 
     fn parse<T: serde::de::DeserializeOwned>(&self, response: &RawResponse) -> PortResult<T> {
         serde_json::from_slice(response.body()).map_err(|_| self.incomplete("JSON that can be read"))
+    }
+
+    fn etag(&self, response: &RawResponse) -> PortResult<ETag> {
+        let etag = response.headers().get_optional_str(&ETAG);
+        etag.map(|etag| ETag(etag.to_owned())).ok_or_else(|| self.incomplete("ETag"))
     }
 
     fn what(&self) -> String {

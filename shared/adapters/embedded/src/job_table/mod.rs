@@ -1,5 +1,6 @@
 //! The job table as SQLite tables: each row as JSON, with its chunk set and what is indexed in separate columns.
 
+mod records;
 mod roles;
 mod rows;
 mod statements;
@@ -15,9 +16,11 @@ use goldfleet_model::operation::{GateRole, Operation, OperationId, OperationStat
 use goldfleet_model::upload::Upload;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::job_table::{Change, GateOpeners, JobTable, check_one_group, newest_first, newest_uploads_first};
+use goldfleet_ports::rng::random_uuid;
 use goldfleet_ports::{ETag, Versioned};
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use uuid::Uuid;
 
 use self::roles::RoleChanges;
 use self::rows::{
@@ -67,7 +70,22 @@ impl SqliteJobTable {
 #[async_trait]
 impl JobTable for SqliteJobTable {
     async fn ensure(&self) -> PortResult<()> {
-        Ok(())
+        self.fleet().await.map(drop)
+    }
+
+    async fn fleet(&self) -> PortResult<Uuid> {
+        let id: fn(&Row<'_>) -> rusqlite::Result<String> = |row| row.get(0);
+        if let Some(id) = self.select(sql::FLEET, [], id).await?.first() {
+            return id.parse().map_err(|error| corrupt_row("the fleet id", &error));
+        }
+        let (proposed, failed) = (random_uuid().to_string(), self.database.sqlite_error());
+        let created = self.database.write(move |connection| {
+            let insert = connection.prepare_cached(sql::INSERT_FLEET).and_then(|mut insert| insert.execute([proposed]));
+            insert.map_err(&failed)?;
+            let mut select = connection.prepare_cached(sql::FLEET).map_err(&failed)?;
+            select.query_row([], id).map_err(&failed)
+        });
+        created.await?.parse().map_err(|error| corrupt_row("the fleet id", &error))
     }
 
     async fn insert_job(&self, job: &Job) -> PortResult<()> {

@@ -87,6 +87,19 @@ statements! {
 
     APPEND_EVENT = "INSERT INTO events (job, operation, body) VALUES (?1, ?2, ?3)";
 
+    FLEET = "SELECT id FROM fleet";
+
+    INSERT_FLEET = "INSERT OR IGNORE INTO fleet (row, id) VALUES (1, ?1)";
+
+    RECORD = "SELECT name, version, body FROM records WHERE name = ?1";
+
+    RECORDS = "SELECT name, version, body FROM records WHERE name >= ?1 AND name < ?2 ORDER BY name";
+
+    RECORD_EXISTS = "SELECT 1 FROM records WHERE name = ?1";
+
+    INSERT_RECORD = "INSERT OR IGNORE INTO records (name, body) VALUES (?1, ?2)";
+
+    REMOVE_RECORD = "DELETE FROM records WHERE name = ?1 AND version = ?2";
 
     /// The first opener in each role that decides a gate: pending, failed, cancelled.
     OPENERS = "SELECT \
@@ -149,6 +162,8 @@ mod tests {
             // The key is read from its end, and the rows of the recursion.
             "NEWEST_JOBS" | "JOBS" => return line == "SCAN jobs",
             "UPLOADS" => return line == "SCAN uploads",
+            // The table has one row.
+            "FLEET" => return line == "SCAN fleet",
             "GATES" if line == "SCAN gates" => return true,
             "OPENERS" if line == "SCAN CONSTANT ROW" => return true,
             _ => return false,
@@ -156,7 +171,7 @@ mod tests {
         line == format!("SEARCH {by_job}")
     }
 
-    const SEARCHES: [&str; 17] = [
+    const SEARCHES: [&str; 21] = [
         "jobs USING PRIMARY KEY (id=?)",
         "jobs USING INDEX jobs_by_state (<expr>=?)",
         "uploads USING PRIMARY KEY (id=?)",
@@ -174,6 +189,10 @@ mod tests {
         "roles USING COVERING INDEX sqlite_autoindex_roles_1 (job=? AND plan=? AND role=?)",
         "roles USING COVERING INDEX sqlite_autoindex_roles_1 (job=? AND plan=? AND role=? AND gate>?)",
         "roles USING COVERING INDEX sqlite_autoindex_roles_1 (job=? AND plan=? AND role=? AND gate=? AND operation=?)",
+        "records USING INDEX sqlite_autoindex_records_1 (name=?)",
+        "records USING COVERING INDEX sqlite_autoindex_records_1 (name=?)",
+        "records USING INDEX sqlite_autoindex_records_1 (name>? AND name<?)",
+        "records USING INTEGER PRIMARY KEY (rowid=?)",
     ];
 
     #[tokio::test]

@@ -97,6 +97,12 @@ async fn job_table_conforms() {
     conformance::job_table::all(&MemoryJobTable::new(Arc::new(clock), Duration::ZERO)).await;
 }
 
+#[tokio::test]
+async fn records_conform() {
+    let table = MemoryJobTable::new(Arc::new(ManualClock::at(Timestamp::UNIX_EPOCH)), Duration::ZERO);
+    conformance::records::all(&table, &table).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn job_table_conforms_in_virtual_time() {
     conformance::job_table::all(&MemoryJobTable::new(virtual_clock(), Duration::from_millis(10))).await;
