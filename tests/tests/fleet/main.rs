@@ -16,6 +16,7 @@ mod recovery;
 mod retention;
 mod rings;
 mod single_faults;
+mod snapshots;
 mod sources;
 mod staged_vhds;
 mod verify;

@@ -2,6 +2,7 @@
 //!
 //! A route yields groups one by one, so that a large plan needs no list of all its rows.
 
+pub mod snapshots;
 pub mod staging;
 
 use async_trait::async_trait;
