@@ -229,7 +229,10 @@ fn write_next_steps(status: &Status, console: &mut Console<'_>) -> io::Result<()
 }
 
 /// Writes what the planning of a job reported.
-fn write_findings(findings: &[Finding], console: &mut Console<'_>) -> io::Result<()> {
+///
+/// # Errors
+/// If the console cannot be written to.
+pub fn write_findings(findings: &[Finding], console: &mut Console<'_>) -> io::Result<()> {
     if !findings.is_empty() {
         writeln!(console.out)?;
     }

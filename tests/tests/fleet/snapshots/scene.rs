@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use goldfleet_dispatcher::control::context::ControlContext;
 use goldfleet_dispatcher::control::request::new_job;
-use goldfleet_dispatcher::control::routes::snapshots::{Snapshots, kinds};
+use goldfleet_dispatcher::control::routes::snapshots::operation;
+use goldfleet_dispatcher::control::snapshots::ROUTE;
 use goldfleet_dispatcher::control::status::{ReportedState, Status};
-use goldfleet_model::hash::digest_of;
+use goldfleet_model::document::Document;
 use goldfleet_model::ids::{JobId, SubscriptionId};
-use goldfleet_model::image::ImageRef;
-use goldfleet_model::job::{Job, JobState, Payload};
-use goldfleet_model::manifest::{Generation, OsType};
+use goldfleet_model::job::{Job, JobState, Subject, Work};
 use goldfleet_model::operation::Operation;
 use goldfleet_model::resource::{
     CreationData, DiskProperties, Properties, ResourceBody, ResourceId, ResourceType, SnapshotProperties,
@@ -195,10 +194,9 @@ impl Sync {
         }
         let plan = difference.decide(&evidence, &self.state);
         assert_eq!(plan.stopped, None);
-        let row = Job { kinds: kinds(), ..job_of(&job, now) };
+        let row = job_of(&job, now);
         let graph = Graph::new(&plan, &self.rules, &run);
-        let groups: Vec<Vec<Operation>> = Snapshots::new(&row, graph, now).groups().collect();
-        let rows: Vec<Operation> = groups.into_iter().flatten().collect();
+        let rows: Vec<Operation> = graph.groups().flatten().map(|one| operation(&row, one, now)).collect();
         let planned = Job { operations: Some(rows.len() as u64), ..row };
         self.ports.table.insert_job(&planned).await.unwrap();
         for batch in rows.chunk_by(|one, other| one.id.group() == other.id.group()) {
@@ -248,10 +246,9 @@ impl Sync {
 
 /// A job in the state after its planning.
 fn job_of(id: &JobId, now: Timestamp) -> Job {
-    let image = ImageRef { name: "none".parse().unwrap(), version: "1".parse().unwrap(), digest: digest_of(b"") };
-    let payload =
-        Payload { os: OsType::Linux, generation: Generation::V2, size: 0, chunks: 0, data_bytes: 0, system: None };
-    Job { state: JobState::Running, plan: 1, ..new_job(id.clone(), image, payload, Vec::new(), now) }
+    let (route, title, resume) = (ROUTE.to_owned(), "sync ctx".to_owned(), "goldfleet snapshots sync ctx".to_owned());
+    let work = Work { route, title, resume, spec: Document::default() };
+    Job { state: JobState::Running, plan: 1, ..new_job(id.clone(), Subject::Work { work }, Vec::new(), now) }
 }
 
 /// Asserts that a job and all its operations succeeded.
