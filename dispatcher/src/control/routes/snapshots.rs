@@ -43,7 +43,7 @@ impl<'a> Snapshots<'a> {
             job: self.job.id.clone(),
             id: row.id,
             plan: self.job.plan,
-            image: self.job.image.clone(),
+            image: self.job.image().cloned(),
             kind: kind_id(row.kind),
             position: row.position,
             place: Place { region: row.region, label: row.label, target: None },

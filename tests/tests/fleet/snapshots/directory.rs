@@ -13,7 +13,7 @@ use goldfleet_tests::fleet::InProcessFleet;
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use serde_json::Value;
 
-use super::scene::{Planned, Sync, TRIGGER};
+use super::scene::{Planned, Sync, TRIGGER, id};
 
 /// A fleet with a sync.
 pub(crate) struct Scene {
@@ -53,6 +53,14 @@ impl Scene {
         let disk = self.sync.disk(&format!("disk-of-{name}")).await;
         self.write(&disk);
         self.sync.snapshot(&disk, name, false).await;
+    }
+
+    /// Deletes a source, and creates another one with the same name from the changed disk.
+    pub(crate) async fn recreate(&mut self, name: &str, disk: &str) {
+        let disk = id(&self.sync.rules.source, ResourceType::Disk, disk);
+        self.write(&disk);
+        self.sync.delete(&self.sync.source(name)).await;
+        self.sync.snapshot(&disk, name, true).await;
     }
 
     /// Writes random bytes to random places of a disk.

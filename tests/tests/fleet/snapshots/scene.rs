@@ -7,11 +7,9 @@ use goldfleet_dispatcher::control::context::ControlContext;
 use goldfleet_dispatcher::control::request::new_job;
 use goldfleet_dispatcher::control::routes::snapshots::{Snapshots, kinds};
 use goldfleet_dispatcher::control::status::{ReportedState, Status};
-use goldfleet_model::hash::digest_of;
+use goldfleet_model::document::Document;
 use goldfleet_model::ids::{JobId, SubscriptionId};
-use goldfleet_model::image::ImageRef;
-use goldfleet_model::job::{Job, JobState, Payload};
-use goldfleet_model::manifest::{Generation, OsType};
+use goldfleet_model::job::{Job, JobState, Subject, Work};
 use goldfleet_model::operation::Operation;
 use goldfleet_model::resource::{
     CreationData, DiskProperties, Properties, ResourceBody, ResourceId, ResourceType, SnapshotProperties,
@@ -248,10 +246,14 @@ impl Sync {
 
 /// A job in the state after its planning.
 fn job_of(id: &JobId, now: Timestamp) -> Job {
-    let image = ImageRef { name: "none".parse().unwrap(), version: "1".parse().unwrap(), digest: digest_of(b"") };
-    let payload =
-        Payload { os: OsType::Linux, generation: Generation::V2, size: 0, chunks: 0, data_bytes: 0, system: None };
-    Job { state: JobState::Running, plan: 1, ..new_job(id.clone(), image, payload, Vec::new(), now) }
+    let work = Work {
+        route: "snapshots".to_owned(),
+        title: "sync ctx".to_owned(),
+        resume: "goldfleet snapshots sync ctx".to_owned(),
+        spec: Document::default(),
+    };
+    let job = new_job(id.clone(), Subject::Work { work }, Vec::new(), now);
+    Job { state: JobState::Running, plan: 1, ..job }
 }
 
 /// Asserts that a job and all its operations succeeded.
