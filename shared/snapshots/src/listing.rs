@@ -95,8 +95,22 @@ impl ListingReader {
     /// # Errors
     /// [`PageError`] if the page cannot be read. [`ListingReader::finish`] then reports an incomplete listing.
     pub fn page(&mut self, body: &[u8]) -> Result<Option<String>, PageError> {
-        let read = serde_json::from_slice(body).map_err(|error| PageError::Syntax(error.to_string()));
-        let result = read.and_then(|page| self.add(&page));
+        match serde_json::from_slice(body) {
+            Ok(page) => self.json_page(&page),
+            Err(error) => {
+                let error = PageError::Syntax(error.to_string());
+                self.fail(&error.to_string());
+                Err(error)
+            }
+        }
+    }
+
+    /// As [`ListingReader::page`], for a body that is parsed.
+    ///
+    /// # Errors
+    /// As [`ListingReader::page`].
+    pub fn json_page(&mut self, page: &Value) -> Result<Option<String>, PageError> {
+        let result = self.add(page);
         if let Err(error) = &result {
             self.fail(&error.to_string());
         }

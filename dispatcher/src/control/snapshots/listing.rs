@@ -1,0 +1,70 @@
+//! The snapshots of a resource group, and single snapshots, from the resource port.
+
+use goldfleet_model::resource::{ResourceId, ResourceType};
+use goldfleet_ports::Ports;
+use goldfleet_ports::error::{PortError, PortResult};
+use goldfleet_ports::resources::{Resource, ResourcePage, ResourceQuery};
+use goldfleet_ports::retry::retry_transient;
+use goldfleet_snapshots::difference::Evidence;
+use goldfleet_snapshots::id::{GroupRef, SnapshotId};
+use goldfleet_snapshots::listing::{Listing, ListingReader};
+use serde_json::{Value, json};
+
+/// Reads all pages of a group. If one of them cannot be read, the listing says so.
+pub async fn list(ports: &Ports, group: &GroupRef) -> Listing {
+    let mut reader = ListingReader::new(group.clone());
+    let query = ResourceQuery {
+        resource_type: ResourceType::Snapshot,
+        subscription: group.subscription,
+        resource_group: Some(group.resource_group.clone()),
+        tags: std::collections::BTreeMap::new(),
+        tenant: None,
+    };
+    let mut marker = None;
+    loop {
+        let read = || ports.resources.list(&query, marker.as_deref());
+        let page = match retry_transient(ports.clock.as_ref(), PortError::is_retryable, read).await {
+            Ok(page) => page,
+            Err(error) => {
+                reader.fail(&error.to_string());
+                break;
+            }
+        };
+        let next = page.next.clone();
+        if reader.json_page(&to_json(&page)).is_err() || next.is_none() {
+            break;
+        }
+        marker = next;
+    }
+    reader.finish()
+}
+
+/// The page in the service's JSON.
+fn to_json(page: &ResourcePage) -> Value {
+    let resources = page.resources.iter().map(Resource::to_json);
+    // Such a resource may be any snapshot, so nothing is concluded from absence in this group.
+    let skipped = (0..page.skipped).map(|_| json!({}));
+    json!({ "value": resources.chain(skipped).collect::<Vec<_>>(), "nextLink": page.next })
+}
+
+/// What the service returns for a snapshot that a complete list of its group does not contain.
+pub async fn look_up(ports: &Ports, id: &SnapshotId) -> Evidence {
+    let looked = || async {
+        let id: ResourceId = id.to_string().parse().map_err(|error| {
+            PortError::new(goldfleet_ports::error::ErrorKind::Invalid, format!("{id}: {error}"))
+        })?;
+        PortResult::Ok(ports.resources.get(&id, None).await?)
+    };
+    match retry_transient(ports.clock.as_ref(), PortError::is_retryable, looked).await {
+        Ok(None) => Evidence::Absent,
+        Ok(Some(found)) => present(found),
+        Err(error) => Evidence::Unknown(error.to_string()),
+    }
+}
+
+fn present(found: Resource) -> Evidence {
+    match found.body.properties.disk().and_then(|disk| disk.unique_id.as_deref()) {
+        Some(unique_id) => Evidence::Present { unique_id: unique_id.to_ascii_lowercase(), tags: found.body.tags },
+        None => Evidence::Unknown("the service reports no unique id".to_owned()),
+    }
+}

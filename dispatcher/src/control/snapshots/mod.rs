@@ -1,0 +1,52 @@
+//! Snapshots: runs of syncs and copies on request, as jobs of the route [`snapshots`](crate::control::routes::snapshots).
+//!
+//! - [`request`] creates the jobs, [`schedule`] those of syncs with an interval.
+//! - [`listing`] and [`run`] read both sides and compare them. `goldfleet-snapshots` decides.
+//! - [`state`] is what a sync remembers between its runs.
+//! - [`overview`] is what `goldfleet snapshots list` shows.
+
+pub mod listing;
+pub mod overview;
+pub mod request;
+pub mod run;
+pub mod schedule;
+pub mod state;
+
+use goldfleet_config::Sync;
+use goldfleet_model::job::Work;
+use serde::{Deserialize, Serialize};
+
+use crate::control::context::ControlError;
+
+/// The id of the route of these jobs.
+pub const ROUTE: &str = "snapshots";
+
+/// The version of [`RunSpec`].
+const VERSION: u16 = 1;
+
+/// The name of the rules of copies on request. A sync of the configuration cannot have it.
+pub const COPY: &str = "copy";
+
+/// What a job replicates. The job has the rules as they were when it was requested, so all dispatchers plan the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunSpec {
+    /// The rules.
+    pub sync: Sync,
+    /// Whether replicas may be deleted if no source is selected at all.
+    #[serde(default)]
+    pub allow_empty: bool,
+    /// The limit of deletions for this run. None for the limit of the sync.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_deletes: Option<u32>,
+}
+
+impl RunSpec {
+    /// The specification of a job.
+    ///
+    /// # Errors
+    /// [`ControlError::Refused`] if it cannot be read.
+    pub fn of(work: &Work) -> Result<Self, ControlError> {
+        let refused = |error| ControlError::Refused(format!("the specification of the job: {error}"));
+        work.spec.read(VERSION).map_err(refused)
+    }
+}

@@ -1,0 +1,183 @@
+//! Requests for runs of syncs and for copies.
+
+use goldfleet_config::{HumanDuration, Sync, SyncDestination};
+use goldfleet_model::document::Document;
+use goldfleet_model::ids::JobId;
+use goldfleet_model::job::{Job, JobState, Subject, Work};
+use goldfleet_model::text::pluralize;
+use goldfleet_ports::rng;
+use goldfleet_snapshots::id::{GroupRef, SnapshotId};
+use goldfleet_snapshots::rules::{DeletePolicy, Speed};
+
+use super::{COPY, ROUTE, RunSpec, VERSION};
+use crate::control::context::{ControlContext, ControlError};
+use crate::control::request::{RequestResult, new_job};
+
+/// The largest number of snapshots that one copy names. The job's row contains their ids.
+pub const MAX_COPIED: usize = 200;
+
+/// The options of a run, besides its rules.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RunOptions {
+    /// See [`RunSpec::allow_empty`].
+    pub allow_empty: bool,
+    /// See [`RunSpec::max_deletes`].
+    pub max_deletes: Option<u32>,
+    /// A remark of the operator.
+    pub note: Option<String>,
+}
+
+/// Snapshots to copy once.
+#[derive(Debug, Clone)]
+pub struct CopyRequest {
+    /// The snapshots.
+    pub ids: Vec<SnapshotId>,
+    /// Where replicas are created.
+    pub to: Vec<SyncDestination>,
+    /// The group for temporaries of full snapshots.
+    pub scratch: Option<GroupRef>,
+    /// The speed of copies between regions.
+    pub speed: Speed,
+}
+
+/// The syncs of the configuration with these names, all if none is given.
+///
+/// # Errors
+/// [`ControlError::Refused`] if there is no such sync, or none at all.
+pub fn configured<'c>(control: &'c ControlContext, names: &[String]) -> Result<Vec<&'c Sync>, ControlError> {
+    let all = &control.config.sync;
+    if all.is_empty() {
+        let message = "the configuration has no sync: add [[sync]], see 'goldfleet help snapshots'";
+        return Err(ControlError::Refused(message.to_owned()));
+    }
+    if names.is_empty() {
+        return Ok(all.iter().collect());
+    }
+    names.iter().map(|name| find(all, name)).collect()
+}
+
+fn find<'c>(all: &'c [Sync], name: &str) -> Result<&'c Sync, ControlError> {
+    all.iter().find(|sync| sync.name.eq_ignore_ascii_case(name)).ok_or_else(|| {
+        let known: Vec<&str> = all.iter().map(|sync| sync.name.as_str()).collect();
+        ControlError::Refused(format!("the configuration has no sync {name:?}; it has {}", known.join(", ")))
+    })
+}
+
+/// The rules of copies on request, one for each resource group of the sources. They delete nothing.
+///
+/// # Errors
+/// [`ControlError::Refused`] if the request names too many snapshots, or if the rules contradict each other.
+pub fn copies(request: &CopyRequest) -> Result<Vec<Sync>, ControlError> {
+    if request.ids.len() > MAX_COPIED {
+        let (given, most) = (request.ids.len(), MAX_COPIED);
+        let message = format!("{given} snapshots are named, and a copy takes at most {most}: use a sync, or several copies");
+        return Err(ControlError::Refused(message));
+    }
+    let mut groups: std::collections::BTreeMap<String, Vec<&SnapshotId>> = std::collections::BTreeMap::new();
+    for id in &request.ids {
+        groups.entry(id.group.key()).or_default().push(id);
+    }
+    groups.into_values().map(|ids| copy_of(&ids, request)).collect()
+}
+
+fn copy_of(ids: &[&SnapshotId], request: &CopyRequest) -> Result<Sync, ControlError> {
+    let sync = Sync {
+        name: COPY.to_owned(),
+        from: ids[0].group.clone(),
+        tags: std::collections::BTreeMap::new(),
+        exclude_tags: std::collections::BTreeMap::new(),
+        names: ids.iter().map(|id| globset_escape(&id.name)).collect(),
+        exclude_names: Vec::new(),
+        families: Vec::new(),
+        min_age: None,
+        max_age: None,
+        to: request.to.clone(),
+        delete: DeletePolicy::Never,
+        keep: None,
+        max_deletes: 0,
+        grace: HumanDuration::seconds(0),
+        every: None,
+        lock: false,
+        speed: request.speed,
+        scratch: request.scratch.clone(),
+    };
+    let rules = sync.rules(uuid::Uuid::nil(), false).map_err(|error| ControlError::Refused(error.to_string()))?;
+    match rules.check().first() {
+        Some(error) => Err(ControlError::Refused(error.to_string())),
+        None => Ok(sync),
+    }
+}
+
+/// A glob that matches only this name.
+fn globset_escape(name: &str) -> String {
+    name.chars().map(|c| if "?*[]{}!\\".contains(c) { format!("[{c}]") } else { c.to_string() }).collect()
+}
+
+/// The work of a run of a sync.
+///
+/// # Errors
+/// [`ControlError::Refused`] if the specification cannot be written.
+pub fn work_of_sync(sync: &Sync, options: &RunOptions) -> Result<Work, ControlError> {
+    let title = format!("sync {}", sync.name);
+    work(sync, options, title, format!("goldfleet snapshots sync {}", sync.name))
+}
+
+/// The work of a copy.
+///
+/// # Errors
+/// [`ControlError::Refused`] if the specification cannot be written.
+pub fn work_of_copy(sync: &Sync, options: &RunOptions) -> Result<Work, ControlError> {
+    let places: Vec<String> =
+        sync.to.iter().map(|to| format!("{}/{}/{}", to.subscription, to.region, to.resource_group)).collect();
+    let what = pluralize(sync.names.len(), "snapshot");
+    let title = format!("copy of {what} of {} to {}", sync.from, places.join(", "));
+    let ids: Vec<String> =
+        sync.names.iter().map(|name| format!("'{}'", SnapshotId::new(sync.from.clone(), name))).collect();
+    let to: Vec<String> = places.iter().map(|place| format!("--to {place}")).collect();
+    work(sync, options, title, format!("goldfleet snapshots copy {} {}", ids.join(" "), to.join(" ")))
+}
+
+fn work(sync: &Sync, options: &RunOptions, title: String, resume: String) -> Result<Work, ControlError> {
+    let spec = RunSpec { sync: sync.clone(), allow_empty: options.allow_empty, max_deletes: options.max_deletes };
+    let spec = Document::new(VERSION, &spec).map_err(|error| ControlError::Refused(error.to_string()))?;
+    Ok(Work { route: ROUTE.to_owned(), title, resume, spec })
+}
+
+/// Requests work. If an open job already does it, no new one is created.
+///
+/// # Errors
+/// [`ControlError`] if an open job does it with other options, or if the table or the queue cannot be reached.
+pub async fn request(
+    control: &ControlContext,
+    work: Work,
+    note: Option<String>,
+) -> Result<RequestResult, ControlError> {
+    let is_same = |job: &Job| matches!(&job.subject, Subject::Work { work: open } if open.title == work.title);
+    for open in control.ports.table.open_jobs().await?.into_iter().map(|row| row.value).filter(is_same) {
+        if open.state == JobState::Cancelling || !control.has_unfinished_work(&open).await? {
+            continue;
+        }
+        if matches!(&open.subject, Subject::Work { work: other } if other.spec != work.spec) {
+            let id = &open.id;
+            return Err(ControlError::Refused(format!(
+                "job {id} does {} with other rules or options: wait for it with 'goldfleet status {id} --watch', or \
+                 'goldfleet cancel {id}'",
+                work.title
+            )));
+        }
+        if open.state == JobState::Requested {
+            control.enqueue_job(&open.id).await?;
+        }
+        return Ok(RequestResult { job: open, new: false });
+    }
+    let now = control.ports.clock.now();
+    let id = JobId::new(now, rng::random_u64());
+    let job = Job {
+        requested_by: Some(control.actor.clone()),
+        note,
+        ..new_job(id, Subject::Work { work }, Vec::new(), now)
+    };
+    control.ports.table.insert_job(&job).await?;
+    control.enqueue_job(&job.id).await?;
+    Ok(RequestResult { job, new: true })
+}

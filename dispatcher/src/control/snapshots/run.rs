@@ -1,0 +1,128 @@
+//! A run of a sync: lists both sides, looks up what a list does not contain, and decides.
+
+use std::collections::BTreeMap;
+
+use futures::{StreamExt as _, stream};
+use goldfleet_model::job::{Finding, Job};
+use goldfleet_snapshots::difference::{Difference, Evidence};
+use goldfleet_snapshots::graph::{Graph, Row};
+use goldfleet_snapshots::id::SnapshotId;
+use goldfleet_snapshots::listing::Listing;
+use goldfleet_snapshots::plan::{Note, Plan, Severity};
+use goldfleet_snapshots::rules::{DeletePolicy, Rules, Run};
+use goldfleet_snapshots::state::SyncState;
+
+use super::RunSpec;
+use super::listing::{list, look_up};
+use super::state::StoredState;
+use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT};
+
+/// What a run does and reports.
+pub struct PlannedRun {
+    /// The groups of rows.
+    pub groups: Vec<Vec<Row>>,
+    /// What it reports, failures first.
+    pub findings: Vec<Finding>,
+    /// Replicas to create or to wait for.
+    pub copies: usize,
+    /// Staged replicas that get their final name.
+    pub promotions: usize,
+    /// Snapshots to delete, replaced replicas included.
+    pub removals: usize,
+    /// Replicas that are complete already.
+    pub complete: usize,
+    /// What the sync remembers, and the record that has it. None if the run cannot conclude anything for later ones.
+    pub(crate) state: Option<(StoredState, SyncState)>,
+}
+
+/// Both sides of a sync.
+pub(super) struct Sides {
+    pub(super) source: Listing,
+    pub(super) destinations: Vec<Listing>,
+}
+
+/// The rules of a run.
+///
+/// # Errors
+/// [`ControlError::Refused`] if a pattern is not valid, or if the table cannot be read.
+pub(super) async fn rules(control: &ControlContext, spec: &RunSpec) -> Result<Rules, ControlError> {
+    let fleet = control.ports.table.fleet().await?;
+    // It is not documented whether Copy creates incremental snapshots in other subscriptions, so CopyStart is used.
+    spec.sync.rules(fleet, false).map_err(|error| ControlError::Refused(format!("sync {:?}: {error}", spec.sync.name)))
+}
+
+/// Lists the groups of the source and of all destinations.
+pub(super) async fn list_sides(control: &ControlContext, rules: &Rules) -> Sides {
+    let groups = std::iter::once(&rules.source).chain(rules.destinations.iter().map(|to| &to.group));
+    let listed = stream::iter(groups).map(|group| list(&control.ports, group)).buffered(MAX_IN_FLIGHT);
+    let mut destinations: Vec<Listing> = listed.collect().await;
+    let source = destinations.remove(0);
+    Sides { source, destinations }
+}
+
+/// Plans a run. Changes nothing.
+///
+/// # Errors
+/// [`ControlError::Refused`] if the source cannot be listed completely or the rules contradict each other. Others if the
+/// table cannot be read.
+pub async fn plan(control: &ControlContext, spec: &RunSpec, job: &Job) -> Result<PlannedRun, ControlError> {
+    let rules = rules(control, spec).await?;
+    let run = Run {
+        job: job.id.clone(),
+        now: control.ports.clock.now(),
+        allow_empty: spec.allow_empty,
+        max_deletes: spec.max_deletes,
+    };
+    let stored = StoredState::read(control.ports.records.as_ref(), &rules.name).await?;
+    let sides = list_sides(control, &rules).await;
+    let difference = Difference::new(&rules, &run, &sides.source, &sides.destinations);
+    let evidence = look_up_all(control, difference.lookups()).await;
+    let plan = difference.decide(&evidence, &stored.state);
+    if let Some(reason) = &plan.stopped {
+        return Err(ControlError::Refused(reason.clone()));
+    }
+    let state = (rules.delete == DeletePolicy::Mirror).then(|| (stored, plan.state.clone()));
+    Ok(PlannedRun {
+        groups: Graph::new(&plan, &rules, &run).groups().collect(),
+        findings: findings(&plan, &rules),
+        copies: plan.copies.len(),
+        promotions: plan.promotions.len(),
+        removals: plan.removals.len() + plan.promotions.iter().filter(|one| one.replaces.is_some()).count(),
+        complete: plan.complete,
+        state,
+    })
+}
+
+async fn look_up_all(
+    control: &ControlContext,
+    ids: impl IntoIterator<Item = SnapshotId>,
+) -> BTreeMap<SnapshotId, Evidence> {
+    stream::iter(ids)
+        .map(|id| async move {
+            let evidence = look_up(&control.ports, &id).await;
+            (id, evidence)
+        })
+        .buffer_unordered(MAX_IN_FLIGHT)
+        .collect()
+        .await
+}
+
+/// The notes of a plan, the most severe first, as many as a row holds.
+fn findings(plan: &Plan<'_>, rules: &Rules) -> Vec<Finding> {
+    let mut notes: Vec<&Note> = plan.notes.iter().collect();
+    notes.sort_by_key(|note| std::cmp::Reverse(note.severity));
+    let finding = |note: &&Note| {
+        let group = note.destination.map(|index| rules.destinations[index].key());
+        let place = note.snapshot.as_ref().map(ToString::to_string).or(group);
+        let failed = note.severity == Severity::Failure;
+        Finding { code: note.code.to_owned(), failed, place, message: note.message.clone() }
+    };
+    let mut findings: Vec<Finding> = notes.iter().take(Job::MAX_FINDINGS - 1).map(finding).collect();
+    if notes.len() > findings.len() {
+        let rest = notes.len() - findings.len();
+        let failed = notes[findings.len()].severity == Severity::Failure;
+        let message = format!("{rest} more; 'goldfleet snapshots sync {} --dry-run' shows all", rules.name);
+        findings.push(Finding { code: "more-findings".to_owned(), failed, place: None, message });
+    }
+    findings
+}
