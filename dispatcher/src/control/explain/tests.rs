@@ -47,6 +47,9 @@ fn every_code_of_the_sources_is_explained() {
         r#"Finding::(?:bad|warning)\(\s*[^,]+,\s*"([a-z0-9-]+)","#,
         r#"self\.bad\(\s*"([a-z0-9-]+)","#,
         r#"Failed::(?:fatal|retryable|new)\("([a-z0-9-]+)""#,
+        // The emulation of Resource Manager, and the checks of VHDs.
+        r#"\brefused\(\s*ErrorKind::\w+,\s*"([a-z0-9-]+)""#,
+        r#"\brefused\(\s*"([a-z0-9-]+)""#,
     ];
     let patterns = patterns.map(|pattern| regex::Regex::new(pattern).unwrap());
     let mut found = BTreeSet::new();
@@ -57,6 +60,9 @@ fn every_code_of_the_sources_is_explained() {
         for captures in patterns.iter().flat_map(|pattern| pattern.captures_iter(text)) {
             found.insert(captures[1].to_owned());
         }
+    }
+    for known in ["copy-source-busy", "snapshot-order", "upload-size-invalid", "vhd-in-other-region"] {
+        assert!(found.contains(known), "the patterns do not find {known}");
     }
     assert!(found.len() > 30, "only {found:?}");
     let missing: Vec<_> = found.iter().filter(|code| explain(code).next().is_none()).collect();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use goldfleet_model::ids::JobId;
 use goldfleet_model::job::JobState;
-use goldfleet_model::operation::OperationState;
+use goldfleet_model::operation::{Operation, OperationState};
 use goldfleet_ports::job_table::Change;
 use goldfleet_tests::faults::{Faults, LostPart, with_faults};
 
@@ -150,27 +150,33 @@ async fn repeated_rows_change_nothing() {
     }
 }
 
-/// Runs the rows of a step again, and with them the removal of temporaries.
+/// Runs the rows of a step again. The temporaries are created again as a chain, and their removal follows.
 async fn repeat(scene: &Scene, job: &JobId, step: &str) {
+    let is_temporary = |id: &str| id.starts_with("scratch-");
+    repeat_rows(scene, job, |id, own| match (is_temporary(id), step) {
+        (true, _) if id.starts_with("scratch-end") => None,
+        (true, "disk") if own == "disk" => Some(OperationState::Ready),
+        (true, "disk") if own == "snapshot" => Some(OperationState::Waiting),
+        (false, _) if own == step => Some(OperationState::Ready),
+        _ => None,
+    })
+    .await;
+    repeat_rows(scene, job, |id, _| id.starts_with("scratch-end").then_some(OperationState::Ready)).await;
+}
+
+/// Runs the job again with the rows in the states that `state` returns for their ids and steps.
+async fn repeat_rows(scene: &Scene, job: &JobId, state: impl Fn(&str, &str) -> Option<OperationState>) {
     let table = &scene.fleet.ports.table;
     let mut row = table.job(job).await.unwrap().unwrap();
     row.value.state = JobState::Running;
     table.commit_job(&row.value, &row.etag, &[]).await.unwrap();
-    let is_removal = |id: &str| id.starts_with("scratch-end");
-    for phase in [false, true] {
-        for row in table.operations(job).await.unwrap() {
-            let id = row.value.id.to_string();
-            if is_removal(&id) == phase && (phase || row.value.id.step() == step) {
-                let mut again = row.value.clone();
-                again.state = OperationState::Ready;
-                table.commit(&[Change::new(&row, again)], &[]).await.unwrap();
-                scene.fleet.control_with_own_ports().enqueue_operation(&row.value).await.unwrap();
-            }
+    for row in table.operations(job).await.unwrap() {
+        let Some(state) = state(&row.value.id.to_string(), row.value.id.step()) else { continue };
+        let again = Operation { state, opened: true, ..row.value.clone() };
+        table.commit(&[Change::new(&row, again)], &[]).await.unwrap();
+        if state == OperationState::Ready {
+            scene.fleet.control_with_own_ports().enqueue_operation(&row.value).await.unwrap();
         }
-        assert_succeeded(&scene.fleet.run(&scene.fleet.ports, 1, job).await);
-        let mut row = table.job(job).await.unwrap().unwrap();
-        row.value.state = JobState::Running;
-        table.commit_job(&row.value, &row.etag, &[]).await.unwrap();
     }
     assert_succeeded(&scene.fleet.run(&scene.fleet.ports, 1, job).await);
 }

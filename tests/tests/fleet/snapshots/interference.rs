@@ -58,16 +58,10 @@ async fn a_replica_of_another_source_is_not_overwritten() {
     scene.family("one", &["a1"]).await;
     assert_succeeded(&scene.run().await.1);
     let replica = scene.sync.replica(0, "a1");
-    let files = [scene.content(&replica), scene.properties(&replica)];
-    let aside = files.each_ref().map(|file| file.with_extension("aside"));
-    for (file, aside) in files.iter().zip(&aside) {
-        std::fs::rename(file, aside).unwrap();
-    }
+    let aside = scene.hide(&replica);
     scene.recreate("a1", "one").await;
     let planned = scene.plan().await;
-    for (file, aside) in files.iter().zip(&aside) {
-        std::fs::rename(aside, file).unwrap();
-    }
+    scene.restore(&replica, &aside);
     let before = scene.bytes(&replica);
     scene.fleet.run(&scene.fleet.ports, 1, &planned.job).await;
     assert_eq!(scene.sync.failures(&planned.job).await, failed(&[("snapshot", "replica-outdated")]));
@@ -116,7 +110,8 @@ async fn a_copy_is_complete_when_its_content_has_arrived() {
         ended(fleet, &planned.job).await;
     })
     .await;
-    let row = scene.sync.rows(&planned.job).await.remove(0);
+    let rows = scene.sync.rows(&planned.job).await;
+    let row = rows.iter().find(|row| row.kind.as_str() == "snapshot").unwrap();
     assert_eq!((row.failures, row.progress.bytes_done), (0, SIZE), "waiting is not a failure");
     scene.assert_in_sync().await;
 }

@@ -58,16 +58,10 @@ async fn a_replica_is_removed_after_its_source_was_absent_in_two_runs() {
 async fn a_replica_whose_source_returned_is_kept() {
     let mut scene = copied().await;
     let source = scene.sync.source("a2");
-    let files = [scene.content(&source), scene.properties(&source)];
-    let aside = files.each_ref().map(|file| file.with_extension("aside"));
-    for (file, aside) in files.iter().zip(&aside) {
-        std::fs::rename(file, aside).unwrap();
-    }
+    let aside = scene.hide(&source);
     scene.plan().await;
     let planned = scene.plan().await;
-    for (file, aside) in files.iter().zip(&aside) {
-        std::fs::rename(aside, file).unwrap();
-    }
+    scene.restore(&source, &aside);
     assert_succeeded(&scene.fleet.run(&scene.fleet.ports, 1, &planned.job).await);
     let row = removal(&scene, &planned.job).await;
     assert!(row.output.unwrap().read::<Kept>(1).unwrap().kept.contains("exists again"));
