@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use goldfleet_model::resource::{ResourceBody, ResourceId};
+use goldfleet_model::resource::{LockId, ResourceBody, ResourceId};
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::resources::{ChangeStatus, PutMode, PutRequest};
 
@@ -112,6 +112,11 @@ pub(crate) fn read_body(id: &ResourceId, body: &serde_json::Value) -> Result<Res
 /// Reads a resource id from a row.
 pub(crate) fn read_id(id: &str) -> Result<ResourceId, AttemptError> {
     id.parse().map_err(|error| AttemptError::fatal("row-damaged", format!("{id}: {error}")))
+}
+
+/// The id of the lock of a sync on one of its replicas.
+pub(crate) fn own_lock(id: &ResourceId, name: &str) -> Result<LockId, AttemptError> {
+    LockId::new(id.clone(), name).map_err(|error| AttemptError::fatal("row-damaged", format!("{id}: {error}")))
 }
 
 /// The error for a resource that does not exist, although it was created.

@@ -6,6 +6,7 @@
 mod body;
 mod disk;
 mod image;
+mod lock;
 mod text;
 
 use std::cmp::Ordering;
@@ -23,6 +24,7 @@ pub use disk::{
     CopyCompletionError, CreateOption, CreationData, DiskEncryption, DiskProperties, DiskState, SnapshotProperties,
 };
 pub use image::{Attachment, ImageDisk, ImageProperties, ImageStorageProfile};
+pub use lock::{Lock, LockId, LockLevel};
 
 /// A type of resource that goldfleet reads or changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

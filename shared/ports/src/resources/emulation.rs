@@ -1,11 +1,15 @@
 //! The rules of the platform for resources, for adapters that emulate it. They decide about requests; the adapters
 //! store the results and move the bytes.
 
+mod copies;
+
 use goldfleet_model::resource::{
     CreateOption, CreationData, DiskProperties, DiskState, ImageProperties, Properties, ResourceBody, ResourceId,
     ResourceType,
 };
 use jiff::Timestamp;
+
+pub use copies::{FamilyOrder, MAX_COPIES, RegionalCopy, check_copy_start, is_copy_start, order_of, source_gone};
 
 use super::{Provisioning, PutMode, PutRequest, Resource};
 use crate::disk_access::Access;
@@ -139,6 +143,7 @@ pub fn new_disk(request: &PutRequest, source: Option<&Resource>, identity: NewId
     }
     if let Properties::Snapshot(snapshot) = &mut body.properties {
         snapshot.completion_percent = Some(100.0);
+        snapshot.incremental_snapshot_family_id = source.and_then(|source| copies::family_of(request, source));
     }
     Ok(Resource { id: request.id.clone(), provisioning: Provisioning::Succeeded, body })
 }
@@ -254,6 +259,7 @@ pub fn updated(existing: &ResourceBody, requested: &ResourceBody) -> ResourceBod
     {
         snapshot.completion_percent = before.completion_percent;
         snapshot.copy_completion_error.clone_from(&before.copy_completion_error);
+        snapshot.incremental_snapshot_family_id.clone_from(&before.incremental_snapshot_family_id);
     }
     body
 }
