@@ -79,6 +79,17 @@ pub(super) static CODES: &[Code] = &[
         remedy: "Run the sync again. It deletes the wrong copy and makes a new one.",
     },
     Code {
+        codes: &["copy-failed"],
+        cause: "The service could not copy the content of a disk or snapshot; the reason is the service's. goldfleet deletes what \
+                the copy left behind and retries.",
+        remedy: "See the reason, then run `goldfleet retry JOB`.",
+    },
+    Code {
+        codes: &["resource-vanished"],
+        cause: "A resource was created and does not exist any more: someone deleted it in the meantime.",
+        remedy: "Find out who deletes resources in that group, then run `goldfleet retry JOB`.",
+    },
+    Code {
         codes: &["source-is-replica"],
         cause: "A selected snapshot is a replica or a temporary of goldfleet. Such snapshots are not copied.",
         remedy: "Copy its source, or exclude it with `exclude_names`.",
