@@ -2,6 +2,7 @@
 
 mod jobs;
 mod selection;
+mod snapshots;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -28,6 +29,7 @@ pub use jobs::{
     StatusArguments,
 };
 pub use selection::SelectionArguments;
+pub use snapshots::{CopyArguments, ListArguments, SnapshotJobArguments, SnapshotsCommand, SyncArguments};
 
 /// Shown below the list of commands.
 const EXAMPLES: &str = "\
@@ -109,6 +111,9 @@ pub enum Command {
         #[command(flatten)]
         job: NewJobArguments,
     },
+    /// Copy snapshots of disks to other subscriptions and regions, and keep them in sync
+    #[command(subcommand)]
+    Snapshots(SnapshotsCommand),
     /// Run the dispatcher: plan jobs, requeue lost work, clean up
     Dispatcher {
         /// Exit when every job has ended

@@ -21,6 +21,7 @@ pub mod plan;
 pub mod rehearse;
 pub mod run;
 pub mod setup;
+pub mod snapshot_jobs;
 pub mod table;
 pub mod targets;
 pub mod verify;

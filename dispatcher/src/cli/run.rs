@@ -15,12 +15,13 @@ use super::error::{CommandError, DONE};
 use super::output::{Console, Output};
 use super::{
     check, cleanup, convert, demo, dispatch, doctor, documents, explain, help, images, jobs, logs, plan, rehearse,
-    setup, targets, verify, version,
+    setup, snapshot_jobs, targets, verify, version,
 };
 use crate::control::check::check_acceptable;
 use crate::control::context::ControlContext;
 use crate::control::operator;
 use crate::control::service::{self, RunUntil};
+use crate::control::snapshots::schedule;
 use crate::control::upload;
 
 /// Runs a command. Returns the exit code.
@@ -93,7 +94,7 @@ fn default_filter(arguments: &Arguments) -> String {
         Command::Dispatcher { .. } | Command::Worker { .. } | Command::Dashboard(_) => "info".to_owned(),
         _ if arguments.verbose => "info".to_owned(),
         // These commands do the work in this process, and their results include the failures of operations.
-        Command::Upload(_) | Command::Dispatch { .. } | Command::Retry(_) => {
+        Command::Upload(_) | Command::Dispatch { .. } | Command::Retry(_) | Command::Snapshots(_) => {
             format!("error,{}=warn", upload::LOG_TARGET)
         }
         _ => "warn".to_owned(),
@@ -153,9 +154,14 @@ async fn with_ports(command: Command, config: Config, console: &mut Console<'_>)
                 Some(at) => Some(process::start_http_listener(at.address(), &control.monitor).await?),
                 None => None,
             };
-            service::run(&control, if exit_when_idle { RunUntil::Idle } else { RunUntil::Stopped }, &stop).await;
+            let until = if exit_when_idle { RunUntil::Idle } else { RunUntil::Stopped };
+            tokio::select! {
+                () = service::run(&control, until, &stop) => {}
+                never = schedule::run(&control), if !exit_when_idle => match never {},
+            }
             Ok(DONE)
         }
+        Command::Snapshots(command) => snapshot_jobs::run(&control, &command, console, &stop).await,
         Command::Dashboard(arguments) => dashboard(&control, arguments, console, &stop).await,
         Command::Images(arguments) => run_interruptible(&stop, images::run(&control, &arguments, console)).await,
         Command::Jobs(arguments) => run_interruptible(&stop, jobs::list(&control, &arguments, console)).await,

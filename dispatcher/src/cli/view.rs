@@ -205,6 +205,10 @@ fn write_totals(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
         Some(left) => format!("{} so far, {} left", duration(status.seconds), duration(left)),
         None => duration(status.seconds),
     };
+    // A platform that copies resources does not say how many bytes it moved.
+    if status.image.is_none() {
+        return writeln!(console.out, "{time}");
+    }
     writeln!(
         console.out,
         "{} over the WAN to {}, {}/s, {time}",
@@ -229,7 +233,10 @@ fn write_next_steps(status: &Status, console: &mut Console<'_>) -> io::Result<()
 }
 
 /// Writes what the planning of a job reported.
-fn write_findings(findings: &[Finding], console: &mut Console<'_>) -> io::Result<()> {
+///
+/// # Errors
+/// If the console cannot be written to.
+pub fn write_findings(findings: &[Finding], console: &mut Console<'_>) -> io::Result<()> {
     if !findings.is_empty() {
         writeln!(console.out)?;
     }

@@ -11,6 +11,7 @@
 //! - [`store_inventory`], [`verify`]: where the chunks of a version are, and whether they are intact.
 //! - [`images`]: the uploaded versions; [`explain`]: the meaning of failure codes; [`operator`]: who runs a command;
 //!   [`suggest`]: command lines in messages.
+//! - [`snapshots`]: runs of syncs, and copies of snapshots on request.
 //! - [`local`]: a dispatcher and a worker in one process.
 
 pub mod approve;
@@ -35,6 +36,7 @@ pub mod routes;
 pub(crate) mod sample_regions;
 pub mod service;
 pub mod setup;
+pub mod snapshots;
 pub mod status;
 pub mod store_inventory;
 pub mod suggest;

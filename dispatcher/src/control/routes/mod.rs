@@ -59,7 +59,7 @@ pub trait PlannedJob: Send + Sync {
 pub type Groups<'p> = Box<dyn Iterator<Item = Vec<Operation>> + Send + 'p>;
 
 /// All routes.
-const ROUTES: [&dyn Route; 1] = [&staging::Staging];
+const ROUTES: [&dyn Route; 2] = [&staging::Staging, &snapshots::Snapshots];
 
 /// The route of jobs about this. None if this program does not know it.
 #[must_use]

@@ -5,76 +5,97 @@
 //! - Two groups for each full snapshot that is copied to another region: its temporaries, and their removal.
 //! - A group for each staged replica that gets its final name, and for each removal.
 
+use async_trait::async_trait;
 use goldfleet_kinds::context::write_spec;
-use goldfleet_model::job::Job;
+use goldfleet_model::job::{Finding, Job, Subject};
 use goldfleet_model::operation::{KindId, Operation, OperationState, Place, TransferProgress};
-use goldfleet_snapshots::graph::{Graph, Row, RowSpec};
+use goldfleet_snapshots::graph::{Row, RowSpec};
 use jiff::Timestamp;
+
+use crate::control::context::{ControlContext, ControlError};
+use crate::control::routes::{Groups, PlannedJob, Route};
+use crate::control::snapshots::run::{PlannedRun, plan};
+use crate::control::snapshots::{ROUTE, RunSpec};
 
 /// The ids of the kinds that the route uses, in the order in which they are shown.
 pub const KINDS: [&str; 3] = ["disk", "snapshot", "remove"];
 
-/// A plan of a sync as a graph.
-pub struct Snapshots<'a> {
-    job: &'a Job,
-    graph: Graph<'a, 'a>,
-    now: Timestamp,
-}
+/// The route.
+pub struct Snapshots;
 
-impl<'a> Snapshots<'a> {
-    /// The graph of a job, written at `now`. The run of the graph must be that job.
-    #[must_use]
-    pub fn new(job: &'a Job, graph: Graph<'a, 'a>, now: Timestamp) -> Self {
-        Self { job, graph, now }
+#[async_trait]
+impl Route for Snapshots {
+    fn id(&self) -> &'static str {
+        ROUTE
     }
 
-    /// The groups, those of temporaries first.
-    pub fn groups(&self) -> impl Iterator<Item = Vec<Operation>> + '_ {
-        self.graph.groups().map(|rows| rows.into_iter().map(|row| self.operation(row)).collect())
+    fn kinds(&self) -> &'static [&'static str] {
+        &KINDS
     }
 
-    fn operation(&self, row: Row) -> Operation {
-        let starts = row.position == 0 && row.after.is_empty();
-        let bytes_total = match &row.spec {
-            RowSpec::Copy(copy) => copy.size.unwrap_or(0),
-            _ => 0,
+    async fn plan(&self, control: &ControlContext, job: &Job) -> Result<Box<dyn PlannedJob>, ControlError> {
+        let Subject::Work { work } = &job.subject else {
+            return Err(ControlError::Refused("the job names no snapshots".to_owned()));
         };
-        Operation {
-            job: self.job.id.clone(),
-            id: row.id,
-            plan: self.job.plan,
-            image: self.job.image().cloned(),
-            kind: kind_id(row.kind),
-            position: row.position,
-            place: Place { region: row.region, label: row.label, target: None },
-            after: row.after,
-            opened: false,
-            opens: row.opens,
-            streams: Vec::new(),
-            always: row.always,
-            spec: write_spec(&row.spec),
-            output: None,
-            state: if starts { OperationState::Ready } else { OperationState::Waiting },
-            attempts: 0,
-            failures: 0,
-            lost: 0,
-            lease: None,
-            not_before: None,
-            queued: None,
-            progress: TransferProgress { bytes_total, ..TransferProgress::default() },
-            failure: None,
-            created: self.now,
-            started: None,
-            work_period: None,
-            updated: self.now,
-        }
+        Ok(Box::new(plan(control, &RunSpec::of(work)?, &job.id).await?))
     }
 }
 
-/// The kinds of the route.
+#[async_trait]
+impl PlannedJob for PlannedRun {
+    fn groups<'p>(&'p self, job: &'p Job, now: Timestamp) -> Groups<'p> {
+        Box::new(self.groups.iter().map(move |rows| rows.iter().map(|row| operation(job, row.clone(), now)).collect()))
+    }
+
+    fn findings(&self) -> Vec<Finding> {
+        self.findings_for_row()
+    }
+
+    async fn prepare(&self, control: &ControlContext) -> Result<(), ControlError> {
+        if let Some((stored, state)) = &self.state {
+            stored.replace(control.ports.records.as_ref(), state).await?;
+        }
+        Ok(())
+    }
+}
+
+/// A row as an operation of a job, written at `now`.
 #[must_use]
-pub fn kinds() -> Vec<KindId> {
-    KINDS.into_iter().map(kind_id).collect()
+pub fn operation(job: &Job, row: Row, now: Timestamp) -> Operation {
+    let starts = row.position == 0 && row.after.is_empty();
+    let bytes_total = match &row.spec {
+        RowSpec::Copy(copy) => copy.size.unwrap_or(0),
+        _ => 0,
+    };
+    Operation {
+        job: job.id.clone(),
+        id: row.id,
+        plan: job.plan,
+        image: None,
+        kind: kind_id(row.kind),
+        position: row.position,
+        place: Place { region: row.region, label: row.label, target: None },
+        after: row.after,
+        opened: false,
+        opens: row.opens,
+        streams: Vec::new(),
+        always: row.always,
+        spec: write_spec(&row.spec),
+        output: None,
+        state: if starts { OperationState::Ready } else { OperationState::Waiting },
+        attempts: 0,
+        failures: 0,
+        lost: 0,
+        lease: None,
+        not_before: None,
+        queued: None,
+        progress: TransferProgress { bytes_total, ..TransferProgress::default() },
+        failure: None,
+        created: now,
+        started: None,
+        work_period: None,
+        updated: now,
+    }
 }
 
 fn kind_id(kind: &str) -> KindId {
@@ -91,6 +112,6 @@ mod tests {
     #[test]
     fn every_kind_is_registered() {
         let registry = Registry::default();
-        assert!(kinds().iter().all(|kind| registry.get(kind).is_some()));
+        assert!(KINDS.map(kind_id).iter().all(|kind| registry.get(kind).is_some()));
     }
 }

@@ -2,7 +2,7 @@
 
 use goldfleet_model::resource::{ResourceId, ResourceType};
 use goldfleet_ports::Ports;
-use goldfleet_ports::error::{PortError, PortResult};
+use goldfleet_ports::error::{ErrorKind, PortError};
 use goldfleet_ports::resources::{Resource, ResourcePage, ResourceQuery};
 use goldfleet_ports::retry::retry_transient;
 use goldfleet_snapshots::difference::Evidence;
@@ -49,11 +49,10 @@ fn to_json(page: &ResourcePage) -> Value {
 
 /// What the service returns for a snapshot that a complete list of its group does not contain.
 pub async fn look_up(ports: &Ports, id: &SnapshotId) -> Evidence {
-    let looked = || async {
-        let id: ResourceId = id.to_string().parse().map_err(|error| {
-            PortError::new(goldfleet_ports::error::ErrorKind::Invalid, format!("{id}: {error}"))
-        })?;
-        PortResult::Ok(ports.resources.get(&id, None).await?)
+    let looked = async || {
+        let id: ResourceId =
+            id.to_string().parse().map_err(|error| PortError::new(ErrorKind::Invalid, format!("{id}: {error}")))?;
+        ports.resources.get(&id, None).await
     };
     match retry_transient(ports.clock.as_ref(), PortError::is_retryable, looked).await {
         Ok(None) => Evidence::Absent,

@@ -23,8 +23,6 @@ pub struct RunOptions {
     pub allow_empty: bool,
     /// See [`RunSpec::max_deletes`].
     pub max_deletes: Option<u32>,
-    /// A remark of the operator.
-    pub note: Option<String>,
 }
 
 /// Snapshots to copy once.
@@ -47,7 +45,7 @@ pub struct CopyRequest {
 pub fn configured<'c>(control: &'c ControlContext, names: &[String]) -> Result<Vec<&'c Sync>, ControlError> {
     let all = &control.config.sync;
     if all.is_empty() {
-        let message = "the configuration has no sync: add [[sync]], see 'goldfleet help snapshots'";
+        let message = "the configuration has no sync: add [[sync]], see 'goldfleet help snapshots-page'";
         return Err(ControlError::Refused(message.to_owned()));
     }
     if names.is_empty() {
@@ -70,7 +68,8 @@ fn find<'c>(all: &'c [Sync], name: &str) -> Result<&'c Sync, ControlError> {
 pub fn copies(request: &CopyRequest) -> Result<Vec<Sync>, ControlError> {
     if request.ids.len() > MAX_COPIED {
         let (given, most) = (request.ids.len(), MAX_COPIED);
-        let message = format!("{given} snapshots are named, and a copy takes at most {most}: use a sync, or several copies");
+        let message =
+            format!("{given} snapshots are named, and a copy takes at most {most}: use a sync, or several copies");
         return Err(ControlError::Refused(message));
     }
     let mut groups: std::collections::BTreeMap<String, Vec<&SnapshotId>> = std::collections::BTreeMap::new();
@@ -172,11 +171,8 @@ pub async fn request(
     }
     let now = control.ports.clock.now();
     let id = JobId::new(now, rng::random_u64());
-    let job = Job {
-        requested_by: Some(control.actor.clone()),
-        note,
-        ..new_job(id, Subject::Work { work }, Vec::new(), now)
-    };
+    let job =
+        Job { requested_by: Some(control.actor.clone()), note, ..new_job(id, Subject::Work { work }, Vec::new(), now) };
     control.ports.table.insert_job(&job).await?;
     control.enqueue_job(&job.id).await?;
     Ok(RequestResult { job, new: true })

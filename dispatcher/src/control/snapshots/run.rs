@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use futures::{StreamExt as _, stream};
+use goldfleet_model::ids::JobId;
 use goldfleet_model::job::{Finding, Job};
 use goldfleet_snapshots::difference::{Difference, Evidence};
 use goldfleet_snapshots::graph::{Graph, Row};
@@ -35,6 +36,22 @@ pub struct PlannedRun {
     pub(crate) state: Option<(StoredState, SyncState)>,
 }
 
+impl PlannedRun {
+    /// As many findings as a job's row holds.
+    #[must_use]
+    pub fn findings_for_row(&self) -> Vec<Finding> {
+        let all = &self.findings;
+        if all.len() <= Job::MAX_FINDINGS {
+            return all.clone();
+        }
+        let (shown, rest) = all.split_at(Job::MAX_FINDINGS - 1);
+        let message = format!("{} more findings; a run with --dry-run shows all", rest.len());
+        let failed = rest.iter().any(|finding| finding.failed);
+        let more = Finding { code: "more-findings".to_owned(), failed, place: None, message };
+        shown.iter().cloned().chain([more]).collect()
+    }
+}
+
 /// Both sides of a sync.
 pub(super) struct Sides {
     pub(super) source: Listing,
@@ -53,8 +70,10 @@ pub(super) async fn rules(control: &ControlContext, spec: &RunSpec) -> Result<Ru
 
 /// Lists the groups of the source and of all destinations.
 pub(super) async fn list_sides(control: &ControlContext, rules: &Rules) -> Sides {
-    let groups = std::iter::once(&rules.source).chain(rules.destinations.iter().map(|to| &to.group));
-    let listed = stream::iter(groups).map(|group| list(&control.ports, group)).buffered(MAX_IN_FLIGHT);
+    let destinations = rules.destinations.iter().map(|to| to.group.clone());
+    let groups: Vec<_> = std::iter::once(rules.source.clone()).chain(destinations).collect();
+    let listed =
+        stream::iter(groups).map(|group| async move { list(&control.ports, &group).await }).buffered(MAX_IN_FLIGHT);
     let mut destinations: Vec<Listing> = listed.collect().await;
     let source = destinations.remove(0);
     Sides { source, destinations }
@@ -65,10 +84,10 @@ pub(super) async fn list_sides(control: &ControlContext, rules: &Rules) -> Sides
 /// # Errors
 /// [`ControlError::Refused`] if the source cannot be listed completely or the rules contradict each other. Others if the
 /// table cannot be read.
-pub async fn plan(control: &ControlContext, spec: &RunSpec, job: &Job) -> Result<PlannedRun, ControlError> {
+pub async fn plan(control: &ControlContext, spec: &RunSpec, job: &JobId) -> Result<PlannedRun, ControlError> {
     let rules = rules(control, spec).await?;
     let run = Run {
-        job: job.id.clone(),
+        job: job.clone(),
         now: control.ports.clock.now(),
         allow_empty: spec.allow_empty,
         max_deletes: spec.max_deletes,
@@ -107,7 +126,7 @@ async fn look_up_all(
         .await
 }
 
-/// The notes of a plan, the most severe first, as many as a row holds.
+/// The notes of a plan, the most severe first.
 fn findings(plan: &Plan<'_>, rules: &Rules) -> Vec<Finding> {
     let mut notes: Vec<&Note> = plan.notes.iter().collect();
     notes.sort_by_key(|note| std::cmp::Reverse(note.severity));
@@ -117,12 +136,5 @@ fn findings(plan: &Plan<'_>, rules: &Rules) -> Vec<Finding> {
         let failed = note.severity == Severity::Failure;
         Finding { code: note.code.to_owned(), failed, place, message: note.message.clone() }
     };
-    let mut findings: Vec<Finding> = notes.iter().take(Job::MAX_FINDINGS - 1).map(finding).collect();
-    if notes.len() > findings.len() {
-        let rest = notes.len() - findings.len();
-        let failed = notes[findings.len()].severity == Severity::Failure;
-        let message = format!("{rest} more; 'goldfleet snapshots sync {} --dry-run' shows all", rules.name);
-        findings.push(Finding { code: "more-findings".to_owned(), failed, place: None, message });
-    }
-    findings
+    notes.iter().map(finding).collect()
 }

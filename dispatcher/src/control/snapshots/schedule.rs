@@ -14,7 +14,6 @@ use goldfleet_ports::error::{ErrorKind, PortError};
 use goldfleet_runtime::telemetry::RepeatLimiter;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use tokio_util::sync::CancellationToken;
 
 use super::request::{RunOptions, work_of_sync};
 use super::state::record_name;
@@ -35,10 +34,10 @@ struct Schedule {
     slot: Timestamp,
 }
 
-/// Requests the runs that are due, until `stop` is cancelled.
-pub async fn run(control: &ControlContext, stop: &CancellationToken) {
+/// Requests the runs that are due. It does not end: the caller drops it. Each of its changes is complete.
+pub async fn run(control: &ControlContext) -> std::convert::Infallible {
     let mut complaint = RepeatLimiter::default();
-    while !stop.is_cancelled() {
+    loop {
         for sync in &control.config.sync {
             if let Err(error) = request_if_due(control, sync).await
                 && complaint.should_log(&error)
@@ -46,10 +45,7 @@ pub async fn run(control: &ControlContext, stop: &CancellationToken) {
                 tracing::warn!(sync = sync.name, %error, "a run of the sync could not be requested");
             }
         }
-        tokio::select! {
-            () = control.ports.clock.sleep(INTERVAL) => {}
-            () = stop.cancelled() => {}
-        }
+        control.ports.clock.sleep(INTERVAL).await;
     }
 }
 

@@ -81,10 +81,8 @@ mod tests {
         let absence = Absence { cause: Cause::Untagged, since: Timestamp::MAX, run };
         let absences = |n: usize| (0..n).map(|n| (format!("{n:036}"), absence.clone())).collect();
         let destination = |n: u32| format!("{n:036}/{}/region", "g".repeat(90));
-        let state = SyncState {
-            rules: "0".repeat(16),
-            absences: (0..3).map(|n| (destination(n), absences(1500))).collect(),
-        };
+        let state =
+            SyncState { rules: "0".repeat(16), absences: (0..3).map(|n| (destination(n), absences(1500))).collect() };
         let kept = limited(&state);
         assert_eq!(kept.absences.values().map(std::collections::BTreeMap::len).sum::<usize>(), MAX_ABSENCES);
         let document = Document::new(SyncState::VERSION, &kept).unwrap();

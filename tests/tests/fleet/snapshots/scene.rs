@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use goldfleet_dispatcher::control::context::ControlContext;
 use goldfleet_dispatcher::control::request::new_job;
-use goldfleet_dispatcher::control::routes::snapshots::{Snapshots, kinds};
+use goldfleet_dispatcher::control::routes::snapshots::operation;
+use goldfleet_dispatcher::control::snapshots::ROUTE;
 use goldfleet_dispatcher::control::status::{ReportedState, Status};
 use goldfleet_model::document::Document;
 use goldfleet_model::ids::{JobId, SubscriptionId};
@@ -195,10 +196,9 @@ impl Sync {
         }
         let plan = difference.decide(&evidence, &self.state);
         assert_eq!(plan.stopped, None);
-        let row = Job { kinds: kinds(), ..job_of(&job, now) };
+        let row = job_of(&job, now);
         let graph = Graph::new(&plan, &self.rules, &run);
-        let groups: Vec<Vec<Operation>> = Snapshots::new(&row, graph, now).groups().collect();
-        let rows: Vec<Operation> = groups.into_iter().flatten().collect();
+        let rows: Vec<Operation> = graph.groups().flatten().map(|one| operation(&row, one, now)).collect();
         let planned = Job { operations: Some(rows.len() as u64), ..row };
         self.ports.table.insert_job(&planned).await.unwrap();
         for batch in rows.chunk_by(|one, other| one.id.group() == other.id.group()) {
@@ -248,14 +248,9 @@ impl Sync {
 
 /// A job in the state after its planning.
 fn job_of(id: &JobId, now: Timestamp) -> Job {
-    let work = Work {
-        route: "snapshots".to_owned(),
-        title: "sync ctx".to_owned(),
-        resume: "goldfleet snapshots sync ctx".to_owned(),
-        spec: Document::default(),
-    };
-    let job = new_job(id.clone(), Subject::Work { work }, Vec::new(), now);
-    Job { state: JobState::Running, plan: 1, ..job }
+    let (route, title, resume) = (ROUTE.to_owned(), "sync ctx".to_owned(), "goldfleet snapshots sync ctx".to_owned());
+    let work = Work { route, title, resume, spec: Document::default() };
+    Job { state: JobState::Running, plan: 1, ..new_job(id.clone(), Subject::Work { work }, Vec::new(), now) }
 }
 
 /// Asserts that a job and all its operations succeeded.
