@@ -79,15 +79,24 @@ pub(super) static CODES: &[Code] = &[
         remedy: "Run the sync again. It deletes the wrong copy and makes a new one.",
     },
     Code {
+        codes: &["source-gone"],
+        cause: "The snapshot to copy was deleted after the run was planned.",
+        remedy: "Nothing needs to be done: the next run plans without it.",
+    },
+    Code {
+        codes: &["temporary-missing"],
+        cause: "A temporary of the job that an operation copies does not exist: it was deleted, or the job removed it at its end.",
+        remedy: "Run the sync again: a new run creates new temporaries.",
+    },
+    Code {
         codes: &["copy-failed"],
-        cause: "The service could not copy the content of a disk or snapshot; the reason is the service's. goldfleet deletes what \
-                the copy left behind and retries.",
-        remedy: "See the reason, then run `goldfleet retry JOB`.",
+        cause: "The service reports that a copy failed before it was complete. goldfleet deletes what it left behind, and retries.",
+        remedy: "Run `goldfleet retry JOB`. If it fails again, the reason has the code of the service.",
     },
     Code {
         codes: &["resource-vanished"],
-        cause: "A resource was created and does not exist any more: someone deleted it in the meantime.",
-        remedy: "Find out who deletes resources in that group, then run `goldfleet retry JOB`.",
+        cause: "The service reported that it created a disk or snapshot, which does not exist.",
+        remedy: "goldfleet retries. If it fails again, find out who deletes resources of that group.",
     },
     Code {
         codes: &["source-is-replica"],
