@@ -443,3 +443,27 @@ fn sync_errors_name_file_line_and_key() {
     insta::assert_snapshot!(Given::besides_source(&twice).refusal());
     insta::assert_snapshot!(Given::besides_source(SYNC).variable("GOLDFLEET_SYNC__NAME", "x").refusal());
 }
+
+#[test]
+fn image_tags_that_azure_or_goldfleet_does_not_permit_are_rejected() {
+    let errors =
+        |tags: &str| Given::besides_source(&format!("[images]\ntags = {tags}\n")).load().map_err(|e| e.to_string());
+    let config = errors("{ owner = \"platform\", \"cost centre\" = \"7\" }").unwrap();
+    assert_eq!(config.images.tags.len(), 2);
+    let long = "x".repeat(257);
+    for (tags, part) in [
+        ("{ Goldfleet-Digest = \"b3:0\" }", "begin with goldfleet-"),
+        ("{ \"a/b\" = \"\" }", "none of the characters"),
+        ("{ a = \"1\", A = \"2\" }", "case is not significant"),
+        (format!("{{ a = \"{long}\" }}").as_str(), "at most 256"),
+    ] {
+        let error = errors(tags).unwrap_err();
+        assert!(error.contains("images.tags") && error.contains(part), "{error}");
+    }
+}
+
+#[test]
+fn sync_cannot_have_the_name_of_copies() {
+    let error = Given::besides_source(&SYNC.replace("citrix", "Copy")).load().unwrap_err().to_string();
+    assert!(error.contains("snapshots copy"), "{error}");
+}
