@@ -96,8 +96,8 @@ pub(super) static CODES: &[Code] = &[
     },
     Code {
         codes: &["resource-vanished"],
-        cause: "A resource was created and does not exist any more: someone deleted it in the meantime.",
-        remedy: "Find out who deletes resources in that group, then run `goldfleet retry JOB`.",
+        cause: "The service reported that it created a disk or snapshot, which does not exist.",
+        remedy: "goldfleet retries. If it fails again, find out who deletes resources of that group.",
     },
     Code {
         codes: &["source-is-replica"],
