@@ -2,6 +2,7 @@
 #![expect(clippy::expect_used, clippy::missing_panics_doc, reason = "a suite reports by panicking")]
 
 mod access;
+mod content;
 mod copies;
 mod disks;
 mod images;
