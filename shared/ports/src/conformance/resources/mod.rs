@@ -28,6 +28,7 @@ use crate::disk_access::DiskAccess;
 use crate::error::{ErrorKind, PortError, PortResult};
 use crate::resources::{ChangeStatus, Provisioning, PutMode, PutRequest, Resource, ResourceService};
 
+pub use content::DiskWriter;
 pub use locks::{ForeignLocks, LockPorts};
 pub use vhd::put_smallest_vhd;
 

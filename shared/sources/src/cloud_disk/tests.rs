@@ -1,0 +1,1 @@
+//! Access that is renewed, refused and ended, on a service in memory.
