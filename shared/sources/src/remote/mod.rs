@@ -213,10 +213,10 @@ mod tests {
     /// Reads on a thread that may block.
     async fn on_thread<T: Send + 'static>(
         content: &Arc<Bytewise>,
-        stop: &CancellationToken,
+        stop: CancellationToken,
         read: impl FnOnce(&RemoteDisk) -> T + Send + 'static,
     ) -> T {
-        let requests = Requests::new(stop.clone());
+        let requests = Requests::new(stop);
         let disk = RemoteDisk::new(16 * MIB, &data(), Arc::clone(content) as _, requests);
         tokio::task::spawn_blocking(move || read(&disk)).await.unwrap()
     }
@@ -224,7 +224,7 @@ mod tests {
     #[tokio::test]
     async fn only_data_is_requested() {
         let content = Arc::new(content());
-        let read = on_thread(&content, &CancellationToken::new(), |disk| {
+        let read = on_thread(&content, CancellationToken::new(), |disk| {
             let mut read = vec![7; 16 << 20];
             disk.read_at(0, &mut read).unwrap();
             (read, DataRanges::new(disk).collect::<Result<Vec<_>, _>>().unwrap())
@@ -240,7 +240,7 @@ mod tests {
     #[tokio::test]
     async fn small_reads_share_requests() {
         let content = Arc::new(content());
-        let read = on_thread(&content, &CancellationToken::new(), |disk| {
+        let read = on_thread(&content, CancellationToken::new(), |disk| {
             let mut read = Vec::new();
             for at in (0..16 * MIB).step_by(64 << 10) {
                 let mut part = vec![7; 64 << 10];
@@ -260,7 +260,7 @@ mod tests {
     #[tokio::test]
     async fn failure_of_service_is_kept() {
         let content = Arc::new(Bytewise { fails_at: 3 * MIB, ..content() });
-        let read = on_thread(&content, &CancellationToken::new(), |disk| {
+        let read = on_thread(&content, CancellationToken::new(), |disk| {
             let read = disk.read_at(2 * MIB, &mut vec![0; 4 << 20]);
             (read.map_err(|error| error.to_string()), disk.requests.take_failure())
         });
@@ -274,7 +274,7 @@ mod tests {
         let stop = CancellationToken::new();
         stop.cancel();
         let content = Arc::new(content());
-        let read = on_thread(&content, &stop, |disk| disk.read_at(0, &mut [0; 512]));
+        let read = on_thread(&content, stop, |disk| disk.read_at(0, &mut [0; 512]));
         assert!(matches!(read.await, Err(DiskError::Cancelled)));
         assert!(content.asked.lock().unwrap().is_empty());
     }
