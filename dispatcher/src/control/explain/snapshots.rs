@@ -79,6 +79,26 @@ pub(super) static CODES: &[Code] = &[
         remedy: "Run the sync again. It deletes the wrong copy and makes a new one.",
     },
     Code {
+        codes: &["source-gone"],
+        cause: "The snapshot to copy was deleted after the run was planned.",
+        remedy: "Nothing needs to be done: the next run plans without it.",
+    },
+    Code {
+        codes: &["temporary-missing"],
+        cause: "A temporary of the job that an operation copies does not exist: it was deleted, or the job removed it at its end.",
+        remedy: "Run the sync again: a new run creates new temporaries.",
+    },
+    Code {
+        codes: &["copy-failed"],
+        cause: "The service reports that a copy failed before it was complete. goldfleet deletes what it left behind, and retries.",
+        remedy: "Run `goldfleet retry JOB`. If it fails again, the reason has the code of the service.",
+    },
+    Code {
+        codes: &["resource-vanished"],
+        cause: "The service reported that it created a disk or snapshot, which does not exist.",
+        remedy: "goldfleet retries. If it fails again, find out who deletes resources of that group.",
+    },
+    Code {
         codes: &["source-is-replica"],
         cause: "A selected snapshot is a replica or a temporary of goldfleet. Such snapshots are not copied.",
         remedy: "Copy its source, or exclude it with `exclude_names`.",

@@ -46,7 +46,9 @@ fn every_code_of_the_sources_is_explained() {
         r#"\bcode: "([a-z0-9-]+)""#,
         r#"Finding::(?:bad|warning)\(\s*[^,]+,\s*"([a-z0-9-]+)","#,
         r#"self\.bad\(\s*"([a-z0-9-]+)","#,
-        r#"Failed::(?:fatal|retryable|new)\("([a-z0-9-]+)""#,
+        // The steps of operations.
+        r#"\bfatal\(\s*"([a-z0-9-]+)""#,
+        r#"\bconst [A-Z_]+: &str = "((?:temporary|source)-[a-z0-9-]+)""#,
         // The emulation of Resource Manager, and the checks of VHDs.
         r#"\brefused\(\s*ErrorKind::\w+,\s*"([a-z0-9-]+)""#,
         r#"\brefused\(\s*"([a-z0-9-]+)""#,
@@ -65,7 +67,14 @@ fn every_code_of_the_sources_is_explained() {
             found.insert(captures[1].to_owned());
         }
     }
-    for known in ["copy-source-busy", "snapshot-order", "upload-size-invalid", "vhd-in-other-region"] {
+    for known in [
+        "temporary-missing",
+        "source-gone",
+        "copy-source-busy",
+        "snapshot-order",
+        "upload-size-invalid",
+        "vhd-in-other-region",
+    ] {
         assert!(found.contains(known), "the patterns do not find {known}");
     }
     assert!(found.len() > 30, "only {found:?}");

@@ -13,20 +13,29 @@ use super::scene::assert_succeeded;
 use super::workers::{Worker, ended, with_dispatcher};
 
 /// The calls that the steps make.
-const CALLS: [&str; 3] = ["ResourceService.get", "ResourceService.put", "ResourceService.delete"];
+const CALLS: [&str; 7] = [
+    "ResourceService.get",
+    "ResourceService.list",
+    "ResourceService.put",
+    "ResourceService.delete",
+    "ResourceLocks.locks",
+    "ResourceLocks.put_lock",
+    "ResourceLocks.delete_lock",
+];
 
 /// What a run has to do.
 #[derive(Debug, Clone, Copy)]
 enum Work {
     /// Copies to another region, of two incremental snapshots and of a full one through temporaries.
     Copies,
-    /// A staged replica that gets its final name, and a replica whose source is gone.
+    /// A staged replica that gets its final name, and a replica whose source is gone. Replicas are locked.
     Changes,
 }
 
 /// A scene before a run with this work.
 async fn scene(work: Work) -> Scene {
     let mut scene = Scene::to(1);
+    scene.sync.rules.lock = matches!(work, Work::Changes);
     scene.family("one", &["a1", "a2"]).await;
     match work {
         Work::Copies => scene.full("full").await,
@@ -65,7 +74,7 @@ async fn promotions_and_removals_survive_each_lost_call() {
 async fn survive_each_lost_call(work: Work) {
     let mut cases = Vec::new();
     let calls = calls(work).await;
-    for name in CALLS.into_iter().chain(["ResourceService.list"]) {
+    for name in CALLS {
         let count = calls.get(name).copied().unwrap_or(0);
         for nth in 0..count {
             cases.extend([LostPart::Request, LostPart::Answer].map(|lost| (name, nth, lost)));
@@ -103,7 +112,7 @@ async fn the_successor_of_a_killed_worker_completes_each_change() {
     let mut cases = Vec::new();
     for work in [Work::Copies, Work::Changes] {
         let calls = calls(work).await;
-        for name in ["ResourceService.put", "ResourceService.delete"] {
+        for name in ["ResourceService.put", "ResourceService.delete", "ResourceLocks.delete_lock"] {
             cases.extend((0..calls.get(name).copied().unwrap_or(0)).map(|nth| (work, name, nth)));
         }
     }

@@ -51,5 +51,5 @@ pub(crate) async fn ended(fleet: &InProcessFleet, job: &JobId) {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(TOO_LONG * 3, ended).await.expect("the job did not end");
+    tokio::time::timeout(TOO_LONG * 5, ended).await.expect("the job did not end");
 }
