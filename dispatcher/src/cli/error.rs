@@ -155,6 +155,7 @@ impl CommandError {
             Self::Upload(UploadError::Refused(_)) => {
                 Some("'goldfleet explain CODE' explains a finding, 'goldfleet help formats' every check")
             }
+            Self::Upload(UploadError::Source(refusal)) => Some(refusal.code.remedy),
             Self::Convert(ConvertError::Exists(_)) => Some("name another file, or replace it with --force"),
             Self::Unhealthy { .. } => {
                 Some("'goldfleet dispatcher' starts a dispatcher; the log of a running one has the reason")
