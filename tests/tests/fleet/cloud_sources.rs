@@ -227,8 +227,18 @@ async fn snapshot_is_rolled_out() {
     let from = scene.put("snapshots", "s", false, |_| {});
     scene.upload(&scene.fleet.ports, &from, "1").await.unwrap();
     let job = scene.fleet.request("1").await;
-    scene.fleet.run(&scene.fleet.ports, 2, &job).await;
-    scene.fleet.assert_all_done(&job).await;
+    let status = scene.fleet.run(&scene.fleet.ports, 2, &job).await;
+    assert_eq!(status.state.exit_code(), 0, "{status:#?}");
+    let golden = fs::read(scene.fleet.golden()).unwrap();
+    let mut targets = 0;
+    for account in fs::read_dir(scene.fleet.cloud()).unwrap().map(|entry| entry.unwrap().path()) {
+        if let Ok(vhd) = fs::read(account.join("vhds/golden/1.vhd")) {
+            // Only the footer is another one.
+            assert!(vhd[..golden.len() - FOOTER] == golden[..golden.len() - FOOTER], "{}", account.display());
+            targets += 1;
+        }
+    }
+    assert_eq!((targets, scene.fleet.images().len()), (4, 4));
 }
 
 /// A disk that a machine has is read from a temporary snapshot with the tags of the fleet, which does not remain.
@@ -291,6 +301,20 @@ async fn refused_sources_are_not_read() {
 /// A lock would keep the temporary snapshot from being deleted, so none is created.
 #[tokio::test(flavor = "multi_thread")]
 async fn attached_disk_in_locked_group_is_refused() {
+    let scene = Scene::new();
+    let from = scene.attached();
+    let locks = scene.fleet.cloud().join("subscriptions/00000000-0000-0000-0000-000000000001/locks");
+    fs::create_dir_all(&locks).unwrap();
+    fs::write(locks.join("keep.json"), r#"{"properties": {"level": "CanNotDelete"}}"#).unwrap();
+    let faults = Arc::new(Faults::default());
+    let refused = scene.upload(&intercepted(&scene.fleet.ports, &faults), &from, "1").await.unwrap_err();
+    assert!(refused.to_string().contains("snapshot-denied"), "{refused}");
+    assert_eq!(faults.count("ResourceService.put"), 0);
+}
+
+/// The service does not permit a snapshot.
+#[tokio::test(flavor = "multi_thread")]
+async fn attached_disk_without_snapshot_is_refused() {
     let scene = Scene::new();
     let from = scene.attached();
     let faults = Faults::of("ResourceService.put", 0, 9, ErrorKind::Denied, false);
@@ -365,7 +389,9 @@ async fn transient_faults_of_every_call_are_survived() {
 async fn denied_calls_leave_nothing_behind() {
     let scene = Scene::new();
     let from = scene.attached();
-    let harmless = ["ResourceService.list", "ResourceLocks.locks", "ResourceService.delete", "DiskAccess.end"];
+    // The first call of `fleet` looks for what earlier uploads left behind.
+    let harmless =
+        ["ResourceService.list", "ResourceLocks.locks", "ResourceService.delete", "DiskAccess.end", "JobTable.fleet"];
     for (n, call) in CALLS.into_iter().enumerate() {
         let faults = Faults::of(call, 0, 1, ErrorKind::Denied, false);
         let ended = scene.upload(&intercepted(&scene.fleet.ports, &faults), &from, &n.to_string()).await;
@@ -374,13 +400,10 @@ async fn denied_calls_leave_nothing_behind() {
             assert!(!format!("{error:?}").contains("sig="), "{call}: {error:?}");
             assert!(matches!(error, UploadError::Port(_) | UploadError::Source(_)), "{call}: {error:?}");
         }
-        match call {
-            // The only calls that clean up. The next upload does it.
-            "ResourceService.delete" | "DiskAccess.end" => {
-                assert_eq!(scene.snapshots().len(), 1, "{call}");
-                scene.upload(&scene.fleet.ports, &from, &format!("{n}-again")).await.unwrap();
-            }
-            _ => {}
+        if call == "ResourceService.delete" {
+            // It is the only call that cleans up. The next upload does it.
+            assert_eq!(scene.snapshots().len(), 1, "{call}");
+            scene.upload(&scene.fleet.ports, &from, &format!("{n}-again")).await.unwrap();
         }
         assert_eq!(scene.snapshots(), Vec::<String>::new(), "{call}");
         assert!(scene.rows().await.iter().all(|row| row.state != UploadState::Running), "{call}");

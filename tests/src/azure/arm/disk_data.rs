@@ -13,9 +13,11 @@ use axum::http::request::Parts;
 use axum::http::{Method, StatusCode, header};
 use goldfleet_disk::Footer;
 use jiff::Timestamp;
+use serde_json::Value;
 use uuid::Uuid;
 
-use super::disks::Disk;
+use super::disks::{Disk, DiskKind};
+use super::images::ImageState;
 use super::response::ArmAnswer;
 use super::route::Query;
 use super::state::TenantState;
@@ -88,6 +90,28 @@ fn unique_id(disk: &Disk) -> String {
 }
 
 impl TenantState {
+    /// Adds a disk or snapshot that somebody created earlier.
+    ///
+    /// # Panics
+    /// If the id is not complete.
+    pub fn add_disk(&mut self, kind: DiskKind, id: &str, region: &str, properties: Value) {
+        let parts: Vec<&str> = id.split('/').collect();
+        self.disks.push(Disk {
+            kind,
+            subscription: parts[2].to_owned(),
+            group: parts[4].to_owned(),
+            name: parts[8].to_owned(),
+            region: region.to_owned(),
+            tags: BTreeMap::new(),
+            members: BTreeMap::new(),
+            properties,
+            state: ImageState::Succeeded,
+            arriving: None,
+            source_gone: false,
+            source_order: None,
+        });
+    }
+
     /// Writes bytes to the content of a disk, as a machine does. Copies keep what they have.
     ///
     /// # Panics
