@@ -113,7 +113,7 @@ impl DiskAccess for Service {
     }
 
     async fn poll_end(&self, _: &Pending) -> PortResult<ChangeStatus> {
-        self.call("poll_end")?;
+        drop(self.call("poll_end")?);
         Ok(ChangeStatus::Done)
     }
 }
