@@ -159,18 +159,37 @@ pub(super) fn is_content(path: &str) -> bool {
     path.starts_with("/md-")
 }
 
+/// The bytes behind a SAS.
+struct Content {
+    disk: Arc<Vec<u8>>,
+    footer: Vec<u8>,
+}
+
+impl Content {
+    fn length(&self) -> usize {
+        self.disk.len() + self.footer.len()
+    }
+
+    fn bytes(&self, range: Range<usize>) -> Vec<u8> {
+        let size = self.disk.len();
+        let mut bytes = self.disk[range.start.min(size)..range.end.min(size)].to_vec();
+        bytes.extend_from_slice(&self.footer[range.start.max(size) - size..range.end.max(size) - size]);
+        bytes
+    }
+}
+
 /// Answers a request for a content.
 pub(super) fn answer(world: &mut TenantState, parts: &Parts) -> ArmAnswer {
     let query = Query::parse(parts.uri.query().unwrap_or_default());
     match checked(world, parts, &query) {
-        Ok(bytes) if query.get("comp") == Some("pagelist") => page_list(world, &bytes, query.get("marker")),
-        Ok(bytes) => read(parts, &bytes),
+        Ok(content) if query.get("comp") == Some("pagelist") => page_list(world, &content, query.get("marker")),
+        Ok(content) => read(parts, &content),
         Err(refusal) => refusal,
     }
 }
 
-/// The bytes to which the SAS of a request gives access.
-fn checked(world: &mut TenantState, parts: &Parts, query: &Query) -> Result<Vec<u8>, ArmAnswer> {
+/// The content to which the SAS of a request gives access.
+fn checked(world: &mut TenantState, parts: &Parts, query: &Query) -> Result<Content, ArmAnswer> {
     let violation = if parts.headers.contains_key(header::AUTHORIZATION) {
         Some("a token")
     } else if ["if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "x-ms-lease-id"]
@@ -198,16 +217,14 @@ fn checked(world: &mut TenantState, parts: &Parts, query: &Query) -> Result<Vec<
                        correctly including the signature.";
         return Err(refused(StatusCode::FORBIDDEN, "AuthenticationFailed", message));
     };
-    let mut bytes = (*world.content_of(disk)).clone();
-    if world.disk_data.footers {
-        bytes.extend_from_slice(&Footer::fixed_for(bytes.len() as u64, Uuid::new_v4().as_u128()).to_bytes());
-    }
-    Ok(bytes)
+    let disk = world.content_of(disk);
+    let footer = world.disk_data.footers.then(|| Footer::fixed_for(disk.len() as u64, Uuid::new_v4().as_u128()));
+    Ok(Content { disk, footer: footer.map_or_else(Vec::new, |footer| footer.to_bytes().to_vec()) })
 }
 
 /// Get Page Ranges.
-fn page_list(world: &TenantState, bytes: &[u8], marker: Option<&str>) -> ArmAnswer {
-    let ranges = page_ranges(bytes);
+fn page_list(world: &TenantState, content: &Content, marker: Option<&str>) -> ArmAnswer {
+    let ranges = page_ranges(content);
     let from = marker.and_then(|marker| marker.parse::<usize>().ok()).unwrap_or_default();
     let until = from.saturating_add(world.disk_data.ranges).min(ranges.len());
     let mut text = String::from("<?xml version=\"1.0\" encoding=\"utf-8\"?><PageList>");
@@ -219,15 +236,15 @@ fn page_list(world: &TenantState, bytes: &[u8], marker: Option<&str>) -> ArmAnsw
         false => "<NextMarker/></PageList>".to_owned(),
     };
     ArmAnswer::bytes(StatusCode::OK, "application/xml", text.into_bytes())
-        .header("x-ms-blob-content-length", bytes.len().to_string())
+        .header("x-ms-blob-content-length", content.length().to_string())
 }
 
-fn page_ranges(bytes: &[u8]) -> Vec<Range<usize>> {
+fn page_ranges(content: &Content) -> Vec<Range<usize>> {
     let mut ranges: Vec<Range<usize>> = Vec::new();
-    for (n, page) in bytes.chunks(PAGE).enumerate() {
+    for (n, page) in content.disk.chunks(PAGE).chain(content.footer.chunks(PAGE)).enumerate() {
         let at = n * PAGE..n * PAGE + page.len();
         match ranges.last_mut() {
-            _ if page.iter().all(|byte| *byte == 0) => {}
+            _ if page == [0; PAGE] => {}
             Some(last) if last.end == at.start => last.end = at.end,
             _ => ranges.push(at),
         }
@@ -236,15 +253,15 @@ fn page_ranges(bytes: &[u8]) -> Vec<Range<usize>> {
 }
 
 /// Get Blob with a range. A range that ends behind the blob is cut, as at Azure.
-fn read(parts: &Parts, bytes: &[u8]) -> ArmAnswer {
+fn read(parts: &Parts, content: &Content) -> ArmAnswer {
     let asked = ["x-ms-range", "range"].iter().find_map(|name| parts.headers.get(*name)?.to_str().ok());
     let bounds = asked.and_then(|range| range.strip_prefix("bytes=")?.split_once('-'));
     let bounds = bounds.and_then(|(first, last)| Some((first.parse::<usize>().ok()?, last.parse::<usize>().ok()?)));
     match bounds {
-        Some((first, last)) if first <= last && first < bytes.len() => {
-            let end = (last + 1).min(bytes.len());
-            ArmAnswer::bytes(StatusCode::PARTIAL_CONTENT, "application/octet-stream", bytes[first..end].to_vec())
-                .header("content-range", format!("bytes {first}-{}/{}", end - 1, bytes.len()))
+        Some((first, last)) if first <= last && first < content.length() => {
+            let end = (last + 1).min(content.length());
+            ArmAnswer::bytes(StatusCode::PARTIAL_CONTENT, "application/octet-stream", content.bytes(first..end))
+                .header("content-range", format!("bytes {first}-{}/{}", end - 1, content.length()))
                 .header("content-length", (end - first).to_string())
                 .header("x-ms-blob-type", "PageBlob")
                 .header("etag", "\"0x8D0\"")
