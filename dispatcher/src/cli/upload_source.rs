@@ -93,7 +93,8 @@ mod tests {
 
     #[test]
     fn command_is_quoted_for_a_shell() {
-        let arguments = ["/usr/bin/goldfleet", "upload", "--from", "disk:/subscriptions/1", "--note", "it's", "a b", ""];
+        let arguments =
+            ["/usr/bin/goldfleet", "upload", "--from", "disk:/subscriptions/1", "--note", "it's", "a b", ""];
         let line = command_again(arguments.map(str::to_owned));
         assert_eq!(line, r"goldfleet upload --from disk:/subscriptions/1 --note 'it'\''s' 'a b' ''");
     }

@@ -85,7 +85,8 @@ fn parse_blob(text: &str, url_of: &dyn Fn(&BlobAddress) -> String) -> Result<Blo
 mod tests {
     use super::*;
 
-    const GROUP: &str = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/g/providers/Microsoft.Compute";
+    const GROUP: &str =
+        "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/g/providers/Microsoft.Compute";
 
     fn azure(blob: &BlobAddress) -> String {
         let (account, container) = (&blob.container.account, &blob.container.container);

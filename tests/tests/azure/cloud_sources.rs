@@ -4,13 +4,16 @@
 use std::process::Stdio;
 
 use goldfleet_disk::Footer;
-use goldfleet_tests::azure::arm::{Authorization, CONTENT, DiskKind, Fault, LongRunning, Matches, Role, RoleAssignment, TenantState};
+use goldfleet_tests::azure::arm::{
+    Authorization, CONTENT, DiskKind, Fault, LongRunning, Matches, Role, RoleAssignment, TenantState,
+};
 use goldfleet_tests::azure::fixture::{AzureFixture, Backend, PRINCIPAL};
 use goldfleet_tests::process_fixture::ProcessFixture;
 use serde_json::{Value, json};
 
 const MIB: u64 = 1 << 20;
-const GROUP: &str = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/images/providers/Microsoft.Compute";
+const GROUP: &str =
+    "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/images/providers/Microsoft.Compute";
 
 /// Azure with a snapshot and an attached disk that have the content of the golden VHD.
 struct Scene {
@@ -199,4 +202,31 @@ fn documented_rights_are_sufficient() {
         assert_eq!(code, 0, "{errors}");
         scene.assert_clean();
     }
+}
+
+/// Logs at the most detailed level, rows and errors contain no signature, also when requests fail.
+#[test]
+fn signatures_are_not_logged() {
+    let scene = Scene::new();
+    let faults = scene.azure.manager.faults();
+    for fault in [Fault::Status(500, None), Fault::ResetAfterEffect, Fault::Status(403, None)] {
+        faults.next(1, Matches::of("GET", CONTENT).containing("abcd"), fault);
+    }
+    let from = format!("disk:{GROUP}/disks/attached");
+    let arguments =
+        ["upload", "--from", &from, "--image", "golden", "--version", "1", "--inside", "no", "--no-dispatch"];
+    let mut command = scene.fixture.command("goldfleet", &arguments);
+    command.env("GOLDFLEET_LOG", "trace").env("RUST_BACKTRACE", "1");
+    let output = command.stdout(Stdio::piped()).stderr(Stdio::piped()).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.len() > 10_000, "{text}");
+    assert_eq!(scene.azure.manager.faults().left(), 0);
+    let signatures = text.match_indices("sig=").map(|(at, _)| text.get(at..at + 40).unwrap_or_default());
+    let shown: Vec<&str> = signatures.filter(|text| !text.starts_with("sig=REDACTED")).collect();
+    assert_eq!(shown, Vec::<&str>::new());
+    for file in ["goldfleet.db", "goldfleet.db-wal"] {
+        let bytes = std::fs::read(scene.fixture.path(file)).unwrap_or_default();
+        assert!(!bytes.windows(4).any(|part| part == b"sig="), "{file}");
+    }
+    scene.assert_clean();
 }

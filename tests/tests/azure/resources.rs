@@ -232,8 +232,10 @@ fn resources_conform_for_every_polling_style() {
             world.display_regions = n > 1;
         });
         azure.run(suite.all());
-        change(&azure, |world| (world.disk_data.footers, world.disk_data.ranges) = (n % 2 == 0, [10_000, 2][n % 2]));
-        azure.run(suite.content_of_disks(&Machine(azure.manager.world().clone())));
+        if n < 2 {
+            change(&azure, |world| (world.disk_data.footers, world.disk_data.ranges) = (n == 0, [10_000, 2][n]));
+            azure.run(suite.content_of_disks(&Machine(azure.manager.world().clone())));
+        }
     }
     change(&azure, |world| world.blob_checks = BlobChecks::AtOnce);
     azure.run(suite.images());

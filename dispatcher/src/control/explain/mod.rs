@@ -42,7 +42,10 @@ pub static TABLES: LazyLock<Vec<Table>> = LazyLock::new(|| {
         Table { title: "Storage accounts, permissions and the platform", codes: cloud::CODES.to_vec() },
         Table { title: "Copies and syncs of snapshots", codes: snapshots::CODES.to_vec() },
         Table { title: "Coordination and this machine", codes: machine::CODES.to_vec() },
-        Table { title: "Sources of an upload", codes: goldfleet_sources::codes::ALL.iter().copied().map(of_source).collect() },
+        Table {
+            title: "Sources of an upload",
+            codes: goldfleet_sources::codes::ALL.iter().copied().map(of_source).collect(),
+        },
         Table {
             title: "Checks of a disk image before the upload",
             codes: disk::ALL.iter().copied().map(of_disk).collect(),

@@ -142,8 +142,7 @@ impl ContentAccess {
     }
 
     async fn begin_once(&self) -> PortResult<DiskSas> {
-        let request =
-            AccessRequest { id: self.id.clone(), tenant: None, access: Access::Read, duration: MAX_ACCESS };
+        let request = AccessRequest { id: self.id.clone(), tenant: None, access: Access::Read, duration: MAX_ACCESS };
         let mut status = self.disks.begin(&request).await?;
         loop {
             status = match status {

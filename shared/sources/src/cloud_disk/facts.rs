@@ -227,7 +227,11 @@ mod tests {
     fn each_refusal_has_its_code() {
         for (pointer, to, code) in [
             ("encryptionSettingsCollection", json!({ "enabled": true }), "ade-encrypted"),
-            ("securityProfile", json!({ "securityType": "ConfidentialVM_DiskEncryptedWithPlatformKey" }), "confidential"),
+            (
+                "securityProfile",
+                json!({ "securityType": "ConfidentialVM_DiskEncryptedWithPlatformKey" }),
+                "confidential",
+            ),
             ("creationData/logicalSectorSize", json!(4096), "sector-4096"),
             ("completionPercent", json!(50.0), "not-hydrated"),
             ("diskState", json!("ActiveUpload"), "not-hydrated"),

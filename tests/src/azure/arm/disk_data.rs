@@ -206,7 +206,11 @@ fn checked(world: &mut TenantState, parts: &Parts, query: &Query) -> Result<Cont
     };
     if let Some(what) = violation {
         world.disk_data.violations.push(format!("{} with {what}", parts.method));
-        return Err(refused(StatusCode::BAD_REQUEST, "UnsupportedHeader", "The request is not supported by this blob."));
+        return Err(refused(
+            StatusCode::BAD_REQUEST,
+            "UnsupportedHeader",
+            "The request is not supported by this blob.",
+        ));
     }
     let now = world.clock.now();
     let signature = query.get("sig").unwrap_or_default();

@@ -137,7 +137,8 @@ impl Session<'_> {
 
     async fn open_disk(&mut self, id: &ResourceId) -> Result<UploadRequest, UploadError> {
         let location = self.request.from.to_string();
-        let missing = || Refusal::new(&codes::SOURCE_NOT_FOUND, &location, format!("there is no {}", id.resource_type.noun()));
+        let missing =
+            || Refusal::new(&codes::SOURCE_NOT_FOUND, &location, format!("there is no {}", id.resource_type.noun()));
         let found = find(self.control, id).await?.ok_or_else(missing)?;
         let named = DiskFacts::of(&location, &found)?;
         let (os, generation) = named.system(self.request.os, self.request.check.disk.generation)?;

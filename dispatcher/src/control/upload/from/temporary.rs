@@ -9,13 +9,11 @@ use goldfleet_model::resource::{
 };
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::resource_locks::check_deletion;
-use goldfleet_ports::resources::{
-    ChangeStatus, Provisioning, PutMode, PutRequest, Resource, ResourceQuery, list_all,
-};
-use goldfleet_sources::cloud_disk::DiskFacts;
-use goldfleet_sources::{Refusal, codes};
+use goldfleet_ports::resources::{ChangeStatus, Provisioning, PutMode, PutRequest, Resource, ResourceQuery, list_all};
 use goldfleet_snapshots::remove::{Decision, TemporarySpec};
 use goldfleet_snapshots::tags::{self, Role};
+use goldfleet_sources::cloud_disk::DiskFacts;
+use goldfleet_sources::{Refusal, codes};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -60,7 +58,8 @@ impl Temporary {
     ) -> Result<DiskFacts, UploadError> {
         let denied = |error: PortError| match error.kind {
             ErrorKind::Denied | ErrorKind::Locked | ErrorKind::Quota | ErrorKind::Invalid => {
-                let reason = format!("a machine has the disk, and no snapshot of it is possible: {error} ({})", error.code);
+                let reason =
+                    format!("a machine has the disk, and no snapshot of it is possible: {error} ({})", error.code);
                 Refusal::new(&codes::SNAPSHOT_DENIED, location, reason).into()
             }
             _ => UploadError::Port(error),
@@ -72,7 +71,8 @@ impl Temporary {
         let expected = disk.body.properties.disk().and_then(|disk| disk.unique_id.as_deref());
         loop {
             let found = find(control, &self.id).await?;
-            let vanished = || PortError::new(ErrorKind::Unavailable, format!("{} was created, and does not exist", self.id));
+            let vanished =
+                || PortError::new(ErrorKind::Unavailable, format!("{} was created, and does not exist", self.id));
             let found = found.ok_or_else(vanished)?;
             let copied = found.body.properties.disk().and_then(|disk| disk.creation_data.source_unique_id.as_deref());
             if let (Some(expected), Some(copied)) = (expected, copied)

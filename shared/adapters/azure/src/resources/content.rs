@@ -75,8 +75,7 @@ impl AzureResources {
         if url.scheme() != "https" {
             return Err(unusable("not an https one"));
         }
-        let options =
-            BlobClientOptions { client_options: self.arm.signed_options(), ..BlobClientOptions::default() };
+        let options = BlobClientOptions { client_options: self.arm.signed_options(), ..BlobClientOptions::default() };
         BlobClient::new(url, None, Some(options)).map_err(|error| refusal(&error))
     }
 }

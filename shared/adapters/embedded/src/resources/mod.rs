@@ -57,7 +57,12 @@ impl DirectoryResources {
     /// Opens the resources under `root`.
     #[must_use]
     pub fn new(root: PathBuf, clock: Arc<dyn Clock>) -> Self {
-        Self { files: ResourceFiles::new(root, Arc::clone(&clock)), clock, list_page: LIST_PAGE, grants: Grants::default() }
+        Self {
+            files: ResourceFiles::new(root, Arc::clone(&clock)),
+            clock,
+            list_page: LIST_PAGE,
+            grants: Grants::default(),
+        }
     }
 
     /// Returns the same service with shorter list pages, for tests of several pages.

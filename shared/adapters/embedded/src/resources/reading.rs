@@ -17,9 +17,7 @@ use goldfleet_disk::sparse::data_ranges;
 use goldfleet_model::resource::{DiskState, ResourceId};
 use goldfleet_ports::clock::after;
 use goldfleet_ports::disk_access::{AccessRequest, DiskSas};
-use goldfleet_ports::disk_content::{
-    ContentLayout, DiskContent, access_ended, check_inside_content, check_read,
-};
+use goldfleet_ports::disk_content::{ContentLayout, DiskContent, access_ended, check_inside_content, check_read};
 use goldfleet_ports::error::PortResult;
 use goldfleet_ports::resources::Resource;
 use jiff::Timestamp;

@@ -11,9 +11,7 @@ use bytes::Bytes;
 use goldfleet_model::resource::ResourceId;
 use goldfleet_ports::clock::after;
 use goldfleet_ports::disk_access::{AccessRequest, DiskSas};
-use goldfleet_ports::disk_content::{
-    ContentLayout, DiskContent, access_ended, check_inside_content, check_read,
-};
+use goldfleet_ports::disk_content::{ContentLayout, DiskContent, access_ended, check_inside_content, check_read};
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::resources::Resource;
 use goldfleet_ports::resources::emulation::not_found;
@@ -105,10 +103,10 @@ impl CloudState {
         let signature = sas.expose().rsplit_once("?sig=").map(|(_, signature)| signature).unwrap_or_default();
         let grant = self.arm.contents.grants.get(signature).filter(|grant| grant.expires > now);
         let grant = grant.ok_or_else(access_ended)?;
-        let found = self.arm.resources.get(&grant.id).filter(|found| {
-            unique_id(&found.resource) == Some(&grant.unique_id)
-        });
-        let length = found.ok_or_else(access_ended)?.resource.body.properties.disk().and_then(|disk| disk.disk_size_bytes);
+        let found =
+            self.arm.resources.get(&grant.id).filter(|found| unique_id(&found.resource) == Some(&grant.unique_id));
+        let length =
+            found.ok_or_else(access_ended)?.resource.body.properties.disk().and_then(|disk| disk.disk_size_bytes);
         let content = self.arm.contents.by_unique_id.get(&grant.unique_id);
         let extents = content.map(|content| Arc::clone(&content.extents)).unwrap_or_default();
         Ok((grant.clone(), length.unwrap_or_default(), extents))

@@ -10,7 +10,9 @@ use goldfleet_model::resource::{LockLevel, ResourceId};
 use goldfleet_ports::clock::{Clock, TokioClock};
 use goldfleet_ports::conformance;
 use goldfleet_ports::conformance::clock::{Advance, ManualClock};
-use goldfleet_ports::conformance::resources::{DiskWriter, ForeignLocks, LockPorts, ResourceSuite, ResourceSuiteLocation};
+use goldfleet_ports::conformance::resources::{
+    DiskWriter, ForeignLocks, LockPorts, ResourceSuite, ResourceSuiteLocation,
+};
 use goldfleet_rates::Rates;
 use jiff::Timestamp;
 
