@@ -107,7 +107,7 @@ mod tests {
         let checked = |data: &[Range<u64>]| ContentLayout::checked("d", 2048, data.to_vec()).map_err(|e| e.code);
         assert_eq!(checked(&[]).unwrap().data, []);
         assert_eq!(checked(&[0..512, 512..1024, 1536..2048]).unwrap().length, 2048);
-        for bad in [vec![512..512], vec![512..1024, 0..512], vec![0..1024, 512..2048], vec![0..2560]] {
+        for bad in [[0..512, 512..512], [512..1024, 0..512], [0..1024, 512..2048], [0..512, 512..2560]] {
             assert_eq!(checked(&bad), Err("page-ranges-invalid".to_owned()), "{bad:?}");
         }
     }
