@@ -282,6 +282,10 @@ pub fn begin_access(resource: &Resource, access: Access) -> PortResult<DiskState
             let message = format!("{id} is an image: there is access to disks and snapshots only");
             Err(refused(ErrorKind::Invalid, "access-not-supported", message))
         }
+        // Source: Azure, download a VHD: a disk of a running machine is not exported.
+        _ if state.is_some_and(DiskState::is_attached) => {
+            Err(refused(ErrorKind::Conflict, "disk-attached", format!("{id} is attached to a machine")))
+        }
         Access::Write if awaits_upload => Ok(DiskState::ActiveUpload),
         Access::Read if !awaits_upload => Ok(DiskState::ActiveSas),
         Access::Write => {
@@ -299,7 +303,8 @@ pub fn begin_access(resource: &Resource, access: Access) -> PortResult<DiskState
 #[must_use]
 pub fn end_access(state: Option<&DiskState>) -> DiskState {
     match state {
-        Some(DiskState::ReadyToUpload) => DiskState::ReadyToUpload,
+        // There is no access to them, so nothing ends.
+        Some(state @ (DiskState::ReadyToUpload | DiskState::Attached | DiskState::Reserved)) => state.clone(),
         _ => DiskState::Unattached,
     }
 }
