@@ -37,10 +37,7 @@ impl DiskAccess for DirectoryResources {
     async fn end(&self, id: &ResourceId, _tenant: Option<&str>) -> PortResult<ChangeStatus> {
         let (files, id) = (self.files.clone(), id.clone());
         blocking(move || {
-            change_state(&files, &id, |resource| {
-                let state = resource.body.properties.disk().and_then(|disk| disk.disk_state.as_ref());
-                Ok(end_access(state))
-            })?;
+            change_state(&files, &id, |resource| Ok(end_access(resource)))?;
             Ok(ChangeStatus::Done)
         })
         .await

@@ -10,9 +10,11 @@ use goldfleet_model::ids::SubscriptionId;
 use goldfleet_model::resource::{ResourceId, ResourceType};
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::resources::Resource;
+use goldfleet_ports::resources::emulation::machines::check_delete;
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::machines;
 use crate::blob_store::paths::io_error;
 
 /// The files of resources under a root. All methods block.
@@ -86,6 +88,12 @@ impl ResourceFiles {
             return Ok(());
         }
         let _lock = self.lock(id)?;
+        if let Some(found) = self.read(id)? {
+            check_delete(&found)?;
+            if found.body.properties.machine().is_some() {
+                machines::detach(self, &found)?;
+            }
+        }
         let content = self.content(id);
         for path in [self.json(id), content] {
             match fs::remove_file(&path) {

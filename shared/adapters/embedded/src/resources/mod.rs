@@ -1,7 +1,7 @@
 //! The resources of the directory cloud: files in the format of Azure's resources.
 //!
 //! A resource is the file `<root>/subscriptions/<subscription>/resourceGroups/<resource group>/<type>/<name>.json`,
-//! where the type is `images`, `disks` or `snapshots`. The content of a disk or snapshot is the sparse file
+//! where the type is `images`, `disks`, `snapshots` or `virtualMachines`. The content of a disk or snapshot is the sparse file
 //! `<name>.disk` beside it. All changes complete immediately, copies from other regions as well. A missing folder of a
 //! resource group is created, because demonstrations have no other way to create it. Accounts have no regions, so
 //! `vhd-in-other-region` never occurs. A storage account with the name `subscriptions` would share its folder with the
@@ -11,6 +11,7 @@ mod access;
 mod content;
 mod files;
 mod listing;
+mod machines;
 mod vhd;
 
 use std::path::PathBuf;
@@ -24,7 +25,7 @@ use goldfleet_ports::clock::Clock;
 use goldfleet_ports::error::PortResult;
 use goldfleet_ports::resources::emulation::{NewIdentity, check_image_source, check_put, new_disk, source_of, updated};
 use goldfleet_ports::resources::{
-    ChangeStatus, Pending, Provisioning, PutRequest, Resource, ResourcePage, ResourceQuery, ResourceService,
+    ChangeStatus, MachineAction, Pending, Provisioning, PutRequest, Resource, ResourcePage, ResourceQuery, ResourceService,
 };
 use uuid::Uuid;
 
@@ -95,6 +96,11 @@ impl ResourceService for DirectoryResources {
         blocking(move || files.delete(&id).map(|()| ChangeStatus::Done)).await
     }
 
+    async fn act(&self, id: &ResourceId, action: MachineAction, _tenant: Option<&str>) -> PortResult<ChangeStatus> {
+        let (files, id) = (self.files.clone(), id.clone());
+        blocking(move || machines::perform(&files, &id, action).map(|()| ChangeStatus::Done)).await
+    }
+
     async fn poll(&self, _pending: &Pending) -> PortResult<ChangeStatus> {
         Ok(ChangeStatus::Done)
     }
@@ -120,6 +126,7 @@ fn put(files: &ResourceFiles, request: &PutRequest, identity: NewIdentity) -> Po
             }
             write(files, id, request.body.clone())
         }
+        (Properties::Machine(_), None) => machines::create(files, request, identity),
         (_, Some(existing)) => write(files, id, updated(&existing.body, &request.body)),
         (_, None) => {
             let source = match &source_id {

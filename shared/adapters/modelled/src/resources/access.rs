@@ -25,11 +25,7 @@ impl DiskAccess for ModelledResources {
     }
 
     async fn end(&self, id: &ResourceId, _tenant: Option<&str>) -> PortResult<ChangeStatus> {
-        let end = |resource: &Resource| {
-            let state = resource.body.properties.disk().and_then(|disk| disk.disk_state.as_ref());
-            Ok(end_access(state))
-        };
-        self.change_state(id, end).await.map(|()| ChangeStatus::Done)
+        self.change_state(id, |resource| Ok(end_access(resource))).await.map(|()| ChangeStatus::Done)
     }
 
     async fn poll_end(&self, _pending: &Pending) -> PortResult<ChangeStatus> {

@@ -4,6 +4,7 @@
 //! takes the time of its whole size on the link between the regions.
 
 mod access;
+mod machines;
 mod vhd;
 
 use std::ops::Range;
@@ -18,7 +19,7 @@ use goldfleet_model::store::BlobAddress;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::resources::emulation::{NewIdentity, check_image_source, check_put, new_disk, source_of, updated};
 use goldfleet_ports::resources::{
-    ChangeStatus, Pending, Provisioning, PutRequest, Resource, ResourcePage, ResourceQuery, ResourceService,
+    ChangeStatus, MachineAction, Pending, Provisioning, PutRequest, Resource, ResourcePage, ResourceQuery, ResourceService,
 };
 use jiff::Timestamp;
 
@@ -138,9 +139,20 @@ impl ResourceService for ModelledResources {
 
     async fn delete(&self, id: &ResourceId, _tenant: Option<&str>) -> PortResult<ChangeStatus> {
         self.0
-            .run_request(|world, now| world.begin_management(now, id.subscription, ArmKind::Delete, |_| Ok(())))
+            .run_request(|world, now| {
+                world.begin_management(now, id.subscription, ArmKind::Delete, |world| world.check_delete(id))
+            })
             .await?;
-        self.0.world().arm.resources.remove(id);
+        self.0.world().delete(id);
+        Ok(ChangeStatus::Done)
+    }
+
+    async fn act(&self, id: &ResourceId, action: MachineAction, _tenant: Option<&str>) -> PortResult<ChangeStatus> {
+        self.0
+            .run_request(|world, now| {
+                world.begin_management(now, id.subscription, ArmKind::Write, |world| world.act(id, action))
+            })
+            .await?;
         Ok(ChangeStatus::Done)
     }
 
@@ -182,6 +194,10 @@ impl CloudState {
                 }
                 stored(request.body.clone())
             }
+            (Properties::Machine(_), None) => {
+                let unique_id = self.arm.next_unique_id();
+                self.new_machine(request, NewIdentity { unique_id, created })?
+            }
             (_, Some(existing)) => stored(updated(&existing.resource.body, &request.body)),
             (_, None) => {
                 let unique_id = self.arm.next_unique_id();
@@ -199,6 +215,9 @@ impl CloudState {
     /// Stores the resource of a checked request. Returns the time at which the change completes.
     fn store(&mut self, now: SimNanos, checked: CheckedPut) -> SimNanos {
         let CheckedPut { resource, existing, copied_from } = checked;
+        if existing.is_none() {
+            self.attach_disks_of(&resource);
+        }
         let (takes, _) = self.pace.image();
         let (ready, arrives) = match existing {
             // New tags of an existing resource take effect immediately.
