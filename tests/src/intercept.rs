@@ -18,7 +18,7 @@ use goldfleet_model::image::VhdNames;
 use goldfleet_model::job::Job;
 use goldfleet_model::message::QueueName;
 use goldfleet_model::operation::{Operation, OperationId, OperationState, StateCount};
-use goldfleet_model::resource::ResourceId;
+use goldfleet_model::resource::{Lock, LockId, ResourceId};
 use goldfleet_model::store::{BlobAddress, Container};
 use goldfleet_model::upload::Upload;
 use goldfleet_ports::blob_store::{BlobPage, BlobProperties, BlobStore, Checksums, CopyStatus, Fence, SourceRange};
@@ -27,6 +27,7 @@ use goldfleet_ports::error::PortResult;
 use goldfleet_ports::job_table::{Change, GateOpeners, JobTable};
 use goldfleet_ports::queue::{Queue, Receipt, Received};
 use goldfleet_ports::records::{Record, RecordName, Records};
+use goldfleet_ports::resource_locks::{LockRequest, ResourceLocks};
 use goldfleet_ports::resources::{
     ChangeStatus, MachineAction, Pending, PutRequest, Resource, ResourcePage, ResourceQuery, ResourceService,
 };
@@ -67,6 +68,7 @@ pub fn intercepted<M: Interceptor>(ports: &Ports, interceptor: &Arc<M>) -> Ports
         records: Arc::new(Intercepted { interceptor: Arc::clone(interceptor), port: Arc::clone(&ports.records) }),
         blobs: Arc::new(Intercepted { interceptor: Arc::clone(interceptor), port: Arc::clone(&ports.blobs) }),
         resources: Arc::new(Intercepted { interceptor: Arc::clone(interceptor), port: Arc::clone(&ports.resources) }),
+        locks: Arc::new(Intercepted { interceptor: Arc::clone(interceptor), port: Arc::clone(&ports.locks) }),
         disk_access: Arc::new(Intercepted {
             interceptor: Arc::clone(interceptor),
             port: Arc::clone(&ports.disk_access),
@@ -191,6 +193,12 @@ intercept!(ResourceService {
     fn blob_url(&self, blob: &BlobAddress) -> String {
         self.port.blob_url(blob)
     }
+});
+
+intercept!(ResourceLocks {
+    locks(id: &ResourceId, tenant: Option<&str>) -> Vec<Lock>;
+    put_lock(request: &LockRequest) -> ();
+    delete_lock(id: &LockId, tenant: Option<&str>) -> ();
 });
 
 intercept!(DiskAccess {

@@ -140,11 +140,12 @@ pub enum Command {
     Retry(RetryArguments),
     /// Cancel a job at its next checkpoint; what has succeeded stays
     Cancel(ChangedJob),
-    /// Delete staged VHDs, an image version, unreferenced chunks, or rows of old jobs
+    /// Delete staged VHDs, an image version, unreferenced chunks, rows of old jobs, or orphaned temporaries
     #[command(override_usage = "goldfleet cleanup [OPTIONS] <JOB>\n       \
             goldfleet cleanup [OPTIONS] --image <NAME> --version <VERSION>\n       \
             goldfleet cleanup [OPTIONS] --chunks\n       \
-            goldfleet cleanup [OPTIONS] --history <DAYS>")]
+            goldfleet cleanup [OPTIONS] --history <DAYS>\n       \
+            goldfleet cleanup [OPTIONS] --orphans [--job <ID>] [--yes]")]
     Cleanup(CleanupArguments),
     /// Show and change the targets: the subscriptions and regions that get images
     #[command(subcommand)]

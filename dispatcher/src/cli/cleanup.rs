@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::arguments::CleanupArguments;
 use super::choose::{self, JobPrefix};
 use super::error::{CommandError, DONE, FAILED};
+use super::orphans;
 use super::output::{Console, Output, write_json};
 use super::table::{Cell, write_table};
 use crate::control::cleanup::{Cleaned, CleanedTarget, CleanupResult, Mode, cleanup, delete_version_with_mode};
@@ -29,6 +30,9 @@ pub async fn run(
     let mode = if arguments.dry_run { Mode::DryRun } else { Mode::Delete };
     if arguments.chunks {
         return cleanup_chunks(control, arguments, console).await;
+    }
+    if arguments.orphans {
+        return orphans::run(control, arguments, console).await;
     }
     if let Some(days) = arguments.history {
         return cleanup_history(control, days, mode, console).await;

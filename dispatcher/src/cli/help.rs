@@ -7,7 +7,7 @@ use super::error::{CommandError, DONE};
 use super::output::Console;
 
 /// The documentation pages that are compiled into the program, by topic.
-const PAGES: [(&str, &str); 12] = [
+const PAGES: [(&str, &str); 13] = [
     ("azure", include_str!("../../../docs/azure.md")),
     ("configuration", include_str!("../../../docs/configuration.md")),
     ("dashboard-page", include_str!("../../../docs/dashboard.md")),
@@ -19,6 +19,7 @@ const PAGES: [(&str, &str); 12] = [
     ("quick-start", include_str!("../../../docs/quick-start.md")),
     ("scaling", include_str!("../../../docs/scaling.md")),
     ("security", include_str!("../../../docs/security.md")),
+    ("snapshots-page", include_str!("../../../docs/snapshots.md")),
     ("targets-file", include_str!("../../../docs/targets.md")),
 ];
 

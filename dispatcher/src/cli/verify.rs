@@ -70,6 +70,9 @@ fn summary(verified: &VerifyReport, how: VerifyOptions) -> String {
         looked.push(format!("{} deleted after their images were created", verified.vhds_gone));
     }
     looked.push(pluralize(verified.images, "image"));
+    if verified.others > 0 {
+        looked.push(pluralize(verified.others, "other effect"));
+    }
     if how.read {
         looked.push(format!("{} read and compared", HumanBytes(verified.bytes_read)));
     }

@@ -205,6 +205,10 @@ fn write_totals(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
         Some(left) => format!("{} so far, {} left", duration(status.seconds), duration(left)),
         None => duration(status.seconds),
     };
+    // A platform that copies resources does not say how many bytes it moved.
+    if status.image.is_none() {
+        return writeln!(console.out, "{time}");
+    }
     writeln!(
         console.out,
         "{} over the WAN to {}, {}/s, {time}",

@@ -7,7 +7,7 @@
 //! - [`request`], [`fan_out`]: from a request to a job, its operations and their messages.
 //! - [`reconcile`], [`service`]: the reconciler, and the loop that runs it; [`rings`]: the order of a job's targets.
 //! - [`status`], [`approve`], [`retry`], [`cancel`], [`cleanup`], [`garbage_collection`] (with [`live`]),
-//!   [`retention`]: the commands on jobs, chunks and history.
+//!   [`retention`], [`orphans`]: the commands on jobs, chunks, history and temporaries.
 //! - [`store_inventory`], [`verify`]: where the chunks of a version are, and whether they are intact.
 //! - [`images`]: the uploaded versions; [`explain`]: the meaning of failure codes; [`operator`]: who runs a command;
 //!   [`suggest`]: command lines in messages.
@@ -27,6 +27,7 @@ pub mod images;
 pub mod live;
 pub mod local;
 pub mod operator;
+pub mod orphans;
 pub mod reconcile;
 pub mod request;
 pub mod retention;

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use goldfleet_model::resource::{ResourceBody, ResourceId};
+use goldfleet_model::resource::{LockId, ResourceBody, ResourceId};
+use goldfleet_ports::clock::elapsed;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::resources::{ChangeStatus, MachineAction, PutMode, PutRequest};
 
@@ -10,9 +11,16 @@ use crate::attempt_error::AttemptError;
 use crate::context::Attempt;
 use crate::outcome::{StepError, StepOutcome};
 
-/// The number of heartbeats between two polls of a copy from another region. With the default heartbeat these are 30
-/// seconds, because such a copy takes minutes to hours.
-const REMOTE_COPY_POLL: u32 = 6;
+/// The number of heartbeats between two polls of content that arrives from another region, at its begin. With the default
+/// heartbeat these are 30 seconds.
+const FIRST_POLL: u32 = 6;
+
+/// The largest number of heartbeats between two polls. With the default heartbeat these are 5 minutes.
+const LAST_POLL: u32 = 60;
+
+/// The part of the time since the begin of an operation that passes between two polls. So the polls of a copy of hours
+/// are few, and its end is noticed soon in relation to its duration.
+const POLL_PART: u32 = 10;
 
 /// The result of a change.
 #[derive(Debug)]
@@ -105,9 +113,19 @@ pub(crate) fn later(attempt: Attempt<'_>, error: &PortError) -> StepOutcome {
     StepOutcome::RequeueAfter(error.retry_after.unwrap_or_else(|| poll_delay(attempt, true)))
 }
 
-/// The time between two polls of content that arrives.
-pub(crate) fn poll_delay(attempt: Attempt<'_>, is_remote: bool) -> Duration {
-    attempt.shared.settings.heartbeat * if is_remote { REMOTE_COPY_POLL } else { 1 }
+/// The time until the next poll of content that arrives.
+pub(crate) fn poll_delay(Attempt { shared, operation, .. }: Attempt<'_>, is_remote: bool) -> Duration {
+    let heartbeat = shared.settings.heartbeat;
+    if !is_remote {
+        return heartbeat;
+    }
+    let since = operation.started.map_or(Duration::ZERO, |started| elapsed(started, shared.ports.clock.now()));
+    delay_after(heartbeat, since)
+}
+
+/// The time until the next poll of an operation that began this long ago.
+fn delay_after(heartbeat: Duration, since: Duration) -> Duration {
+    (since / POLL_PART).clamp(heartbeat * FIRST_POLL, heartbeat * LAST_POLL)
 }
 
 /// Reads the body of a request from a row.
@@ -121,6 +139,11 @@ pub(crate) fn read_id(id: &str) -> Result<ResourceId, AttemptError> {
     id.parse().map_err(|error| AttemptError::fatal("row-damaged", format!("{id}: {error}")))
 }
 
+/// The id of the lock of a sync on one of its replicas.
+pub(crate) fn own_lock(id: &ResourceId, name: &str) -> Result<LockId, AttemptError> {
+    LockId::new(id.clone(), name).map_err(|error| AttemptError::fatal("row-damaged", format!("{id}: {error}")))
+}
+
 /// The error for a resource that does not exist, although it was created.
 pub(crate) fn vanished(id: &ResourceId) -> StepError {
     let message = format!("{id} was created, and does not exist");
@@ -130,6 +153,12 @@ pub(crate) fn vanished(id: &ResourceId) -> StepError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_copy_is_polled_less_often() {
+        let delay = |seconds| delay_after(Duration::from_secs(5), Duration::from_secs(seconds)).as_secs();
+        assert_eq!([0, 300, 1000, 3000, 100_000].map(delay), [30, 30, 100, 300, 300]);
+    }
 
     #[test]
     fn a_busy_service_is_waited_for() {

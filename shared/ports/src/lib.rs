@@ -17,6 +17,7 @@ pub mod job_table;
 pub mod liveness;
 pub mod queue;
 pub mod records;
+pub mod resource_locks;
 pub mod resources;
 pub mod retry;
 pub mod rng;
@@ -35,6 +36,7 @@ use job_table::JobTable;
 use liveness::Liveness;
 use queue::Queue;
 use records::Records;
+use resource_locks::ResourceLocks;
 use resources::ResourceService;
 
 /// All ports of a process. `goldfleet-connect` chooses their adapters from the configuration.
@@ -50,6 +52,8 @@ pub struct Ports {
     pub blobs: Arc<dyn BlobStore>,
     /// The resources in Resource Manager: managed images, disks and snapshots.
     pub resources: Arc<dyn ResourceService>,
+    /// Management locks on resources.
+    pub locks: Arc<dyn ResourceLocks>,
     /// Access to the content of managed disks and snapshots.
     pub disk_access: Arc<dyn DiskAccess>,
     /// Which processes have ended without releasing their work.

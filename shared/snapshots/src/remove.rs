@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use goldfleet_model::ids::JobId;
 use goldfleet_model::operation::OperationId;
+pub use goldfleet_model::resource::Lock;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use uuid::Uuid;
 
 use crate::difference::Evidence;
@@ -69,42 +69,6 @@ pub struct Facts<'a> {
     pub newer: &'a [Option<Snapshot>],
     /// The locks on the snapshot, inherited ones included.
     pub locks: &'a [Lock],
-}
-
-/// A lock, as `Microsoft.Authorization/locks` returns it (API 2020-05-01).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lock {
-    /// The id: the scope and the name of the lock.
-    pub id: String,
-    /// The name.
-    pub name: String,
-    /// The level, `CanNotDelete` or `ReadOnly`.
-    pub level: String,
-}
-
-impl Lock {
-    /// The name of the lock that a sync puts on its replicas.
-    #[must_use]
-    pub fn name_of(sync: &str) -> String {
-        format!("goldfleet-{sync}")
-    }
-
-    /// Reads a lock from the service's JSON. A field that is missing is empty, so the lock counts as foreign.
-    #[must_use]
-    pub fn from_json(value: &Value) -> Self {
-        let text = |path| value.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
-        Self { id: text("/id"), name: text("/name"), level: text("/properties/level") }
-    }
-
-    /// Whether this is the lock of a sync on the snapshot itself. A lock of a group or subscription is never ours.
-    #[must_use]
-    pub fn is_of(&self, sync: &str, snapshot: &SnapshotId) -> bool {
-        let name = Self::name_of(sync);
-        let id = format!("{snapshot}/providers/Microsoft.Authorization/locks/{name}");
-        self.name.eq_ignore_ascii_case(&name)
-            && self.id.eq_ignore_ascii_case(&id)
-            && self.level.eq_ignore_ascii_case("CanNotDelete")
-    }
 }
 
 /// What to do.

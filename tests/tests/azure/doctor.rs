@@ -99,13 +99,13 @@ fn doctor_checks_targets() {
     let found = change(|world| {
         let group = |n: u32| format!("/subscriptions/00000000-0000-0000-0000-00000000000{n}/resourceGroups/images");
         let disk = format!("{}/providers/Microsoft.Compute/disks/other", group(1));
-        world.locks.push(Lock { name: "other".into(), scope: disk, level: LockLevel::ReadOnly });
-        world.locks.push(Lock { name: "still".into(), scope: group(2), level: LockLevel::ReadOnly });
+        world.locks.push(Lock::new("other", &disk, LockLevel::ReadOnly));
+        world.locks.push(Lock::new("still", &group(2), LockLevel::ReadOnly));
         world.groups.push(world.groups.last().unwrap().clone());
         if let Some(group) = world.groups.last_mut() {
             group.subscription.replace_range(group.subscription.len() - 1.., "2");
         }
-        world.locks.push(Lock { name: "keep".into(), scope: SUBSCRIPTION.into(), level: LockLevel::CanNotDelete });
+        world.locks.push(Lock::new("keep", SUBSCRIPTION, LockLevel::CanNotDelete));
         world.regions_of.insert("Microsoft.Compute/images".to_owned(), vec!["westeurope".to_owned()]);
     });
     has(&found, "warning", "000000000001/westeurope", "scope-locked");

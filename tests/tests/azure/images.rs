@@ -233,7 +233,7 @@ fn every_rejection_maps_to_code() {
     make(&azure, &good).unwrap();
 
     change(&azure, |world| {
-        world.locks.push(Lock { name: "keep".into(), scope: SUBSCRIPTION.into(), level: LockLevel::CanNotDelete });
+        world.locks.push(Lock::new("keep", SUBSCRIPTION, LockLevel::CanNotDelete));
     });
     let locked = remove(&azure, &good.id).unwrap_err();
     assert_eq!((locked.kind, locked.code.as_str()), (ErrorKind::Locked, "scope-locked"), "{locked:?}");

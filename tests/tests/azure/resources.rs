@@ -4,23 +4,26 @@
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use goldfleet_azure::AzureResources;
 use goldfleet_model::ids::SubscriptionId;
 use goldfleet_model::resource::{
-    CreationData, DiskProperties, DiskState, Properties, ResourceBody, ResourceId, ResourceType, SnapshotProperties,
+    self, CreationData, DiskProperties, DiskState, LockId, Properties, ResourceBody, ResourceId, ResourceType,
+    SnapshotProperties,
 };
 use goldfleet_model::store::Container;
 use goldfleet_ports::blob_store::BlobStore as _;
 use goldfleet_ports::clock::SystemClock;
-use goldfleet_ports::conformance::resources::{ResourceSuite, ResourceSuiteLocation};
+use goldfleet_ports::conformance::resources::{ForeignLocks, LockPorts, ResourceSuite, ResourceSuiteLocation};
 use goldfleet_ports::disk_access::{Access, AccessRequest, AccessStatus, DiskAccess, DiskSas};
 use goldfleet_ports::error::{ErrorKind, PortResult};
+use goldfleet_ports::resource_locks::{LockRequest, ResourceLocks as _};
 use goldfleet_ports::resources::{
     ChangeStatus, Provisioning, PutMode, PutRequest, Resource, ResourceQuery, ResourceService, list_all,
 };
 use goldfleet_tests::azure::arm::{
     Authorization, BlobChecks, Fault, Links, Lock, LockLevel, LongRunning, Matches, OperationEnd, Role, RoleAssignment,
-    TenantState,
+    Shared, TenantState,
 };
 use goldfleet_tests::azure::fixture::{AzureFixture, PRINCIPAL};
 
@@ -110,6 +113,76 @@ fn state(resource: &Resource) -> Option<DiskState> {
     resource.body.properties.disk().unwrap().disk_state.clone()
 }
 
+/// The locks of others.
+struct Others(Shared<TenantState>);
+
+#[async_trait]
+impl ForeignLocks for Others {
+    async fn put(&self, scope: &str, name: &str, level: resource::LockLevel) {
+        let level = match level {
+            resource::LockLevel::CanNotDelete => LockLevel::CanNotDelete,
+            resource::LockLevel::ReadOnly => LockLevel::ReadOnly,
+        };
+        self.0.write(|world| world.locks.push(Lock::new(name, scope, level)));
+    }
+
+    async fn remove(&self, scope: &str, name: &str) {
+        let id = Lock::new(name, scope, LockLevel::ReadOnly).id();
+        self.0.write(|world| world.locks.retain(|lock| lock.id() != id));
+    }
+}
+
+/// The request has the name, the level and the notes of the lock. Without rights, locks can be neither listed nor
+/// changed.
+#[test]
+fn locks_need_rights() {
+    let azure = fixture();
+    let resources = azure.resources();
+    azure.run(put(&resources, &disk("disk"))).unwrap();
+    let target = id(ResourceType::Disk, "disk");
+    let lock = LockRequest {
+        id: LockId::new(target.clone(), "goldfleet-citrix").unwrap(),
+        tenant: None,
+        level: resource::LockLevel::CanNotDelete,
+        notes: "put by sync citrix".to_owned(),
+    };
+    azure.run(resources.put_lock(&lock)).unwrap();
+    let found = azure.manager.world().read(|world| world.locks[0].clone());
+    assert_eq!((found.id(), found.notes.as_str()), (lock.id.to_string(), "put by sync citrix"));
+    assert_eq!(found.level, LockLevel::CanNotDelete);
+
+    let role = |actions: &[&str]| RoleAssignment::new(PRINCIPAL, GROUP, Role::custom("role", actions, &[]));
+    let denied = |result: PortResult<()>, action: &str| {
+        let error = result.unwrap_err();
+        assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Denied, "authorization-failed"), "{error:?}");
+        assert!(error.message.contains(action), "{error:?}");
+    };
+    change(&azure, |world| *world = world.clone().role(role(&["Microsoft.Compute/*"])));
+    denied(azure.run(resources.locks(&target, None)).map(drop), "Microsoft.Authorization/locks/read");
+    change(&azure, |world| *world = world.clone().role(role(&["Microsoft.Authorization/locks/read"])));
+    assert_eq!(azure.run(resources.locks(&target, None)).unwrap().len(), 1);
+    denied(azure.run(resources.put_lock(&lock)), "Microsoft.Authorization/locks/write");
+    denied(azure.run(resources.delete_lock(&lock.id, None)), "Microsoft.Authorization/locks/delete");
+}
+
+/// A list of locks is complete or an error.
+#[test]
+fn list_of_locks_with_failing_page_is_an_error() {
+    let azure = fixture();
+    let resources = azure.resources();
+    azure.run(put(&resources, &disk("disk"))).unwrap();
+    let target = id(ResourceType::Disk, "disk");
+    change(&azure, |world| {
+        let names = ["a", "b", "c", "d", "e"];
+        world.locks.extend(names.map(|name| Lock::new(name, GROUP, LockLevel::CanNotDelete)));
+        world.page = Some(2);
+    });
+    assert_eq!(azure.run(resources.locks(&target, None)).unwrap().len(), 5);
+    let third = Matches::of("GET", "Microsoft.Authorization/locks").containing("skiptoken=4");
+    azure.manager.faults().next(100, third, Fault::Status(500, None));
+    assert_eq!(azure.run(resources.locks(&target, None)).unwrap_err().kind, ErrorKind::Unavailable);
+}
+
 /// Resource Manager may return either address, both, or complete the change at once. Lists may have several pages and
 /// display names of regions.
 #[test]
@@ -144,6 +217,7 @@ fn resources_conform_for_every_polling_style() {
             world.display_regions = n > 1;
         });
         azure.run(suite.all());
+        azure.run(suite.locks(LockPorts { locks: &resources, foreign: &Others(azure.manager.world().clone()) }));
     }
     change(&azure, |world| world.blob_checks = BlobChecks::AtOnce);
     azure.run(suite.images());
@@ -220,7 +294,7 @@ fn refusals_have_kinds() {
     let resources = azure.resources();
     azure.run(put(&resources, &disk("disk"))).unwrap();
     let target = id(ResourceType::Disk, "disk");
-    let lock = |level| Lock { name: "keep".into(), scope: GROUP.into(), level };
+    let lock = |level| Lock::new("keep", GROUP, level);
     // Any lock forbids deletion. A read-only lock also forbids the POST that begins access.
     for (level, locked) in [(LockLevel::CanNotDelete, false), (LockLevel::ReadOnly, true)] {
         change(&azure, |world| world.locks = vec![lock(level)]);

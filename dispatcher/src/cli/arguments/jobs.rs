@@ -4,7 +4,7 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap_complete::ArgValueCandidates;
 use goldfleet_kinds::registry::Registry;
-use goldfleet_model::ids::{ImageName, ImageVersion};
+use goldfleet_model::ids::{ImageName, ImageVersion, JobId};
 use goldfleet_model::job::JobState;
 use goldfleet_model::operation::KindId;
 use goldfleet_model::store::Container;
@@ -112,7 +112,7 @@ pub struct RetryArguments {
 #[derive(Debug, Args)]
 pub struct CleanupArguments {
     /// Delete the staged VHDs of this job: its id or an unambiguous prefix
-    #[arg(value_name = "JOB", add = ArgValueCandidates::new(complete::jobs), required_unless_present_any = ["chunks", "image", "history"])]
+    #[arg(value_name = "JOB", add = ArgValueCandidates::new(complete::jobs), required_unless_present_any = ["chunks", "image", "history", "orphans"])]
     pub job: Option<JobPrefix>,
     /// Delete chunks that no manifest refers to and that are older than `cleanup.chunk_grace`
     #[arg(long, conflicts_with_all = ["job", "image", "version"])]
@@ -127,6 +127,15 @@ pub struct CleanupArguments {
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..),
         conflicts_with_all = ["job", "image", "version", "chunks"])]
     pub history: Option<u32>,
+    /// List temporary disks and snapshots that ended jobs left behind; with --yes, delete them
+    #[arg(long, conflicts_with_all = ["job", "image", "version", "chunks", "history"])]
+    pub orphans: bool,
+    /// With --orphans: delete them
+    #[arg(long, requires = "orphans")]
+    pub yes: bool,
+    /// With --orphans: a job that the table does not know, and that you know to have ended
+    #[arg(long = "job", value_name = "ID", requires = "orphans")]
+    pub of_job: Option<JobId>,
     /// Show what would be deleted, and delete nothing
     #[arg(long)]
     pub dry_run: bool,

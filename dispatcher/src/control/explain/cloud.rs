@@ -82,9 +82,15 @@ pub(super) static CODES: &[Code] = &[
     },
     Code {
         codes: &["scope-locked"],
-        cause: "A read-only lock prevents images from being created, or any lock prevents an image with other content from being \
-                replaced.",
-        remedy: "Remove the lock, then run `goldfleet retry JOB`; or, if it is not a read-only lock, upload under a new version.",
+        cause: "A lock of the resource, its resource group or its subscription prevents the operation: any lock a deletion or a \
+                replacement, a read-only lock also changes, new resources and access to disks. The reason names the lock.",
+        remedy: "Remove the lock, then run `goldfleet retry JOB`; or, if an image must be replaced and the lock is not read-only, \
+                 upload under a new version. goldfleet never removes a lock that it did not put.",
+    },
+    Code {
+        codes: &["lock-unreadable"],
+        cause: "Directory cloud: a file in a folder of locks is no lock. Nothing is deleted, because it may be meant as one.",
+        remedy: "Correct or delete the file that the reason names, then run `goldfleet retry JOB`.",
     },
     Code {
         codes: &["resource-unreadable"],
@@ -95,6 +101,74 @@ pub(super) static CODES: &[Code] = &[
         codes: &["copy-source-not-found"],
         cause: "The source that a resource is created from does not exist.",
         remedy: "Check whether the VHD, disk or snapshot was deleted, then run `goldfleet retry JOB`.",
+    },
+    Code {
+        codes: &["copy-source-busy"],
+        cause: "The source of a copy is not complete, or another snapshot of the same disk is being copied to the region. \
+                goldfleet retries this.",
+        remedy: "Wait until the copy or the upload that the reason names has ended, then run `goldfleet retry JOB`.",
+    },
+    Code {
+        codes: &["operation-not-allowed"],
+        cause: "Azure does not allow the operation in the present state of the resource, for example while another copy of the \
+                disk or access to it is in progress. goldfleet retries this.",
+        remedy: "See the reason, wait until the other operation has ended, then run `goldfleet retry JOB`.",
+    },
+    Code {
+        codes: &["invalid-parameter"],
+        cause: "Azure refuses a value in a request; the reason names it.",
+        remedy: "Correct what the reason names. If goldfleet chose the value, report it with the reason and the request id.",
+    },
+    Code {
+        codes: &["copy-limit-reached"],
+        cause: "100 snapshots are being copied to the region in this subscription, the maximum. goldfleet retries this.",
+        remedy: "Wait until some copies have ended, then run `goldfleet retry JOB`.",
+    },
+    Code {
+        codes: &["snapshot-order"],
+        cause: "A newer snapshot of the same disk was copied to the region before, and the platform copies the snapshots of a \
+                disk only in the order of their creation.",
+        remedy: "Leave the older snapshot out; or delete the newer copies in the region, and copy the snapshots again in order.",
+    },
+    Code {
+        codes: &["copy-source-not-incremental"],
+        cause: "Only an incremental snapshot can be copied to another region, and the copy is incremental too.",
+        remedy: "Create an incremental snapshot of the disk, and copy that.",
+    },
+    Code {
+        codes: &["incremental-in-other-subscription"],
+        cause: "An incremental snapshot of a disk can only be created in the subscription of the disk.",
+        remedy: "Create the snapshot in the subscription of the disk, and copy it to the other subscription.",
+    },
+    Code {
+        codes: &["create-option-unsupported"],
+        cause: "The directory cloud and the modelled cloud create disks and snapshots by upload or as a copy only.",
+        remedy: "Use Azure for this operation.",
+    },
+    Code {
+        codes: &["linked-invalid-property-id"],
+        cause: "The id of the source of an image, disk or snapshot is not that of a disk or snapshot which can be used there.",
+        remedy: "Correct the id that the reason names, and run the command again.",
+    },
+    Code {
+        codes: &["property-change-not-allowed"],
+        cause: "A resource with this name exists, and was created from another source. The source cannot be changed.",
+        remedy: "Delete or rename the existing resource, or choose another name; then run `goldfleet retry JOB`.",
+    },
+    Code {
+        codes: &["region-change"],
+        cause: "A disk or snapshot with this name exists in another region.",
+        remedy: "Delete or rename the existing resource, or choose another name; then run `goldfleet retry JOB`.",
+    },
+    Code {
+        codes: &["resource-type-mismatch"],
+        cause: "A request for one type of resource was sent to the id of another type.",
+        remedy: "This is a fault of goldfleet: report it with the reason.",
+    },
+    Code {
+        codes: &["upload-size-invalid"],
+        cause: "A disk can be uploaded if it has 20 MiB to 32 TiB, in whole sectors of 512 bytes.",
+        remedy: "Check the size of the disk that the reason names; `goldfleet convert` rounds it up to whole MiB.",
     },
     Code {
         codes: &["access-not-supported"],

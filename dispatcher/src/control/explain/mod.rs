@@ -5,6 +5,7 @@ mod cloud;
 mod doctor;
 mod jobs;
 mod machine;
+mod snapshots;
 #[cfg(test)]
 mod tests;
 
@@ -39,6 +40,7 @@ pub static TABLES: LazyLock<Vec<Table>> = LazyLock::new(|| {
     vec![
         Table { title: "Jobs and images", codes: jobs::CODES.to_vec() },
         Table { title: "Storage accounts, permissions and the platform", codes: cloud::CODES.to_vec() },
+        Table { title: "Copies and syncs of snapshots", codes: snapshots::CODES.to_vec() },
         Table { title: "Coordination and this machine", codes: machine::CODES.to_vec() },
         Table {
             title: "Checks of a disk image before the upload",

@@ -46,7 +46,7 @@ pub struct SnapshotLine {
     pub size: Option<u64>,
     /// Whether only the difference to an earlier snapshot is stored.
     pub incremental: bool,
-    /// The destination, `SUBSCRIPTION/GROUP/REGION`.
+    /// The destination, `SUBSCRIPTION/REGION/GROUP`.
     pub destination: String,
     /// The state of the replica.
     pub state: ReplicaState,
@@ -144,7 +144,7 @@ fn lines(rules: &Rules, destination: &Destination, listing: &Listing, selected: 
         created: source.created,
         size: source.size,
         incremental: source.incremental,
-        destination: destination.key(),
+        destination: place_of(destination),
         state,
         percent,
         replica: replica.map(|replica| replica.id.to_string()),
@@ -167,6 +167,10 @@ fn lines(rules: &Rules, destination: &Destination, listing: &Listing, selected: 
     let orphaned = replicas.iter().filter(|(_, source, _)| !known.contains(source.as_str()));
     lines.extend(orphaned.map(|(replica, ..)| line(replica, Some(replica), ReplicaState::WithoutSource, None)));
     lines
+}
+
+fn place_of(destination: &Destination) -> String {
+    format!("{}/{}/{}", destination.group.subscription, destination.region, destination.group.resource_group)
 }
 
 fn state_of(condition: &Condition) -> (ReplicaState, Option<f64>) {

@@ -45,7 +45,7 @@ pub struct CopyRequest {
 pub fn configured<'c>(control: &'c ControlContext, names: &[String]) -> Result<Vec<&'c Sync>, ControlError> {
     let all = &control.config.sync;
     if all.is_empty() {
-        let message = "the configuration has no sync: add [[sync]], see 'goldfleet help snapshots'";
+        let message = "the configuration has no sync: add [[sync]], see 'goldfleet help snapshots-page'";
         return Err(ControlError::Refused(message.to_owned()));
     }
     if names.is_empty() {

@@ -20,6 +20,7 @@ use goldfleet_ports::job_table::JobTable;
 use goldfleet_ports::liveness::{Liveness, Undetected};
 use goldfleet_ports::queue::Queue;
 use goldfleet_ports::records::Records;
+use goldfleet_ports::resource_locks::ResourceLocks;
 use goldfleet_ports::resources::ResourceService;
 use goldfleet_rates::{Rates, RatesError};
 
@@ -82,14 +83,19 @@ impl CoordinationPorts {
 struct CloudPorts {
     blobs: Arc<dyn BlobStore>,
     resources: Arc<dyn ResourceService>,
+    locks: Arc<dyn ResourceLocks>,
     disk_access: Arc<dyn DiskAccess>,
 }
 
 impl CloudPorts {
-    /// The ports of a cloud in which one adapter has the resources and the access to disks.
-    fn new(blobs: impl BlobStore + 'static, resources: impl ResourceService + DiskAccess + 'static) -> Self {
+    /// The ports of a cloud in which one adapter has the resources, their locks and the access to disks.
+    fn new(
+        blobs: impl BlobStore + 'static,
+        resources: impl ResourceService + ResourceLocks + DiskAccess + 'static,
+    ) -> Self {
         let resources = Arc::new(resources);
-        Self { blobs: Arc::new(blobs), resources: resources.clone(), disk_access: resources }
+        let (blobs, locks) = (Arc::new(blobs), resources.clone());
+        Self { blobs, resources: resources.clone(), locks, disk_access: resources }
     }
 }
 
@@ -119,7 +125,7 @@ pub fn open_with_connection(config: &Config, connection: Option<&Connection>) ->
             CoordinationPorts::new(queue, SqliteJobTable::new(database), locks)
         }
     };
-    let CloudPorts { blobs, resources, disk_access } = match (&config.cloud, connection) {
+    let CloudPorts { blobs, resources, locks, disk_access } = match (&config.cloud, connection) {
         (Cloud::Azure(azure), Some(connection)) => azure_cloud(azure, connection)?,
         (Cloud::Azure(_), None) => return Err(BackendError::MissingConnection("cloud")),
         (Cloud::Directory(directory), _) => {
@@ -129,7 +135,7 @@ pub fn open_with_connection(config: &Config, connection: Option<&Connection>) ->
         }
         (Cloud::Modelled(modelled), _) => modelled_cloud(config, modelled, &clock)?,
     };
-    Ok(Ports { queue, table, records, blobs, resources, disk_access, liveness, clock })
+    Ok(Ports { queue, table, records, blobs, resources, locks, disk_access, liveness, clock })
 }
 
 /// Opens the inspector of the configured cloud for `goldfleet doctor`. Returns None for clouds without an inspector.

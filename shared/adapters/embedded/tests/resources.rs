@@ -8,21 +8,25 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use goldfleet_embedded::blob_store::DirectoryBlobs;
 use goldfleet_embedded::resources::DirectoryResources;
 use goldfleet_model::ids::SubscriptionId;
 use goldfleet_model::image::StorageType;
 use goldfleet_model::manifest::{Generation, OsType};
 use goldfleet_model::resource::{
-    CreationData, DiskProperties, ImageProperties, Properties, ResourceBody, ResourceId, ResourceType,
+    CreationData, DiskProperties, ImageProperties, LockLevel, Properties, ResourceBody, ResourceId, ResourceType,
     SnapshotProperties,
 };
 use goldfleet_model::store::Container;
 use goldfleet_ports::blob_store::BlobStore;
 use goldfleet_ports::clock::{Clock, SystemClock};
-use goldfleet_ports::conformance::resources::{ResourceSuite, ResourceSuiteLocation, put_smallest_vhd};
+use goldfleet_ports::conformance::resources::{
+    ForeignLocks, LockPorts, ResourceSuite, ResourceSuiteLocation, put_smallest_vhd,
+};
 use goldfleet_ports::disk_access::{Access, AccessRequest, AccessStatus, DiskAccess};
 use goldfleet_ports::error::ErrorKind;
+use goldfleet_ports::resource_locks::ResourceLocks as _;
 use goldfleet_ports::resources::{PutMode, PutRequest, ResourceQuery, ResourceService, list_all};
 use tempfile::TempDir;
 
@@ -77,9 +81,68 @@ fn snapshot(name: &str, region: &str, data: CreationData) -> PutRequest {
     request(name, region, Properties::Snapshot(SnapshotProperties::new(data, true)))
 }
 
+/// The locks of others: files that an operator writes.
+struct Others(PathBuf);
+
+impl Others {
+    /// The folder of the locks of a subscription, resource group or resource.
+    fn folder(&self, scope: &str) -> PathBuf {
+        let parts: Vec<&str> = scope.split('/').skip(1).collect();
+        let below = match parts[..] {
+            ["subscriptions", subscription] => format!("{subscription}/locks"),
+            ["subscriptions", subscription, "resourceGroups", group] => {
+                format!("{subscription}/resourceGroups/{group}/locks")
+            }
+            ["subscriptions", subscription, "resourceGroups", group, "providers", _, kind, name] => {
+                format!("{subscription}/resourceGroups/{group}/locks/{kind}/{name}")
+            }
+            _ => panic!("{scope}"),
+        };
+        self.0.join("subscriptions").join(below)
+    }
+}
+
+#[async_trait]
+impl ForeignLocks for Others {
+    async fn put(&self, scope: &str, name: &str, level: LockLevel) {
+        let folder = self.folder(scope);
+        fs::create_dir_all(&folder).unwrap();
+        let text = format!(r#"{{"properties": {{"level": "{}"}}}}"#, level.as_str());
+        fs::write(folder.join(format!("{name}.json")), text).unwrap();
+    }
+
+    async fn remove(&self, scope: &str, name: &str) {
+        fs::remove_file(self.folder(scope).join(format!("{name}.json"))).unwrap();
+    }
+}
+
+/// A file that is no lock is an error and not the absence of a lock: nothing is deleted.
+#[tokio::test]
+async fn unreadable_lock_prevents_deletion() {
+    let (root, _blobs, resources) = cloud().await;
+    let disk = disk("disk", CreationData::upload(20 * MIB));
+    resources.put(&disk).await.unwrap();
+    let folder = root.path().join(format!("subscriptions/{}/locks", SubscriptionId::nth_for_tests(1)));
+    fs::create_dir_all(&folder).unwrap();
+    for text in ["", "{", "{}", r#"{"properties": {"level": 1}}"#] {
+        fs::write(folder.join("keep.json"), text).unwrap();
+        let listed = resources.locks(&disk.id, None).await.unwrap_err();
+        assert_eq!((listed.kind, listed.code.as_str()), (ErrorKind::Invalid, "lock-unreadable"), "{text}");
+        assert!(listed.message.contains("locks/keep.json"), "{}", listed.message);
+        assert_eq!(resources.delete(&disk.id, None).await.unwrap_err().code, "lock-unreadable");
+        assert!(resources.get(&disk.id, None).await.unwrap().is_some());
+    }
+    // A lock of an unknown level forbids deletion only.
+    fs::write(folder.join("keep.json"), r#"{"properties": {"level": "NotSpecified"}}"#).unwrap();
+    assert_eq!(resources.delete(&disk.id, None).await.unwrap_err().code, "scope-locked");
+    resources.put(&disk).await.unwrap();
+    fs::remove_file(folder.join("keep.json")).unwrap();
+    resources.delete(&disk.id, None).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn resources_conform() {
-    let (_root, blobs, resources) = cloud().await;
+    let (root, blobs, resources) = cloud().await;
     let resources = resources.with_list_page(2);
     let location = ResourceSuiteLocation {
         subscription: SubscriptionId::nth_for_tests(1),
@@ -89,7 +152,9 @@ async fn resources_conform() {
         other_region: "eastus".parse().unwrap(),
         container: container(),
     };
-    ResourceSuite { resources: &resources, access: &resources, blobs: &blobs, location: &location }.all().await;
+    let suite = ResourceSuite { resources: &resources, access: &resources, blobs: &blobs, location: &location };
+    suite.all().await;
+    suite.locks(LockPorts { locks: &resources, foreign: &Others(root.path().to_owned()) }).await;
 }
 
 /// An image of one VHD is never replaced by an image of another VHD, even while other processes delete and create it.

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use goldfleet_model::ids::SubscriptionId;
-use goldfleet_model::resource::ResourceId;
+use goldfleet_model::resource::{Lock, ResourceId};
 
 use super::limits::{ArmKind, BucketRates};
 use super::pipe::{Bucket, SimNanos};
@@ -17,6 +17,8 @@ use super::resources::ModelledResource;
 #[derive(Default)]
 pub(super) struct ResourceManagerState {
     pub(super) resources: BTreeMap<ResourceId, ModelledResource>,
+    /// The locks, by their ids in lower case.
+    pub(super) locks: BTreeMap<String, Lock>,
     /// The number of unique ids that were assigned.
     unique_ids: u64,
     buckets: HashMap<(SubscriptionId, ArmKind), Bucket>,

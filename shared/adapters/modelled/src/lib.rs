@@ -137,6 +137,7 @@ impl Model {
             records: table,
             blobs: Arc::new(ModelledBlobs::new(Arc::clone(self))),
             resources: resources.clone(),
+            locks: resources.clone(),
             disk_access: resources,
             liveness: Arc::new(Undetected),
             clock: Arc::clone(clock),

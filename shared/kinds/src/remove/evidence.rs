@@ -9,7 +9,7 @@ use goldfleet_snapshots::remove::{Because, Facts, Lock, RemoveSpec};
 use goldfleet_snapshots::snapshot::Snapshot;
 use goldfleet_snapshots::state::Cause;
 
-use crate::change::read_id;
+use crate::change::{own_lock, read_id};
 use crate::context::Attempt;
 use crate::outcome::StepError;
 use crate::snapshot::{Reading, read};
@@ -88,12 +88,13 @@ async fn evidence(ports: &Ports, source: &SnapshotId) -> Result<Evidence, StepEr
 
 /// The locks on a resource, inherited ones included.
 pub(super) async fn locks_on(attempt: Attempt<'_>, id: &ResourceId) -> Result<Vec<Lock>, StepError> {
-    let _ = (attempt, id);
-    Ok(Vec::new())
+    Ok(attempt.shared.ports.locks.locks(id, None).await?)
 }
 
-/// Deletes a lock of the sync.
-pub(super) async fn lift(attempt: Attempt<'_>, lock: &str) -> Result<(), StepError> {
-    let _ = (attempt, lock);
-    Ok(())
+/// Deletes the lock that a sync put on a replica. No other lock is ever deleted.
+pub(super) async fn lift(attempt: Attempt<'_>, id: &ResourceId, sync: &str) -> Result<(), StepError> {
+    attempt.lease.ensure_held()?;
+    let lock = own_lock(id, &Lock::name_of(sync))?;
+    tracing::info!(resource = %id, "the lock of the sync is deleted");
+    Ok(attempt.shared.ports.locks.delete_lock(&lock, None).await?)
 }

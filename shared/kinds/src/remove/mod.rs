@@ -92,7 +92,7 @@ async fn remove(attempt: Attempt<'_>, spec: &RemoveSpec) -> StepResult {
         };
         let evidences = Evidences::read(attempt, spec, &id).await?;
         match spec.decide(evidences.facts(&current)) {
-            Decision::LiftLock(lock) => evidence::lift(attempt, &lock).await?,
+            Decision::LiftLock(_) => evidence::lift(attempt, &id, &spec.sync).await?,
             decision => return carry_out(attempt, &id, decision).await,
         }
     }

@@ -6,6 +6,7 @@
 mod body;
 mod disk;
 mod image;
+mod lock;
 mod machine;
 mod text;
 
@@ -28,6 +29,7 @@ pub use machine::{
     HardwareProfile, InstanceStatus, InstanceView, MachineDisk, MachineProperties, MachineSecurityProfile,
     MachineStorageProfile, ManagedDiskRef, PowerState,
 };
+pub use lock::{Lock, LockId, LockLevel};
 
 /// A type of resource that goldfleet reads or changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

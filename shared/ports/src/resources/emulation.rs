@@ -1,6 +1,7 @@
 //! The rules of the platform for resources, for adapters that emulate it. They decide about requests; the adapters
 //! store the results and move the bytes.
 
+mod copies;
 pub mod machines;
 
 use std::borrow::Cow;
@@ -10,6 +11,8 @@ use goldfleet_model::resource::{
     ResourceType,
 };
 use jiff::Timestamp;
+
+pub use copies::{FamilyOrder, MAX_COPIES, RegionalCopy, check_copy_start, is_copy_start, order_of, source_gone};
 
 use super::{Provisioning, PutMode, PutRequest, Resource};
 use crate::disk_access::Access;
@@ -148,6 +151,7 @@ pub fn new_disk(request: &PutRequest, source: Option<&Resource>, identity: NewId
     }
     if let Properties::Snapshot(snapshot) = &mut body.properties {
         snapshot.completion_percent = Some(100.0);
+        snapshot.incremental_snapshot_family_id = source.and_then(|source| copies::family_of(request, source));
     }
     Ok(Resource { id: request.id.clone(), provisioning: Provisioning::Succeeded, body })
 }
@@ -270,6 +274,7 @@ pub fn updated(existing: &ResourceBody, requested: &ResourceBody) -> ResourceBod
     {
         snapshot.completion_percent = before.completion_percent;
         snapshot.copy_completion_error.clone_from(&before.copy_completion_error);
+        snapshot.incremental_snapshot_family_id.clone_from(&before.incremental_snapshot_family_id);
     }
     body
 }

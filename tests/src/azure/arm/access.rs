@@ -162,26 +162,7 @@ pub(super) fn list_roles(world: &TenantState, call: &Call) -> HandlerResult {
     Ok(page(world, call, values.collect()))
 }
 
-/// Lists locks at, above and below a scope. Source: specification, `ManagementLocks_ListByScope`.
-pub(super) fn list_locks(world: &TenantState, call: &Call) -> HandlerResult {
-    let filter = call.query.get("$filter").unwrap_or_default().trim();
-    if !(filter.is_empty() || filter == "atScope()") {
-        return Err(unsupported_filter(filter));
-    }
-    let scope = &call.route.scope;
-    let there = |at: &str| within(scope, at) || (filter.is_empty() && within(at, scope));
-    let values = world.locks.iter().filter(|lock| there(&lock.scope)).map(|lock| {
-        let at = lock.scope.trim_end_matches('/');
-        json!({
-            "properties": { "level": format!("{:?}", lock.level) },
-            "id": format!("{at}/providers/Microsoft.Authorization/locks/{}", lock.name),
-            "type": "Microsoft.Authorization/locks", "name": lock.name,
-        })
-    });
-    Ok(page(world, call, values.collect()))
-}
-
-fn unsupported_filter(filter: &str) -> ArmAnswer {
+pub(super) fn unsupported_filter(filter: &str) -> ArmAnswer {
     // The code is a guess.
     ArmAnswer::bad_request("UnsupportedQuery", format!("The filter '{filter}' is not supported."))
 }

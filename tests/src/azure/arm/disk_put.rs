@@ -13,7 +13,10 @@ use super::put::{canonical, elsewhere, without_nulls};
 use super::resources::normalized_region;
 use super::response::{ArmAnswer, HandlerResult};
 use super::state::TenantState;
-use super::{access, body, providers, schema};
+use super::{access, body, copies, providers, schema};
+
+/// The property that the incremental snapshots of a disk share.
+pub(super) const FAMILY: &str = "incrementalSnapshotFamilyId";
 
 /// The limits of `uploadSizeBytes`. Source: specification, `CreationData`.
 const UPLOAD_BYTES: std::ops::RangeInclusive<i64> = 20_972_032..=35_183_298_347_520;
@@ -70,11 +73,13 @@ fn wanted(world: &TenantState, call: &Call, kind: DiskKind, asked: &Value) -> Re
         group: call.route.group.clone().unwrap_or_default(),
         name: call.route.name.clone(),
         region,
-        tags: body::tags(asked)?,
+        tags: world.kept_tags(body::tags(asked)?),
         members: members(asked),
         properties: normalised(&asked["properties"]),
         state: ImageState::Succeeded,
         arriving: None,
+        source_gone: false,
+        source_order: None,
     };
     match present {
         Some(present) => update(&mut disk, present)?,
@@ -122,7 +127,8 @@ fn update(disk: &mut Disk, present: &Disk) -> Result<(), ArmAnswer> {
             return Err(ArmAnswer::error(StatusCode::CONFLICT, "PropertyChangeNotAllowed", message).target(&name));
         }
     }
-    for kept in ["creationData", "diskState", "uniqueId", "timeCreated", "diskSizeBytes", "diskSizeGB"] {
+    let all = ["creationData", "diskState", "uniqueId", "timeCreated", "diskSizeBytes", "diskSizeGB", FAMILY];
+    for kept in all {
         if !present.properties[kept].is_null() {
             disk.properties[kept] = present.properties[kept].clone();
         }
@@ -134,6 +140,8 @@ fn update(disk: &mut Disk, present: &Disk) -> Result<(), ArmAnswer> {
     }
     disk.name.clone_from(&present.name);
     disk.arriving = present.arriving;
+    disk.source_gone = present.source_gone;
+    disk.source_order.clone_from(&present.source_order);
     Ok(())
 }
 
@@ -144,7 +152,12 @@ fn create(world: &TenantState, call: &Call, disk: &mut Disk) -> Result<(), ArmAn
         "Copy" | "CopyStart" => {
             let source = source(world, disk, &option)?.clone();
             copy(disk, &source);
+            if let Some(family) = copies::family(disk, &source) {
+                disk.properties[FAMILY] = json!(family);
+            }
             if option == "CopyStart" {
+                copies::check(world, disk, &source)?;
+                disk.source_order = Some(copies::order(&source));
                 disk.arriving = Some((world.copy_reads, world.copy_reads));
             }
             (source.properties["diskSizeBytes"].as_i64().unwrap_or_default(), "Unattached")

@@ -56,6 +56,10 @@ pub struct Disk {
     /// The number of GETs that still find the content incomplete, and their total. None if the content did not have to
     /// arrive.
     pub arriving: Option<(u32, u32)>,
+    /// Whether the source was deleted before the content had arrived.
+    pub source_gone: bool,
+    /// For a copy from another region: the time of creation and the unique id of its source.
+    pub(super) source_order: Option<(String, String)>,
 }
 
 impl Disk {
@@ -78,6 +82,11 @@ impl Disk {
         if self.kind == DiskKind::Snapshot {
             properties["completionPercent"] = json!(self.percent());
         }
+        if self.source_gone {
+            // Source: specification, `CopyCompletionError`. The message is a guess.
+            let message = "The source snapshot was deleted before the background copy completed.";
+            properties["copyCompletionError"] = json!({ "errorCode": "CopySourceNotFound", "errorMessage": message });
+        }
         let mut value = json!({
             "id": self.id(), "name": self.name, "type": self.kind.resource_type(),
             "location": self.region, "tags": self.tags, "properties": properties,
@@ -98,7 +107,16 @@ impl Disk {
 
     /// Whether the content is complete.
     pub(super) fn is_complete(&self) -> bool {
-        self.arriving.is_none_or(|(left, _)| left == 0) && !self.awaits_upload()
+        self.has_arrived() && !self.source_gone && !self.awaits_upload()
+    }
+
+    fn has_arrived(&self) -> bool {
+        self.arriving.is_none_or(|(left, _)| left == 0)
+    }
+
+    /// Whether the content is on its way from another region.
+    pub(super) fn is_arriving(&self) -> bool {
+        !self.has_arrived() && !self.source_gone
     }
 
     fn awaits_upload(&self) -> bool {
@@ -110,7 +128,15 @@ impl Disk {
         let mut value = self.json();
         value["properties"]["provisioningState"] = json!("Updating");
         if let Some(properties) = value["properties"].as_object_mut() {
-            for produced in ["diskState", "completionPercent", "uniqueId", "timeCreated", "diskSizeBytes"] {
+            for produced in [
+                "diskState",
+                "completionPercent",
+                "uniqueId",
+                "timeCreated",
+                "diskSizeBytes",
+                "incrementalSnapshotFamilyId",
+                "copyCompletionError",
+            ] {
                 properties.remove(produced);
             }
         }
@@ -124,6 +150,17 @@ pub(super) fn find<'w>(world: &'w TenantState, key: &str) -> Option<&'w Disk> {
 
 pub(super) fn find_mut<'w>(world: &'w mut TenantState, key: &str) -> Option<&'w mut Disk> {
     world.disks.iter_mut().find(|disk| disk.key() == key)
+}
+
+/// Removes a disk or snapshot. Copies whose content is arriving from it fail. Source: Azure,
+/// disks-copy-incremental-snapshot-across-regions: the source must exist until the copy is complete.
+pub(super) fn remove(world: &mut TenantState, key: &str) {
+    let removed = find(world, key).map(|disk| disk.properties["uniqueId"].clone());
+    world.disks.retain(|disk| disk.key() != key);
+    let Some(unique_id) = removed.filter(|id| !id.is_null()) else { return };
+    for disk in world.disks.iter_mut().filter(|disk| disk.is_arriving()) {
+        disk.source_gone = disk.properties["creationData"]["sourceUniqueId"] == unique_id;
+    }
 }
 
 pub(super) fn key(call: &Call) -> String {
@@ -157,7 +194,9 @@ pub(super) fn get(world: &mut TenantState, call: &Call, kind: DiskKind) -> Handl
     world.operations.count_poll(&key);
     let disk = find_mut(world, &key).ok_or_else(|| not_found(call, kind))?;
     let answer = ArmAnswer::ok(disk.json());
-    if let Some((left @ 1.., _)) = &mut disk.arriving {
+    if !disk.source_gone
+        && let Some((left @ 1.., _)) = &mut disk.arriving
+    {
         *left -= 1;
     }
     Ok(answer)
@@ -176,7 +215,7 @@ pub(super) fn delete(world: &mut TenantState, call: &Call) -> HandlerResult {
     operations::refused_at_once(&settings)?;
     operations::resolve_collision(world, &key, Change::Delete, call.now)?;
     if settings.at_once {
-        world.disks.retain(|disk| disk.key() != key);
+        remove(world, &key);
         return Ok(ArmAnswer::empty(StatusCode::OK));
     }
     world.disks_before.insert(key.clone(), (settings.stale, Some(disk.clone())));

@@ -181,7 +181,7 @@ impl Ended {
         };
         if gone {
             world.images.retain(|image| image.key() != self.key);
-            world.disks.retain(|disk| disk.key() != self.key);
+            disks::remove(world, &self.key);
         }
         let state = if self.failed { ImageState::Failed } else { ImageState::Succeeded };
         if let Some(image) = world.images.iter_mut().find(|image| image.key() == self.key) {

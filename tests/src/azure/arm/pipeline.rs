@@ -15,7 +15,8 @@ use super::route::{Kind, Query, Route};
 use super::state::TenantState;
 use super::token::{self, Principal};
 use super::{
-    Core, access, disk_access, disk_put, disks, groups, images, operations, providers, put, storage, subscriptions,
+    Core, access, disk_access, disk_put, disks, groups, images, locks, operations, providers, put, storage,
+    subscriptions,
 };
 
 /// A request that has passed the checks.
@@ -137,7 +138,8 @@ fn in_subscription(
     {
         return Err(groups::not_found(group));
     }
-    if !reads {
+    // Locks do not prevent changes of locks.
+    if !reads && route.kind != Kind::Lock {
         access::unlocked(world, &route.scope, method)?;
     }
     Ok(remaining)
@@ -161,7 +163,8 @@ fn dispatch(world: &mut TenantState, call: &Call) -> HandlerResult {
         (Kind::Account, _) => storage::get(world, call),
         (Kind::Permissions, _) => access::list_permissions(world, call),
         (Kind::RoleAssignments, _) => access::list_roles(world, call),
-        (Kind::Locks, _) => access::list_locks(world, call),
+        (Kind::Locks, _) => locks::list(world, call),
+        (Kind::Lock, _) => locks::one(world, call),
         (Kind::Disks(kind), _) => disks::list(world, call, kind),
         (Kind::Disk(kind), &Method::PUT) => disk_put::put(world, call, kind),
         (Kind::Disk(_), &Method::DELETE) => disks::delete(world, call),

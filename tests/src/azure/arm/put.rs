@@ -48,7 +48,7 @@ fn plan(world: &TenantState, call: &Call, asked: &Value) -> Result<Plan, ArmAnsw
         return Err(elsewhere((&image.name, &image.region, &image.group), location));
     }
     providers::available(world, call.route.kind.resource_type(), location)?;
-    let tags = body::tags(asked)?;
+    let tags = world.kept_tags(body::tags(asked)?);
     access::policies(world, &call.route, asked)?;
     let (region, properties) = (normalized_region(location), normalised(&asked["properties"]));
     let wanted = Wanted {

@@ -214,6 +214,22 @@ pub struct Lock {
     pub scope: String,
     /// What it forbids.
     pub level: LockLevel,
+    /// Why it exists.
+    pub notes: String,
+}
+
+impl Lock {
+    /// A lock without notes.
+    #[must_use]
+    pub fn new(name: &str, scope: &str, level: LockLevel) -> Self {
+        Self { name: name.to_owned(), scope: scope.to_owned(), level, notes: String::new() }
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> String {
+        format!("{}/providers/Microsoft.Authorization/locks/{}", self.scope.trim_end_matches('/'), self.name)
+    }
 }
 
 /// Whether a resource (its type, and its body as in a PUT) is denied.

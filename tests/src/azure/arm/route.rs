@@ -31,6 +31,7 @@ pub(super) enum Kind {
     Permissions,
     RoleAssignments,
     Locks,
+    Lock,
     Operation,
     DiskOperation,
 }
@@ -47,7 +48,7 @@ impl Kind {
             Self::Accounts | Self::Account => "Microsoft.Storage/storageAccounts",
             Self::Permissions => "Microsoft.Authorization/permissions",
             Self::RoleAssignments => "Microsoft.Authorization/roleAssignments",
-            Self::Locks => "Microsoft.Authorization/locks",
+            Self::Locks | Self::Lock => "Microsoft.Authorization/locks",
             Self::Disks(kind) | Self::Disk(kind) | Self::Access(kind, _) => kind.resource_type(),
             Self::Operation => "Microsoft.Compute/locations/capsOperations",
             Self::DiskOperation => "Microsoft.Compute/locations/DiskOperations",
@@ -62,7 +63,7 @@ impl Kind {
             Self::Disks(_) | Self::Disk(_) | Self::Access(..) | Self::DiskOperation => "2025-01-02",
             Self::Accounts | Self::Account => "2025-01-01",
             Self::Permissions | Self::RoleAssignments => "2022-04-01",
-            Self::Locks => "2020-05-01",
+            Self::Locks | Self::Lock => "2020-05-01",
         }
     }
 
@@ -80,7 +81,7 @@ impl Kind {
     pub(super) fn allows(self, method: &Method) -> bool {
         match self {
             Self::Image => [Method::GET, Method::PUT, Method::PATCH, Method::DELETE].contains(method),
-            Self::Disk(_) => [Method::GET, Method::PUT, Method::DELETE].contains(method),
+            Self::Disk(_) | Self::Lock => [Method::GET, Method::PUT, Method::DELETE].contains(method),
             Self::Access(..) => method == Method::POST,
             Self::Group => [Method::GET, Method::PUT, Method::HEAD].contains(method),
             _ => method == Method::GET,
@@ -127,6 +128,7 @@ impl Route {
         let kind = kind(&words)?;
         let scope_length = match kind {
             Kind::Permissions | Kind::RoleAssignments | Kind::Locks => parts.len() - 3,
+            Kind::Lock => parts.len() - 4,
             Kind::Groups | Kind::Locations => 2,
             Kind::Images | Kind::Disks(_) | Kind::Accounts => parts.len() - 3,
             Kind::Access(..) => parts.len() - 1,
@@ -168,6 +170,7 @@ fn kind(words: &[&str]) -> Option<Kind> {
         [_, "providers", "microsoft.compute", "locations", _, "capsoperations", _] => Some(Kind::Operation),
         [_, "providers", "microsoft.compute", "locations", _, "diskoperations", _] => Some(Kind::DiskOperation),
         [_, what @ .., "providers", "microsoft.authorization", last] => scoped(last, what),
+        [_, .., "providers", "microsoft.authorization", "locks", _] => Some(Kind::Lock),
         [_, "resourcegroups", _, "providers", "microsoft.compute", "images"] => Some(Kind::Images),
         [_, "providers", "microsoft.compute", "images"] => Some(Kind::Images),
         [_, "resourcegroups", _, "providers", "microsoft.compute", "images", _] => Some(Kind::Image),

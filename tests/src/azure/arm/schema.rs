@@ -94,6 +94,11 @@ const SECURITY_PROFILE: Schema =
 const DISK_PROPERTIES: Schema = Schema {
     name: "DiskProperties",
     members: &[
+        ("purchasePlan", Object(&PURCHASE_PLAN)),
+        ("supportedCapabilities", Object(&CAPABILITIES)),
+        ("supportsHibernation", Flag),
+        ("diskAccessId", Text),
+        ("dataAccessAuthMode", Choice(&["AzureActiveDirectory", "None"])),
         ("osType", Choice(&["Windows", "Linux"])),
         ("hyperVGeneration", Choice(&["V1", "V2"])),
         ("creationData", Object(&CREATION_DATA)),
@@ -105,9 +110,31 @@ const DISK_PROPERTIES: Schema = Schema {
     ],
 };
 
+/// Source: specification, DiskRP 2025-01-02, `DiskPurchasePlan`.
+const PURCHASE_PLAN: Schema = Schema {
+    name: "DiskPurchasePlan",
+    members: &[("name", Text), ("publisher", Text), ("product", Text), ("promotionCode", Text)],
+};
+
+/// Source: specification, DiskRP 2025-01-02, `SupportedCapabilities`.
+const CAPABILITIES: Schema = Schema {
+    name: "SupportedCapabilities",
+    members: &[
+        ("diskControllerTypes", Text),
+        ("acceleratedNetwork", Flag),
+        ("architecture", Choice(&["x64", "Arm64"])),
+        ("supportedSecurityOption", Text),
+    ],
+};
+
 const SNAPSHOT_PROPERTIES: Schema = Schema {
     name: "SnapshotProperties",
     members: &[
+        ("purchasePlan", Object(&PURCHASE_PLAN)),
+        ("supportedCapabilities", Object(&CAPABILITIES)),
+        ("supportsHibernation", Flag),
+        ("diskAccessId", Text),
+        ("dataAccessAuthMode", Choice(&["AzureActiveDirectory", "None"])),
         ("osType", Choice(&["Windows", "Linux"])),
         ("hyperVGeneration", Choice(&["V1", "V2"])),
         ("creationData", Object(&CREATION_DATA)),
@@ -123,6 +150,23 @@ const SNAPSHOT_PROPERTIES: Schema = Schema {
 /// Source: specification, `ImageUpdate`.
 pub(super) const IMAGE_UPDATE: Schema =
     Schema { name: "ImageUpdate", members: &[("tags", Texts), ("properties", Object(&IMAGE_PROPERTIES))] };
+
+/// Source: specification, Microsoft.Authorization 2020-05-01, `ManagementLockObject`.
+pub(super) const LOCK: Schema = Schema {
+    name: "ManagementLockObject",
+    members: &[("id", Text), ("name", Text), ("type", Text), ("properties", Object(&LOCK_PROPERTIES))],
+};
+
+const LOCK_PROPERTIES: Schema = Schema {
+    name: "ManagementLockProperties",
+    members: &[
+        ("level", Choice(&["NotSpecified", "CanNotDelete", "ReadOnly"])),
+        ("notes", Text),
+        ("owners", List(&LOCK_OWNER)),
+    ],
+};
+
+const LOCK_OWNER: Schema = Schema { name: "ManagementLockOwner", members: &[("applicationId", Text)] };
 
 /// Source: specification, Microsoft.Resources 2025-04-01, `ResourceGroup`.
 pub(super) const RESOURCE_GROUP: Schema = Schema {

@@ -50,6 +50,10 @@ pub struct TenantState {
     pub disks: Vec<Disk>,
     /// The number of GETs that find the content of a copy from another region incomplete.
     pub copy_reads: u32,
+    /// The number of copies from other regions that may arrive at one time in a subscription and region.
+    pub copy_limit: usize,
+    /// The names of tags that a policy removes from requests. Source: Azure Policy, effect `modify`.
+    pub dropped_tags: BTreeSet<String>,
     /// Whether lists contain the display names of regions, such as `West US`. Source: recorded for galleries.
     pub display_regions: bool,
     /// The regions of all subscriptions.
@@ -111,6 +115,7 @@ impl TenantState {
             regions: REGIONS.iter().map(region).collect(),
             audiences: AUDIENCES.map(str::to_owned).to_vec(),
             copy_reads: 2,
+            copy_limit: 100,
             ..Self::default()
         }
     }
@@ -214,6 +219,12 @@ impl TenantState {
             value["location"] = json!(region.display);
         }
         value
+    }
+
+    /// The tags that a policy leaves of those in a request.
+    pub(super) fn kept_tags(&self, mut tags: BTreeMap<String, String>) -> BTreeMap<String, String> {
+        tags.retain(|name, _| !self.dropped_tags.iter().any(|dropped| dropped.eq_ignore_ascii_case(name)));
+        tags
     }
 
     pub(super) fn find_subscription(&self, id: &str) -> Option<&Subscription> {

@@ -8,11 +8,11 @@ use crate::arm::fixture::{ArmFixture, ONE, Reply, TENANT, TWO, world};
 
 const VERSION: &str = "api-version=2025-01-02";
 
-fn path(resource: &str) -> String {
+pub(crate) fn path(resource: &str) -> String {
     format!("/subscriptions/{ONE}/resourceGroups/images/providers/Microsoft.Compute/{resource}?{VERSION}")
 }
 
-fn id(resource: &str) -> String {
+pub(crate) fn id(resource: &str) -> String {
     path(resource).split('?').next().unwrap().to_owned()
 }
 
@@ -21,7 +21,7 @@ fn upload() -> Value {
     json!({ "location": "westeurope", "sku": { "name": "Standard_LRS" }, "properties": { "creationData": data } })
 }
 
-fn snapshot(option: &str, source: &str, location: &str) -> Value {
+pub(crate) fn snapshot(option: &str, source: &str, location: &str) -> Value {
     let data = json!({ "createOption": option, "sourceResourceId": id(source) });
     json!({ "location": location, "properties": { "creationData": data, "incremental": true } })
 }
@@ -38,7 +38,7 @@ async fn ended(fixture: &ArmFixture, accepted: &Reply, header: &str) -> Reply {
     panic!("the operation does not end: {accepted:?}")
 }
 
-async fn done(fixture: &ArmFixture, accepted: &Reply) -> Reply {
+pub(crate) async fn done(fixture: &ArmFixture, accepted: &Reply) -> Reply {
     assert_eq!(accepted.status, 202, "{accepted:?}");
     let reply = ended(fixture, accepted, "azure-asyncoperation").await;
     assert_eq!(reply.body["status"], "Succeeded", "{reply:?}");

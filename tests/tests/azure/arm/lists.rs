@@ -162,7 +162,7 @@ async fn lists_locks_at_above_and_below_scope() {
     let account = format!("{group}/providers/Microsoft.Storage/storageAccounts/stage1");
     let mut world = world();
     for (name, scope) in [("a", &subscription), ("b", &group), ("c", &account)] {
-        world = world.lock(Lock { name: name.to_owned(), scope: scope.clone(), level: LockLevel::CanNotDelete });
+        world = world.lock(Lock::new(name, scope, LockLevel::CanNotDelete));
     }
     let fixture = ArmFixture::new(world).await;
     let locks = |scope: &str, filter: &str| {
@@ -174,4 +174,31 @@ async fn lists_locks_at_above_and_below_scope() {
     assert_eq!(all["value"][1]["id"], format!("{group}/providers/Microsoft.Authorization/locks/b"));
     assert_eq!(names(&fixture.get(&locks(&group, "&$filter=atScope()")).await.body, "name"), ["a", "b"]);
     assert_eq!(names(&fixture.get(&locks(&account, "")).await.body, "name"), ["a", "b", "c"]);
+}
+
+/// Source: specification: 201 and 200 for a PUT, 200 and 204 for a DELETE.
+#[tokio::test]
+async fn locks_are_put_and_deleted() {
+    let group = format!("/subscriptions/{ONE}/resourceGroups/images");
+    let fixture = ArmFixture::new(world()).await;
+    let lock = |scope: &str, name: &str| {
+        format!("{scope}/providers/Microsoft.Authorization/locks/{name}?api-version=2020-05-01")
+    };
+    let body = |level: &str| json!({ "properties": { "level": level, "notes": "why" } });
+    for (level, status) in [("CanNotDelete", 201), ("ReadOnly", 200)] {
+        let put = fixture.put(&lock(&group, "Keep"), &body(level)).await;
+        assert_eq!((put.status, &put.body["properties"]), (status, &body(level)["properties"]), "{put:?}");
+        assert_eq!(fixture.get(&lock(&group.to_lowercase(), "keep")).await.body, put.body);
+    }
+    // A read-only lock does not prevent the change of a lock.
+    assert_eq!(fixture.put(&lock(&group, "other"), &body("CanNotDelete")).await.status, 201);
+    fixture.put(&lock(&group, "none"), &json!({ "properties": {} })).await.refused(400, "InvalidParameter", "level");
+    let missing = format!("{group}/providers/Microsoft.Compute/snapshots/none");
+    fixture.put(&lock(&missing, "keep"), &body("ReadOnly")).await.refused(404, "ResourceNotFound", "snapshots/none");
+    let nowhere = group.replace("images", "nowhere");
+    fixture.put(&lock(&nowhere, "keep"), &body("ReadOnly")).await.refused(404, "ResourceGroupNotFound", "nowhere");
+    for status in [200, 204] {
+        assert_eq!(fixture.delete(&lock(&group, "KEEP")).await.status, status);
+    }
+    fixture.get(&lock(&group, "keep")).await.refused(404, "LockNotFound", "keep");
 }

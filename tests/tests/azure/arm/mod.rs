@@ -9,6 +9,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests report by panicking")]
 
+mod copies;
 mod disks;
 mod fixture;
 mod images;

@@ -142,7 +142,7 @@ async fn locks_are_enforced() {
     let fixture = ArmFixture::new(world()).await;
     let made = fixture.put(&image("golden"), &body()).await;
     fixture.finish(&made).await;
-    let lock = Lock { name: "keep".to_owned(), scope: scope.clone(), level: LockLevel::CanNotDelete };
+    let lock = Lock::new("keep", &scope, LockLevel::CanNotDelete);
     fixture.manager.world().write(|world| world.locks.push(lock));
     let refusal = fixture.delete(&image("golden")).await;
     refusal.refused(409, "ScopeLocked", &format!("following scope(s) are locked: '{scope}'"));

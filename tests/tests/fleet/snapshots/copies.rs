@@ -1,5 +1,6 @@
 //! Replicas: by each way of copying, in the order of their family, with the bytes of their source.
 
+use goldfleet_dispatcher::control::verify::{VerifyOptions, VerifyScope, verify};
 use goldfleet_model::operation::Operation;
 use goldfleet_model::resource::{Properties, ResourceType};
 use goldfleet_snapshots::graph::RowSpec;
@@ -60,4 +61,23 @@ async fn the_snapshots_of_a_family_are_copied_one_after_the_other() {
         assert!(pair[1].started.unwrap() >= pair[0].updated, "{} and {}", pair[0].id, pair[1].id);
     }
     scene.assert_in_sync().await;
+}
+
+/// `verify` finds a replica that was deleted. Temporaries, which the job removed, are no fault.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_finished_job_is_verified() {
+    let mut scene = Scene::to(1);
+    scene.family("one", &["a1"]).await;
+    scene.full("full").await;
+    let (job, status) = scene.run().await;
+    assert_succeeded(&status);
+    let control = scene.fleet.control_with_own_ports();
+    let row = control.job(&job).await.unwrap().value;
+    let scope = VerifyScope::scope_of_job(&control, &row).await.unwrap();
+    let report = verify(&control, None, &scope, VerifyOptions::default(), &|_| {}).await.unwrap();
+    assert_eq!((report.others, report.faults.len()), (8, 0), "{report:#?}");
+    scene.sync.delete(&scene.sync.replica(0, "full")).await;
+    let report = verify(&control, None, &scope, VerifyOptions::default(), &|_| {}).await.unwrap();
+    let faults: Vec<&str> = report.faults.iter().map(|fault| fault.fault.as_str()).collect();
+    assert_eq!(faults, ["is not there"], "{report:#?}");
 }

@@ -12,8 +12,9 @@ use goldfleet_ports::Ports;
 use goldfleet_tests::fleet::InProcessFleet;
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use serde_json::Value;
+use tempfile::TempDir;
 
-use super::scene::{Planned, Sync, TRIGGER};
+use super::scene::{Planned, Sync, TRIGGER, id};
 
 /// A fleet with a sync.
 pub(crate) struct Scene {
@@ -55,6 +56,14 @@ impl Scene {
         self.sync.snapshot(&disk, name, false).await;
     }
 
+    /// Deletes a source, and creates another one with the same name from the changed disk.
+    pub(crate) async fn recreate(&mut self, name: &str, disk: &str) {
+        let disk = id(&self.sync.rules.source, ResourceType::Disk, disk);
+        self.write(&disk);
+        self.sync.delete(&self.sync.source(name)).await;
+        self.sync.snapshot(&disk, name, true).await;
+    }
+
     /// Writes random bytes to random places of a disk.
     pub(crate) fn write(&mut self, disk: &ResourceId) {
         let file = OpenOptions::new().write(true).open(self.content(disk)).unwrap();
@@ -74,6 +83,20 @@ impl Scene {
     /// The file with the properties of a resource.
     pub(crate) fn properties(&self, id: &ResourceId) -> PathBuf {
         self.content(id).with_extension("json")
+    }
+
+    /// Moves a resource away, as if it did not exist. Returns where its files are.
+    pub(crate) fn hide(&self, id: &ResourceId) -> TempDir {
+        let aside = TempDir::new_in(self.fleet.cloud()).unwrap();
+        std::fs::rename(self.content(id), aside.path().join("content")).unwrap();
+        std::fs::rename(self.properties(id), aside.path().join("properties")).unwrap();
+        aside
+    }
+
+    /// Moves a resource back that was hidden.
+    pub(crate) fn restore(&self, id: &ResourceId, aside: &TempDir) {
+        std::fs::rename(aside.path().join("content"), self.content(id)).unwrap();
+        std::fs::rename(aside.path().join("properties"), self.properties(id)).unwrap();
     }
 
     /// Changes properties of a resource, as the service does.

@@ -1,6 +1,14 @@
 //! Syncs of snapshots: plans of `goldfleet-snapshots`, performed by the real dispatcher and workers.
-#![expect(clippy::unwrap_used, clippy::missing_panics_doc, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod commands;
 mod copies;
 mod directory;
+mod faults;
+mod interference;
+mod locks;
+mod many;
+mod modelled;
+mod removals;
 mod scene;
+mod workers;

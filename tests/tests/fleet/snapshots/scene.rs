@@ -53,6 +53,8 @@ pub(crate) fn id(group: &GroupRef, resource_type: ResourceType, name: &str) -> R
 pub(crate) struct Sync {
     pub(crate) ports: Ports,
     pub(crate) rules: Rules,
+    /// The size of disks in bytes.
+    pub(crate) size: u64,
     state: SyncState,
     runs: i64,
 }
@@ -95,7 +97,7 @@ impl Sync {
             speed: Speed::Standard,
             copy_across_subscriptions: false,
         };
-        Self { ports: ports.clone(), rules, state: SyncState::default(), runs: 0 }
+        Self { ports: ports.clone(), rules, size: SIZE, state: SyncState::default(), runs: 0 }
     }
 
     /// As [`Sync::new`], with the destination of this index only.
@@ -117,7 +119,7 @@ impl Sync {
     /// Creates a disk without content.
     pub(crate) async fn disk(&self, name: &str) -> ResourceId {
         let id = id(&self.rules.source, ResourceType::Disk, name);
-        let properties = Properties::Disk(DiskProperties::new(CreationData::upload(SIZE)));
+        let properties = Properties::Disk(DiskProperties::new(CreationData::upload(self.size)));
         self.put(&id, ResourceBody::new("westeurope".parse().unwrap(), properties)).await;
         let access = AccessRequest { id: id.clone(), tenant: None, access: Access::Write, duration: MAX_ACCESS };
         self.ports.disk_access.begin(&access).await.unwrap();

@@ -2,6 +2,7 @@
 
 mod access;
 mod change;
+mod locks;
 mod versions;
 
 use async_trait::async_trait;

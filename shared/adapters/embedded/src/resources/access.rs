@@ -56,6 +56,7 @@ fn change_state(
 ) -> PortResult<()> {
     // Without this check, the lock would create the folder of a missing resource group.
     files.read(id)?.ok_or_else(|| not_found(id))?;
+    files.check_change(id)?;
     let _lock = files.lock(id)?;
     let mut resource = files.read(id)?.ok_or_else(|| not_found(id))?;
     let state = next(&resource)?;

@@ -32,9 +32,14 @@ impl ResourceFiles {
         &self.root
     }
 
+    /// The folder of a subscription.
+    pub(super) fn subscription(&self, subscription: &SubscriptionId) -> PathBuf {
+        self.root.join("subscriptions").join(subscription.to_string())
+    }
+
     /// The folder with the resource groups of a subscription.
     pub(super) fn groups(&self, subscription: &SubscriptionId) -> PathBuf {
-        self.root.join("subscriptions").join(subscription.to_string()).join("resourceGroups")
+        self.subscription(subscription).join("resourceGroups")
     }
 
     /// The folder of the resources of one type in a resource group.
@@ -71,19 +76,12 @@ impl ResourceFiles {
 
     /// Creates or replaces the file of a resource atomically.
     pub(super) fn write(&self, resource: &Resource) -> PortResult<()> {
-        let path = self.json(&resource.id);
-        let text = serde_json::to_vec_pretty(&resource.to_json()).map_err(|error| unreadable(&path, error))?;
-        let temporary = path.with_file_name(format!(".{}", Uuid::new_v4().simple()));
-        let written = fs::write(&temporary, text).and_then(|()| fs::rename(&temporary, &path));
-        if written.is_err() {
-            // The first error is more useful than an error of this cleanup.
-            let _ = fs::remove_file(&temporary);
-        }
-        written.map_err(|error| io_error(&format!("could not write {}", path.display()), error))
+        replace_file(&self.json(&resource.id), &resource.to_json())
     }
 
     /// Removes a resource, and then its content.
     pub(super) fn delete(&self, id: &ResourceId) -> PortResult<()> {
+        self.check_deletion(id)?;
         if !self.folder_of(id).is_dir() {
             return Ok(());
         }
@@ -94,6 +92,8 @@ impl ResourceFiles {
                 machines::detach(self, &found)?;
             }
         }
+        // A lock may have been put before this process held the folder.
+        self.check_deletion(id)?;
         let content = self.content(id);
         for path in [self.json(id), content] {
             match fs::remove_file(&path) {
@@ -105,6 +105,18 @@ impl ResourceFiles {
         }
         Ok(())
     }
+}
+
+/// Creates or replaces a JSON file atomically.
+pub(super) fn replace_file(path: &Path, value: &Value) -> PortResult<()> {
+    let text = serde_json::to_vec_pretty(value).map_err(|error| unreadable(path, error))?;
+    let temporary = path.with_file_name(format!(".{}", Uuid::new_v4().simple()));
+    let written = fs::write(&temporary, text).and_then(|()| fs::rename(&temporary, path));
+    if written.is_err() {
+        // The first error is more useful than an error of this cleanup.
+        let _ = fs::remove_file(&temporary);
+    }
+    written.map_err(|error| io_error(&format!("could not write {}", path.display()), error))
 }
 
 /// Reads the file of a resource. None if it does not exist.
@@ -125,7 +137,7 @@ fn unreadable(path: &Path, error: impl std::error::Error + Send + Sync + 'static
 
 /// The path of an entry in a folder whose name matches except for case, because names in Resource Manager are
 /// case-insensitive. If no entry matches, the name is used as given.
-fn existing_spelling(folder: &Path, name: &str) -> PathBuf {
+pub(super) fn existing_spelling(folder: &Path, name: &str) -> PathBuf {
     let exact = folder.join(name);
     if exact.exists() {
         return exact;

@@ -34,6 +34,7 @@ pub(super) fn perform(files: &ResourceFiles, id: &ResourceId, action: MachineAct
     // Without this check, the lock would create the folder of a missing resource group.
     files.read(id)?.ok_or_else(|| not_found(id))?;
     let _lock = files.lock(id)?;
+    files.check_change(id)?;
     let mut machine = files.read(id)?.ok_or_else(|| not_found(id))?;
     let state = act(&mut machine, action);
     files.write(&machine)?;

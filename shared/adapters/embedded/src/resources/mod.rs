@@ -2,7 +2,7 @@
 //!
 //! A resource is the file `<root>/subscriptions/<subscription>/resourceGroups/<resource group>/<type>/<name>.json`,
 //! where the type is `images`, `disks`, `snapshots` or `virtualMachines`. The content of a disk or snapshot is the sparse file
-//! `<name>.disk` beside it. All changes complete immediately, copies from other regions as well. A missing folder of a
+//! `<name>.disk` beside it. The module `locks` states where locks are. All changes complete immediately, copies from other regions as well. A missing folder of a
 //! resource group is created, because demonstrations have no other way to create it. Accounts have no regions, so
 //! `vhd-in-other-region` never occurs. A storage account with the name `subscriptions` would share its folder with the
 //! resources, so do not use that name.
@@ -11,19 +11,24 @@ mod access;
 mod content;
 mod files;
 mod listing;
+mod locks;
 mod machines;
 mod vhd;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use goldfleet_model::image::VhdNames;
-use goldfleet_model::resource::{Properties, ResourceId};
+use goldfleet_model::resource::{Properties, ResourceId, ResourceType};
 use goldfleet_model::store::BlobAddress;
 use goldfleet_ports::clock::Clock;
 use goldfleet_ports::error::PortResult;
-use goldfleet_ports::resources::emulation::{NewIdentity, check_image_source, check_put, new_disk, source_of, updated};
+use goldfleet_ports::resources::emulation::{
+    NewIdentity, RegionalCopy, check_copy_start, check_image_source, check_put, is_copy_start, new_disk, source_of,
+    updated,
+};
 use goldfleet_ports::resources::{
     ChangeStatus, MachineAction, Pending, Provisioning, PutRequest, Resource, ResourcePage, ResourceQuery, ResourceService,
 };
@@ -110,6 +115,7 @@ impl ResourceService for DirectoryResources {
 fn put(files: &ResourceFiles, request: &PutRequest, identity: NewIdentity) -> PortResult<()> {
     let id = &request.id;
     check_put(request, None)?;
+    files.check_change(id)?;
     let _lock = files.lock(id)?;
     // The lock is held, because the name may exist in another case.
     let existing = files.read(id)?;
@@ -133,11 +139,37 @@ fn put(files: &ResourceFiles, request: &PutRequest, identity: NewIdentity) -> Po
                 Some(source) => files.read(source)?,
                 None => None,
             };
+            if is_copy_start(request) {
+                check_copy_start(request, source.as_ref(), &copies(files, request)?)?;
+            }
             let made = new_disk(request, source.as_ref(), identity)?;
             content::create(files, &made, source_id.as_ref())?;
             files.write(&made)
         }
     }
+}
+
+/// The copies from other regions in the subscription and region of a request. A source that does not exist any more has
+/// no place in the order of its family.
+fn copies(files: &ResourceFiles, request: &PutRequest) -> PortResult<Vec<RegionalCopy>> {
+    let query = ResourceQuery {
+        resource_type: ResourceType::Snapshot,
+        subscription: request.id.subscription,
+        resource_group: None,
+        tags: BTreeMap::new(),
+        tenant: None,
+    };
+    let mut copies = Vec::new();
+    for found in listing::list(files, &query, None, usize::MAX)?.resources {
+        if found.body.region != request.body.region {
+            continue;
+        }
+        let data = found.body.properties.disk().map(|disk| &disk.creation_data);
+        let source = data.and_then(|data| data.source_resource_id.as_deref()?.parse::<ResourceId>().ok());
+        let source = source.map(|source| files.read(&source)).transpose()?.flatten();
+        copies.extend(RegionalCopy::of(request, &found, source.as_ref()));
+    }
+    Ok(copies)
 }
 
 fn write(files: &ResourceFiles, id: &ResourceId, body: goldfleet_model::resource::ResourceBody) -> PortResult<()> {

@@ -43,6 +43,7 @@ impl ModelledResources {
         self.0
             .run_request(|world, now| {
                 world.begin_management(now, id.subscription, ArmKind::Write, |world| {
+                    world.check_change(id)?;
                     let found = world.arm.resources.get_mut(id).ok_or_else(|| not_found(id))?;
                     let state = next(&found.at(now))?;
                     if let Some(disk) = found.resource.body.properties.disk_mut() {

@@ -26,6 +26,7 @@ impl CloudState {
 
     /// Performs an action on a machine.
     pub(super) fn act(&mut self, id: &ResourceId, action: MachineAction) -> PortResult<()> {
+        self.check_change(id)?;
         let found = self.arm.resources.get_mut(id).ok_or_else(|| not_found(id))?;
         let state = act(&mut found.resource, action);
         let machine = found.resource.clone();
@@ -33,17 +34,15 @@ impl CloudState {
         Ok(())
     }
 
-    /// Whether the platform permits that a resource is deleted.
-    pub(super) fn check_delete(&self, id: &ResourceId) -> PortResult<()> {
+    /// Checks that no machine has a disk that is deleted.
+    pub(super) fn check_unused(&self, id: &ResourceId) -> PortResult<()> {
         self.arm.resources.get(id).map_or(Ok(()), |found| check_delete(&found.resource))
     }
 
-    /// Deletes a resource. The disks of a machine stay.
-    pub(super) fn delete(&mut self, id: &ResourceId) {
-        if let Some(found) = self.arm.resources.remove(id)
-            && found.resource.body.properties.machine().is_some()
-        {
-            self.set_disks(&found.resource, None);
+    /// Detaches the disks of a machine that was deleted. Does nothing for other resources.
+    pub(super) fn detach_disks_of(&mut self, machine: &Resource) {
+        if machine.body.properties.machine().is_some() {
+            self.set_disks(machine, None);
         }
     }
 

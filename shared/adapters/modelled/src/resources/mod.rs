@@ -1,9 +1,12 @@
 //! The resources of the modelled cloud. Every resource group exists, and no policy refuses a request.
 //!
 //! A disk or snapshot has a size, and no bytes. A copy within a region completes at once. A copy from another region
-//! takes the time of its whole size on the link between the regions.
+//! takes the time of its bytes on the link between the regions: the whole size for the first copy of a family, and what
+//! was written to the disk since the newest snapshot that was copied before for each later one.
 
 mod access;
+mod copies;
+mod locks;
 mod machines;
 mod vhd;
 
@@ -14,10 +17,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use goldfleet_model::ids::Region;
 use goldfleet_model::image::VhdNames;
-use goldfleet_model::resource::{CreateOption, Properties, ResourceId, ResourceType};
+use goldfleet_model::resource::{Properties, ResourceId, ResourceType};
 use goldfleet_model::store::BlobAddress;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
-use goldfleet_ports::resources::emulation::{NewIdentity, check_image_source, check_put, new_disk, source_of, updated};
+use goldfleet_ports::resources::emulation::{
+    FamilyOrder, NewIdentity, check_copy_start, check_image_source, check_put, new_disk, order_of, source_of, updated,
+};
 use goldfleet_ports::resources::{
     ChangeStatus, MachineAction, Pending, Provisioning, PutRequest, Resource, ResourcePage, ResourceQuery, ResourceService,
 };
@@ -39,6 +44,10 @@ pub(super) struct ModelledResource {
     ready: SimNanos,
     /// The time in which the content arrives from another region.
     arrives: Option<Range<SimNanos>>,
+    /// The number of bytes that were written to the disk until now, or until the snapshot was created.
+    written: u64,
+    /// The place of the source of a copy from another region in the order of its family.
+    order: Option<FamilyOrder>,
 }
 
 impl ModelledResource {
@@ -140,10 +149,14 @@ impl ResourceService for ModelledResources {
     async fn delete(&self, id: &ResourceId, _tenant: Option<&str>) -> PortResult<ChangeStatus> {
         self.0
             .run_request(|world, now| {
-                world.begin_management(now, id.subscription, ArmKind::Delete, |world| world.check_delete(id))
+                world.begin_management(now, id.subscription, ArmKind::Delete, |world| {
+                    world.check_deletion(id)?;
+                    world.check_unused(id)
+                })
             })
             .await?;
-        self.0.world().delete(id);
+        let now = self.0.moment();
+        self.0.world().remove_resource(now, id);
         Ok(ChangeStatus::Done)
     }
 
@@ -173,17 +186,29 @@ impl ResourceService for ModelledResources {
 struct CheckedPut {
     resource: Resource,
     existing: Option<ModelledResource>,
-    /// The region from which the content comes, if it is another one.
-    copied_from: Option<Region>,
+    /// The source of its content, if it is created from one.
+    source: Option<CopySource>,
+}
+
+/// The source of a copy.
+struct CopySource {
+    /// The region.
+    region: Region,
+    /// The number of bytes that had been written to its disk.
+    written: u64,
+    /// Its place in the order of its family.
+    order: Option<FamilyOrder>,
 }
 
 impl CloudState {
     /// Applies the checks of Azure.
     fn check_put(&mut self, now: SimNanos, request: &PutRequest, created: Timestamp) -> PortResult<CheckedPut> {
+        self.check_change(&request.id)?;
         let existing = self.arm.resources.get(&request.id).cloned();
         check_put(request, existing.as_ref().map(|existing| &existing.resource))?;
         let source_id = source_of(request)?;
-        let source = source_id.and_then(|id| self.arm.resources.get(&id)).map(|source| source.at(now));
+        let found = source_id.and_then(|id| self.arm.resources.get(&id));
+        let (written, source) = (found.map_or(0, |found| found.written), found.map(|found| found.at(now)));
         let stored = |body| Resource { id: request.id.clone(), provisioning: Provisioning::Succeeded, body };
         let resource = match (&request.body.properties, &existing) {
             (Properties::Image(image), _) => {
@@ -200,42 +225,38 @@ impl CloudState {
             }
             (_, Some(existing)) => stored(updated(&existing.resource.body, &request.body)),
             (_, None) => {
+                check_copy_start(request, source.as_ref(), &self.regional_copies(now, request))?;
                 let unique_id = self.arm.next_unique_id();
                 new_disk(request, source.as_ref(), NewIdentity { unique_id, created })?
             }
         };
-        let starts_copy = |resource: &Resource| {
-            let data = resource.body.properties.disk().map(|disk| &disk.creation_data.create_option);
-            data == Some(&CreateOption::CopyStart)
-        };
-        let copied_from = source.filter(|_| starts_copy(&resource)).map(|source| source.body.region);
-        Ok(CheckedPut { resource, existing, copied_from })
+        let source = source.map(|source| CopySource { order: order_of(&source), region: source.body.region, written });
+        Ok(CheckedPut { resource, existing, source })
     }
 
     /// Stores the resource of a checked request. Returns the time at which the change completes.
     fn store(&mut self, now: SimNanos, checked: CheckedPut) -> SimNanos {
-        let CheckedPut { resource, existing, copied_from } = checked;
+        let CheckedPut { resource, existing, source } = checked;
         if existing.is_none() {
             self.attach_disks_of(&resource);
         }
         let (takes, _) = self.pace.image();
-        let (ready, arrives) = match existing {
+        let is_image = resource.id.resource_type == ResourceType::Image;
+        let stored = match (existing, source) {
             // New tags of an existing resource take effect immediately.
-            Some(existing) => (existing.ready, existing.arrives),
-            None if resource.id.resource_type == ResourceType::Image => (now.saturating_add(nanos(takes)), None),
-            None => (now, copied_from.map(|from| self.copy_between_regions(now, &from, &resource))),
+            (Some(existing), _) => ModelledResource { resource, ..existing },
+            (None, source) => {
+                let ready = if is_image { now.saturating_add(nanos(takes)) } else { now };
+                let late = source.as_ref().filter(|_| copies::starts(&resource));
+                let arrives = late.map(|source| self.copy_between_regions(now, source, &resource));
+                let order = late.and_then(|source| source.order.clone());
+                let written = source.map_or(0, |source| source.written);
+                ModelledResource { resource, ready, arrives, written, order }
+            }
         };
-        self.arm.resources.insert(resource.id.clone(), ModelledResource { resource, ready, arrives });
+        let ready = stored.ready;
+        self.arm.resources.insert(stored.resource.id.clone(), stored);
         ready
-    }
-
-    /// The time in which the content of a snapshot arrives from another region.
-    fn copy_between_regions(&mut self, now: SimNanos, from: &Region, to: &Resource) -> Range<SimNanos> {
-        let bytes = to.body.properties.disk().and_then(|disk| disk.disk_size_bytes).unwrap_or_default();
-        let (from, to) = (self.region(from), self.region(&to.body.region));
-        let link = self.link(from, to);
-        self.links[link].copied += bytes;
-        now..self.links[link].pipe.take(now, bytes)
     }
 
     fn list(&self, now: SimNanos, query: &ResourceQuery, after: Option<&ResourceId>) -> ResourcePage {

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use goldfleet_model::ids::SubscriptionId;
+use goldfleet_model::resource::LockLevel;
 use goldfleet_ports::clock::{Clock, TokioClock};
 use goldfleet_ports::conformance;
 use goldfleet_ports::conformance::clock::{Advance, ManualClock};
-use goldfleet_ports::conformance::resources::{ResourceSuite, ResourceSuiteLocation};
+use goldfleet_ports::conformance::resources::{ForeignLocks, LockPorts, ResourceSuite, ResourceSuiteLocation};
 use goldfleet_rates::Rates;
 use jiff::Timestamp;
 
@@ -21,6 +22,20 @@ struct VirtualTime;
 impl Advance for VirtualTime {
     async fn elapse(&self, duration: Duration) {
         tokio::time::sleep(duration).await;
+    }
+}
+
+/// The locks of others.
+struct Others(Arc<Model>);
+
+#[async_trait]
+impl ForeignLocks for Others {
+    async fn put(&self, scope: &str, name: &str, level: LockLevel) {
+        self.0.put_lock_at(scope, name, level);
+    }
+
+    async fn remove(&self, scope: &str, name: &str) {
+        self.0.remove_lock_at(scope, name);
     }
 }
 
@@ -55,7 +70,9 @@ async fn resources(model: &Arc<Model>) {
     let blobs = ModelledBlobs::new(Arc::clone(model));
     blobs.ensure_container(&location.container).await.unwrap();
     let resources = ModelledResources::new(Arc::clone(model));
-    ResourceSuite { resources: &resources, access: &resources, blobs: &blobs, location: &location }.all().await;
+    let suite = ResourceSuite { resources: &resources, access: &resources, blobs: &blobs, location: &location };
+    suite.all().await;
+    suite.locks(LockPorts { locks: &resources, foreign: &Others(Arc::clone(model)) }).await;
 }
 
 #[tokio::test]

@@ -261,23 +261,20 @@ async fn put(resources: &ModelledResources, name: &str, region: &str, properties
     id
 }
 
-/// Two copies of 20 MiB share the 8 MiB a second between the regions. Each snapshot exists at once.
+/// Copies of two disks of 20 MiB share the 8 MiB a second between the regions. Each snapshot exists at once.
 #[tokio::test(start_paused = true)]
 async fn snapshots_arrive_at_rate_of_link() {
     let cloud = Cloud::new(
-        "resource_manager = { write_burst = 9, writes_per_second = 1, read_burst = 9, reads_per_second = 1 }",
+        "resource_manager = { write_burst = 99, writes_per_second = 1, read_burst = 99, reads_per_second = 1 }",
     );
     let resources = ModelledResources::new(Arc::clone(&cloud.model));
-    let disk = Properties::Disk(DiskProperties::new(CreationData::upload(20 * MIB)));
-    let disk = put(&resources, "disk", "westeurope", disk).await;
-    let access =
-        AccessRequest { id: disk.clone(), tenant: None, access: Access::Write, duration: Duration::from_secs(60) };
-    resources.begin(&access).await.unwrap();
-    resources.end(&disk, None).await.unwrap();
-    let snapshot = |data| Properties::Snapshot(SnapshotProperties::new(data, true));
-    let source = put(&resources, "source", "westeurope", snapshot(CreationData::copy(&disk))).await;
-    for name in ["one", "two"] {
-        put(&resources, name, "eastus", snapshot(CreationData::copy_start(&source))).await;
+    let (first, second) = (disk(&resources, "first").await, disk(&resources, "second").await);
+    let mut sources = Vec::new();
+    for (disk, name) in [(&first, "source-1"), (&second, "source-2")] {
+        sources.push(put(&resources, name, "westeurope", snapshot(CreationData::copy(disk))).await);
+    }
+    for (source, name) in sources.iter().zip(["one", "two"]) {
+        put(&resources, name, "eastus", snapshot(CreationData::copy_start(source))).await;
     }
     let percent = async |name: &str| {
         let found = resources.get(&id(1, ResourceType::Snapshot, name), None).await.unwrap().unwrap();
@@ -290,8 +287,94 @@ async fn snapshots_arrive_at_rate_of_link() {
     assert_eq!((percent("one").await.round(), percent("two").await.round()), (50.0, 25.0));
     tokio::time::sleep(Duration::from_millis(3750)).await;
     assert_eq!((percent("one").await.round(), percent("two").await.round()), (100.0, 100.0));
-    let link = cloud.model.stats().links;
-    assert_eq!(link.iter().map(|link| link.copied).sum::<u64>(), 40 * MIB);
+    assert_eq!(copied(&cloud), 40 * MIB);
+}
+
+fn snapshot(data: CreationData) -> Properties {
+    Properties::Snapshot(SnapshotProperties::new(data, true))
+}
+
+/// The bytes that were copied between regions.
+fn copied(cloud: &Cloud) -> u64 {
+    cloud.model.stats().links.iter().map(|link| link.copied).sum()
+}
+
+/// A complete disk of 20 MiB.
+async fn disk(resources: &ModelledResources, name: &str) -> ResourceId {
+    let disk = Properties::Disk(DiskProperties::new(CreationData::upload(20 * MIB)));
+    let disk = put(resources, name, "westeurope", disk).await;
+    let access =
+        AccessRequest { id: disk.clone(), tenant: None, access: Access::Write, duration: Duration::from_secs(60) };
+    resources.begin(&access).await.unwrap();
+    resources.end(&disk, None).await.unwrap();
+    disk
+}
+
+/// The first copy of a family moves the whole disk, each later one what was written to the disk since the snapshot that
+/// was copied before. Another region, and a region without its copies, get the whole disk.
+#[tokio::test(start_paused = true)]
+async fn incremental_copies_move_their_difference() {
+    let cloud = Cloud::new(
+        "resource_manager = { write_burst = 99, writes_per_second = 1, read_burst = 99, reads_per_second = 1 }",
+    );
+    let resources = ModelledResources::new(Arc::clone(&cloud.model));
+    let disk = disk(&resources, "disk").await;
+    let mut sources = Vec::new();
+    for (n, written) in [0, 4 * MIB, 2 * MIB, 400 * MIB].into_iter().enumerate() {
+        cloud.model.write_to_disk(&disk, written).unwrap();
+        let name = format!("source-{n}");
+        sources.push(put(&resources, &name, "westeurope", snapshot(CreationData::copy(&disk))).await);
+    }
+    let copy = async |name: &str, source: usize, region: &str, expected: u64| {
+        let before = copied(&cloud);
+        let copy = put(&resources, name, region, snapshot(CreationData::copy_start(&sources[source]))).await;
+        assert_eq!(copied(&cloud) - before, expected, "{name}");
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        copy
+    };
+    copy("first", 0, "eastus", 20 * MIB).await;
+    copy("elsewhere", 1, "westus", 20 * MIB).await;
+    // The second snapshot is left out, so the third one moves the difference to the first one.
+    let third = copy("third", 2, "eastus", 6 * MIB).await;
+    let fourth = copy("fourth", 3, "eastus", 20 * MIB).await;
+    copy("fourth-again", 3, "eastus", 0).await;
+    for gone in
+        ["first", "fourth-again"].map(|name| id(1, ResourceType::Snapshot, name)).iter().chain([&third, &fourth])
+    {
+        resources.delete(gone, None).await.unwrap();
+    }
+    copy("without-base", 3, "eastus", 20 * MIB).await;
+}
+
+/// 100 copies arrive at one time in a subscription and region.
+#[tokio::test(start_paused = true)]
+async fn copies_to_a_region_are_limited() {
+    let cloud = Cloud::new(
+        "resource_manager = { write_burst = 999, writes_per_second = 1, read_burst = 99, reads_per_second = 1 }",
+    );
+    let resources = ModelledResources::new(Arc::clone(&cloud.model));
+    let mut sources = Vec::new();
+    for n in 0..=100 {
+        let disk = disk(&resources, &format!("disk-{n}")).await;
+        sources.push(put(&resources, &format!("s-{n}"), "westeurope", snapshot(CreationData::copy(&disk))).await);
+    }
+    for (n, source) in sources[..100].iter().enumerate() {
+        put(&resources, &format!("copy-{n}"), "eastus", snapshot(CreationData::copy_start(source))).await;
+    }
+    let request = |region: &str, subscription| PutRequest {
+        id: id(subscription, ResourceType::Snapshot, &format!("last-{region}")),
+        tenant: None,
+        mode: PutMode::CreateOrUpdate,
+        body: ResourceBody::new(region.parse().unwrap(), snapshot(CreationData::copy_start(&sources[100]))),
+    };
+    let refused = resources.put(&request("eastus", 1)).await.unwrap_err();
+    assert_eq!((refused.kind, refused.code.as_str()), (ErrorKind::Conflict, "copy-limit-reached"));
+    for (region, subscription) in [("westus", 1), ("eastus", 2)] {
+        assert!(matches!(resources.put(&request(region, subscription)).await.unwrap(), ChangeStatus::Done));
+    }
+    // A copy of 20 MiB takes 2.5 s.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(matches!(resources.put(&request("eastus", 1)).await.unwrap(), ChangeStatus::Done));
 }
 
 #[tokio::test(start_paused = true)]

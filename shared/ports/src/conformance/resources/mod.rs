@@ -2,9 +2,11 @@
 #![expect(clippy::expect_used, clippy::missing_panics_doc, reason = "a suite reports by panicking")]
 
 mod access;
+mod copies;
 mod disks;
 mod images;
 mod lists;
+mod locks;
 mod vhd;
 
 use std::collections::BTreeMap;
@@ -25,6 +27,7 @@ use crate::disk_access::DiskAccess;
 use crate::error::{ErrorKind, PortError, PortResult};
 use crate::resources::{ChangeStatus, Provisioning, PutMode, PutRequest, Resource, ResourceService};
 
+pub use locks::{ForeignLocks, LockPorts};
 pub use vhd::put_smallest_vhd;
 
 /// The smallest disk that can be uploaded, in bytes without the footer.
@@ -68,6 +71,7 @@ impl ResourceSuite<'_> {
     pub async fn all(self) {
         self.images().await;
         self.disks_and_snapshots().await;
+        self.copies().await;
         self.access_to_disks().await;
         self.lists().await;
     }

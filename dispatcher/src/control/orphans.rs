@@ -1,0 +1,251 @@
+//! Orphans: temporary disks and snapshots that a job has left behind.
+//!
+//! A job removes its temporaries itself. An orphan is what remains if that was not possible, for example because someone
+//! removed the rows of the job. Only what has the fleet's id, the role of a temporary and an ended job is an orphan, and
+//! only a day after its creation: a request that was sent before the job ended has taken effect by then.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::{StreamExt as _, stream};
+use goldfleet_config::targets::TargetsFile;
+use goldfleet_model::ids::{JobId, ResourceGroup, SubscriptionId};
+use goldfleet_model::job::Subject;
+use goldfleet_model::resource::ResourceType;
+use goldfleet_model::upload::UploadState;
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
+use goldfleet_ports::resources::{ChangeStatus, Resource, ResourceQuery, list_all};
+use goldfleet_ports::retry::retry_transient;
+use goldfleet_snapshots::id::GroupRef;
+use goldfleet_snapshots::remove::{Decision, Orphan, TemporarySpec, orphan};
+use goldfleet_snapshots::tags::{self, Role};
+use jiff::Timestamp;
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT};
+use crate::control::snapshots::{ROUTE, RunSpec};
+
+/// What happens to orphans.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OrphanOptions {
+    /// Whether orphans are deleted. Otherwise they are only listed.
+    pub delete: bool,
+    /// A job that the table does not know, and that the operator knows to have ended.
+    pub ended: Option<JobId>,
+}
+
+/// What was found in the groups of the configuration.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct OrphanReport {
+    /// The temporaries of this fleet.
+    pub temporaries: Vec<Temporary>,
+    /// Groups that could not be listed, with the reason.
+    pub unlisted: Vec<UnlistedGroup>,
+}
+
+/// A temporary disk or snapshot of this fleet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Temporary {
+    /// The resource id.
+    pub id: String,
+    /// The job in its tags.
+    pub job: Option<String>,
+    /// When it was created, if the service reports it.
+    pub created: Option<Timestamp>,
+    /// What it is.
+    pub result: OrphanResult,
+    /// Why it could not be deleted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// What a temporary is, and what happened to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OrphanResult {
+    /// It is an orphan, and was not deleted, because that was not requested.
+    Orphan,
+    /// It was an orphan, and was deleted.
+    Deleted,
+    /// It is an orphan, and could not be deleted.
+    Failed,
+    /// Its job has not ended, or it is younger than a day.
+    InUse,
+    /// The table does not know its job.
+    UnknownJob,
+}
+
+/// A group that could not be listed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct UnlistedGroup {
+    /// The group, `SUBSCRIPTION/GROUP`.
+    pub group: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// Lists the temporaries of this fleet in the groups of the configuration and of known jobs, and deletes orphans if that
+/// is requested.
+///
+/// # Errors
+/// If the table cannot be reached. A group or resource that cannot be reached is part of the report.
+pub async fn orphans(control: &ControlContext, options: &OrphanOptions) -> Result<OrphanReport, ControlError> {
+    let fleet = control.ports.table.fleet().await?;
+    let mut report = OrphanReport::default();
+    let mut found = Vec::new();
+    for group in groups(control).await? {
+        match list_temporaries(control, &group, fleet).await {
+            Ok(some) => found.extend(some),
+            // Nothing of ours is in a group that does not exist.
+            Err(error) if error.code == "resource-group-not-found" => {}
+            Err(error) => {
+                report.unlisted.push(UnlistedGroup { group: group.to_string(), reason: error.to_string() });
+            }
+        }
+    }
+    let ended = ended_jobs(control, &found, options.ended.as_ref()).await?;
+    report.temporaries = stream::iter(found)
+        .map(|resource| handle(control, resource, fleet, &ended, options.delete))
+        .buffered(MAX_IN_FLIGHT)
+        .collect()
+        .await;
+    Ok(report)
+}
+
+/// The groups that may contain temporaries.
+async fn groups(control: &ControlContext) -> Result<BTreeSet<GroupRef>, ControlError> {
+    let mut syncs = control.config.sync.clone();
+    for job in control.ports.table.jobs().await? {
+        if let Subject::Work { work } = &job.value.subject
+            && work.route == ROUTE
+            && let Ok(spec) = RunSpec::of(work)
+        {
+            syncs.push(spec.sync);
+        }
+    }
+    let of_sync = syncs.iter().flat_map(|sync| {
+        let to = sync.to.iter().map(|to| group(to.subscription, &to.resource_group));
+        to.chain(sync.scratch.clone()).chain([sync.from.clone()])
+    });
+    let mut groups: BTreeSet<GroupRef> = of_sync.collect();
+    // A configuration for syncs alone needs no targets file.
+    if control.config.targets.file.exists() {
+        let file = TargetsFile::load(&control.config.targets.file)?;
+        groups.extend(file.targets.iter().map(|target| group(target.subscription, &target.resource_group)));
+    }
+    Ok(groups)
+}
+
+fn group(subscription: SubscriptionId, resource_group: &ResourceGroup) -> GroupRef {
+    GroupRef { subscription, resource_group: resource_group.clone() }
+}
+
+async fn list_temporaries(control: &ControlContext, group: &GroupRef, fleet: Uuid) -> PortResult<Vec<Resource>> {
+    let wanted = [(tags::FLEET, fleet.to_string()), (tags::ROLE, Role::Temporary.as_str().to_owned())];
+    let wanted: BTreeMap<String, String> = wanted.map(|(name, value)| (name.to_owned(), value)).into();
+    let mut found = Vec::new();
+    for resource_type in [ResourceType::Disk, ResourceType::Snapshot] {
+        let query = ResourceQuery {
+            resource_type,
+            subscription: group.subscription,
+            resource_group: Some(group.resource_group.clone()),
+            tags: wanted.clone(),
+            tenant: None,
+        };
+        found.extend(list_all(control.ports.resources.as_ref(), control.ports.clock.as_ref(), &query).await?.resources);
+    }
+    Ok(found)
+}
+
+/// Whether each job that the resources name has ended. A job that the table does not know is missing.
+async fn ended_jobs(
+    control: &ControlContext,
+    resources: &[Resource],
+    given: Option<&JobId>,
+) -> PortResult<BTreeMap<String, bool>> {
+    let named: BTreeSet<&str> = resources.iter().filter_map(job_of).collect();
+    let mut ended = BTreeMap::new();
+    for name in named {
+        let Ok(id) = name.parse::<JobId>() else { continue };
+        let has_ended = match control.ports.table.job(&id).await? {
+            Some(job) => Some(job.value.state.is_terminal()),
+            // Uploads create temporaries too.
+            None => control.ports.table.upload(&id).await?.map(|upload| upload.state != UploadState::Running),
+        };
+        if let Some(has_ended) = has_ended.or_else(|| (given == Some(&id)).then_some(true)) {
+            ended.insert(name.to_owned(), has_ended);
+        }
+    }
+    Ok(ended)
+}
+
+fn job_of(resource: &Resource) -> Option<&str> {
+    goldfleet_model::resource::tag(&resource.body.tags, tags::JOB)
+}
+
+async fn handle(
+    control: &ControlContext,
+    resource: Resource,
+    fleet: Uuid,
+    ended: &BTreeMap<String, bool>,
+    delete: bool,
+) -> Temporary {
+    let created = resource.body.properties.disk().and_then(|disk| disk.time_created.as_deref()?.parse().ok());
+    let mut line = Temporary {
+        id: resource.id.to_string(),
+        job: job_of(&resource).map(str::to_owned),
+        created,
+        result: OrphanResult::InUse,
+        error: None,
+    };
+    // Without a time of creation, nothing proves that it is a day old.
+    let Some(created) = created else { return line };
+    let now = control.ports.clock.now();
+    let found = orphan(&resource.body.tags, created, now, fleet, |job| ended.get(job).copied());
+    line.result = match found {
+        Orphan::Yes if delete => OrphanResult::Deleted,
+        Orphan::Yes => OrphanResult::Orphan,
+        Orphan::UnknownJob => OrphanResult::UnknownJob,
+        // The list contains only temporaries of this fleet.
+        Orphan::InUse | Orphan::Foreign => OrphanResult::InUse,
+    };
+    if line.result == OrphanResult::Deleted
+        && let Err(error) = remove(control, &resource, fleet).await
+    {
+        (line.result, line.error) = (OrphanResult::Failed, Some(format!("{}: {error}", error.code)));
+    }
+    line
+}
+
+/// Deletes a temporary, if it is still the same resource and no lock protects it.
+async fn remove(control: &ControlContext, listed: &Resource, fleet: Uuid) -> PortResult<()> {
+    let ports = &control.ports;
+    let look = || ports.resources.get(&listed.id, None);
+    let Some(found) = retry_transient(ports.clock.as_ref(), PortError::is_retryable, look).await? else {
+        return Ok(());
+    };
+    let refused = |code: &str, message: String| PortError::new(ErrorKind::Invalid, message).with_code(code);
+    let unique_id = |resource: &Resource| resource.body.properties.disk().and_then(|disk| disk.unique_id.clone());
+    let job = job_of(listed).and_then(|job| job.parse().ok());
+    let (Some(job), true) = (job, unique_id(&found) == unique_id(listed)) else {
+        return Err(refused("temporary-foreign", format!("{} was created again in the meantime", listed.id)));
+    };
+    let locks = ports.locks.locks(&listed.id, None).await?;
+    let spec = TemporarySpec { fleet, id: listed.id.to_string(), job };
+    match spec.decide(Some(&found.body.tags), &locks) {
+        Decision::Delete => {}
+        Decision::Refuse { code, message } => return Err(refused(code, format!("{}: {message}", listed.id))),
+        Decision::Done | Decision::LiftLock(_) | Decision::Keep(_) => return Ok(()),
+    }
+    let mut change = ports.resources.delete(&listed.id, None).await?;
+    loop {
+        change = match change {
+            ChangeStatus::Done => return Ok(()),
+            ChangeStatus::Failed(error) => return Err(error),
+            ChangeStatus::Pending(pending) => {
+                ports.clock.sleep(pending.retry_after).await;
+                ports.resources.poll(&pending).await?
+            }
+        };
+    }
+}
