@@ -86,14 +86,14 @@ impl ResourceFiles {
             return Ok(());
         }
         let _lock = self.lock(id)?;
+        // A lock may have been put before this process held the folder.
+        self.check_deletion(id)?;
         if let Some(found) = self.read(id)? {
             check_delete(&found)?;
             if found.body.properties.machine().is_some() {
                 machines::detach(self, &found)?;
             }
         }
-        // A lock may have been put before this process held the folder.
-        self.check_deletion(id)?;
         let content = self.content(id);
         for path in [self.json(id), content] {
             match fs::remove_file(&path) {
