@@ -112,7 +112,7 @@ fn describe(
     let rows = planned.disks.iter().map(|disk| {
         let size = disk.size.map_or_else(String::new, |size| HumanBytes(size).to_string());
         let sku = disk.sku.clone().unwrap_or_default();
-        [disk.lun.as_str(), disk.source.name.as_str(), disk.id.name.as_str(), &size, &sku].map(Cell::from)
+        [disk.lun.clone(), disk.source.name.to_string(), disk.id.name.to_string(), size, sku].map(Cell::from)
     });
     write_table(&mut plain, &["lun", "source", "disk", "size", "sku"], rows)?;
     view::write_findings(&planned.findings, &mut plain)?;

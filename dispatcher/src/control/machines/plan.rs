@@ -8,7 +8,7 @@ use goldfleet_machines::source::{Source, SourceDisk};
 use goldfleet_machines::spec::Row;
 use goldfleet_model::ids::JobId;
 use goldfleet_model::job::Finding;
-use goldfleet_model::resource::{ResourceId, ResourceType, tag};
+use goldfleet_model::resource::{MachineDisk, MachineProperties, ResourceId, ResourceType, tag};
 use goldfleet_ports::error::PortError;
 use goldfleet_ports::resources::Resource;
 use goldfleet_ports::retry::retry_transient;
@@ -120,11 +120,12 @@ async fn read_source(control: &ControlContext, id: &ResourceId) -> Result<Source
     }
     let found = read(control, id).await?;
     let found = found.ok_or_else(|| ControlError::Refused(format!("there is no machine {id}")))?;
-    let attachments: Vec<_> = found.body.properties.machine().into_iter().flat_map(|machine| machine.disks()).collect();
+    let machine = found.body.properties.machine().into_iter();
+    let attachments: Vec<MachineDisk> = machine.flat_map(MachineProperties::disks).cloned().collect();
     let disks = stream::iter(attachments).map(|attachment| async move {
         let Some(Ok(id)) = attachment.disk_id().map(str::parse::<ResourceId>) else { return Ok(None) };
         let disk = read(control, &id).await?;
-        Ok::<_, ControlError>(disk.map(|disk| SourceDisk { id, body: disk.body, attachment: attachment.clone() }))
+        Ok::<_, ControlError>(disk.map(|disk| SourceDisk { id, body: disk.body, attachment }))
     });
     let disks: Vec<Option<SourceDisk>> = disks.buffered(MAX_IN_FLIGHT).try_collect().await?;
     // A disk that is missing is a refusal of the plan.
@@ -138,13 +139,14 @@ async fn taken_names(
     plan: &ClonePlan<'_>,
     by: &Cloner,
 ) -> Result<Vec<Refusal>, ControlError> {
-    let machine = plan.machine.iter().map(|id| (id, plan.source.vm_id()));
-    let disks = plan.disks.iter().map(|disk| (&disk.id, disk.source.unique_id()));
-    let checks = stream::iter(machine.chain(disks)).map(|(id, source)| async move {
+    let machine = plan.machine.iter().map(|id| (id.clone(), plan.source.vm_id()));
+    let disks = plan.disks.iter().map(|disk| (disk.id.clone(), disk.source.unique_id()));
+    let names: Vec<(ResourceId, String)> = machine.chain(disks).collect();
+    let checks = stream::iter(names).map(|(id, source)| async move {
         let own = own_tags(by, &source);
         let is_own = |found: &Resource| own.iter().all(|(name, value)| tag(&found.body.tags, name) == Some(value));
-        let is_taken = read(control, id).await?.is_some_and(|found| !is_own(&found));
-        Ok::<_, ControlError>(is_taken.then(|| refusal_of(id)))
+        let is_taken = read(control, &id).await?.is_some_and(|found| !is_own(&found));
+        Ok::<_, ControlError>(is_taken.then(|| refusal_of(&id)))
     });
     let taken: Vec<Option<Refusal>> = checks.buffered(MAX_IN_FLIGHT).try_collect().await?;
     Ok(taken.into_iter().flatten().collect())

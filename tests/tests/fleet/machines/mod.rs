@@ -1,0 +1,7 @@
+//! Clones of virtual machines on the directory cloud, by the real dispatcher and workers.
+#![expect(clippy::unwrap_used, clippy::missing_panics_doc, reason = "tests")]
+
+mod clones;
+mod faults;
+mod interference;
+mod scene;
