@@ -10,6 +10,7 @@ use super::clock::Clock;
 use super::disks::Disk;
 use super::images::Image;
 use super::log::Log;
+use super::machines::Machine;
 use super::operations::{Collision, LongRunning, Operations};
 use super::resources::{Account, Group, Lock, Policy, Region, RoleAssignment, Subscription, normalized_region};
 use super::throttle::{Buckets, Limits};
@@ -48,6 +49,8 @@ pub struct TenantState {
     pub images: Vec<Image>,
     /// The managed disks and snapshots.
     pub disks: Vec<Disk>,
+    /// The virtual machines.
+    pub machines: Vec<Machine>,
     /// The number of GETs that find the content of a copy from another region incomplete.
     pub copy_reads: u32,
     /// The number of copies from other regions that may arrive at one time in a subscription and region.

@@ -75,7 +75,9 @@ async fn cancelled(at: (&'static str, usize)) {
     let scene = Arc::new(Scene::running().await);
     let request = with_stop(scene.to(&remote()));
     let stop = |scene: Arc<Scene>, job: JobId| -> BoxFuture<'static, ()> {
-        Box::pin(async move { drop(cancel(&scene.fleet.control_with_own_ports(), &job).await.unwrap()) })
+        Box::pin(async move {
+            cancel(&scene.fleet.control_with_own_ports(), &job).await.unwrap();
+        })
     };
     let (job, status) = interrupted(&scene, &request, at, stop).await;
     assert!(matches!(status.state, ReportedState::Cancelled | ReportedState::Succeeded), "{at:?}: {status:#?}");
