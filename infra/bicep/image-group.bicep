@@ -20,7 +20,7 @@ resource imageGroup 'Microsoft.Resources/resourceGroups@2025-04-01' = if (make) 
   tags: tags
 }
 
-module right 'image-right.bicep' = {
+module right 'group-right.bicep' = {
   name: 'goldfleet-right-${uniqueString(name)}'
   scope: resourceGroup(name)
   params: {

@@ -31,6 +31,16 @@ type operatorRow = {
   kind: 'User' | 'Group' | 'ServicePrincipal'
 }
 
+@description('A resource group of a [[sync]]. It exists already.')
+type snapshotGroupRow = {
+  subscription: string
+  resource_group: string
+  @description('source: the group of `from`. replicas: a group of `to`, or of `scratch`.')
+  use: 'source' | 'replicas'
+  @description('Whether the replicas get locks: `lock = true`.')
+  lock: bool?
+}
+
 @description('The region of the source account and of the programs.')
 param location string = deployment().location
 
@@ -68,6 +78,9 @@ param targetsAtOnce int = 250
 
 @description('The [[store]]s of the targets file.')
 param stores storeRow[] = []
+
+@description('The resource groups of all [[sync]]s.')
+param snapshotGroups snapshotGroupRow[] = []
 
 @description('The targets file itself, which the dispatcher reads.')
 param targetsFile string
@@ -111,7 +124,8 @@ var placed = take(skip(reachable, firstTarget), targetsAtOnce)
 var imageGroups = union(map(placed, target => '${target.subscription}/${toLower(target.resource_group)}'), [])
 // They may be in other resource groups.
 var encryptionSets = union(filter(map(placed, target => toLower(target.?disk_encryption_set ?? '')), set => !empty(set)), [])
-var subscriptions = union(array(subscription().subscriptionId), map(reachable, target => target.subscription))
+var subscriptions = union(array(subscription().subscriptionId), map(reachable, target => target.subscription), map(snapshotGroups, place => place.subscription))
+var lockedGroups = filter(snapshotGroups, place => place.?lock ?? false)
 
 resource fleetGroup 'Microsoft.Resources/resourceGroups@2025-04-01' = {
   name: group
@@ -194,6 +208,24 @@ module imageGroup 'image-group.bicep' = [for place in imageGroups: {
     fleet: fleet.outputs.principal
     role: roles.outputs.imageMaker
     tags: tags
+  }
+}]
+
+module snapshotRight 'group-right.bicep' = [for place in snapshotGroups: {
+  name: '${prefix}-snapshots-${place.use}-${uniqueString(place.resource_group)}'
+  scope: resourceGroup(place.subscription, place.resource_group)
+  params: {
+    fleet: fleet.outputs.principal
+    role: place.use == 'source' ? roles.outputs.snapshotReader : roles.outputs.snapshotMaker
+  }
+}]
+
+module lockRight 'group-right.bicep' = [for place in lockedGroups: {
+  name: '${prefix}-locks-${uniqueString(place.resource_group)}'
+  scope: resourceGroup(place.subscription, place.resource_group)
+  params: {
+    fleet: fleet.outputs.principal
+    role: roles.outputs.lockKeeper
   }
 }]
 

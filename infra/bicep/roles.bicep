@@ -1,4 +1,4 @@
-// Two custom roles. No built-in role is narrow enough: roles that can write images can also write machines and networks.
+// Custom roles. No built-in role is narrow enough: roles that can write images can also write machines and networks.
 targetScope = 'subscription'
 
 param prefix string
@@ -28,7 +28,6 @@ resource imageMaker 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
           // goldfleet polls the image itself, which gives less detail about failures.
           'Microsoft.Compute/locations/operations/read'
           'Microsoft.Compute/locations/capsOperations/read'
-          // Add disks and snapshots here when goldfleet creates them.
           // Images may refer to a disk encryption set.
           'Microsoft.Compute/diskEncryptionSets/read'
         ]
@@ -63,5 +62,87 @@ resource vhdReader 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
   }
 }
 
+resource snapshotReader 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
+  name: guid(subscription().id, prefix, 'snapshot reader')
+  properties: {
+    roleName: '${prefix} snapshot reader ${suffix}'
+    description: 'goldfleet: looks at the snapshots of a resource group, and lets the platform copy them elsewhere.'
+    type: 'customRole'
+    assignableScopes: scopes
+    permissions: [
+      {
+        actions: [
+          'Microsoft.Resources/subscriptions/resourceGroups/read'
+          'Microsoft.Compute/snapshots/read'
+          // Azure may ask for it on the source of a copy to another subscription or region.
+          'Microsoft.Compute/snapshots/beginGetAccess/action'
+        ]
+        notActions: []
+        dataActions: []
+        notDataActions: []
+      }
+    ]
+  }
+}
+
+resource snapshotMaker 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
+  name: guid(subscription().id, prefix, 'snapshot maker')
+  properties: {
+    roleName: '${prefix} snapshot maker ${suffix}'
+    description: 'goldfleet: makes replicas of snapshots and temporary disks in a resource group, looks at them and deletes them.'
+    type: 'customRole'
+    assignableScopes: scopes
+    permissions: [
+      {
+        actions: [
+          'Microsoft.Resources/subscriptions/resourceGroups/read'
+          'Microsoft.Compute/snapshots/read'
+          'Microsoft.Compute/snapshots/write'
+          'Microsoft.Compute/snapshots/delete'
+          'Microsoft.Compute/disks/read'
+          'Microsoft.Compute/disks/write'
+          'Microsoft.Compute/disks/delete'
+          // A temporary disk is copied to a temporary snapshot.
+          'Microsoft.Compute/disks/beginGetAccess/action'
+          'Microsoft.Compute/snapshots/beginGetAccess/action'
+          'Microsoft.Compute/locations/operations/read'
+          'Microsoft.Compute/locations/capsOperations/read'
+          'Microsoft.Compute/diskEncryptionSets/read'
+          // Before a deletion, goldfleet looks whether a lock protects the resource.
+          'Microsoft.Authorization/locks/read'
+        ]
+        notActions: []
+        dataActions: []
+        notDataActions: []
+      }
+    ]
+  }
+}
+
+resource lockKeeper 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
+  name: guid(subscription().id, prefix, 'lock keeper')
+  properties: {
+    roleName: '${prefix} lock keeper ${suffix}'
+    description: 'goldfleet: puts locks on replicas of snapshots, and lifts them. Only for syncs with lock = true.'
+    type: 'customRole'
+    assignableScopes: scopes
+    permissions: [
+      {
+        actions: [
+          'Microsoft.Authorization/locks/read'
+          'Microsoft.Authorization/locks/write'
+          'Microsoft.Authorization/locks/delete'
+        ]
+        notActions: []
+        dataActions: []
+        notDataActions: []
+      }
+    ]
+  }
+}
+
+output snapshotReader string = snapshotReader.name
+output snapshotMaker string = snapshotMaker.name
+output lockKeeper string = lockKeeper.name
 output imageMaker string = imageMaker.name
 output vhdReader string = vhdReader.name

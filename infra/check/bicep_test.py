@@ -21,7 +21,7 @@ CASES = [  # file, what stands there, what is put in its place, what is said of 
     ("storage-account.bicep", "bypass: 'AzureServices'", "bypas: 'AzureServices'", "has no bypas"),
     ("storage-account.bicep", "  kind: 'StorageV2'\n", "", "needs kind"),
     ("storage-account.bicep", "accessTier: 'Hot'", "accessTier: 'Warm'", "'Warm' is none of"),
-    ("image-right.bicep", "principalId: fleet", "principal: fleet", "needs principalId"),
+    ("group-right.bicep", "principalId: fleet", "principal: fleet", "needs principalId"),
     ("registry.bicep", "7f951dda-4ed3-4680-a7ca-43fe172d538d", "b24988ac-6180-42a0-ab88-20f7382dd24c", "the role Contributor"),
     ("logs.bicep", "output id string = workspace.id", "output id string = workspace.listKeys().primarySharedKey", "keys are not used"),
     ("logs.bicep", "param location string\n", "param location string\nparam more string\n", "parameter more is not used"),

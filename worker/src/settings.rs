@@ -1,5 +1,6 @@
 //! The settings of a worker.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -46,6 +47,8 @@ pub struct WorkerSettings {
     pub renew_after: Duration,
     /// The storage type of the disks of images.
     pub storage_type: StorageType,
+    /// Further tags of each image.
+    pub image_tags: BTreeMap<String, String>,
     /// Whether to stop once all queues are empty.
     pub exit_when_idle: bool,
     /// The address on which the process serves health and metrics. None if it does not listen.
@@ -69,6 +72,7 @@ impl WorkerSettings {
             clone_and_patch: self.clone_and_patch,
             renew_after: self.renew_after,
             storage_type: self.storage_type,
+            image_tags: self.image_tags.clone(),
         }
     }
 
@@ -107,6 +111,7 @@ impl Default for WorkerSettings {
             clone_and_patch: false,
             renew_after: Duration::from_secs(12 * 3600),
             storage_type: StorageType::default(),
+            image_tags: BTreeMap::new(),
             exit_when_idle: false,
             listen: None,
         }

@@ -81,6 +81,9 @@ impl Check<'_> {
         if let Some(within) = config.plan.within {
             self.check_range("plan", "within", within, HumanDuration::seconds(1)..=year);
         }
+        for fault in config.images.tag_faults() {
+            self.push_error("images", "tags", fault);
+        }
         self.check_range("cleanup", "chunk_grace", config.cleanup.chunk_grace, HumanDuration::seconds(1)..=year);
         if let Some(level) = &config.log.level
             && parse_filter(level).is_err()

@@ -94,7 +94,7 @@ pub use sections::{
     Cleanup, Cloud, Coordination, DirectoryCloud, Dispatch, EmbeddedCoordination, Images, Log, LogFormat,
     ModelledCloud, Planning, Source, StagedPolicy, Targets, Upload, Worker,
 };
-pub use sync::{Sync, SyncDestination};
+pub use sync::{RESERVED_NAME, Sync, SyncDestination};
 pub use values::{HumanDuration, ListenAddress};
 
 /// The prefix of the environment variables that set keys.

@@ -1,10 +1,11 @@
 //! The sections of the configuration, one type each.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use goldfleet_azure_settings::{AzureCloud, AzureCoordination};
 use goldfleet_model::ids::{AccountName, ContainerName, Region, SubscriptionId};
-use goldfleet_model::image::StorageType;
+use goldfleet_model::image::{ImageTags, StorageType};
 use goldfleet_model::naming::NameTemplate;
 use goldfleet_model::store::Store;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -162,6 +163,43 @@ pub struct Images {
     pub name: NameTemplate,
     /// The storage type of their disks.
     pub storage_type: StorageType,
+    /// Further tags of each image.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
+}
+
+impl Images {
+    /// The largest number of further tags: a resource has at most 50 tags, and goldfleet sets up to ten itself. Source:
+    /// Azure, tag resources.
+    const MAX_TAGS: usize = 40;
+    /// The largest number of characters in the name of a tag. Source: Azure, tag resources.
+    const MAX_TAG_NAME: usize = 512;
+    /// The largest number of characters in the value of a tag. Source: Azure, tag resources.
+    const MAX_TAG_VALUE: usize = 256;
+
+    /// What is wrong with the tags, and what to do.
+    pub(super) fn tag_faults(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        if self.tags.len() > Self::MAX_TAGS {
+            faults.push(format!("{} tags: use at most {}", self.tags.len(), Self::MAX_TAGS));
+        }
+        let mut names = BTreeSet::new();
+        for (name, value) in &self.tags {
+            let lower = name.to_ascii_lowercase();
+            if lower.starts_with(ImageTags::PREFIX) {
+                faults.push(format!("{name:?}: goldfleet sets the tags that begin with {}", ImageTags::PREFIX));
+            } else if name.is_empty() || name.chars().count() > Self::MAX_TAG_NAME {
+                faults.push(format!("{name:?}: the name of a tag has 1 to {} characters", Self::MAX_TAG_NAME));
+            } else if name.contains(['<', '>', '%', '&', '\\', '?', '/']) || name.chars().any(char::is_control) {
+                faults.push(format!("{name:?}: the name of a tag has none of the characters < > % & \\ ? /"));
+            } else if value.chars().count() > Self::MAX_TAG_VALUE {
+                faults.push(format!("{name:?}: the value of a tag has at most {} characters", Self::MAX_TAG_VALUE));
+            } else if !names.insert(lower) {
+                faults.push(format!("{name:?}: another tag has this name; case is not significant"));
+            }
+        }
+        faults
+    }
 }
 
 /// `[worker]`: the concurrency, leases and retries of workers.

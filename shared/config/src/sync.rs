@@ -16,6 +16,9 @@ use super::values::HumanDuration;
 /// The largest number of characters in the name of a sync. The name of its lock and of its row contain it.
 const MAX_NAME: usize = 40;
 
+/// The name of the rules of copies on request. Their replicas belong to no sync of the configuration.
+pub const RESERVED_NAME: &str = "copy";
+
 /// One `[[sync]]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -137,6 +140,11 @@ impl Sync {
         let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
         if !(1..=MAX_NAME).contains(&self.name.len()) || !self.name.bytes().all(is_name) {
             faults.push(("name", format!("{:?}: use 1 to {MAX_NAME} letters, digits and hyphens", self.name)));
+        }
+        if self.name.eq_ignore_ascii_case(RESERVED_NAME) {
+            let message =
+                format!("{:?} is the name of copies by 'goldfleet snapshots copy': use another one", self.name);
+            faults.push(("name", message));
         }
         if self.tags.is_empty() && self.names.is_empty() && self.families.is_empty() {
             let message = "it selects every snapshot: set 'tags', 'names' or 'families'; names = [\"*\"] selects all";

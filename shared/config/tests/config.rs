@@ -355,7 +355,7 @@ level = "wran"
     goldfleet.toml:3: worker.concurrency: 0 is out of range: use 1 to 4096
     goldfleet.toml:4: worker.laese: there is no such key; the keys are concurrency, lease, max_attempts, retry_base, retry_cap, poll, chunk_requests, seed_requests, requests, detours, clone_and_patch, listen
     goldfleet.toml:5: worker.retry_base: 1 is a number, where text in quotes is expected
-    goldfleet.toml:8: wroker: there is no such key; the keys are coordination, cloud, source, targets, images, worker, upload, dispatch, plan, cleanup, log
+    goldfleet.toml:8: wroker: there is no such key; the keys are coordination, cloud, source, targets, images, worker, upload, dispatch, plan, cleanup, log, sync
     goldfleet.toml:12: cloud.backend: "aws" is none of the words that can stand here: directory, azure, modelled
     goldfleet.toml:15: source.account: missing: add account to [source], or set GOLDFLEET_SOURCE__ACCOUNT
     goldfleet.toml:17: source.region: region "West Europe" is not valid: use the programmatic name: 2 to 40 lower-case letters and digits, such as 'westeurope'
@@ -442,4 +442,28 @@ fn sync_errors_name_file_line_and_key() {
     );
     insta::assert_snapshot!(Given::besides_source(&twice).refusal());
     insta::assert_snapshot!(Given::besides_source(SYNC).variable("GOLDFLEET_SYNC__NAME", "x").refusal());
+}
+
+#[test]
+fn image_tags_that_azure_or_goldfleet_does_not_permit_are_rejected() {
+    let errors =
+        |tags: &str| Given::besides_source(&format!("[images]\ntags = {tags}\n")).load().map_err(|e| e.to_string());
+    let config = errors("{ owner = \"platform\", \"cost centre\" = \"7\" }").unwrap();
+    assert_eq!(config.images.tags.len(), 2);
+    let long = "x".repeat(257);
+    for (tags, part) in [
+        ("{ Goldfleet-Digest = \"b3:0\" }", "begin with goldfleet-"),
+        ("{ \"a/b\" = \"\" }", "none of the characters"),
+        ("{ a = \"1\", A = \"2\" }", "case is not significant"),
+        (format!("{{ a = \"{long}\" }}").as_str(), "at most 256"),
+    ] {
+        let error = errors(tags).unwrap_err();
+        assert!(error.contains("images.tags") && error.contains(part), "{error}");
+    }
+}
+
+#[test]
+fn sync_cannot_have_the_name_of_copies() {
+    let error = Given::besides_source(&SYNC.replace("citrix", "Copy")).load().unwrap_err().to_string();
+    assert!(error.contains("snapshots copy"), "{error}");
 }

@@ -1,5 +1,6 @@
 //! The inputs of a step: the context that all steps of a process share, the lease, and the operation as it was claimed.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,6 +45,8 @@ pub struct StepSettings {
     pub renew_after: Duration,
     /// The storage type of the disks of images.
     pub storage_type: StorageType,
+    /// Further tags of each image. They never replace a tag of goldfleet.
+    pub image_tags: BTreeMap<String, String>,
 }
 
 /// The context that all steps of a process share.

@@ -64,11 +64,12 @@ impl fmt::Display for ImageRef {
 /// are valid for an image's OS disk.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StorageType {
-    /// Standard HDD, locally redundant storage.
-    #[default]
+    /// Standard HDD, locally redundant storage. Azure retires OS disks on it on 2028-09-08 (source: Microsoft,
+    /// `disks-hdd-os-retirement`).
     #[serde(rename = "Standard_LRS")]
     StandardLrs,
     /// Standard SSD, locally redundant storage.
+    #[default]
     #[serde(rename = "StandardSSD_LRS")]
     StandardSsdLrs,
     /// Premium SSD, locally redundant storage.
@@ -106,6 +107,9 @@ impl ImageTags {
     pub const DIGEST: &'static str = "goldfleet-digest";
     /// Tag: the job that created the managed image.
     pub const JOB: &'static str = "goldfleet-job";
+
+    /// The beginning of the names of all tags that goldfleet sets.
+    pub const PREFIX: &'static str = "goldfleet-";
 
     /// The tags as a map for a resource.
     #[must_use]

@@ -39,10 +39,45 @@ pub(super) const ENCRYPTION: [Needed; 1] = [action("Microsoft.Compute/diskEncryp
 pub(super) const SOURCES: [Needed; 2] =
     [action("Microsoft.Storage/storageAccounts/read"), action("Microsoft.Storage/storageAccounts/listKeys/action")];
 
+/// For the resource group of the source snapshots of a sync.
+pub(super) const SNAPSHOT_SOURCES: [Needed; 2] =
+    [action("Microsoft.Compute/snapshots/read"), action("Microsoft.Compute/snapshots/beginGetAccess/action")];
+
+/// For a resource group with replicas. A copy that failed is deleted, whatever the rules for deletion are.
+pub(super) const REPLICAS: [Needed; 3] = [
+    action("Microsoft.Compute/snapshots/read"),
+    action("Microsoft.Compute/snapshots/write"),
+    action("Microsoft.Compute/snapshots/delete"),
+];
+
+/// In addition, for replicas that are deleted: whether a lock protects them is checked before.
+pub(super) const REPLICA_REMOVAL: [Needed; 1] = [action("Microsoft.Authorization/locks/read")];
+
+/// In addition, for replicas with locks.
+pub(super) const LOCKS: [Needed; 3] = [
+    action("Microsoft.Authorization/locks/read"),
+    action("Microsoft.Authorization/locks/write"),
+    action("Microsoft.Authorization/locks/delete"),
+];
+
+/// For a resource group with temporary disks and snapshots.
+pub(super) const SCRATCH: [Needed; 7] = [
+    action("Microsoft.Compute/disks/read"),
+    action("Microsoft.Compute/disks/write"),
+    action("Microsoft.Compute/disks/delete"),
+    action("Microsoft.Compute/snapshots/read"),
+    action("Microsoft.Compute/snapshots/write"),
+    action("Microsoft.Compute/snapshots/delete"),
+    action("Microsoft.Authorization/locks/read"),
+];
+
 /// The required actions that are not allowed.
-pub(super) fn missing(permissions: &Permissions, needed: &[Needed]) -> Vec<&'static str> {
+pub(super) fn missing<'n>(
+    permissions: &Permissions,
+    needed: impl IntoIterator<Item = &'n Needed>,
+) -> Vec<&'static str> {
     let allowed = |needed: &&Needed| {
         if needed.on_data { permissions.allow_data(needed.action) } else { permissions.allow(needed.action) }
     };
-    needed.iter().filter(|needed| !allowed(needed)).map(|needed| needed.action).collect()
+    needed.into_iter().filter(|needed| !allowed(needed)).map(|needed| needed.action).collect()
 }

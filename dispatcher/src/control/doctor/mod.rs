@@ -5,6 +5,7 @@ mod account;
 mod directory_cloud;
 mod finding;
 mod services;
+mod sync;
 mod target;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -55,7 +56,12 @@ pub async fn examine(
         findings.extend(services::store(control, store, "store").await);
     }
     match inspector.as_deref() {
-        Some(inspector) => findings.extend(cloud(control, inspector, &file, &targets, &rates).await),
+        Some(inspector) => {
+            findings.extend(cloud(control, inspector, &file, &targets, &rates).await);
+            for sync in &control.config.sync {
+                findings.extend(sync::examine(inspector, sync).await);
+            }
+        }
         None => findings.extend(directory_cloud::targets(control, &targets).await),
     }
     Ok(findings)

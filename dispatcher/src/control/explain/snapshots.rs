@@ -90,8 +90,9 @@ pub(super) static CODES: &[Code] = &[
     },
     Code {
         codes: &["copy-failed"],
-        cause: "The service reports that a copy failed before it was complete. goldfleet deletes what it left behind, and retries.",
-        remedy: "Run `goldfleet retry JOB`. If it fails again, the reason has the code of the service.",
+        cause: "The service could not copy the content of a disk or snapshot; the reason is the service's. goldfleet deletes what \
+                the copy left behind and retries.",
+        remedy: "See the reason, then run `goldfleet retry JOB`.",
     },
     Code {
         codes: &["resource-vanished"],

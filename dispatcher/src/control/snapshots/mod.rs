@@ -24,9 +24,6 @@ pub const ROUTE: &str = "snapshots";
 /// The version of [`RunSpec`].
 const VERSION: u16 = 1;
 
-/// The name of the rules of copies on request. A sync of the configuration cannot have it.
-pub const COPY: &str = "copy";
-
 /// What a job replicates. The job has the rules as they were when it was requested, so all dispatchers plan the same.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunSpec {

@@ -1,6 +1,6 @@
 //! Requests for runs of syncs and for copies.
 
-use goldfleet_config::{HumanDuration, Sync, SyncDestination};
+use goldfleet_config::{HumanDuration, RESERVED_NAME, Sync, SyncDestination};
 use goldfleet_model::document::Document;
 use goldfleet_model::ids::JobId;
 use goldfleet_model::job::{Job, JobState, Subject, Work};
@@ -9,7 +9,7 @@ use goldfleet_ports::rng;
 use goldfleet_snapshots::id::{GroupRef, SnapshotId};
 use goldfleet_snapshots::rules::{DeletePolicy, Speed};
 
-use super::{COPY, ROUTE, RunSpec, VERSION};
+use super::{ROUTE, RunSpec, VERSION};
 use crate::control::context::{ControlContext, ControlError};
 use crate::control::request::{RequestResult, new_job};
 
@@ -81,7 +81,7 @@ pub fn copies(request: &CopyRequest) -> Result<Vec<Sync>, ControlError> {
 
 fn copy_of(ids: &[&SnapshotId], request: &CopyRequest) -> Result<Sync, ControlError> {
     let sync = Sync {
-        name: COPY.to_owned(),
+        name: RESERVED_NAME.to_owned(),
         from: ids[0].group.clone(),
         tags: std::collections::BTreeMap::new(),
         exclude_tags: std::collections::BTreeMap::new(),

@@ -21,6 +21,7 @@ use goldfleet_model::resource::{
 use goldfleet_model::store::Container;
 use goldfleet_ports::blob_store::BlobStore;
 use goldfleet_ports::clock::{Clock, SystemClock};
+use goldfleet_ports::conformance::clock::{Advance as _, ManualClock};
 use goldfleet_ports::conformance::resources::{
     ForeignLocks, LockPorts, ResourceSuite, ResourceSuiteLocation, put_smallest_vhd,
 };
@@ -155,6 +156,70 @@ async fn resources_conform() {
     let suite = ResourceSuite { resources: &resources, access: &resources, blobs: &blobs, location: &location };
     suite.all().await;
     suite.locks(LockPorts { locks: &resources, foreign: &Others(root.path().to_owned()) }).await;
+}
+
+/// With a time for copies, the suite sees them in progress.
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_copies_conform() {
+    let (root, blobs, resources) = cloud().await;
+    settings(root.path(), r#"{"copy_seconds": 0.4}"#);
+    let location = ResourceSuiteLocation {
+        subscription: SubscriptionId::nth_for_tests(1),
+        resource_group: "images".parse().unwrap(),
+        other_group: "other".parse().unwrap(),
+        region: "westeurope".parse().unwrap(),
+        other_region: "eastus".parse().unwrap(),
+        container: container(),
+    };
+    let suite = ResourceSuite { resources: &resources, access: &resources, blobs: &blobs, location: &location };
+    suite.copies().await;
+    suite.snapshot_is_copied_to_other_region().await;
+}
+
+fn settings(root: &Path, text: &str) {
+    fs::create_dir_all(root.join("subscriptions")).unwrap();
+    fs::write(root.join("subscriptions/settings.json"), text).unwrap();
+}
+
+/// The content arrives during the time in the settings, and the snapshot cannot be used before. The copy fails if its
+/// source is deleted meanwhile, and stays if it is deleted afterwards.
+#[tokio::test]
+async fn copy_arrives_in_the_time_of_the_settings() {
+    let root = TempDir::new().unwrap();
+    let clock = ManualClock::at(jiff::Timestamp::UNIX_EPOCH);
+    let resources = DirectoryResources::new(root.path().to_owned(), Arc::new(clock.clone()));
+    settings(root.path(), r#"{"copy_seconds": 10}"#);
+    let mut sources = Vec::new();
+    for n in 0..2 {
+        let disk = disk(&format!("disk-{n}"), CreationData::upload(20 * MIB));
+        resources.put(&disk).await.unwrap();
+        begin(&resources, &disk.id, Access::Write).await;
+        resources.end(&disk.id, None).await.unwrap();
+        let source = snapshot(&format!("source-{n}"), "westeurope", CreationData::copy(&disk.id));
+        resources.put(&source).await.unwrap();
+        let copy = snapshot(&format!("copy-{n}"), "eastus", CreationData::copy_start(&source.id));
+        resources.put(&copy).await.unwrap();
+        sources.push(source.id);
+    }
+    let shown = async |name: &str| {
+        let found = resources.get(&id(ResourceType::Snapshot, name), None).await.unwrap().unwrap();
+        let Properties::Snapshot(snapshot) = found.body.properties else { unreachable!() };
+        (snapshot.completion_percent.unwrap(), snapshot.copy_completion_error.map(|error| error.error_code))
+    };
+    assert_eq!(shown("copy-0").await, (0.0, None));
+    clock.elapse(Duration::from_secs(4)).await;
+    assert_eq!(shown("copy-0").await, (40.0, None));
+    resources.delete(&sources[1], None).await.unwrap();
+    clock.elapse(Duration::from_secs(6)).await;
+    assert_eq!(shown("copy-0").await, (100.0, None));
+    assert_eq!(shown("copy-1").await, (40.0, Some("CopySourceNotFound".to_owned())));
+    resources.delete(&sources[0], None).await.unwrap();
+    assert_eq!(shown("copy-0").await, (100.0, None));
+    for name in ["copy-0", "copy-1"] {
+        resources.delete(&id(ResourceType::Snapshot, name), None).await.unwrap();
+    }
+    let group = format!("subscriptions/{}/resourceGroups/images/snapshots", SubscriptionId::nth_for_tests(1));
+    assert_eq!(fs::read_dir(root.path().join(group)).unwrap().count(), 0);
 }
 
 /// An image of one VHD is never replaced by an image of another VHD, even while other processes delete and create it.

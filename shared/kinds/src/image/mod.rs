@@ -100,7 +100,8 @@ impl Kind for Image {
         let url = shared.ports.resources.blob_url(&vhd);
         let properties = ImageProperties::of_vhd(url, os, generation, shared.settings.storage_type)
             .with_encryption_set(target.disk_encryption_set.as_deref());
-        let tags = ImageTags { image: image.clone(), job: operation.job.clone() }.to_map();
+        let mut tags = shared.settings.image_tags.clone();
+        tags.extend(ImageTags { image: image.clone(), job: operation.job.clone() }.to_map());
         let body = ResourceBody::new(target.region.clone(), Properties::Image(properties)).with_tags(tags);
         let request =
             PutRequest { id: target.image(name), tenant: target.tenant.clone(), mode: PutMode::CreateOrUpdate, body };

@@ -6,7 +6,7 @@ use goldfleet_dispatcher::control::cancel::cancel;
 use goldfleet_dispatcher::control::status::ReportedState;
 use goldfleet_model::ids::JobId;
 use goldfleet_model::operation::OperationState;
-use goldfleet_model::resource::ResourceId;
+use goldfleet_model::resource::{ResourceId, ResourceType};
 use goldfleet_tests::faults::{Faults, with_faults};
 use serde_json::json;
 
@@ -113,6 +113,38 @@ async fn a_copy_is_complete_when_its_content_has_arrived() {
     let rows = scene.sync.rows(&planned.job).await;
     let row = rows.iter().find(|row| row.kind.as_str() == "snapshot").unwrap();
     assert_eq!((row.failures, row.progress.bytes_done), (0, SIZE), "waiting is not a failure");
+    scene.assert_in_sync().await;
+}
+
+/// Someone else copies another snapshot of the disk to the same region. The service permits one copy at a time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_busy_service_is_waited_for_without_a_failure() {
+    let mut scene = Scene::to(1);
+    scene.family("one", &["a1"]).await;
+    assert_succeeded(&scene.run().await.1);
+    let disk = super::scene::id(&scene.sync.rules.source, ResourceType::Disk, "one");
+    scene.write(&disk);
+    scene.sync.snapshot(&disk, "a2", true).await;
+    let planned = scene.plan().await;
+    let other = scene.properties(&scene.sync.replica(0, "a1"));
+    Scene::edit(&other, |value| value["properties"]["completionPercent"] = json!(50.0));
+    let fleet = &scene.fleet;
+    with_dispatcher(fleet, async {
+        let _worker = Worker::start(fleet, &fleet.ports, 1);
+        let deferred = async {
+            while !scene.sync.rows(&planned.job).await.iter().any(|row| row.not_before.is_some()) {
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(super::scene::TOO_LONG, deferred).await.expect("the copy was not deferred");
+        assert_eq!(scene.sync.get(&scene.sync.replica(0, "a2")).await, None);
+        Scene::edit(&other, |value| value["properties"]["completionPercent"] = json!(100.0));
+        ended(fleet, &planned.job).await;
+    })
+    .await;
+    let rows = scene.sync.rows(&planned.job).await;
+    let copy = rows.iter().find(|row| row.kind.as_str() == "snapshot").unwrap();
+    assert!(copy.attempts > 1 && copy.failures == 0, "{copy:#?}");
     scene.assert_in_sync().await;
 }
 

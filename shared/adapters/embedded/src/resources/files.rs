@@ -8,24 +8,27 @@ use std::sync::Arc;
 use goldfleet_file_lock::FileLock;
 use goldfleet_model::ids::SubscriptionId;
 use goldfleet_model::resource::{ResourceId, ResourceType};
+use goldfleet_ports::clock::Clock;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::resources::Resource;
 use goldfleet_ports::resources::emulation::machines::check_delete;
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::copies;
 use super::machines;
 use crate::blob_store::paths::io_error;
 
 /// The files of resources under a root. All methods block.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct ResourceFiles {
     root: Arc<PathBuf>,
+    clock: Arc<dyn Clock>,
 }
 
 impl ResourceFiles {
-    pub(super) fn new(root: PathBuf) -> Self {
-        Self { root: Arc::new(root) }
+    pub(super) fn new(root: PathBuf, clock: Arc<dyn Clock>) -> Self {
+        Self { root: Arc::new(root), clock }
     }
 
     pub(super) fn root(&self) -> &Path {
@@ -52,7 +55,7 @@ impl ResourceFiles {
     }
 
     /// The path of an existing or new resource.
-    fn json(&self, id: &ResourceId) -> PathBuf {
+    pub(super) fn json(&self, id: &ResourceId) -> PathBuf {
         existing_spelling(&self.folder_of(id), &format!("{}.json", id.name))
     }
 
@@ -71,7 +74,16 @@ impl ResourceFiles {
 
     /// Reads a resource. None if it does not exist.
     pub(super) fn read(&self, id: &ResourceId) -> PortResult<Option<Resource>> {
-        read_file(&self.json(id), id)
+        self.read_file(&self.json(id), id)
+    }
+
+    /// Reads the file of a resource. None if it does not exist.
+    pub(super) fn read_file(&self, path: &Path, id: &ResourceId) -> PortResult<Option<Resource>> {
+        let mut found = read_file(path, id)?;
+        if let Some(resource) = &mut found {
+            copies::show(path, resource, self.clock.now())?;
+        }
+        Ok(found)
     }
 
     /// Creates or replaces the file of a resource atomically.
@@ -85,7 +97,7 @@ impl ResourceFiles {
         if !self.folder_of(id).is_dir() {
             return Ok(());
         }
-        let _lock = self.lock(id)?;
+        let held = self.lock(id)?;
         // A lock may have been put before this process held the folder.
         self.check_deletion(id)?;
         if let Some(found) = self.read(id)? {
@@ -95,6 +107,8 @@ impl ResourceFiles {
             }
         }
         let content = self.content(id);
+        let found = if id.resource_type == ResourceType::Snapshot { self.read(id)? } else { None };
+        self.forget_copy(id)?;
         for path in [self.json(id), content] {
             match fs::remove_file(&path) {
                 Err(error) if error.kind() != Io::NotFound => {
@@ -103,7 +117,8 @@ impl ResourceFiles {
                 _ => {}
             }
         }
-        Ok(())
+        drop(held);
+        found.map_or(Ok(()), |found| self.fail_copies_of(&found))
     }
 }
 
@@ -120,7 +135,7 @@ pub(super) fn replace_file(path: &Path, value: &Value) -> PortResult<()> {
 }
 
 /// Reads the file of a resource. None if it does not exist.
-pub(super) fn read_file(path: &Path, id: &ResourceId) -> PortResult<Option<Resource>> {
+fn read_file(path: &Path, id: &ResourceId) -> PortResult<Option<Resource>> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == Io::NotFound => return Ok(None),
@@ -130,7 +145,7 @@ pub(super) fn read_file(path: &Path, id: &ResourceId) -> PortResult<Option<Resou
     Resource::from_json(id.clone(), value).map(Some).map_err(|error| unreadable(path, error))
 }
 
-fn unreadable(path: &Path, error: impl std::error::Error + Send + Sync + 'static) -> PortError {
+pub(super) fn unreadable(path: &Path, error: impl std::error::Error + Send + Sync + 'static) -> PortError {
     let fault = PortError::new(ErrorKind::Invalid, format!("{} holds no resource: {error}", path.display()));
     fault.with_code("resource-unreadable").with_source(error)
 }

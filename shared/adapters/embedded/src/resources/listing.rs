@@ -8,7 +8,7 @@ use goldfleet_model::resource::ResourceId;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::resources::{ResourcePage, ResourceQuery};
 
-use super::files::{ResourceFiles, read_file};
+use super::files::ResourceFiles;
 use crate::blob_store::paths::io_error;
 
 /// Lists up to `limit` resources in the order of their ids, after the id in the marker. Blocks.
@@ -33,7 +33,7 @@ pub(super) fn list(
     for id in ids {
         let folder = files.folder(&id.subscription, id.resource_group.as_str(), id.resource_type);
         // A resource may be removed while the list is read.
-        let Some(resource) = read_file(&folder.join(format!("{}.json", id.name)), &id)? else { continue };
+        let Some(resource) = files.read_file(&folder.join(format!("{}.json", id.name)), &id)? else { continue };
         if query.matches_tags(&resource.body.tags) {
             page.resources.push(resource);
         }
@@ -42,7 +42,7 @@ pub(super) fn list(
 }
 
 /// The ids of all resources in the scope of a query.
-fn ids(files: &ResourceFiles, query: &ResourceQuery, skipped: &mut usize) -> PortResult<Vec<ResourceId>> {
+pub(super) fn ids(files: &ResourceFiles, query: &ResourceQuery, skipped: &mut usize) -> PortResult<Vec<ResourceId>> {
     let groups = match &query.resource_group {
         Some(group) => vec![group.to_string()],
         None => names(&files.groups(&query.subscription))?,
@@ -67,7 +67,7 @@ fn ids(files: &ResourceFiles, query: &ResourceQuery, skipped: &mut usize) -> Por
 }
 
 /// The names of the entries of a folder. Empty if the folder does not exist.
-fn names(folder: &Path) -> PortResult<Vec<String>> {
+pub(super) fn names(folder: &Path) -> PortResult<Vec<String>> {
     let failed = |error| io_error(&format!("could not list {}", folder.display()), error);
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,

@@ -2,13 +2,15 @@
 //!
 //! A resource is the file `<root>/subscriptions/<subscription>/resourceGroups/<resource group>/<type>/<name>.json`,
 //! where the type is `images`, `disks`, `snapshots` or `virtualMachines`. The content of a disk or snapshot is the sparse file
-//! `<name>.disk` beside it. The module `locks` states where locks are. All changes complete immediately, copies from other regions as well. A missing folder of a
+//! `<name>.disk` beside it. The module `locks` states where locks are. All changes complete immediately, except that copies from
+//! other regions can take time: see the module `copies`. A missing folder of a
 //! resource group is created, because demonstrations have no other way to create it. Accounts have no regions, so
 //! `vhd-in-other-region` never occurs. A storage account with the name `subscriptions` would share its folder with the
 //! resources, so do not use that name.
 
 mod access;
 mod content;
+mod copies;
 mod files;
 mod listing;
 mod locks;
@@ -53,7 +55,7 @@ impl DirectoryResources {
     /// Opens the resources under `root`.
     #[must_use]
     pub fn new(root: PathBuf, clock: Arc<dyn Clock>) -> Self {
-        Self { files: ResourceFiles::new(root), clock, list_page: LIST_PAGE }
+        Self { files: ResourceFiles::new(root, Arc::clone(&clock)), clock, list_page: LIST_PAGE }
     }
 
     /// Returns the same service with shorter list pages, for tests of several pages.
@@ -65,7 +67,7 @@ impl DirectoryResources {
 
 impl std::fmt::Debug for DirectoryResources {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("DirectoryResources").field("files", &self.files).finish_non_exhaustive()
+        f.debug_struct("DirectoryResources").field("root", &self.files.root()).finish_non_exhaustive()
     }
 }
 
@@ -142,8 +144,12 @@ fn put(files: &ResourceFiles, request: &PutRequest, identity: NewIdentity) -> Po
             if is_copy_start(request) {
                 check_copy_start(request, source.as_ref(), &copies(files, request)?)?;
             }
+            let created = identity.created;
             let made = new_disk(request, source.as_ref(), identity)?;
             content::create(files, &made, source_id.as_ref())?;
+            if is_copy_start(request) {
+                files.begin_copy(&made.id, created)?;
+            }
             files.write(&made)
         }
     }

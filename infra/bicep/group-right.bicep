@@ -1,8 +1,8 @@
-// Permission to create images in this resource group.
+// A custom role for the fleet in this resource group.
 param fleet string
 param role string
 
-resource makesImages 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+resource right 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   name: guid(resourceGroup().id, fleet, role)
   properties: {
     principalId: fleet
