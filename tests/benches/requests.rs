@@ -29,7 +29,8 @@ use goldfleet_model::store::BlobAddress;
 use goldfleet_ports::Ports;
 use goldfleet_ports::error::PortResult;
 use goldfleet_ports::resources::{
-    ChangeStatus, MachineAction, Pending, Provisioning, PutRequest, Resource, ResourcePage, ResourceQuery, ResourceService,
+    ChangeStatus, MachineAction, Pending, Provisioning, PutRequest, Resource, ResourcePage, ResourceQuery,
+    ResourceService,
 };
 use goldfleet_tests::azure::certificates::Certificates;
 use goldfleet_tests::bench::size;

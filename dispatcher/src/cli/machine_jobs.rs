@@ -96,17 +96,15 @@ async fn create(
 }
 
 /// The plan in the form for people.
-fn describe(
-    arguments: &CloneArguments,
-    planned: &PlannedClone,
-    console: &Console<'_>,
-) -> Result<String, CommandError> {
+fn describe(arguments: &CloneArguments, planned: &PlannedClone, console: &Console<'_>) -> Result<String, CommandError> {
     let (mut out, mut notes) = (Vec::new(), Vec::new());
     let mut plain = Console::plain(Output::Table, &mut out, &mut notes);
     plain.width = console.width;
     let disks = pluralize(planned.disks.len(), "disk");
     match &planned.machine {
-        Some(machine) => writeln!(plain.out, "{machine} in {} with {disks} of {}", arguments.to.region, arguments.source)?,
+        Some(machine) => {
+            writeln!(plain.out, "{machine} in {} with {disks} of {}", arguments.to.region, arguments.source)?
+        }
         None => writeln!(plain.out, "{disks} of {} in {}", arguments.source, arguments.to.region)?,
     }
     let rows = planned.disks.iter().map(|disk| {
@@ -120,9 +118,9 @@ fn describe(
 }
 
 fn to_json(planned: &PlannedClone) -> Value {
-    let disks = planned.disks.iter().map(|disk| {
-        json!({ "lun": disk.lun, "source": disk.source, "id": disk.id, "size": disk.size, "sku": disk.sku })
-    });
+    let disks = planned.disks.iter().map(
+        |disk| json!({ "lun": disk.lun, "source": disk.source, "id": disk.id, "size": disk.size, "sku": disk.sku }),
+    );
     json!({
         "machine": planned.machine,
         "refused": planned.is_refused(),

@@ -14,8 +14,8 @@ use super::arguments::{Arguments, Command, DashboardArguments};
 use super::error::{CommandError, DONE};
 use super::output::{Console, Output};
 use super::{
-    check, cleanup, convert, demo, dispatch, doctor, documents, explain, help, images, jobs, logs, machine_jobs, plan, rehearse,
-    setup, snapshot_jobs, targets, verify, version,
+    check, cleanup, convert, demo, dispatch, doctor, documents, explain, help, images, jobs, logs, machine_jobs, plan,
+    rehearse, setup, snapshot_jobs, targets, verify, version,
 };
 use crate::control::check::check_acceptable;
 use crate::control::context::ControlContext;

@@ -20,7 +20,8 @@ const MACHINE_PROPERTIES: [&str; 3] = ["purchasePlan", "supportedCapabilities", 
 const TIER_PROPERTIES: [&str; 4] = ["tier", "diskIOPSReadWrite", "diskMBpsReadWrite", "burstingEnabled"];
 
 /// Properties of a machine that belong to the machine and not to its place.
-const KEPT: [&str; 5] = ["additionalCapabilities", "priority", "evictionPolicy", "billingProfile", "extensionsTimeBudget"];
+const KEPT: [&str; 5] =
+    ["additionalCapabilities", "priority", "evictionPolicy", "billingProfile", "extensionsTimeBudget"];
 
 /// The version of the API by which a machine creates its network interface. Source: ComputeRP 2025-04-01, the only value
 /// of `NetworkApiVersion` besides 2020-11-01.

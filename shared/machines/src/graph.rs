@@ -116,7 +116,12 @@ pub fn own_tags(by: &Cloner, source: &str) -> BTreeMap<String, String> {
     tags
 }
 
-fn create(id: &ResourceId, unique_id: Option<String>, body: serde_json::Value, stopped: Option<RequiresStopped>) -> RowSpec {
+fn create(
+    id: &ResourceId,
+    unique_id: Option<String>,
+    body: serde_json::Value,
+    stopped: Option<RequiresStopped>,
+) -> RowSpec {
     RowSpec::Resource(SnapshotSpec::Create(CreateSpec {
         id: id.to_string(),
         copied_unique_id: unique_id,

@@ -41,7 +41,8 @@ pub fn disk(template: &str, machine: &str, source: &SourceDisk) -> Result<Resour
         .replace("{disk}", source.id.name.as_str())
         .replace("{lun}", &source.lun());
     if name.contains(['{', '}']) {
-        let message = format!("the template {template:?} of disk names may contain {{machine}}, {{disk}} and {{lun}} only");
+        let message =
+            format!("the template {template:?} of disk names may contain {{machine}}, {{disk}} and {{lun}} only");
         return Err(InvalidName(message));
     }
     name.parse().map_err(|error| InvalidName(format!("the template {template:?} gives {name:?}: {error}")))

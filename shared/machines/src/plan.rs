@@ -92,12 +92,15 @@ impl<'a> ClonePlan<'a> {
         }
         for (index, disk) in disks.iter().enumerate() {
             if disks[..index].iter().any(|before| before.id == disk.id) {
-                let message = format!("two disks get the name {}: use {{disk}} or {{lun}} in --disk-name", disk.id.name);
+                let message =
+                    format!("two disks get the name {}: use {{disk}} or {{lun}} in --disk-name", disk.id.name);
                 faults.push(Refusal { code: "name-invalid", place: disk.source.id.to_string(), message });
             }
         }
         let taken = std::iter::once(&source.id).chain(source.disks.iter().map(|disk| &disk.id));
-        for taken in taken.filter(|taken| machine.as_ref() == Some(*taken) || disks.iter().any(|disk| disk.id == **taken)) {
+        for taken in
+            taken.filter(|taken| machine.as_ref() == Some(*taken) || disks.iter().any(|disk| disk.id == **taken))
+        {
             let message = "the clone would get this name, and its source has it: use --name or --disk-name".to_owned();
             faults.push(Refusal { code: "name-invalid", place: taken.to_string(), message });
         }
@@ -128,7 +131,10 @@ impl<'a> ClonePlan<'a> {
         let mut notes = Vec::new();
         let mut add = |code, message: &str| notes.push(Note { code, message: message.to_owned() });
         if self.request.stop {
-            add("machine-stopped", "the source is deallocated while its disks are snapshotted, and started again if it ran");
+            add(
+                "machine-stopped",
+                "the source is deallocated while its disks are snapshotted, and started again if it ran",
+            );
         }
         if self.machine.is_some() {
             add(
@@ -164,7 +170,10 @@ impl<'a> ClonePlan<'a> {
             bound.push("zones");
         }
         if !bound.is_empty() {
-            add("placement-not-copied", &format!("of the placement of the source, these are not copied: {}", bound.join(", ")));
+            add(
+                "placement-not-copied",
+                &format!("of the placement of the source, these are not copied: {}", bound.join(", ")),
+            );
         }
     }
 }

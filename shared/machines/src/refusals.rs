@@ -87,7 +87,8 @@ impl Faults {
 
     fn plan(&mut self, source: &Source) {
         let Some(plan) = body::plan_of(source) else { return };
-        let is_complete = ["name", "publisher", "product"].iter().all(|part| plan.get(*part).is_some_and(Value::is_string));
+        let is_complete =
+            ["name", "publisher", "product"].iter().all(|part| plan.get(*part).is_some_and(Value::is_string));
         if !is_complete {
             self.add("plan-missing", &source.id, "its purchase plan has no name, publisher or product");
         }
@@ -114,7 +115,11 @@ impl Faults {
         }
         if request.disk_encryption_set.as_deref().is_some_and(|set| !is_here(set)) {
             let set = request.disk_encryption_set.as_deref().unwrap_or_default();
-            self.add("des-elsewhere", set, "the disk encryption set must be in the subscription and region of the clone");
+            self.add(
+                "des-elsewhere",
+                set,
+                "the disk encryption set must be in the subscription and region of the clone",
+            );
         }
         if request.zone.is_some() && request.availability_set.is_some() {
             self.add("name-invalid", source, "a machine has a zone or an availability set, not both");
@@ -177,7 +182,8 @@ fn is_id_of(id: &str, resource_type: &str, part: &str) -> bool {
     let is_named = segments.iter().all(|segment| !segment.is_empty());
     let is_scope = scope.starts_with("/subscriptions/") && scope.contains("/resourcegroups/");
     let expected: &[&str] = if part.is_empty() { &[namespace, kind] } else { &[namespace, kind, part] };
-    let words: Vec<&str> = segments.first().copied().into_iter().chain(segments.iter().skip(1).step_by(2).copied()).collect();
+    let words: Vec<&str> =
+        segments.first().copied().into_iter().chain(segments.iter().skip(1).step_by(2).copied()).collect();
     is_scope && is_named && words == expected && segments.len() == expected.len() * 2 - 1
 }
 

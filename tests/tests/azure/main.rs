@@ -2,6 +2,7 @@
 
 mod arm;
 mod azurite;
+mod clones;
 mod doctor;
 mod engine;
 mod images;

@@ -116,7 +116,10 @@ pub async fn plan(control: &ControlContext, request: &CloneRequest, job: &JobId)
 /// Reads the machine and its managed disks.
 async fn read_source(control: &ControlContext, id: &ResourceId) -> Result<Source, ControlError> {
     if id.resource_type != ResourceType::Machine {
-        return Err(ControlError::Refused(format!("{id} is the id of a {}, not of a machine", id.resource_type.noun())));
+        return Err(ControlError::Refused(format!(
+            "{id} is the id of a {}, not of a machine",
+            id.resource_type.noun()
+        )));
     }
     let found = read(control, id).await?;
     let found = found.ok_or_else(|| ControlError::Refused(format!("there is no machine {id}")))?;

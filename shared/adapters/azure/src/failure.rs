@@ -97,7 +97,10 @@ fn is_transient_code(code: &str) -> bool {
 
 /// Whether an error concerns another resource than an image. Sentences about a VHD are only read in errors of images.
 fn names_other_resource(what: &str) -> bool {
-    ["disks", "snapshots", "virtualMachines"].map(|kind| format!("/Microsoft.Compute/{kind}/")).iter().any(|part| what.contains(part.as_str()))
+    ["disks", "snapshots", "virtualMachines"]
+        .map(|kind| format!("/Microsoft.Compute/{kind}/"))
+        .iter()
+        .any(|part| what.contains(part.as_str()))
 }
 
 /// The reasons of [`goldfleet_ports::resources::ResourceService`].

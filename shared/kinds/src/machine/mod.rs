@@ -87,9 +87,11 @@ struct Create<'a> {
 impl<'a> Create<'a> {
     fn of(spec: &'a MachineSpec) -> Result<Self, AttemptError> {
         let body = read_body(&spec.id, &spec.body)?;
-        let has_tags = [tags::FLEET, tags::ROLE, tags::JOB, tags::SOURCE].iter().all(|name| body.tags.contains_key(*name));
+        let has_tags =
+            [tags::FLEET, tags::ROLE, tags::JOB, tags::SOURCE].iter().all(|name| body.tags.contains_key(*name));
         if !has_tags || body.properties.machine().is_none() {
-            let message = format!("the body of {} in the row is not that of a machine with tags that identify it", spec.id);
+            let message =
+                format!("the body of {} in the row is not that of a machine with tags that identify it", spec.id);
             return Err(AttemptError::fatal("row-damaged", message));
         }
         Ok(Self { spec, body })
@@ -111,7 +113,8 @@ impl<'a> Create<'a> {
         match found.provisioning {
             Provisioning::InProgress => Ok(StepOutcome::RequeueAfter(poll_delay(attempt, false))),
             Provisioning::Failed => {
-                let message = format!("{id}: the service reports the machine as failed: repair or delete it, then retry");
+                let message =
+                    format!("{id}: the service reports the machine as failed: repair or delete it, then retry");
                 Err(AttemptError::fatal("machine-failed", message).into())
             }
             Provisioning::Succeeded => {
@@ -124,7 +127,8 @@ impl<'a> Create<'a> {
 
     /// Checks that the disks are those of this job, and that no other machine has them.
     async fn check_disks(&self, attempt: Attempt<'_>) -> Result<(), StepError> {
-        let fatal = |code, message: String| Err(AttemptError::fatal(code, format!("{}: {message}", self.spec.id)).into());
+        let fatal =
+            |code, message: String| Err(AttemptError::fatal(code, format!("{}: {message}", self.spec.id)).into());
         for disk in self.body.properties.machine().into_iter().flat_map(|machine| machine.disks()) {
             let id = read_id(disk.disk_id().unwrap_or_default())?;
             let Some(found) = attempt.shared.ports.resources.get(&id, None).await? else {

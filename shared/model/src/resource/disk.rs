@@ -4,8 +4,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::text::{open_enum, optional};
 use super::body::MANAGED_BY;
+use super::text::{open_enum, optional};
 use super::{MachineProperties, Properties, ResourceBody, ResourceId};
 use crate::manifest::{Generation, OsType};
 

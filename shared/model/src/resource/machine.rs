@@ -284,7 +284,8 @@ mod tests {
         assert_eq!(properties.power_state(), PowerState::Running);
         assert!(!properties.power_state().is_stopped());
         assert_eq!(properties.size(), Some("Standard_DS3_v2"));
-        let disks: Vec<_> = properties.disks().map(|disk| (disk.lun, disk.disk_id(), disk.caching.as_deref())).collect();
+        let disks: Vec<_> =
+            properties.disks().map(|disk| (disk.lun, disk.disk_id(), disk.caching.as_deref())).collect();
         let expected = [(None, Some("/disks/os"), Some("ReadWrite")), (Some(3), Some("/disks/data"), Some("None"))];
         assert_eq!(disks, expected);
     }

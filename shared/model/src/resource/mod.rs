@@ -25,11 +25,11 @@ pub use disk::{
     CopyCompletionError, CreateOption, CreationData, DiskEncryption, DiskProperties, DiskState, SnapshotProperties,
 };
 pub use image::{Attachment, ImageDisk, ImageProperties, ImageStorageProfile};
+pub use lock::{Lock, LockId, LockLevel};
 pub use machine::{
     HardwareProfile, InstanceStatus, InstanceView, MachineDisk, MachineProperties, MachineSecurityProfile,
     MachineStorageProfile, ManagedDiskRef, PowerState,
 };
-pub use lock::{Lock, LockId, LockLevel};
 
 /// A type of resource that goldfleet reads or changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -192,7 +192,8 @@ fn wanted(world: &TenantState, call: &Call, asked: &Value) -> Result<Machine, Ar
 
 /// Sets what the platform sets. The interfaces exist after the creation, and their configurations are not returned.
 fn set_produced(properties: &mut Value, present: Option<&Machine>, now: Timestamp, machine: &Machine) {
-    properties["vmId"] = present.map_or_else(|| json!(Uuid::new_v4().to_string()), |found| found.properties["vmId"].clone());
+    properties["vmId"] =
+        present.map_or_else(|| json!(Uuid::new_v4().to_string()), |found| found.properties["vmId"].clone());
     properties["timeCreated"] =
         present.map_or_else(|| json!(now.to_string()), |found| found.properties["timeCreated"].clone());
     let configured = properties["networkProfile"]["networkInterfaceConfigurations"].as_array().cloned();
@@ -226,13 +227,15 @@ fn check_disks(world: &TenantState, machine: &Machine, properties: &Value) -> Re
         return Err(ArmAnswer::bad_request("InvalidParameter", message).target("dataDisk.lun"));
     }
     for id in attached(properties) {
-        let disk = disks::find(world, &id.to_ascii_lowercase()).ok_or_else(|| {
-            ArmAnswer::error(StatusCode::NOT_FOUND, "NotFound", format!("Disk {id} is not found."))
-        })?;
+        let disk = disks::find(world, &id.to_ascii_lowercase())
+            .ok_or_else(|| ArmAnswer::error(StatusCode::NOT_FOUND, "NotFound", format!("Disk {id} is not found.")))?;
         let owner = disk.members.get("managedBy").and_then(Value::as_str);
         if owner.is_some_and(|owner| owner.to_ascii_lowercase() != machine.key()) {
             // Source: seen, Azure/azure-cli#9023 and others.
-            let message = format!("Disk {id} cannot be attached as the disk is already owned by VM '{}'.", owner.unwrap_or_default());
+            let message = format!(
+                "Disk {id} cannot be attached as the disk is already owned by VM '{}'.",
+                owner.unwrap_or_default()
+            );
             return Err(ArmAnswer::error(StatusCode::CONFLICT, "ConflictingUserInput", message));
         }
         let is_here = normalized_region(&disk.region) == machine.region

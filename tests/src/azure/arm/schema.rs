@@ -95,8 +95,7 @@ const MACHINE_SECURITY: Schema = Schema {
     ],
 };
 
-const UEFI: Schema =
-    Schema { name: "UefiSettings", members: &[("secureBootEnabled", Flag), ("vTpmEnabled", Flag)] };
+const UEFI: Schema = Schema { name: "UefiSettings", members: &[("secureBootEnabled", Flag), ("vTpmEnabled", Flag)] };
 
 const MACHINE_STORAGE: Schema = Schema {
     name: "StorageProfile",

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::missing_panics_doc, reason = "tests")]
 
 mod clones;
+mod commands;
 mod faults;
 mod interference;
 mod scene;

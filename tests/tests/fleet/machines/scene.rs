@@ -15,7 +15,8 @@ use goldfleet_model::ids::{JobId, SubscriptionId};
 use goldfleet_model::manifest::{Generation, OsType};
 use goldfleet_model::operation::Operation;
 use goldfleet_model::resource::{
-    CreationData, DiskProperties, MachineProperties, PowerState, Properties, ResourceBody, ResourceId, ResourceType, Sku,
+    CreationData, DiskProperties, MachineProperties, PowerState, Properties, ResourceBody, ResourceId, ResourceType,
+    Sku,
 };
 use goldfleet_ports::Ports;
 use goldfleet_ports::disk_access::{Access, AccessRequest, MAX_ACCESS};
@@ -232,7 +233,8 @@ impl Scene {
             .collect();
         let caches = ["ReadWrite", "None", "ReadOnly"].map(|cache| Some(cache.to_owned()));
         let luns = std::iter::once(None).chain(LUNS.map(Some));
-        let expected: Vec<_> = luns.zip(caches).zip(self.clone_disks(to)).map(|((lun, cache), id)| (lun, cache, id)).collect();
+        let expected: Vec<_> =
+            luns.zip(caches).zip(self.clone_disks(to)).map(|((lun, cache), id)| (lun, cache, id)).collect();
         assert_eq!(found, expected);
         self.assert_no_temporaries().await;
         clone

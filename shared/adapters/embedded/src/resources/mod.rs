@@ -32,7 +32,8 @@ use goldfleet_ports::resources::emulation::{
     updated,
 };
 use goldfleet_ports::resources::{
-    ChangeStatus, MachineAction, Pending, Provisioning, PutRequest, Resource, ResourcePage, ResourceQuery, ResourceService,
+    ChangeStatus, MachineAction, Pending, Provisioning, PutRequest, Resource, ResourcePage, ResourceQuery,
+    ResourceService,
 };
 use uuid::Uuid;
 

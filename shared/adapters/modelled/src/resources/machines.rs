@@ -2,7 +2,9 @@
 
 use goldfleet_model::resource::{PowerState, ResourceId};
 use goldfleet_ports::error::PortResult;
-use goldfleet_ports::resources::emulation::machines::{act, attach, check_delete, check_machine, disks_of, new_machine};
+use goldfleet_ports::resources::emulation::machines::{
+    act, attach, check_delete, check_machine, disks_of, new_machine,
+};
 use goldfleet_ports::resources::emulation::{NewIdentity, not_found};
 use goldfleet_ports::resources::{MachineAction, PutRequest, Resource};
 
@@ -12,7 +14,8 @@ impl CloudState {
     /// The machine of a request that passes the checks of the platform.
     pub(super) fn new_machine(&self, request: &PutRequest, identity: NewIdentity) -> PortResult<Resource> {
         let ids = disks_of(&request.id, &request.body)?;
-        let disks: Vec<_> = ids.iter().map(|id| self.arm.resources.get(id).map(|found| found.resource.clone())).collect();
+        let disks: Vec<_> =
+            ids.iter().map(|id| self.arm.resources.get(id).map(|found| found.resource.clone())).collect();
         check_machine(request, &disks)?;
         Ok(new_machine(request, identity))
     }

@@ -24,7 +24,8 @@ use goldfleet_ports::resources::emulation::{
     FamilyOrder, NewIdentity, check_copy_start, check_image_source, check_put, new_disk, order_of, source_of, updated,
 };
 use goldfleet_ports::resources::{
-    ChangeStatus, MachineAction, Pending, Provisioning, PutRequest, Resource, ResourcePage, ResourceQuery, ResourceService,
+    ChangeStatus, MachineAction, Pending, Provisioning, PutRequest, Resource, ResourcePage, ResourceQuery,
+    ResourceService,
 };
 use jiff::Timestamp;
 

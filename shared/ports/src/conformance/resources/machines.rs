@@ -29,7 +29,8 @@ impl ResourceSuite<'_> {
 
     /// A request for a machine with these disks. The first one is the OS disk.
     fn machine_with(self, disks: &[&ResourceId]) -> PutRequest {
-        let attach = |id: &ResourceId| json!({ "createOption": "Attach", "caching": "ReadOnly", "managedDisk": { "id": id } });
+        let attach =
+            |id: &ResourceId| json!({ "createOption": "Attach", "caching": "ReadOnly", "managedDisk": { "id": id } });
         let mut profile = json!({ "osDisk": attach(disks[0]), "dataDisks": [] });
         profile["osDisk"]["osType"] = json!("Linux");
         for (lun, id) in disks[1..].iter().enumerate() {
