@@ -28,6 +28,9 @@ pub const FROZEN: &str = "vm.frozen";
 /// The gate that opens when all disks of the clone exist.
 pub const DISKS: &str = "vm.disks";
 
+/// The step that starts the source again.
+const START: &str = "start";
+
 /// The ids of the kinds of a clone, in the order in which they are shown.
 pub const KINDS: [&str; 6] = ["deallocate", "snapshot", "start", "disk", "machine", "remove"];
 
@@ -45,11 +48,12 @@ pub fn groups(plan: &ClonePlan<'_>, by: &Cloner) -> Vec<Vec<Row>> {
 fn source(plan: &ClonePlan<'_>) -> Vec<Row> {
     let (id, vm_id, region) = (&plan.source.id, plan.source.vm_id(), &plan.source.body.region);
     let group = group("source", id, region);
-    let deallocate = DeallocateSpec { id: id.clone(), vm_id: vm_id.clone() };
+    let started_by = OperationId::new(group.clone(), START);
+    let deallocate = DeallocateSpec { id: id.clone(), vm_id: vm_id.clone(), started_by };
     let mut stop = row(&group, "deallocate", "deallocate", id, region, RowSpec::Deallocate(deallocate));
     stop.opens = vec![gate(STOPPED)];
     let start = StartSpec { id: id.clone(), vm_id, deallocated_by: stop.id.clone() };
-    let mut start = row(&group, "start", "start", id, region, RowSpec::Start(start));
+    let mut start = row(&group, START, "start", id, region, RowSpec::Start(start));
     start.always = true;
     start.after = vec![after(FROZEN, GateCondition::Ended, plan.disks.len())];
     vec![stop, start]

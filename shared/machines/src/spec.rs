@@ -16,6 +16,8 @@ pub struct DeallocateSpec {
     pub id: ResourceId,
     /// The id that no other machine ever has.
     pub vm_id: String,
+    /// The row that starts it again.
+    pub started_by: OperationId,
 }
 
 /// The output of a deallocation. It is written before the machine is stopped.
@@ -23,6 +25,15 @@ pub struct DeallocateSpec {
 pub struct DeallocateOutput {
     /// Whether the machine ran, so that it must be started again.
     pub ran: bool,
+    /// The number of this deallocation. A retry of a job after the machine was started again is another one.
+    pub round: u32,
+}
+
+/// The output of a start, written when the machine runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartOutput {
+    /// The number of the deallocation after which the machine was started.
+    pub round: u32,
 }
 
 /// Start a machine again that another row deallocated.

@@ -1,7 +1,7 @@
 //! The kind `deallocate`: stops a machine and releases its host, so that its disks can be copied.
 
 use async_trait::async_trait;
-use goldfleet_machines::spec::{DeallocateOutput, DeallocateSpec};
+use goldfleet_machines::spec::{DeallocateOutput, DeallocateSpec, StartOutput};
 use goldfleet_model::message::QueueName;
 use goldfleet_model::operation::Operation;
 use goldfleet_model::resource::PowerState;
@@ -57,14 +57,13 @@ impl Kind for Deallocate {
 
     async fn run(&self, attempt: Attempt<'_>) -> Result<StepOutcome, StepError> {
         let spec: DeallocateSpec = attempt.spec()?;
-        let recorded = attempt.operation.output.as_ref();
-        let mut recorded: Option<DeallocateOutput> = recorded.and_then(|output| output.read(1).ok());
+        let (mut recorded, round) = recorded(attempt, &spec).await?;
         let mut is_requested = false;
         loop {
             match power::state(&attempt.shared.ports, &spec.id, &spec.vm_id).await? {
                 PowerState::Stopped | PowerState::Deallocated => {
                     if recorded.is_none() {
-                        attempt.lease.put_output(write_spec(&DeallocateOutput { ran: false })).await?;
+                        attempt.lease.put_output(write_spec(&DeallocateOutput { ran: false, round })).await?;
                     }
                     return Ok(StepOutcome::Done);
                 }
@@ -74,9 +73,10 @@ impl Kind for Deallocate {
                 }
                 PowerState::Running => {
                     // The row that starts the machine again must know this, even if this worker is killed now.
-                    if recorded != Some(DeallocateOutput { ran: true }) {
-                        attempt.lease.put_output(write_spec(&DeallocateOutput { ran: true })).await?;
-                        recorded = Some(DeallocateOutput { ran: true });
+                    if !recorded.is_some_and(|recorded| recorded.ran) {
+                        let output = DeallocateOutput { ran: true, round };
+                        attempt.lease.put_output(write_spec(&output)).await?;
+                        recorded = Some(output);
                     }
                     tracing::info!(machine = %spec.id, "the machine is deallocated; it is started again after its disks have snapshots");
                     match change::act(attempt, &spec.id, MachineAction::Deallocate).await? {
@@ -91,4 +91,18 @@ impl Kind for Deallocate {
             }
         }
     }
+}
+
+/// What an earlier attempt recorded about the machine, and the number of this deallocation. A record is void once the
+/// machine was started again: whoever stopped it after that wants it stopped.
+async fn recorded(attempt: Attempt<'_>, spec: &DeallocateSpec) -> Result<(Option<DeallocateOutput>, u32), StepError> {
+    let Attempt { shared, operation, .. } = attempt;
+    let own = operation.output.as_ref().and_then(|output| output.read::<DeallocateOutput>(1).ok());
+    let Some(own) = own else { return Ok((None, 1)) };
+    let start = shared.ports.table.operation(&operation.job, &spec.started_by).await?;
+    let started = start.and_then(|row| row.value.output?.read::<StartOutput>(1).ok());
+    Ok(match started {
+        Some(started) if started.round >= own.round => (None, own.round.saturating_add(1)),
+        _ => (Some(own), own.round),
+    })
 }

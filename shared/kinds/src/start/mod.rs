@@ -1,7 +1,7 @@
 //! The kind `start`: starts a machine again that another row of the job deallocated.
 
 use async_trait::async_trait;
-use goldfleet_machines::spec::{DeallocateOutput, StartSpec};
+use goldfleet_machines::spec::{DeallocateOutput, StartOutput, StartSpec};
 use goldfleet_model::message::QueueName;
 use goldfleet_model::operation::Operation;
 use goldfleet_model::resource::PowerState;
@@ -10,7 +10,7 @@ use goldfleet_ports::error::PortResult;
 use goldfleet_ports::resources::MachineAction;
 
 use crate::change::{self, Changed, later, poll_delay};
-use crate::context::{Attempt, read_spec};
+use crate::context::{Attempt, read_spec, write_spec};
 use crate::kind::{Kind, Probe};
 use crate::outcome::{StepError, StepOutcome};
 use crate::power;
@@ -40,7 +40,7 @@ impl Kind for Start {
     /// Once the machine was started again, its owner may stop it.
     async fn probe(&self, ports: &Ports, operation: &Operation) -> PortResult<Probe> {
         let Ok(spec) = read_spec::<StartSpec>(operation) else { return Ok(Probe::Foreign) };
-        if operation.state.is_done() || !ran(ports, operation, &spec).await? {
+        if operation.state.is_done() || ran(ports, operation, &spec).await?.is_none() {
             return Ok(Probe::Done);
         }
         let found = ports.resources.get(&spec.id, None).await?;
@@ -54,10 +54,10 @@ impl Kind for Start {
 
     async fn run(&self, attempt: Attempt<'_>) -> Result<StepOutcome, StepError> {
         let spec: StartSpec = attempt.spec()?;
-        if !ran(&attempt.shared.ports, attempt.operation, &spec).await? {
+        let Some(stopped) = ran(&attempt.shared.ports, attempt.operation, &spec).await? else {
             tracing::info!(machine = %spec.id, "the machine is not started, because this job did not stop it");
             return Ok(StepOutcome::Done);
-        }
+        };
         // A deallocation that was cancelled may take effect later than the power state shows. The service ends it before
         // it starts the machine, so the start is requested in any state.
         power::state(&attempt.shared.ports, &spec.id, &spec.vm_id).await?;
@@ -66,15 +66,18 @@ impl Kind for Start {
             Changed::Yes | Changed::NameTaken => {}
         }
         match power::state(&attempt.shared.ports, &spec.id, &spec.vm_id).await? {
-            PowerState::Running => Ok(StepOutcome::Done),
+            PowerState::Running => {
+                attempt.lease.put_output(write_spec(&StartOutput { round: stopped.round })).await?;
+                Ok(StepOutcome::Done)
+            }
             _ => Ok(StepOutcome::RequeueAfter(poll_delay(attempt, false))),
         }
     }
 }
 
-/// Whether the machine ran when the job deallocated it.
-async fn ran(ports: &Ports, operation: &Operation, spec: &StartSpec) -> PortResult<bool> {
+/// The deallocation of a machine that ran. None if the job did not stop the machine.
+async fn ran(ports: &Ports, operation: &Operation, spec: &StartSpec) -> PortResult<Option<DeallocateOutput>> {
     let row = ports.table.operation(&operation.job, &spec.deallocated_by).await?;
-    let output = row.and_then(|row| row.value.output);
-    Ok(output.is_some_and(|output| output.read(1).is_ok_and(|output: DeallocateOutput| output.ran)))
+    let output = row.and_then(|row| row.value.output?.read::<DeallocateOutput>(1).ok());
+    Ok(output.filter(|output| output.ran))
 }

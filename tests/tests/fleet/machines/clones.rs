@@ -1,5 +1,6 @@
 //! Clones: to other regions, in the same region, with changed properties, and what is refused.
 
+use goldfleet_dispatcher::control::verify::{VerifyOptions, VerifyScope, verify};
 use goldfleet_model::operation::Operation;
 use goldfleet_model::resource::{DiskState, PowerState, ResourceType};
 use serde_json::json;
@@ -45,6 +46,15 @@ async fn a_stopped_machine_is_cloned_to_another_region_with_all_its_disks() {
     assert_eq!(codes, notes);
     let kinds: Vec<String> = scene.rows(&job).await.iter().map(|row| row.kind.to_string()).collect();
     assert_eq!(kinds.iter().filter(|kind| *kind == "snapshot").count(), 6, "a snapshot and its copy for each disk");
+
+    // Temporaries, which the job removed, are no fault. A disk that is missing is one.
+    let control = scene.fleet.control_with_own_ports();
+    let scope = VerifyScope { probes: scene.rows(&job).await, ..VerifyScope::default() };
+    let report = verify(&control, None, &scope, VerifyOptions::default(), &|_| {}).await.unwrap();
+    assert!(report.faults.is_empty(), "{report:?}");
+    scene.ports().resources.delete(&clone.id, None).await.unwrap();
+    let report = verify(&control, None, &scope, VerifyOptions::default(), &|_| {}).await.unwrap();
+    assert_eq!(report.faults.len(), 1, "{report:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -106,7 +116,7 @@ async fn a_running_machine_is_stopped_and_started_again_before_its_disks_are_cop
     let rows = scene.rows(&job).await;
     let of = |step: &str| -> Vec<&Operation> { rows.iter().filter(|row| row.id.step() == step).collect() };
     let (stop, start) = (of("deallocate")[0], of("start")[0]);
-    assert_eq!(stop.output.as_ref().unwrap().data, json!({ "ran": true }));
+    assert_eq!(stop.output.as_ref().unwrap().data, json!({ "ran": true, "round": 1 }));
     for snapshot in of("snapshot") {
         assert!(snapshot.started.unwrap() >= stop.updated, "no snapshot before the machine is stopped");
         assert!(start.started.unwrap() >= snapshot.updated, "no start before all snapshots exist");
@@ -124,7 +134,7 @@ async fn a_machine_that_did_not_run_is_not_started() {
     scene.assert_source(PowerState::Deallocated).await;
     let rows = scene.rows(&job).await;
     let stop = rows.iter().find(|row| row.id.step() == "deallocate").unwrap();
-    assert_eq!(stop.output.as_ref().unwrap().data, json!({ "ran": false }));
+    assert_eq!(stop.output.as_ref().unwrap().data, json!({ "ran": false, "round": 1 }));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -172,3 +172,24 @@ async fn disks_that_another_machine_took_are_not_attached() {
     assert_eq!(disk.body.properties.disk().unwrap().disk_state, Some(DiskState::Attached));
     scene.assert_no_temporaries().await;
 }
+
+/// The job is cancelled while the machine is stopped, and the machine started again. Its owner stops it. A retry copies the
+/// disks, and leaves the machine stopped.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_does_not_start_a_machine_that_its_owner_stopped() {
+    let scene = Arc::new(Scene::running().await);
+    let stop = |scene: Arc<Scene>, job: JobId| -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            cancel(&scene.fleet.control_with_own_ports(), &job).await.unwrap();
+        })
+    };
+    let request = with_stop(scene.to(&near()));
+    let (job, status) = interrupted(&scene, &request, ("ResourceService.act", 0), stop).await;
+    assert_eq!(status.state, ReportedState::Cancelled);
+    scene.assert_source(PowerState::Running).await;
+    scene.act(MachineAction::Deallocate).await;
+    scene.fleet.retry(&job).await;
+    assert_succeeded(&scene.fleet.run(scene.ports(), 1, &job).await);
+    scene.assert_cloned(&near()).await;
+    scene.assert_source(PowerState::Deallocated).await;
+}
