@@ -80,8 +80,10 @@ async fn disk(resources: &AzureResources, name: &str) -> Resource {
     get(resources, &id).await
 }
 
-async fn source(resources: &AzureResources) -> Source {
+/// The source. Its disks are in place before the operations get these links, because a SAS has no other place.
+async fn source(azure: &AzureFixture, links: Links, resources: &AzureResources) -> Source {
     let disks = [disk(resources, "web-os").await, disk(resources, "web-data").await];
+    azure.manager.world().write(|world| world.long_running = LongRunning { links, ..LongRunning::default() });
     let attach =
         |n: usize| json!({ "createOption": "Attach", "caching": "ReadWrite", "managedDisk": { "id": disks[n].id } });
     let (mut os, mut data) = (attach(0), attach(1));
@@ -137,17 +139,16 @@ fn requests_of_a_clone_follow_the_specification() {
         azure.manager.world().write(|world| {
             world.roles.clear();
             world.authorization = Authorization::Open;
-            world.long_running = LongRunning { links, ..LongRunning::default() };
         });
         let resources = azure.resources();
-        azure.run(clone(&resources));
+        azure.run(clone(&azure, links, &resources));
         let left: Vec<String> = azure.manager.disks().iter().map(|disk| disk["name"].to_string()).collect();
         assert!(left.iter().all(|name| !name.contains("gf-temporary")), "{left:?}");
     }
 }
 
-async fn clone(resources: &AzureResources) {
-    let source = source(resources).await;
+async fn clone(azure: &AzureFixture, links: Links, resources: &AzureResources) {
+    let source = source(azure, links, resources).await;
     assert_eq!(source.machine().unwrap().power_state(), PowerState::Deallocated);
     for (region, name) in [("westeurope", "near"), ("eastus", "far")] {
         let subnet = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/n/providers/Microsoft.Network/\

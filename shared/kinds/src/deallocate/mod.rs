@@ -57,7 +57,7 @@ impl Kind for Deallocate {
 
     async fn run(&self, attempt: Attempt<'_>) -> Result<StepOutcome, StepError> {
         let spec: DeallocateSpec = attempt.spec()?;
-        let (mut recorded, round) = recorded(attempt, &spec).await?;
+        let (mut recorded, round) = earlier_record(attempt, &spec).await?;
         let mut is_requested = false;
         loop {
             match power::state(&attempt.shared.ports, &spec.id, &spec.vm_id).await? {
@@ -95,7 +95,10 @@ impl Kind for Deallocate {
 
 /// What an earlier attempt recorded about the machine, and the number of this deallocation. A record is void once the
 /// machine was started again: whoever stopped it after that wants it stopped.
-async fn recorded(attempt: Attempt<'_>, spec: &DeallocateSpec) -> Result<(Option<DeallocateOutput>, u32), StepError> {
+async fn earlier_record(
+    attempt: Attempt<'_>,
+    spec: &DeallocateSpec,
+) -> Result<(Option<DeallocateOutput>, u32), StepError> {
     let Attempt { shared, operation, .. } = attempt;
     let own = operation.output.as_ref().and_then(|output| output.read::<DeallocateOutput>(1).ok());
     let Some(own) = own else { return Ok((None, 1)) };
