@@ -12,7 +12,9 @@ use goldfleet_model::resource::{
 };
 use jiff::Timestamp;
 
-pub use copies::{FamilyOrder, MAX_COPIES, RegionalCopy, check_copy_start, is_copy_start, order_of, source_gone};
+pub use copies::{
+    FamilyOrder, MAX_COPIES, RegionalCopy, check_copy_start, family_of, is_copy_start, order_of, source_gone,
+};
 
 use super::{Provisioning, PutMode, PutRequest, Resource};
 use crate::disk_access::Access;
@@ -151,7 +153,7 @@ pub fn new_disk(request: &PutRequest, source: Option<&Resource>, identity: NewId
     }
     if let Properties::Snapshot(snapshot) = &mut body.properties {
         snapshot.completion_percent = Some(100.0);
-        snapshot.incremental_snapshot_family_id = source.and_then(|source| copies::family_of(request, source));
+        snapshot.incremental_snapshot_family_id = source.and_then(|source| family_of(request, source));
     }
     Ok(Resource { id: request.id.clone(), provisioning: Provisioning::Succeeded, body })
 }

@@ -28,8 +28,8 @@ use goldfleet_model::store::BlobAddress;
 use goldfleet_ports::clock::Clock;
 use goldfleet_ports::error::PortResult;
 use goldfleet_ports::resources::emulation::{
-    NewIdentity, RegionalCopy, check_copy_start, check_image_source, check_put, is_copy_start, new_disk, source_of,
-    updated,
+    NewIdentity, RegionalCopy, check_copy_start, check_image_source, check_put, family_of, is_copy_start, new_disk,
+    source_of, updated,
 };
 use goldfleet_ports::resources::{
     ChangeStatus, MachineAction, Pending, Provisioning, PutRequest, Resource, ResourcePage, ResourceQuery,
@@ -143,7 +143,7 @@ fn put(files: &ResourceFiles, request: &PutRequest, identity: NewIdentity) -> Po
                 None => None,
             };
             if is_copy_start(request) {
-                check_copy_start(request, source.as_ref(), &copies(files, request)?)?;
+                check_copy_start(request, source.as_ref(), &copies(files, request, source.as_ref())?)?;
             }
             let created = identity.created;
             let made = new_disk(request, source.as_ref(), identity)?;
@@ -156,9 +156,10 @@ fn put(files: &ResourceFiles, request: &PutRequest, identity: NewIdentity) -> Po
     }
 }
 
-/// The copies from other regions in the subscription and region of a request. A source that does not exist any more has
-/// no place in the order of its family.
-fn copies(files: &ResourceFiles, request: &PutRequest) -> PortResult<Vec<RegionalCopy>> {
+/// The copies from other regions in the subscription and region of a request. A source that does not exist any more, or
+/// that is of another family than the source of the request, has no place in the order of its family.
+fn copies(files: &ResourceFiles, request: &PutRequest, source: Option<&Resource>) -> PortResult<Vec<RegionalCopy>> {
+    let family = source.and_then(|source| family_of(request, source));
     let query = ResourceQuery {
         resource_type: ResourceType::Snapshot,
         subscription: request.id.subscription,
@@ -171,8 +172,11 @@ fn copies(files: &ResourceFiles, request: &PutRequest) -> PortResult<Vec<Regiona
         if found.body.region != request.body.region {
             continue;
         }
-        let data = found.body.properties.disk().map(|disk| &disk.creation_data);
-        let source = data.and_then(|data| data.source_resource_id.as_deref()?.parse::<ResourceId>().ok());
+        let Properties::Snapshot(snapshot) = &found.body.properties else { continue };
+        // Reading the sources of all families would double the number of files that are read.
+        let source = snapshot.disk.creation_data.source_resource_id.as_ref();
+        let source = source.filter(|_| snapshot.incremental_snapshot_family_id == family);
+        let source = source.and_then(|source| source.parse::<ResourceId>().ok());
         let source = source.map(|source| files.read(&source)).transpose()?.flatten();
         copies.extend(RegionalCopy::of(request, &found, source.as_ref()));
     }

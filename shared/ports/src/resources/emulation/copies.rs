@@ -87,7 +87,8 @@ pub fn check_copy_start(request: &PutRequest, source: Option<&Resource>, copies:
 
 /// The family of the incremental snapshot that a request creates from `source`. The copies of a family in one
 /// subscription and region are a family of their own. None for other resources.
-pub(super) fn family_of(request: &PutRequest, source: &Resource) -> Option<String> {
+#[must_use]
+pub fn family_of(request: &PutRequest, source: &Resource) -> Option<String> {
     let Properties::Snapshot(SnapshotProperties { incremental: Some(true), .. }) = &request.body.properties else {
         return None;
     };
