@@ -103,7 +103,7 @@ fn describe(arguments: &CloneArguments, planned: &PlannedClone, console: &Consol
     let disks = pluralize(planned.disks.len(), "disk");
     match &planned.machine {
         Some(machine) => {
-            writeln!(plain.out, "{machine} in {} with {disks} of {}", arguments.to.region, arguments.source)?
+            writeln!(plain.out, "{machine} in {} with {disks} of {}", arguments.to.region, arguments.source)?;
         }
         None => writeln!(plain.out, "{disks} of {} in {}", arguments.source, arguments.to.region)?,
     }

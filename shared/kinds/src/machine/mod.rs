@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use goldfleet_machines::spec::MachineSpec;
 use goldfleet_model::message::QueueName;
 use goldfleet_model::operation::Operation;
-use goldfleet_model::resource::{ResourceBody, tag};
+use goldfleet_model::resource::{MachineProperties, ResourceBody, tag};
 use goldfleet_ports::Ports;
 use goldfleet_ports::error::PortResult;
 use goldfleet_ports::resources::{Provisioning, Resource};
@@ -129,7 +129,7 @@ impl<'a> Create<'a> {
     async fn check_disks(&self, attempt: Attempt<'_>) -> Result<(), StepError> {
         let fatal =
             |code, message: String| Err(AttemptError::fatal(code, format!("{}: {message}", self.spec.id)).into());
-        for disk in self.body.properties.machine().into_iter().flat_map(|machine| machine.disks()) {
+        for disk in self.body.properties.machine().into_iter().flat_map(MachineProperties::disks) {
             let id = read_id(disk.disk_id().unwrap_or_default())?;
             let Some(found) = attempt.shared.ports.resources.get(&id, None).await? else {
                 return fatal("disk-not-found", format!("its disk {id} does not exist any more"));

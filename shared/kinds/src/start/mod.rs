@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use goldfleet_machines::spec::{DeallocateOutput, StartOutput, StartSpec};
 use goldfleet_model::message::QueueName;
 use goldfleet_model::operation::Operation;
-use goldfleet_model::resource::PowerState;
+use goldfleet_model::resource::{MachineProperties, PowerState};
 use goldfleet_ports::Ports;
 use goldfleet_ports::error::PortResult;
 use goldfleet_ports::resources::MachineAction;
@@ -44,7 +44,8 @@ impl Kind for Start {
             return Ok(Probe::Done);
         }
         let found = ports.resources.get(&spec.id, None).await?;
-        let state = found.as_ref().and_then(|found| found.body.properties.machine()).map(|found| found.power_state());
+        let state =
+            found.as_ref().and_then(|found| found.body.properties.machine()).map(MachineProperties::power_state);
         Ok(match state {
             Some(PowerState::Running) => Probe::Done,
             Some(PowerState::Changing) => Probe::Underway,
