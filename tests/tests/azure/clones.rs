@@ -1,5 +1,6 @@
 //! The requests of a clone of a machine, against the double of Resource Manager, which checks them as Azure's
 //! specification demands.
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::time::Duration;
 

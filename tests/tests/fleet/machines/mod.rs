@@ -1,5 +1,5 @@
 //! Clones of virtual machines on the directory cloud, by the real dispatcher and workers.
-#![expect(clippy::unwrap_used, clippy::missing_panics_doc, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod clones;
 mod commands;
