@@ -27,6 +27,7 @@ LAYERS = {
     "sources": ["model", "disk", "ports"],
     "workflow": ["model", "ports"],
     "snapshots": ["model"],
+    "machines": ["model", "snapshots"],
     "azure-settings": ["model"],
     "config": ["model", "diagnostics", "file-lock", "snapshots", "azure-settings"],
     "azure": ["model", "ports", "azure-settings"],
@@ -34,11 +35,11 @@ LAYERS = {
     "modelled": ["model", "disk", "rates", "ports"],
     "connect": ["model", "rates", "ports", "azure-settings", "config", "azure", "embedded", "modelled"],
     "runtime": ["model", "ports", "config"],
-    "kinds": ["model", "disk", "ports", "runtime", "snapshots"],
+    "kinds": ["model", "disk", "ports", "runtime", "snapshots", "machines"],
     "worker": ["model", "ports", "workflow", "config", "connect", "runtime", "kinds"],
     # It runs workers in its own process, for a job on one machine, and rehearses jobs on the modelled cloud.
     "dispatcher": [
-        "model", "disk", "inside", "sources", "rates", "plan", "ports", "workflow", "config", "modelled", "connect", "runtime", "snapshots", "kinds", "worker",
+        "model", "disk", "inside", "sources", "rates", "plan", "ports", "workflow", "config", "modelled", "connect", "runtime", "snapshots", "machines", "kinds", "worker",
     ],
 }
 PREFIX = "goldfleet-"

@@ -29,7 +29,8 @@ use goldfleet_model::store::BlobAddress;
 use goldfleet_ports::Ports;
 use goldfleet_ports::error::PortResult;
 use goldfleet_ports::resources::{
-    ChangeStatus, Pending, Provisioning, PutRequest, Resource, ResourcePage, ResourceQuery, ResourceService,
+    ChangeStatus, MachineAction, Pending, Provisioning, PutRequest, Resource, ResourcePage, ResourceQuery,
+    ResourceService,
 };
 use goldfleet_tests::azure::certificates::Certificates;
 use goldfleet_tests::bench::size;
@@ -225,6 +226,10 @@ impl ResourceService for AtOnce {
     }
 
     async fn delete(&self, _: &ResourceId, _: Option<&str>) -> PortResult<ChangeStatus> {
+        Ok(ChangeStatus::Done)
+    }
+
+    async fn act(&self, _: &ResourceId, _: MachineAction, _: Option<&str>) -> PortResult<ChangeStatus> {
         Ok(ChangeStatus::Done)
     }
 

@@ -9,6 +9,7 @@ use goldfleet_model::graph::GateCondition;
 use goldfleet_model::message::QueueName;
 use goldfleet_model::operation::OperationState;
 use goldfleet_ports::blob_store::{Checksums, Fence};
+use goldfleet_ports::resources::MachineAction;
 use jiff::Timestamp;
 
 /// An argument that can be copied to an owned value.
@@ -67,4 +68,4 @@ macro_rules! by_value {
 }
 
 by_value!(u32, u64, usize, Duration, Fence, QueueName, Range<u64>, Option<Range<u64>>, Bytes, Checksums);
-by_value!(GateCondition, OperationState, Timestamp);
+by_value!(GateCondition, MachineAction, OperationState, Timestamp);

@@ -30,7 +30,7 @@ use goldfleet_ports::queue::{Queue, Receipt, Received};
 use goldfleet_ports::records::{Record, RecordName, Records};
 use goldfleet_ports::resource_locks::{LockRequest, ResourceLocks};
 use goldfleet_ports::resources::{
-    ChangeStatus, Pending, PutRequest, Resource, ResourcePage, ResourceQuery, ResourceService,
+    ChangeStatus, MachineAction, Pending, PutRequest, Resource, ResourcePage, ResourceQuery, ResourceService,
 };
 use goldfleet_ports::{ETag, Ports, Versioned};
 use jiff::Timestamp;
@@ -184,6 +184,7 @@ intercept!(ResourceService {
     list(query: &ResourceQuery, marker: Option<&str>) -> ResourcePage;
     put(request: &PutRequest) -> ChangeStatus;
     delete(id: &ResourceId, tenant: Option<&str>) -> ChangeStatus;
+    act(id: &ResourceId, action: MachineAction, tenant: Option<&str>) -> ChangeStatus;
     poll(pending: &Pending) -> ChangeStatus;
 } also {
     fn vhd_names(&self) -> VhdNames {

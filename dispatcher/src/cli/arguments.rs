@@ -1,6 +1,7 @@
 //! The command line's arguments.
 
 mod jobs;
+mod machines;
 mod selection;
 mod snapshots;
 
@@ -28,6 +29,7 @@ pub use jobs::{
     ApproveArguments, ChangedJob, CleanupArguments, JobsArguments, LogsArguments, RetryArguments, ShownJob,
     StatusArguments,
 };
+pub use machines::{CloneArguments, VmCommand};
 pub use selection::SelectionArguments;
 pub use snapshots::{CopyArguments, ListArguments, SnapshotJobArguments, SnapshotsCommand, SyncArguments};
 
@@ -114,6 +116,9 @@ pub enum Command {
     /// Copy snapshots of disks to other subscriptions and regions, and keep them in sync
     #[command(subcommand)]
     Snapshots(SnapshotsCommand),
+    /// Clone virtual machines with all their disks
+    #[command(subcommand)]
+    Vm(VmCommand),
     /// Run the dispatcher: plan jobs, requeue lost work, clean up
     Dispatcher {
         /// Exit when every job has ended

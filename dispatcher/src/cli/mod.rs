@@ -16,6 +16,7 @@ pub mod help;
 pub mod images;
 pub mod jobs;
 pub mod logs;
+pub mod machine_jobs;
 pub mod orphans;
 pub mod output;
 pub mod plan;

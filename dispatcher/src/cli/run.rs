@@ -14,8 +14,8 @@ use super::arguments::{Arguments, Command, DashboardArguments};
 use super::error::{CommandError, DONE};
 use super::output::{Console, Output};
 use super::{
-    check, cleanup, convert, demo, dispatch, doctor, documents, explain, help, images, jobs, logs, plan, rehearse,
-    setup, snapshot_jobs, targets, verify, version,
+    check, cleanup, convert, demo, dispatch, doctor, documents, explain, help, images, jobs, logs, machine_jobs, plan,
+    rehearse, setup, snapshot_jobs, targets, verify, version,
 };
 use crate::control::check::check_acceptable;
 use crate::control::context::ControlContext;
@@ -94,7 +94,7 @@ fn default_filter(arguments: &Arguments) -> String {
         Command::Dispatcher { .. } | Command::Worker { .. } | Command::Dashboard(_) => "info".to_owned(),
         _ if arguments.verbose => "info".to_owned(),
         // These commands do the work in this process, and their results include the failures of operations.
-        Command::Upload(_) | Command::Dispatch { .. } | Command::Retry(_) | Command::Snapshots(_) => {
+        Command::Upload(_) | Command::Dispatch { .. } | Command::Retry(_) | Command::Snapshots(_) | Command::Vm(_) => {
             format!("error,{}=warn", upload::LOG_TARGET)
         }
         _ => "warn".to_owned(),
@@ -162,6 +162,7 @@ async fn with_ports(command: Command, config: Config, console: &mut Console<'_>)
             Ok(DONE)
         }
         Command::Snapshots(command) => snapshot_jobs::run(&control, &command, console, &stop).await,
+        Command::Vm(command) => machine_jobs::run(&control, &command, console, &stop).await,
         Command::Dashboard(arguments) => dashboard(&control, arguments, console, &stop).await,
         Command::Images(arguments) => run_interruptible(&stop, images::run(&control, &arguments, console)).await,
         Command::Jobs(arguments) => run_interruptible(&stop, jobs::list(&control, &arguments, console)).await,

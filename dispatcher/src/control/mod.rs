@@ -12,6 +12,7 @@
 //! - [`images`]: the uploaded versions; [`explain`]: the meaning of failure codes; [`operator`]: who runs a command;
 //!   [`suggest`]: command lines in messages.
 //! - [`snapshots`]: runs of syncs, and copies of snapshots on request.
+//! - [`machines`]: clones of virtual machines.
 //! - [`local`]: a dispatcher and a worker in one process.
 
 pub mod approve;
@@ -26,6 +27,7 @@ pub mod garbage_collection;
 pub mod images;
 pub mod live;
 pub mod local;
+pub mod machines;
 pub mod operator;
 pub mod orphans;
 pub mod reconcile;

@@ -219,7 +219,8 @@ impl<'a> RetryRun<'a> {
         };
         let output_may_be_missing = |row: &Operation| {
             let registry = &self.control.registry;
-            self.job.cleaned && registry.temporary_blob(&self.control.ports, row).is_some()
+            registry.creates_temporary(row)
+                || (self.job.cleaned && registry.temporary_blob(&self.control.ports, row).is_some())
         };
         let is_phase = |row: &Operation| match &self.which.phase {
             None => true,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use goldfleet_model::resource::{LockId, ResourceBody, ResourceId};
 use goldfleet_ports::clock::elapsed;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
-use goldfleet_ports::resources::{ChangeStatus, PutMode, PutRequest};
+use goldfleet_ports::resources::{ChangeStatus, MachineAction, PutMode, PutRequest};
 
 use crate::attempt_error::AttemptError;
 use crate::context::Attempt;
@@ -49,6 +49,13 @@ pub(crate) async fn delete(attempt: Attempt<'_>, id: &ResourceId) -> Result<Chan
         Err(error) if error.kind == ErrorKind::NotFound => Ok(Changed::Yes),
         ended => result(ended),
     }
+}
+
+/// Performs an action on a machine, and waits until it ends.
+pub(crate) async fn act(attempt: Attempt<'_>, id: &ResourceId, action: MachineAction) -> Result<Changed, StepError> {
+    attempt.lease.ensure_held()?;
+    let begun = attempt.shared.ports.resources.act(id, action, None).await;
+    result(follow_begun(attempt, begun).await?)
 }
 
 async fn follow_begun(attempt: Attempt<'_>, begun: PortResult<ChangeStatus>) -> Result<PortResult<()>, StepError> {

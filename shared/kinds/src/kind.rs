@@ -58,6 +58,12 @@ pub trait Kind: Send + Sync {
         None
     }
 
+    /// Whether an operation creates a resource that a later operation of its group deletes. A retry of an operation
+    /// between them creates it again.
+    fn creates_temporary(&self, _operation: &Operation) -> bool {
+        false
+    }
+
     /// Whether a failure with this code means that the output of the previous operation in the group no longer exists,
     /// so that a retry must start with that operation.
     fn lacks_input(&self, _code: &str) -> bool {

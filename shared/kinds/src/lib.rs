@@ -6,8 +6,10 @@
 //! - [`outcome`], [`attempt_error`]: the results of steps.
 //! - [`transfer`]: moves chunks between stores and VHDs for several kinds.
 //! - `change`: changes of resources for several kinds.
+//! - `power`: the power state of machines, for several kinds.
 //! - [`writers`]: the records of those who write chunks to a store.
-//! - [`seed`], [`copy`], [`image`], [`snapshot`], [`disk`], [`remove`]: the kinds.
+//! - [`seed`], [`copy`], [`image`], [`snapshot`], [`disk`], [`remove`], [`deallocate`], [`start`],
+//!   [`machine`]: the kinds.
 //!
 //! To add a kind, write its folder and add one line to [`registry`].
 
@@ -15,15 +17,19 @@ pub mod attempt_error;
 mod change;
 pub mod context;
 pub mod copy;
+pub mod deallocate;
 pub mod disk;
 pub mod image;
 pub mod kind;
 pub mod lease;
+pub mod machine;
 pub mod messages;
 pub mod outcome;
+mod power;
 pub mod registry;
 pub mod remove;
 pub mod seed;
 pub mod snapshot;
+pub mod start;
 pub mod transfer;
 pub mod writers;

@@ -8,7 +8,7 @@ use goldfleet_model::store::BlobAddress;
 use goldfleet_ports::Ports;
 
 use crate::kind::Kind;
-use crate::{copy, disk, image, remove, seed, snapshot};
+use crate::{copy, deallocate, disk, image, machine, remove, seed, snapshot, start};
 
 /// The kinds that a process knows, in the order in which status shows them.
 #[derive(Clone)]
@@ -22,7 +22,10 @@ impl Default for Registry {
             Arc::new(copy::Copy),
             Arc::new(image::Image),
             Arc::new(disk::Disk),
+            Arc::new(deallocate::Deallocate),
             Arc::new(snapshot::Snapshot),
+            Arc::new(start::Start),
+            Arc::new(machine::Machine),
             Arc::new(remove::Remove),
         ])
     }
@@ -62,6 +65,12 @@ impl Registry {
     #[must_use]
     pub fn temporary_blob(&self, ports: &Ports, operation: &Operation) -> Option<BlobAddress> {
         self.get(&operation.kind)?.temporary_blob(ports, operation)
+    }
+
+    /// Whether an operation creates a resource that a later operation of its group deletes.
+    #[must_use]
+    pub fn creates_temporary(&self, operation: &Operation) -> bool {
+        self.get(&operation.kind).is_some_and(|kind| kind.creates_temporary(operation))
     }
 
     /// The ids of all kinds, in order.

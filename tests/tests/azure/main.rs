@@ -2,6 +2,7 @@
 
 mod arm;
 mod azurite;
+mod clones;
 mod cloud_sources;
 mod doctor;
 mod engine;

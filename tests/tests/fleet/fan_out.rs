@@ -23,7 +23,7 @@ use goldfleet_model::store::BlobAddress;
 use goldfleet_ports::Ports;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::resources::{
-    ChangeStatus, Pending, PutRequest, Resource, ResourcePage, ResourceQuery, ResourceService,
+    ChangeStatus, MachineAction, Pending, PutRequest, Resource, ResourcePage, ResourceQuery, ResourceService,
 };
 use goldfleet_tests::faults::{Faults, LostPart, with_faults};
 use goldfleet_tests::fleet::InProcessFleet;
@@ -137,6 +137,10 @@ impl ResourceService for Watched {
 
     async fn delete(&self, id: &ResourceId, tenant: Option<&str>) -> PortResult<ChangeStatus> {
         self.resources.delete(id, tenant).await
+    }
+
+    async fn act(&self, id: &ResourceId, action: MachineAction, tenant: Option<&str>) -> PortResult<ChangeStatus> {
+        self.resources.act(id, action, tenant).await
     }
 
     async fn poll(&self, pending: &Pending) -> PortResult<ChangeStatus> {

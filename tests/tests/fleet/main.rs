@@ -12,6 +12,7 @@ mod job_end;
 mod killed_seeds;
 mod killed_uploads;
 mod large_jobs;
+mod machines;
 mod plan;
 mod recovery;
 mod retention;

@@ -1,6 +1,7 @@
 //! The meaning of failure codes, and what to do about them. `goldfleet explain`, `goldfleet status` and
 //! `docs/failures.md` show these tables.
 
+mod clones;
 mod cloud;
 mod doctor;
 mod jobs;
@@ -41,6 +42,7 @@ pub static TABLES: LazyLock<Vec<Table>> = LazyLock::new(|| {
         Table { title: "Jobs and images", codes: jobs::CODES.to_vec() },
         Table { title: "Storage accounts, permissions and the platform", codes: cloud::CODES.to_vec() },
         Table { title: "Copies and syncs of snapshots", codes: snapshots::CODES.to_vec() },
+        Table { title: "Clones of machines", codes: clones::CODES.to_vec() },
         Table { title: "Coordination and this machine", codes: machine::CODES.to_vec() },
         Table {
             title: "Sources of an upload",

@@ -56,6 +56,8 @@ fn every_code_of_the_sources_is_explained() {
         r#"\b(?:refuse|failure|doubt|note)\(\s*"([a-z0-9-]+)""#,
         r#"\("([a-z0-9-]+)", Severity::"#,
         r#"Err\(\("([a-z0-9-]+)", "#,
+        // The refusals and the notes of clones.
+        r#"\badd\(\s*"([a-z0-9-]+)""#,
     ];
     let patterns = patterns.map(|pattern| regex::Regex::new(pattern).unwrap());
     let mut found = BTreeSet::new();
@@ -74,6 +76,8 @@ fn every_code_of_the_sources_is_explained() {
         "snapshot-order",
         "upload-size-invalid",
         "vhd-in-other-region",
+        "sector-4096",
+        "placement-not-copied",
     ] {
         assert!(found.contains(known), "the patterns do not find {known}");
     }

@@ -2,6 +2,8 @@
 //!
 //! A route yields groups one by one, so that a large plan needs no list of all its rows.
 
+pub mod machine;
+mod rows;
 pub mod snapshots;
 pub mod staging;
 
@@ -59,7 +61,7 @@ pub trait PlannedJob: Send + Sync {
 pub type Groups<'p> = Box<dyn Iterator<Item = Vec<Operation>> + Send + 'p>;
 
 /// All routes.
-const ROUTES: [&dyn Route; 2] = [&staging::Staging, &snapshots::Snapshots];
+const ROUTES: [&dyn Route; 3] = [&staging::Staging, &snapshots::Snapshots, &machine::Machine];
 
 /// The route of jobs about this. None if this program does not know it.
 #[must_use]

@@ -8,11 +8,12 @@
 use async_trait::async_trait;
 use goldfleet_kinds::context::write_spec;
 use goldfleet_model::job::{Finding, Job, Subject};
-use goldfleet_model::operation::{KindId, Operation, OperationState, Place, TransferProgress};
+use goldfleet_model::operation::Operation;
 use goldfleet_snapshots::graph::{Row, RowSpec};
 use jiff::Timestamp;
 
 use crate::control::context::{ControlContext, ControlError};
+use crate::control::routes::rows::{self, NewRow};
 use crate::control::routes::{Groups, PlannedJob, Route};
 use crate::control::snapshots::run::{PlannedRun, plan};
 use crate::control::snapshots::{ROUTE, RunSpec};
@@ -62,45 +63,14 @@ impl PlannedJob for PlannedRun {
 /// A row as an operation of a job, written at `now`.
 #[must_use]
 pub fn operation(job: &Job, row: Row, now: Timestamp) -> Operation {
-    let starts = row.position == 0 && row.after.is_empty();
     let bytes_total = match &row.spec {
         RowSpec::Copy(copy) => copy.size.unwrap_or(0),
         _ => 0,
     };
-    Operation {
-        job: job.id.clone(),
-        id: row.id,
-        plan: job.plan,
-        image: None,
-        kind: kind_id(row.kind),
-        position: row.position,
-        place: Place { region: row.region, label: row.label, target: None },
-        after: row.after,
-        opened: false,
-        opens: row.opens,
-        streams: Vec::new(),
-        always: row.always,
-        spec: write_spec(&row.spec),
-        output: None,
-        state: if starts { OperationState::Ready } else { OperationState::Waiting },
-        attempts: 0,
-        failures: 0,
-        lost: 0,
-        lease: None,
-        not_before: None,
-        queued: None,
-        progress: TransferProgress { bytes_total, ..TransferProgress::default() },
-        failure: None,
-        created: now,
-        started: None,
-        work_period: None,
-        updated: now,
-    }
-}
-
-fn kind_id(kind: &str) -> KindId {
-    #[expect(clippy::expect_used, reason = "the ids above are valid, and a test reads them all")]
-    kind.parse().expect("the id of a kind")
+    let spec = write_spec(&row.spec);
+    let Row { id, kind, position, region, label, after, opens, always, .. } = row;
+    let row = NewRow { id, kind, position, region, label, after, opens, always, spec, bytes_total };
+    rows::operation(job, row, now)
 }
 
 #[cfg(test)]
@@ -108,6 +78,7 @@ mod tests {
     use goldfleet_kinds::registry::Registry;
 
     use super::*;
+    use crate::control::routes::rows::kind_id;
 
     #[test]
     fn every_kind_is_registered() {

@@ -10,13 +10,16 @@ use super::arm::ArmResponse;
 use super::error::ErrorResponse;
 
 /// Codes that are transient whatever the status. Source: Azure, common error messages of virtual machines.
-const TRANSIENT_CODES: [&str; 6] = [
+const TRANSIENT_CODES: [&str; 8] = [
     "OperationPreempted",
     "RetryableError",
     "InternalExecutionError",
     "StorageAccountTooBusy",
     "StorageAccountOperationInternalError",
     "ResourceUpdateBlockedOnPlatformUpdate",
+    // No host is free at the moment. Source: Azure, allocation failures.
+    "AllocationFailed",
+    "ZonalAllocationFailed",
 ];
 
 /// Codes that are transient as the result of an asynchronous operation. A response with such a code has a status that says the
@@ -60,7 +63,7 @@ pub(super) fn failure_of_operation(reply: &ArmResponse, what: &str) -> PortError
 pub(super) fn error(refusal: ErrorResponse, what: &str) -> PortError {
     let parts = refusal.details.iter().map(|(code, message)| (code.as_str(), message.as_str()));
     let mut own_and_parts = std::iter::once((refusal.code.as_str(), refusal.message.as_str())).chain(parts);
-    let is_image = !names_disk_or_snapshot(what);
+    let is_image = !names_other_resource(what);
     let code = own_and_parts.find_map(|(code, message)| error_code(code, message, is_image));
     let transient = codes_of(&refusal).any(is_transient_code);
     let mut error = refusal.into_port_error(what);
@@ -92,9 +95,12 @@ fn is_transient_code(code: &str) -> bool {
     TRANSIENT_CODES.contains(&code) || code.starts_with("InternalServerError")
 }
 
-/// Whether an error concerns a disk or snapshot. Sentences about a VHD are only read in errors of images.
-fn names_disk_or_snapshot(what: &str) -> bool {
-    ["/Microsoft.Compute/disks/", "/Microsoft.Compute/snapshots/"].iter().any(|part| what.contains(part))
+/// Whether an error concerns another resource than an image. Sentences about a VHD are only read in errors of images.
+fn names_other_resource(what: &str) -> bool {
+    ["disks", "snapshots", "virtualMachines"]
+        .map(|kind| format!("/Microsoft.Compute/{kind}/"))
+        .iter()
+        .any(|part| what.contains(part.as_str()))
 }
 
 /// The reasons of [`goldfleet_ports::resources::ResourceService`].

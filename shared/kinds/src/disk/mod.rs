@@ -5,7 +5,7 @@
 use async_trait::async_trait;
 use goldfleet_model::message::QueueName;
 use goldfleet_model::operation::Operation;
-use goldfleet_model::resource::{Properties, ResourceBody, ResourceId, tag};
+use goldfleet_model::resource::{Properties, ResourceBody, ResourceId, ResourceType, tag};
 use goldfleet_ports::Ports;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::resources::{Provisioning, Resource};
@@ -18,6 +18,7 @@ use crate::change::{self, Changed, later, poll_delay, read_body, read_id, vanish
 use crate::context::{Attempt, read_spec, write_spec};
 use crate::kind::{Kind, Probe};
 use crate::outcome::{StepError, StepOutcome, StepResult};
+use crate::power;
 use crate::snapshot::TEMPORARY_MISSING;
 
 /// The kind `disk`. Its specification is [`RowSpec::Create`].
@@ -72,6 +73,10 @@ impl Kind for Disk {
         code == TEMPORARY_MISSING
     }
 
+    fn creates_temporary(&self, operation: &Operation) -> bool {
+        creates_temporary(operation)
+    }
+
     async fn probe(&self, ports: &Ports, operation: &Operation) -> PortResult<Probe> {
         match read_spec(operation) {
             Ok(RowSpec::Create(spec)) => probe(ports, operation, &spec).await,
@@ -85,6 +90,12 @@ impl Kind for Disk {
             _ => Err(AttemptError::fatal("row-damaged", "the row does not create a disk").into()),
         }
     }
+}
+
+/// Whether the resource of a row is deleted by its job.
+pub(crate) fn creates_temporary(operation: &Operation) -> bool {
+    let Ok(RowSpec::Create(spec)) = read_spec(operation) else { return false };
+    spec.body["tags"][tags::ROLE] == Role::Temporary.as_str()
 }
 
 /// The name of the resource of a row.
@@ -124,6 +135,7 @@ pub(crate) async fn run(attempt: Attempt<'_>, spec: &CreateSpec) -> StepResult {
             if !create.source_is_complete(attempt).await? {
                 return Ok(StepOutcome::RequeueAfter(poll_delay(attempt, is_remote)));
             }
+            create.ensure_stopped(attempt).await?;
             match change::create(attempt, &create.id, create.body.clone()).await? {
                 Changed::Later(error) => return Ok(later(attempt, &error)),
                 Changed::Yes | Changed::NameTaken => continue,
@@ -133,6 +145,8 @@ pub(crate) async fn run(attempt: Attempt<'_>, spec: &CreateSpec) -> StepResult {
         return match content(&found) {
             Content::Arriving => Ok(StepOutcome::RequeueAfter(poll_delay(attempt, is_remote))),
             Content::Complete => {
+                // The machine may have been started between the check and the creation.
+                create.ensure_stopped(attempt).await?;
                 let unique_id = unique_id(&found).unwrap_or_default();
                 CreateOutput::new(&create.id, unique_id).record(attempt).await?;
                 Ok(StepOutcome::Done)
@@ -172,12 +186,37 @@ impl<'a> Create<'a> {
         own.all(|(name, value)| tag(&found.body.tags, name) == Some(value))
     }
 
+    /// Whether a resource is a temporary of the same job, with the same source.
+    fn is_temporary_of_job(&self, found: &Resource) -> bool {
+        let own = |name| tag(&self.body.tags, name);
+        let is_same = |name| own(name).is_some() && tag(&found.body.tags, name) == own(name);
+        Role::in_tags(&found.body.tags) == Some(Role::Temporary)
+            && [tags::FLEET, tags::JOB, tags::SOURCE].into_iter().all(is_same)
+    }
+
+    /// The code of an existing resource that this row did not create.
+    fn foreign_code(&self) -> &'static str {
+        match (Role::in_tags(&self.body.tags), self.id.resource_type) {
+            (Some(Role::Temporary), _) => "temporary-foreign",
+            (_, ResourceType::Snapshot) => "snapshot-foreign",
+            _ => "disk-foreign",
+        }
+    }
+
+    /// Rejects the copy of a disk whose machine runs, if the row demands that.
+    async fn ensure_stopped(&self, attempt: Attempt<'_>) -> Result<(), StepError> {
+        match &self.spec.requires_stopped {
+            Some(machine) => power::ensure_stopped(attempt, machine).await,
+            None => Ok(()),
+        }
+    }
+
     /// Rejects a resource that this row did not create, or that is a copy of another source.
     fn check(&self, found: &Resource) -> Result<(), AttemptError> {
         let Self { id, spec, .. } = self;
         if !self.is_same(found) {
             let message = format!("{id} exists, and does not have the tags of this job: rename or delete it");
-            return Err(AttemptError::fatal("temporary-foreign", message));
+            return Err(AttemptError::fatal(self.foreign_code(), message));
         }
         let copied = found.body.properties.disk().and_then(|disk| disk.creation_data.source_unique_id.as_deref());
         match (&spec.copied_unique_id, copied) {
@@ -198,7 +237,7 @@ impl<'a> Create<'a> {
         match (found, &self.spec.copied_unique_id) {
             (None, None) => fatal(TEMPORARY_MISSING, &format!("the temporary {source} does not exist")),
             (None, Some(_)) => fatal("source-gone", &format!("{source} does not exist")),
-            (Some(found), None) if !self.is_same(&found) => {
+            (Some(found), None) if !self.is_temporary_of_job(&found) => {
                 fatal("temporary-foreign", &format!("{source} does not have the tags of a temporary of this job"))
             }
             (Some(found), Some(expected)) if !unique_id(&found).is_some_and(|id| id.eq_ignore_ascii_case(expected)) => {
@@ -234,7 +273,10 @@ fn content(found: &Resource) -> Content {
             return Content::Arriving;
         }
     }
+    // A disk of some types is usable before its content has arrived, and cannot be copied until then.
+    let percent = found.body.properties.disk().and_then(|disk| disk.other.get("completionPercent")?.as_f64());
     match found.provisioning {
+        Provisioning::Succeeded if percent.is_some_and(|percent| percent < 100.0) => Content::Arriving,
         Provisioning::Succeeded => Content::Complete,
         Provisioning::InProgress => Content::Arriving,
         Provisioning::Failed => Content::Failed("the service reports it as failed".to_owned()),

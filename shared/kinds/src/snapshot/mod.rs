@@ -60,6 +60,10 @@ impl Kind for Snapshot {
         code == TEMPORARY_MISSING
     }
 
+    fn creates_temporary(&self, operation: &Operation) -> bool {
+        disk::creates_temporary(operation)
+    }
+
     async fn probe(&self, ports: &Ports, operation: &Operation) -> PortResult<Probe> {
         let spec = match read_spec(operation) {
             Ok(RowSpec::Copy(spec)) => spec,

@@ -6,12 +6,12 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::{DiskProperties, ImageProperties, ResourceType, SnapshotProperties};
+use super::{DiskProperties, ImageProperties, MachineProperties, ResourceType, SnapshotProperties};
 use crate::ids::{InvalidName, Region};
 
-/// Properties that the platform sets. A request does not contain them. Source: Microsoft.Compute, DiskRP 2025-01-02,
-/// members that are marked `readOnly`.
-const READ_ONLY: [&str; 9] = [
+/// Properties that the platform sets. A request does not contain them. Source: Microsoft.Compute, DiskRP 2025-01-02 and
+/// ComputeRP 2025-04-01, members that are marked `readOnly`.
+const READ_ONLY: [&str; 11] = [
     "provisioningState",
     "timeCreated",
     "uniqueId",
@@ -21,7 +21,13 @@ const READ_ONLY: [&str; 9] = [
     "copyCompletionError",
     "incrementalSnapshotFamilyId",
     "creationData/sourceUniqueId",
+    "vmId",
+    "instanceView",
 ];
+
+/// Members outside of the properties that the platform sets: the machine of a disk, and the extensions of a machine.
+/// Source: as above.
+const READ_ONLY_MEMBERS: [&str; 3] = ["managedBy", "managedByExtended", "resources"];
 
 /// The members of a resource outside of its properties that identify it. They are not part of its body.
 const ENVELOPE: [&str; 5] = ["id", "name", "type", "etag", "systemData"];
@@ -35,6 +41,8 @@ pub enum Properties {
     Disk(DiskProperties),
     /// Of a snapshot.
     Snapshot(SnapshotProperties),
+    /// Of a virtual machine.
+    Machine(Box<MachineProperties>),
 }
 
 impl Properties {
@@ -45,6 +53,7 @@ impl Properties {
             Self::Image(_) => ResourceType::Image,
             Self::Disk(_) => ResourceType::Disk,
             Self::Snapshot(_) => ResourceType::Snapshot,
+            Self::Machine(_) => ResourceType::Machine,
         }
     }
 
@@ -56,6 +65,7 @@ impl Properties {
             ResourceType::Image => Self::Image(read(value)?),
             ResourceType::Disk => Self::Disk(read(value)?),
             ResourceType::Snapshot => Self::Snapshot(read(value)?),
+            ResourceType::Machine => Self::Machine(read(value)?),
         })
     }
 
@@ -65,6 +75,7 @@ impl Properties {
             Self::Image(image) => json!(image),
             Self::Disk(disk) => json!(disk),
             Self::Snapshot(snapshot) => json!(snapshot),
+            Self::Machine(machine) => json!(machine),
         }
     }
 }
@@ -93,6 +104,9 @@ pub enum BodyError {
     #[error("its properties cannot be read: {0}")]
     Properties(String),
 }
+
+/// The name of the member of a disk that names the machine to which it is attached.
+pub(super) const MANAGED_BY: &str = "managedBy";
 
 /// What the owner of a resource sets. A resource that was read has in addition the properties that the platform sets.
 ///
@@ -168,6 +182,9 @@ impl ResourceBody {
     #[must_use]
     pub fn to_request_json(&self) -> Value {
         let mut body = self.to_json();
+        if let Some(members) = body.as_object_mut() {
+            members.retain(|name, _| !READ_ONLY_MEMBERS.contains(&name.as_str()));
+        }
         for path in READ_ONLY {
             let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
             let pointer = if parent.is_empty() { "/properties".to_owned() } else { format!("/properties/{parent}") };

@@ -4,8 +4,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::body::MANAGED_BY;
 use super::text::{open_enum, optional};
-use super::{Properties, ResourceId};
+use super::{MachineProperties, Properties, ResourceBody, ResourceId};
 use crate::manifest::{Generation, OsType};
 
 open_enum! {
@@ -33,7 +34,7 @@ open_enum! {
         ActiveUpload = "ActiveUpload",
         /// A SAS exists.
         ActiveSas = "ActiveSAS",
-        /// Attached to a running machine.
+        /// In use by a machine that has a host.
         Attached = "Attached",
         /// Attached to a machine that is deallocated.
         Reserved = "Reserved",
@@ -223,14 +224,48 @@ impl SnapshotProperties {
     }
 }
 
+impl ResourceBody {
+    /// The id of the machine to which a disk is attached.
+    #[must_use]
+    pub fn machine(&self) -> Option<&str> {
+        self.other.get(MANAGED_BY).and_then(Value::as_str).filter(|id| !id.is_empty())
+    }
+
+    /// Sets the machine to which a disk is attached, as the platform does.
+    pub fn set_machine(&mut self, machine: Option<&ResourceId>) {
+        match machine {
+            Some(id) => drop(self.other.insert(MANAGED_BY.to_owned(), Value::from(id.to_string()))),
+            None => drop(self.other.remove(MANAGED_BY)),
+        }
+    }
+}
+
 impl Properties {
+    /// The properties of a virtual machine. None for other types.
+    #[must_use]
+    pub fn machine(&self) -> Option<&MachineProperties> {
+        match self {
+            Self::Machine(machine) => Some(machine),
+            _ => None,
+        }
+    }
+
+    /// As [`Properties::machine`].
+    #[must_use]
+    pub fn machine_mut(&mut self) -> Option<&mut MachineProperties> {
+        match self {
+            Self::Machine(machine) => Some(machine),
+            _ => None,
+        }
+    }
+
     /// What disks and snapshots have in common. None for other types.
     #[must_use]
     pub fn disk(&self) -> Option<&DiskProperties> {
         match self {
             Self::Disk(disk) => Some(disk),
             Self::Snapshot(snapshot) => Some(&snapshot.disk),
-            Self::Image(_) => None,
+            Self::Image(_) | Self::Machine(_) => None,
         }
     }
 
@@ -240,7 +275,7 @@ impl Properties {
         match self {
             Self::Disk(disk) => Some(disk),
             Self::Snapshot(snapshot) => Some(&mut snapshot.disk),
-            Self::Image(_) => None,
+            Self::Image(_) | Self::Machine(_) => None,
         }
     }
 }

@@ -7,6 +7,7 @@ mod body;
 mod disk;
 mod image;
 mod lock;
+mod machine;
 mod text;
 
 use std::cmp::Ordering;
@@ -25,6 +26,10 @@ pub use disk::{
 };
 pub use image::{Attachment, ImageDisk, ImageProperties, ImageStorageProfile};
 pub use lock::{Lock, LockId, LockLevel};
+pub use machine::{
+    HardwareProfile, InstanceStatus, InstanceView, MachineDisk, MachineProperties, MachineSecurityProfile,
+    MachineStorageProfile, ManagedDiskRef, PowerState,
+};
 
 /// A type of resource that goldfleet reads or changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,6 +40,8 @@ pub enum ResourceType {
     Disk,
     /// A snapshot of a managed disk.
     Snapshot,
+    /// A virtual machine.
+    Machine,
 }
 
 /// The names of a resource type.
@@ -49,7 +56,7 @@ struct TypeInfo {
 
 impl ResourceType {
     /// All types.
-    pub const ALL: [Self; 3] = [Self::Image, Self::Disk, Self::Snapshot];
+    pub const ALL: [Self; 4] = [Self::Image, Self::Disk, Self::Snapshot, Self::Machine];
 
     fn info(self) -> TypeInfo {
         let compute = |segment, noun| TypeInfo { namespace: "Microsoft.Compute", segment, noun };
@@ -57,6 +64,7 @@ impl ResourceType {
             Self::Image => compute("images", "image"),
             Self::Disk => compute("disks", "disk"),
             Self::Snapshot => compute("snapshots", "snapshot"),
+            Self::Machine => compute("virtualMachines", "machine"),
         }
     }
 
@@ -163,7 +171,7 @@ impl FromStr for ResourceId {
         let invalid = || InvalidName {
             what: "resource id",
             given: text.to_owned(),
-            rule: "use the id of an image, a disk or a snapshot: \
+            rule: "use the id of an image, a disk, a snapshot or a machine: \
                    /subscriptions/ID/resourceGroups/GROUP/providers/Microsoft.Compute/TYPE/NAME",
         };
         let parts: Vec<&str> = text.strip_prefix('/').ok_or_else(invalid)?.split('/').collect();
@@ -222,7 +230,7 @@ mod tests {
         let group = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/g";
         for bad in [
             group.to_owned(),
-            format!("{group}/providers/Microsoft.Compute/virtualMachines/m"),
+            format!("{group}/providers/Microsoft.Compute/galleries/m"),
             format!("{group}/providers/Microsoft.Storage/images/m"),
             format!("{group}/providers/Microsoft.Compute/images/m/more"),
             format!("{group}/providers/Microsoft.Compute/images/.hidden"),

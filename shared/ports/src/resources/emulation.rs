@@ -2,6 +2,9 @@
 //! store the results and move the bytes.
 
 mod copies;
+pub mod machines;
+
+use std::borrow::Cow;
 
 use goldfleet_model::resource::{
     CreateOption, CreationData, DiskProperties, DiskState, ImageProperties, Properties, ResourceBody, ResourceId,
@@ -49,7 +52,7 @@ pub fn check_put(request: &PutRequest, existing: Option<&Resource>) -> PortResul
         return Err(refused(ErrorKind::Invalid, region_change(id.resource_type), message));
     }
     let (before, after) = (origin(&existing.body.properties), origin(&body.properties));
-    let same = before.0 == after.0 && before.1.eq_ignore_ascii_case(after.1);
+    let same = before.0 == after.0 && before.1.eq_ignore_ascii_case(&after.1);
     // The names of blobs are case-sensitive. Resource ids are not.
     if !same || (!before.1.starts_with('/') && before.1 != after.1) {
         let message = format!("{id} was created from {} and cannot be created from {}", before.1, after.1);
@@ -63,22 +66,27 @@ pub fn check_put(request: &PutRequest, existing: Option<&Resource>) -> PortResul
 pub fn region_change(resource_type: ResourceType) -> &'static str {
     match resource_type {
         ResourceType::Image => "image-region-change",
-        ResourceType::Disk | ResourceType::Snapshot => "region-change",
+        ResourceType::Disk | ResourceType::Snapshot | ResourceType::Machine => "region-change",
     }
 }
 
 /// What cannot be changed: how the resource gets its content, and from what.
-fn origin(properties: &Properties) -> (Option<&CreateOption>, &str) {
+fn origin(properties: &Properties) -> (Option<&CreateOption>, Cow<'_, str>) {
     match properties {
-        Properties::Image(image) => (None, image.os_disk().and_then(|disk| disk.source()).unwrap_or_default()),
+        Properties::Image(image) => (None, image.os_disk().and_then(|disk| disk.source()).unwrap_or_default().into()),
         Properties::Disk(disk) => origin_of_disk(disk),
         Properties::Snapshot(snapshot) => origin_of_disk(&snapshot.disk),
+        // The data disks of a machine can change on the platform. No adapter that emulates it supports that.
+        Properties::Machine(machine) => {
+            let disks: Vec<&str> = machine.disks().filter_map(|disk| disk.disk_id()).collect();
+            (None, disks.join(" ").into())
+        }
     }
 }
 
-fn origin_of_disk(disk: &DiskProperties) -> (Option<&CreateOption>, &str) {
+fn origin_of_disk(disk: &DiskProperties) -> (Option<&CreateOption>, Cow<'_, str>) {
     let data = &disk.creation_data;
-    (Some(&data.create_option), data.source_resource_id.as_deref().unwrap_or_default())
+    (Some(&data.create_option), data.source_resource_id.as_deref().unwrap_or_default().into())
 }
 
 /// The disk or snapshot from which the resource of a request gets its content. None if it has no such source.
@@ -95,7 +103,7 @@ pub fn source_of(request: &PutRequest) -> PortResult<Option<ResourceId>> {
     };
     let Some(source) = source else { return Ok(None) };
     match source.parse::<ResourceId>() {
-        Ok(id) if id.resource_type != ResourceType::Image => Ok(Some(id)),
+        Ok(id) if matches!(id.resource_type, ResourceType::Disk | ResourceType::Snapshot) => Ok(Some(id)),
         _ => {
             let message = format!("{}: {source} is not the id of a disk or snapshot", request.id);
             Err(refused(ErrorKind::Invalid, "linked-invalid-property-id", message))
@@ -256,6 +264,13 @@ pub fn updated(existing: &ResourceBody, requested: &ResourceBody) -> ResourceBod
         disk.os_type = disk.os_type.or(before.os_type);
         disk.hyper_v_generation = disk.hyper_v_generation.or(before.hyper_v_generation);
         disk.creation_data = before.creation_data.clone();
+        let machine = existing.other.get("managedBy").cloned();
+        body.other.extend(machine.map(|id| ("managedBy".to_owned(), id)));
+    }
+    if let (Some(machine), Some(before)) = (body.properties.machine_mut(), existing.properties.machine()) {
+        machine.vm_id.clone_from(&before.vm_id);
+        machine.instance_view.clone_from(&before.instance_view);
+        machine.other.extend(before.other.get("timeCreated").map(|time| ("timeCreated".to_owned(), time.clone())));
     }
     if let (Properties::Snapshot(snapshot), Properties::Snapshot(before)) = (&mut body.properties, &existing.properties)
     {
@@ -279,13 +294,15 @@ pub fn begin_access(resource: &Resource, access: Access) -> PortResult<DiskState
     }
     match access {
         _ if resource.body.properties.disk().is_none() => {
-            let message = format!("{id} is an image: there is access to disks and snapshots only");
+            let message = format!("{id} is not a disk or snapshot: there is access to these only");
             Err(refused(ErrorKind::Invalid, "access-not-supported", message))
         }
-        // Source: Azure, download a VHD: a disk of a running machine is not exported.
-        _ if state.is_some_and(DiskState::is_attached) => {
-            Err(refused(ErrorKind::Conflict, "disk-attached", format!("{id} is attached to a machine")))
-        }
+        // Source: Azure, download a VHD: a machine that is not deallocated holds its disks.
+        _ if state == Some(&DiskState::Attached) => Err(refused(
+            ErrorKind::Conflict,
+            "disk-attached",
+            format!("{id} is attached to a machine that is not deallocated"),
+        )),
         Access::Write if awaits_upload => Ok(DiskState::ActiveUpload),
         Access::Read if !awaits_upload => Ok(DiskState::ActiveSas),
         Access::Write => {
@@ -301,10 +318,10 @@ pub fn begin_access(resource: &Resource, access: Access) -> PortResult<DiskState
 
 /// The state of a disk or snapshot after access to it ended.
 #[must_use]
-pub fn end_access(state: Option<&DiskState>) -> DiskState {
-    match state {
-        // There is no access to them, so nothing ends.
-        Some(state @ (DiskState::ReadyToUpload | DiskState::Attached | DiskState::Reserved)) => state.clone(),
+pub fn end_access(resource: &Resource) -> DiskState {
+    match resource.body.properties.disk().and_then(|disk| disk.disk_state.as_ref()) {
+        Some(state @ (DiskState::ReadyToUpload | DiskState::Attached)) => state.clone(),
+        _ if resource.body.machine().is_some() => DiskState::Reserved,
         _ => DiskState::Unattached,
     }
 }

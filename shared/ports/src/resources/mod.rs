@@ -1,5 +1,5 @@
-//! Resources in Resource Manager: managed images, managed disks and snapshots, which long-running operations create,
-//! change and delete.
+//! Resources in Resource Manager: managed images, managed disks, snapshots and virtual machines, which long-running
+//! operations create, change and delete.
 //!
 //! [`emulation`] has the rules of the platform for adapters that emulate it.
 
@@ -190,6 +190,26 @@ pub struct ResourcePage {
     pub next: Option<String>,
 }
 
+/// An action on a virtual machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MachineAction {
+    /// Stops the machine and releases its host.
+    Deallocate,
+    /// Starts the machine.
+    Start,
+}
+
+impl MachineAction {
+    /// The segment of the action in Resource Manager. Source: Microsoft.Compute, ComputeRP 2025-04-01.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Deallocate => "deallocate",
+            Self::Start => "start",
+        }
+    }
+}
+
 /// Resources in subscriptions and resource groups.
 ///
 /// If the platform gives the reason of a refusal, it is the code of the error: `resource-group-not-found`,
@@ -205,14 +225,16 @@ pub trait ResourceService: Send + Sync {
     /// The URL of a blob from which an image is created. It is not signed.
     fn blob_url(&self, blob: &BlobAddress) -> String;
 
-    /// Returns a resource. None if it does not exist. A missing resource group is an error.
+    /// Returns a resource, a virtual machine with its instance view. None if it does not exist. A missing resource group
+    /// is an error.
     ///
     /// # Errors
     /// If the service refuses or cannot be reached.
     async fn get(&self, id: &ResourceId, tenant: Option<&str>) -> PortResult<Option<Resource>>;
 
     /// Returns one page of a list: the first one, or the one at `marker`. A list is complete only after its last page:
-    /// see [`list_all`]. Ids in a list may differ in case from the ids of the same resources elsewhere.
+    /// see [`list_all`]. Ids in a list may differ in case from the ids of the same resources elsewhere. Machines in a list
+    /// may have no instance view.
     ///
     /// # Errors
     /// If the service refuses or cannot be reached.
@@ -229,6 +251,14 @@ pub trait ResourceService: Send + Sync {
     /// # Errors
     /// If the service refuses or cannot be reached.
     async fn delete(&self, id: &ResourceId, tenant: Option<&str>) -> PortResult<ChangeStatus>;
+
+    /// Starts an action on a virtual machine. An action without effect is done at once: the start of a machine that
+    /// runs, for example.
+    ///
+    /// # Errors
+    /// `NotFound` if the machine does not exist, `Conflict` if another change of it is running, others if the service
+    /// refuses or cannot be reached.
+    async fn act(&self, id: &ResourceId, action: MachineAction, tenant: Option<&str>) -> PortResult<ChangeStatus>;
 
     /// Polls the state of a change.
     ///

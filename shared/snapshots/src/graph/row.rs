@@ -90,4 +90,16 @@ pub struct CreateSpec {
     pub copied_unique_id: Option<String>,
     /// The body of the request.
     pub body: Value,
+    /// The machine whose disk is copied, if nothing may write to the disk meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requires_stopped: Option<RequiresStopped>,
+}
+
+/// A machine that must not run while its disk is copied: all disks of the machine have to be from the same moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequiresStopped {
+    /// The resource id of the machine.
+    pub machine: String,
+    /// The id that no other machine ever has.
+    pub vm_id: String,
 }

@@ -127,6 +127,9 @@ fn update(disk: &mut Disk, present: &Disk) -> Result<(), ArmAnswer> {
             return Err(ArmAnswer::error(StatusCode::CONFLICT, "PropertyChangeNotAllowed", message).target(&name));
         }
     }
+    if let Some(owner) = present.members.get("managedBy") {
+        disk.members.insert("managedBy".to_owned(), owner.clone());
+    }
     let all = ["creationData", "diskState", "uniqueId", "timeCreated", "diskSizeBytes", "diskSizeGB", FAMILY];
     for kept in all {
         if !present.properties[kept].is_null() {

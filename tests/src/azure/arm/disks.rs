@@ -211,6 +211,11 @@ pub(super) fn delete(world: &mut TenantState, call: &Call) -> HandlerResult {
         let message = format!("There is an active shared access signature outstanding for {}.", disk.name);
         return Err(ArmAnswer::error(StatusCode::CONFLICT, "OperationNotAllowed", message));
     }
+    if let Some(owner) = disk.members.get("managedBy").and_then(Value::as_str) {
+        // Source: seen, the message of Microsoft.Compute for a disk in use.
+        let message = format!("Disk {} is attached to VM {owner}.", disk.name);
+        return Err(ArmAnswer::error(StatusCode::CONFLICT, "OperationNotAllowed", message));
+    }
     let settings = operations::settings(world, &call.route.name);
     operations::refused_at_once(&settings)?;
     operations::resolve_collision(world, &key, Change::Delete, call.now)?;

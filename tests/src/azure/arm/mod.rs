@@ -1,7 +1,7 @@
 //! A strict test double of Azure Resource Manager over HTTPS.
 //!
-//! It supports what goldfleet requests from Resource Manager: managed images (Microsoft.Compute 2025-04-01), disks and
-//! snapshots (2025-01-02), storage accounts (2025-01-01), resource groups and providers (2025-04-01), subscriptions and their regions (2022-12-01),
+//! It supports what goldfleet requests from Resource Manager: managed images and virtual machines (Microsoft.Compute 2025-04-01),
+//! disks and snapshots (2025-01-02), storage accounts (2025-01-01), resource groups and providers (2025-04-01), subscriptions and their regions (2022-12-01),
 //! management locks (2020-05-01), permissions and role assignments (2022-04-01). Comments give the source of each rule
 //! of Azure: 'specification' is Microsoft's published OpenAPI (`azure-rest-api-specs`), and 'seen' is a response of
 //! Azure that somebody published. Anything else is marked as a guess.
@@ -39,6 +39,7 @@ mod images;
 mod listen;
 mod locks;
 mod log;
+mod machines;
 mod operations;
 mod pipeline;
 mod providers;
@@ -69,6 +70,7 @@ pub use disks::{Disk, DiskKind};
 pub use faults::{Fault, Faults, Matches};
 pub use images::{Image, ImageState};
 pub use log::{Accepted, Log};
+pub use machines::Machine;
 pub use operations::{Collision, Links, LongRunning, OperationEnd};
 pub use resources::{Account, Group, Lock, LockLevel, Policy, Region, Role, RoleAssignment, Subscription};
 pub use shared::Shared;

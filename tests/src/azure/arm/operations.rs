@@ -1,6 +1,6 @@
 //! Long-running operations. Source: Azure, 'Track asynchronous Azure operations': `Azure-AsyncOperation` returns the
 //! status, `Location` the result; addresses are opaque. For images both are below `capsOperations`,
-//! for disks and snapshots below `DiskOperations`, with a signature.
+//! which the double also uses for machines, for disks and snapshots below `DiskOperations`, with a signature.
 
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::disk_access;
 use super::disks::{self, Disk};
 use super::images::{self, Image, ImageState};
+use super::machines::{self, Machine};
 use super::pipeline::Call;
 use super::response::{ArmAnswer, HandlerResult};
 use super::route::Kind;
@@ -112,6 +113,8 @@ pub(super) enum Change {
     Delete,
     /// The state of a disk or snapshot changes to this one, because access to it begins or ends.
     SetState(&'static str),
+    /// A virtual machine starts, or is deallocated.
+    Power(bool),
 }
 
 /// Why an operation fails, and with which status.
@@ -178,8 +181,15 @@ impl Ended {
                 }
                 return;
             }
+            Change::Power(running) => {
+                if !self.failed {
+                    machines::set_power(world, &self.key, running);
+                }
+                return;
+            }
         };
         if gone {
+            machines::remove(world, &self.key);
             world.images.retain(|image| image.key() != self.key);
             disks::remove(world, &self.key);
         }
@@ -189,6 +199,9 @@ impl Ended {
         }
         if let Some(disk) = disks::find_mut(world, &self.key) {
             disk.state = state;
+        }
+        if let Some(machine) = world.machines.iter_mut().find(|machine| machine.key() == self.key) {
+            machine.state = state;
         }
     }
 }
@@ -371,7 +384,7 @@ fn result(world: &TenantState, call: &Call, operation: &Operation) -> HandlerRes
     if let Some(output) = &operation.output {
         return Ok(ArmAnswer::ok(output.clone()));
     }
-    if let Change::SetState(_) = operation.change {
+    if let Change::SetState(_) | Change::Power(_) = operation.change {
         return Ok(ArmAnswer::empty(StatusCode::OK));
     }
     if operation.change == Change::Delete {
@@ -379,6 +392,7 @@ fn result(world: &TenantState, call: &Call, operation: &Operation) -> HandlerRes
     }
     let image: Option<Value> = images::find(world, &operation.key).map(Image::json);
     let resource = image.or_else(|| disks::find(world, &operation.key).map(Disk::json));
+    let resource = resource.or_else(|| machines::find(world, &operation.key).map(Machine::json));
     resource.map(ArmAnswer::ok).ok_or_else(|| {
         ArmAnswer::error(
             StatusCode::NOT_FOUND,

@@ -15,8 +15,8 @@ use super::route::{Kind, Query, Route};
 use super::state::TenantState;
 use super::token::{self, Principal};
 use super::{
-    Core, access, disk_access, disk_data, disk_put, disks, groups, images, locks, operations, providers, put, storage,
-    subscriptions,
+    Core, access, disk_access, disk_data, disk_put, disks, groups, images, locks, machines, operations, providers, put,
+    storage, subscriptions,
 };
 
 /// A request that has passed the checks.
@@ -178,6 +178,11 @@ fn dispatch(world: &mut TenantState, call: &Call) -> HandlerResult {
         (Kind::Disk(kind), &Method::PUT) => disk_put::put(world, call, kind),
         (Kind::Disk(_), &Method::DELETE) => disks::delete(world, call),
         (Kind::Disk(kind), _) => disks::get(world, call, kind),
+        (Kind::Machines, _) => machines::list(world, call),
+        (Kind::Machine, &Method::PUT) => machines::put(world, call),
+        (Kind::Machine, &Method::DELETE) => machines::delete(world, call),
+        (Kind::Machine, _) => machines::get(world, call),
+        (Kind::Power(verb), _) => machines::act(world, call, verb),
         (Kind::Access(kind, verb), _) => disk_access::post(world, call, kind, verb),
         (Kind::Operation | Kind::DiskOperation, _) => operations::poll(world, call),
     }

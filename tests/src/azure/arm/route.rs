@@ -4,12 +4,20 @@ use axum::http::Method;
 use percent_encoding::percent_decode_str;
 
 use super::disks::DiskKind;
+use super::machines;
 
 /// An action on the access to a disk or snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AccessVerb {
     Begin,
     End,
+}
+
+/// An action on a virtual machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PowerVerb {
+    Deallocate,
+    Start,
 }
 
 /// The kind of resource that a path names.
@@ -26,6 +34,9 @@ pub(super) enum Kind {
     Disks(DiskKind),
     Disk(DiskKind),
     Access(DiskKind, AccessVerb),
+    Machines,
+    Machine,
+    Power(PowerVerb),
     Accounts,
     Account,
     Permissions,
@@ -45,6 +56,7 @@ impl Kind {
             Self::Provider => "Microsoft.Resources/subscriptions/providers",
             Self::Groups | Self::Group => "Microsoft.Resources/subscriptions/resourceGroups",
             Self::Images | Self::Image => "Microsoft.Compute/images",
+            Self::Machines | Self::Machine | Self::Power(_) => machines::TYPE,
             Self::Accounts | Self::Account => "Microsoft.Storage/storageAccounts",
             Self::Permissions => "Microsoft.Authorization/permissions",
             Self::RoleAssignments => "Microsoft.Authorization/roleAssignments",
@@ -61,6 +73,7 @@ impl Kind {
             Self::Subscriptions | Self::Subscription | Self::Locations => "2022-12-01",
             Self::Provider | Self::Groups | Self::Group | Self::Images | Self::Image | Self::Operation => "2025-04-01",
             Self::Disks(_) | Self::Disk(_) | Self::Access(..) | Self::DiskOperation => "2025-01-02",
+            Self::Machines | Self::Machine | Self::Power(_) => "2025-04-01",
             Self::Accounts | Self::Account => "2025-01-01",
             Self::Permissions | Self::RoleAssignments => "2022-04-01",
             Self::Locks | Self::Lock => "2020-05-01",
@@ -72,6 +85,7 @@ impl Kind {
         match self {
             Self::Images | Self::Image | Self::Operation | Self::DiskOperation => Some("Microsoft.Compute"),
             Self::Disks(_) | Self::Disk(_) | Self::Access(..) => Some("Microsoft.Compute"),
+            Self::Machines | Self::Machine | Self::Power(_) => Some("Microsoft.Compute"),
             Self::Accounts | Self::Account => Some("Microsoft.Storage"),
             _ => None,
         }
@@ -81,8 +95,8 @@ impl Kind {
     pub(super) fn allows(self, method: &Method) -> bool {
         match self {
             Self::Image => [Method::GET, Method::PUT, Method::PATCH, Method::DELETE].contains(method),
-            Self::Disk(_) | Self::Lock => [Method::GET, Method::PUT, Method::DELETE].contains(method),
-            Self::Access(..) => method == Method::POST,
+            Self::Disk(_) | Self::Lock | Self::Machine => [Method::GET, Method::PUT, Method::DELETE].contains(method),
+            Self::Access(..) | Self::Power(_) => method == Method::POST,
             Self::Group => [Method::GET, Method::PUT, Method::HEAD].contains(method),
             _ => method == Method::GET,
         }
@@ -98,6 +112,8 @@ impl Kind {
         let verb = match *method {
             _ if matches!(self, Self::Access(_, AccessVerb::Begin)) => "beginGetAccess/action",
             _ if matches!(self, Self::Access(_, AccessVerb::End)) => "endGetAccess/action",
+            _ if matches!(self, Self::Power(PowerVerb::Deallocate)) => "deallocate/action",
+            _ if matches!(self, Self::Power(PowerVerb::Start)) => "start/action",
             Method::GET | Method::HEAD => "read",
             Method::DELETE => "delete",
             _ => "write",
@@ -130,8 +146,8 @@ impl Route {
             Kind::Permissions | Kind::RoleAssignments | Kind::Locks => parts.len() - 3,
             Kind::Lock => parts.len() - 4,
             Kind::Groups | Kind::Locations => 2,
-            Kind::Images | Kind::Disks(_) | Kind::Accounts => parts.len() - 3,
-            Kind::Access(..) => parts.len() - 1,
+            Kind::Images | Kind::Disks(_) | Kind::Machines | Kind::Accounts => parts.len() - 3,
+            Kind::Access(..) | Kind::Power(_) => parts.len() - 1,
             _ => parts.len(),
         };
         let group = (words.get(2) == Some(&"resourcegroups")).then(|| parts.get(3)).flatten();
@@ -141,7 +157,7 @@ impl Route {
             group: group.map(ToString::to_string),
             // The name of the resource, not that of the action on it.
             name: match kind {
-                Kind::Access(..) => parts.get(parts.len() - 2),
+                Kind::Access(..) | Kind::Power(_) => parts.get(parts.len() - 2),
                 _ => parts.last(),
             }
             .map(ToString::to_string)
@@ -174,6 +190,15 @@ fn kind(words: &[&str]) -> Option<Kind> {
         [_, "resourcegroups", _, "providers", "microsoft.compute", "images"] => Some(Kind::Images),
         [_, "providers", "microsoft.compute", "images"] => Some(Kind::Images),
         [_, "resourcegroups", _, "providers", "microsoft.compute", "images", _] => Some(Kind::Image),
+        [_, "resourcegroups", _, "providers", "microsoft.compute", "virtualmachines"]
+        | [_, "providers", "microsoft.compute", "virtualmachines"] => Some(Kind::Machines),
+        [_, "resourcegroups", _, "providers", "microsoft.compute", "virtualmachines", _] => Some(Kind::Machine),
+        [_, "resourcegroups", _, "providers", "microsoft.compute", "virtualmachines", _, "deallocate"] => {
+            Some(Kind::Power(PowerVerb::Deallocate))
+        }
+        [_, "resourcegroups", _, "providers", "microsoft.compute", "virtualmachines", _, "start"] => {
+            Some(Kind::Power(PowerVerb::Start))
+        }
         [_, "resourcegroups", _, "providers", "microsoft.compute", what]
         | [_, "providers", "microsoft.compute", what] => disk_kind(what).map(Kind::Disks),
         [_, "resourcegroups", _, "providers", "microsoft.compute", what, _] => disk_kind(what).map(Kind::Disk),

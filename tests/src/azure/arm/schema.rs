@@ -52,6 +52,105 @@ pub(super) const DISK: Schema = Schema { name: "ResourceDefinition", members: DI
 /// Source: specification, DiskRP 2025-01-02, `Snapshot`, as far as goldfleet needs it.
 pub(super) const SNAPSHOT: Schema = Schema { name: "ResourceDefinition", members: SNAPSHOT_MEMBERS };
 
+/// Source: specification, ComputeRP 2025-04-01, `VirtualMachine`, as far as goldfleet needs it.
+pub(super) const MACHINE: Schema = Schema {
+    name: "ResourceDefinition",
+    members: &[
+        ("location", Text),
+        ("tags", Texts),
+        ("zones", TextList),
+        ("plan", Object(&PLAN)),
+        ("properties", Object(&MACHINE_PROPERTIES)),
+    ],
+};
+
+const PLAN: Schema = Schema {
+    name: "Plan",
+    members: &[("name", Text), ("publisher", Text), ("product", Text), ("promotionCode", Text)],
+};
+
+const MACHINE_PROPERTIES: Schema = Schema {
+    name: "VirtualMachineProperties",
+    members: &[
+        ("hardwareProfile", Object(&HARDWARE)),
+        ("storageProfile", Object(&MACHINE_STORAGE)),
+        ("networkProfile", Object(&NETWORK)),
+        ("securityProfile", Object(&MACHINE_SECURITY)),
+        ("availabilitySet", Object(&SUB_RESOURCE)),
+        ("licenseType", Text),
+        ("priority", Choice(&["Regular", "Low", "Spot"])),
+        ("evictionPolicy", Choice(&["Deallocate", "Delete"])),
+        ("extensionsTimeBudget", Text),
+    ],
+};
+
+const HARDWARE: Schema = Schema { name: "HardwareProfile", members: &[("vmSize", Text)] };
+
+const MACHINE_SECURITY: Schema = Schema {
+    name: "SecurityProfile",
+    members: &[
+        ("securityType", Choice(&["TrustedLaunch", "ConfidentialVM", "Standard"])),
+        ("uefiSettings", Object(&UEFI)),
+        ("encryptionAtHost", Flag),
+    ],
+};
+
+const UEFI: Schema = Schema { name: "UefiSettings", members: &[("secureBootEnabled", Flag), ("vTpmEnabled", Flag)] };
+
+const MACHINE_STORAGE: Schema = Schema {
+    name: "StorageProfile",
+    members: &[("osDisk", Object(&MACHINE_DISK)), ("dataDisks", List(&MACHINE_DISK))],
+};
+
+const MACHINE_DISK: Schema = Schema {
+    name: "DataDisk",
+    members: &[
+        ("lun", Number),
+        ("name", Text),
+        ("osType", Choice(&["Windows", "Linux"])),
+        ("createOption", Choice(&["Attach", "Empty", "FromImage", "Copy", "Restore"])),
+        ("caching", CACHING),
+        ("writeAcceleratorEnabled", Flag),
+        ("deleteOption", Choice(&["Delete", "Detach"])),
+        ("managedDisk", Object(&SUB_RESOURCE)),
+    ],
+};
+
+const NETWORK: Schema = Schema {
+    name: "NetworkProfile",
+    members: &[
+        ("networkInterfaces", List(&SUB_RESOURCE)),
+        ("networkApiVersion", Choice(&["2020-11-01", "2022-11-01"])),
+        ("networkInterfaceConfigurations", List(&INTERFACE)),
+    ],
+};
+
+const INTERFACE: Schema = Schema {
+    name: "VirtualMachineNetworkInterfaceConfiguration",
+    members: &[("name", Text), ("properties", Object(&INTERFACE_PROPERTIES))],
+};
+
+const INTERFACE_PROPERTIES: Schema = Schema {
+    name: "VirtualMachineNetworkInterfaceConfigurationProperties",
+    members: &[
+        ("primary", Flag),
+        ("deleteOption", Choice(&["Delete", "Detach"])),
+        ("enableAcceleratedNetworking", Flag),
+        ("networkSecurityGroup", Object(&SUB_RESOURCE)),
+        ("ipConfigurations", List(&ADDRESS)),
+    ],
+};
+
+const ADDRESS: Schema = Schema {
+    name: "VirtualMachineNetworkInterfaceIPConfiguration",
+    members: &[("name", Text), ("properties", Object(&ADDRESS_PROPERTIES))],
+};
+
+const ADDRESS_PROPERTIES: Schema = Schema {
+    name: "VirtualMachineNetworkInterfaceIPConfigurationProperties",
+    members: &[("subnet", Object(&SUB_RESOURCE)), ("primary", Flag)],
+};
+
 /// Source: specification, DiskRP 2025-01-02, `GrantAccessData`.
 pub(super) const GRANT_ACCESS: Schema = Schema {
     name: "GrantAccessData",
@@ -99,6 +198,10 @@ const DISK_PROPERTIES: Schema = Schema {
         ("supportsHibernation", Flag),
         ("diskAccessId", Text),
         ("dataAccessAuthMode", Choice(&["AzureActiveDirectory", "None"])),
+        ("tier", Text),
+        ("diskIOPSReadWrite", Number),
+        ("diskMBpsReadWrite", Number),
+        ("burstingEnabled", Flag),
         ("osType", Choice(&["Windows", "Linux"])),
         ("hyperVGeneration", Choice(&["V1", "V2"])),
         ("creationData", Object(&CREATION_DATA)),

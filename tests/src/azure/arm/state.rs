@@ -11,6 +11,7 @@ use super::disk_data::DiskData;
 use super::disks::Disk;
 use super::images::Image;
 use super::log::Log;
+use super::machines::Machine;
 use super::operations::{Collision, LongRunning, Operations};
 use super::resources::{Account, Group, Lock, Policy, Region, RoleAssignment, Subscription, normalized_region};
 use super::throttle::{Buckets, Limits};
@@ -51,6 +52,8 @@ pub struct TenantState {
     pub disks: Vec<Disk>,
     /// The contents of disks and snapshots.
     pub disk_data: DiskData,
+    /// The virtual machines.
+    pub machines: Vec<Machine>,
     /// The number of GETs that find the content of a copy from another region incomplete.
     pub copy_reads: u32,
     /// The number of copies from other regions that may arrive at one time in a subscription and region.

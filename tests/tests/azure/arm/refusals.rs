@@ -61,7 +61,7 @@ async fn missing_resources_are_reported() {
     let group = image("golden").replace("resourceGroups/images", "resourceGroups/nothing");
     fixture.put(&group, &body()).await.refused(404, "ResourceGroupNotFound", "'nothing' could not be found");
     fixture.delete(&group).await.refused(404, "ResourceGroupNotFound", "'nothing' could not be found");
-    let machine = image("golden").replace("/images/golden", "/virtualMachines/golden");
+    let machine = image("golden").replace("/images/golden", "/virtualMachineScaleSets/golden");
     fixture.get(&machine).await.refused(404, "InvalidResourceType", "could not be found");
     fixture.get("/elsewhere?api-version=2025-04-01").await.refused(404, "MissingSubscription", "");
     let reply = fixture.send(Method::POST, &image("golden"), None).await;

@@ -10,5 +10,5 @@ mod locks;
 mod many;
 mod modelled;
 mod removals;
-mod scene;
-mod workers;
+pub(crate) mod scene;
+pub(crate) mod workers;

@@ -59,8 +59,8 @@ impl AzureResources {
         body: Option<&Value>,
         tenant: Option<&str>,
     ) -> PortResult<ArmResponse> {
-        if id.resource_type == ResourceType::Image {
-            let message = format!("{id} is an image: there is access to disks and snapshots only");
+        if !matches!(id.resource_type, ResourceType::Disk | ResourceType::Snapshot) {
+            let message = format!("{id} is not a disk or snapshot: there is access to these only");
             return Err(PortError::new(ErrorKind::Invalid, message).with_code("access-not-supported"));
         }
         let (what, path) = (id.to_string(), format!("{id}/{action}"));

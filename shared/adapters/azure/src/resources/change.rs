@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use goldfleet_model::resource::{DiskState, ResourceId};
+use goldfleet_model::resource::{DiskState, MachineProperties, PowerState, ResourceId};
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::resources::{ChangeStatus, Pending, Provisioning, Resource, ResourceService as _};
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,10 @@ pub(super) enum Goal {
     Removed,
     /// The disk or snapshot has no access.
     AccessEnded,
+    /// The machine has no host.
+    Deallocated,
+    /// The machine runs.
+    Started,
 }
 
 /// A requested change and its known state.
@@ -93,7 +97,17 @@ impl Change {
                 }
                 _ => Shown::Done,
             },
-            (None, Goal::Exists | Goal::AccessEnded) => {
+            (Some(Provisioning::Succeeded), Goal::Deallocated | Goal::Started) => {
+                let state = found.and_then(|found| found.body.properties.machine()).map(MachineProperties::power_state);
+                match (state, self.goal) {
+                    (Some(PowerState::Deallocated), Goal::Deallocated) | (Some(PowerState::Running), Goal::Started) => {
+                        Shown::Done
+                    }
+                    (Some(PowerState::Changing), _) => Shown::InProgress,
+                    _ => Shown::Other(ErrorKind::Unavailable, "power-state", "its power state did not change"),
+                }
+            }
+            (None, Goal::Exists | Goal::AccessEnded | Goal::Deallocated | Goal::Started) => {
                 Shown::Other(ErrorKind::Unavailable, "vanished", "it vanished while it was being changed")
             }
             (Some(Provisioning::Failed), _) => {

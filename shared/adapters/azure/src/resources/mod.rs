@@ -1,4 +1,4 @@
-//! Managed images, disks and snapshots in Resource Manager.
+//! Managed images, disks, snapshots and virtual machines in Resource Manager.
 
 mod access;
 mod change;
@@ -15,7 +15,7 @@ use goldfleet_model::store::BlobAddress;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::resources::emulation::region_change;
 use goldfleet_ports::resources::{
-    ChangeStatus, Pending, PutMode, PutRequest, Resource, ResourcePage, ResourceQuery, ResourceService,
+    ChangeStatus, MachineAction, Pending, PutMode, PutRequest, Resource, ResourcePage, ResourceQuery, ResourceService,
 };
 use serde_json::Value;
 
@@ -58,7 +58,7 @@ impl ResourceService for AzureResources {
     }
 
     async fn get(&self, id: &ResourceId, tenant: Option<&str>) -> PortResult<Option<Resource>> {
-        match self.arm.get(&id.to_string(), api_version(id.resource_type), tenant).await? {
+        match self.arm.get(&read_path(id), api_version(id.resource_type), tenant).await? {
             Some(value) => Resource::from_json(id.clone(), value).map(Some),
             None => Ok(None),
         }
@@ -97,11 +97,34 @@ impl ResourceService for AzureResources {
         Change::new(id, tenant, Goal::Removed).status(self.arm.initial_status(&reply, &path))
     }
 
+    async fn act(&self, id: &ResourceId, action: MachineAction, tenant: Option<&str>) -> PortResult<ChangeStatus> {
+        let (what, path) = (id.to_string(), format!("{id}/{}", action.as_str()));
+        if id.resource_type != ResourceType::Machine {
+            let message = format!("{what} is not a machine: it cannot be started or deallocated");
+            return Err(PortError::new(ErrorKind::Invalid, message).with_code("resource-type-mismatch"));
+        }
+        let reply = self.arm.call(Method::Post, &path, api_version(id.resource_type), None, tenant).await?;
+        let reply = reply.check_status(&what)?;
+        let goal = match action {
+            MachineAction::Deallocate => Goal::Deallocated,
+            MachineAction::Start => Goal::Started,
+        };
+        Change::new(id, tenant, goal).status(self.arm.initial_status(&reply, &what))
+    }
+
     async fn poll(&self, pending: &Pending) -> PortResult<ChangeStatus> {
         match self.poll_change(pending).await? {
             ChangeStatus::Failed(error) => Ok(ChangeStatus::Failed(error_of_put(pending.id.resource_type, error))),
             status => Ok(status),
         }
+    }
+}
+
+/// The path of a read. The power state of a machine is in its instance view.
+fn read_path(id: &ResourceId) -> String {
+    match id.resource_type {
+        ResourceType::Machine => format!("{id}?$expand=instanceView"),
+        _ => id.to_string(),
     }
 }
 

@@ -2,11 +2,11 @@
 
 use goldfleet_model::resource::ResourceType;
 
-/// The version of the API. Source: the specifications of Microsoft.Compute: ComputeRP for images, DiskRP for disks and
-/// snapshots.
+/// The version of the API. Source: the specifications of Microsoft.Compute: ComputeRP for images and
+/// machines, DiskRP for disks and snapshots.
 pub(super) fn api_version(resource_type: ResourceType) -> &'static str {
     match resource_type {
-        ResourceType::Image => "2025-04-01",
+        ResourceType::Image | ResourceType::Machine => "2025-04-01",
         ResourceType::Disk | ResourceType::Snapshot => "2025-01-02",
     }
 }

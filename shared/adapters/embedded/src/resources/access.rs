@@ -37,10 +37,7 @@ impl DiskAccess for DirectoryResources {
         let (files, id) = (self.files.clone(), id.clone());
         self.grants.end(&id);
         blocking(move || {
-            change_state(&files, &id, |resource| {
-                let state = resource.body.properties.disk().and_then(|disk| disk.disk_state.as_ref());
-                Ok(end_access(state))
-            })?;
+            change_state(&files, &id, |resource| Ok(end_access(resource)))?;
             Ok(ChangeStatus::Done)
         })
         .await

@@ -11,10 +11,12 @@ use goldfleet_model::resource::{ResourceId, ResourceType};
 use goldfleet_ports::clock::Clock;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::resources::Resource;
+use goldfleet_ports::resources::emulation::machines::check_delete;
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::copies;
+use super::machines;
 use crate::blob_store::paths::io_error;
 
 /// The files of resources under a root. All methods block.
@@ -98,8 +100,14 @@ impl ResourceFiles {
         let held = self.lock(id)?;
         // A lock may have been put before this process held the folder.
         self.check_deletion(id)?;
+        let found = self.read(id)?;
+        if let Some(found) = &found {
+            check_delete(found)?;
+            if found.body.properties.machine().is_some() {
+                machines::detach(self, found)?;
+            }
+        }
         let content = self.content(id);
-        let found = if id.resource_type == ResourceType::Snapshot { self.read(id)? } else { None };
         self.forget_copy(id)?;
         for path in [self.json(id), content] {
             match fs::remove_file(&path) {
@@ -110,7 +118,8 @@ impl ResourceFiles {
             }
         }
         drop(held);
-        found.map_or(Ok(()), |found| self.fail_copies_of(&found))
+        let snapshot = found.filter(|found| found.id.resource_type == ResourceType::Snapshot);
+        snapshot.map_or(Ok(()), |snapshot| self.fail_copies_of(&snapshot))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The resources of the directory cloud: files in the format of Azure's resources.
 //!
 //! A resource is the file `<root>/subscriptions/<subscription>/resourceGroups/<resource group>/<type>/<name>.json`,
-//! where the type is `images`, `disks` or `snapshots`. The content of a disk or snapshot is the sparse file
+//! where the type is `images`, `disks`, `snapshots` or `virtualMachines`. The content of a disk or snapshot is the sparse file
 //! `<name>.disk` beside it. The module `locks` states where locks are. All changes complete immediately, except that copies from
 //! other regions can take time: see the module `copies`. A missing folder of a
 //! resource group is created, because demonstrations have no other way to create it. Accounts have no regions, so
@@ -14,6 +14,7 @@ mod copies;
 mod files;
 mod listing;
 mod locks;
+mod machines;
 mod reading;
 mod vhd;
 
@@ -32,7 +33,8 @@ use goldfleet_ports::resources::emulation::{
     source_of, updated,
 };
 use goldfleet_ports::resources::{
-    ChangeStatus, Pending, Provisioning, PutRequest, Resource, ResourcePage, ResourceQuery, ResourceService,
+    ChangeStatus, MachineAction, Pending, Provisioning, PutRequest, Resource, ResourcePage, ResourceQuery,
+    ResourceService,
 };
 use uuid::Uuid;
 
@@ -110,6 +112,11 @@ impl ResourceService for DirectoryResources {
         blocking(move || files.delete(&id).map(|()| ChangeStatus::Done)).await
     }
 
+    async fn act(&self, id: &ResourceId, action: MachineAction, _tenant: Option<&str>) -> PortResult<ChangeStatus> {
+        let (files, id) = (self.files.clone(), id.clone());
+        blocking(move || machines::perform(&files, &id, action).map(|()| ChangeStatus::Done)).await
+    }
+
     async fn poll(&self, _pending: &Pending) -> PortResult<ChangeStatus> {
         Ok(ChangeStatus::Done)
     }
@@ -136,6 +143,7 @@ fn put(files: &ResourceFiles, request: &PutRequest, identity: NewIdentity) -> Po
             }
             write(files, id, request.body.clone())
         }
+        (Properties::Machine(_), None) => machines::create(files, request, identity),
         (_, Some(existing)) => write(files, id, updated(&existing.body, &request.body)),
         (_, None) => {
             let source = match &source_id {

@@ -28,11 +28,7 @@ impl DiskAccess for ModelledResources {
     }
 
     async fn end(&self, id: &ResourceId, _tenant: Option<&str>) -> PortResult<ChangeStatus> {
-        let end = |resource: &Resource| {
-            let state = resource.body.properties.disk().and_then(|disk| disk.disk_state.as_ref());
-            Ok(end_access(state))
-        };
-        self.change_state(id, end).await?;
+        self.change_state(id, |resource| Ok(end_access(resource))).await?;
         self.0.world().arm.contents.end(id);
         Ok(ChangeStatus::Done)
     }

@@ -79,6 +79,9 @@ impl CloudState {
     /// Removes a resource. Copies whose content is arriving from it fail.
     pub(super) fn remove_resource(&mut self, now: SimNanos, id: &ResourceId) {
         let removed = self.arm.resources.remove(id);
+        if let Some(removed) = &removed {
+            self.detach_disks_of(&removed.resource);
+        }
         let disk = removed.as_ref().and_then(|removed| removed.resource.body.properties.disk());
         let Some(unique_id) = disk.and_then(|disk| disk.unique_id.clone()) else { return };
         self.arm.contents.remove(&unique_id);

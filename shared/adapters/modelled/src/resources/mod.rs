@@ -8,6 +8,7 @@ mod access;
 mod content;
 mod copies;
 mod locks;
+mod machines;
 mod vhd;
 
 use std::ops::Range;
@@ -24,7 +25,8 @@ use goldfleet_ports::resources::emulation::{
     FamilyOrder, NewIdentity, check_copy_start, check_image_source, check_put, new_disk, order_of, source_of, updated,
 };
 use goldfleet_ports::resources::{
-    ChangeStatus, Pending, Provisioning, PutRequest, Resource, ResourcePage, ResourceQuery, ResourceService,
+    ChangeStatus, MachineAction, Pending, Provisioning, PutRequest, Resource, ResourcePage, ResourceQuery,
+    ResourceService,
 };
 use jiff::Timestamp;
 
@@ -150,11 +152,23 @@ impl ResourceService for ModelledResources {
     async fn delete(&self, id: &ResourceId, _tenant: Option<&str>) -> PortResult<ChangeStatus> {
         self.0
             .run_request(|world, now| {
-                world.begin_management(now, id.subscription, ArmKind::Delete, |world| world.check_deletion(id))
+                world.begin_management(now, id.subscription, ArmKind::Delete, |world| {
+                    world.check_deletion(id)?;
+                    world.check_unused(id)
+                })
             })
             .await?;
         let now = self.0.moment();
         self.0.world().remove_resource(now, id);
+        Ok(ChangeStatus::Done)
+    }
+
+    async fn act(&self, id: &ResourceId, action: MachineAction, _tenant: Option<&str>) -> PortResult<ChangeStatus> {
+        self.0
+            .run_request(|world, now| {
+                world.begin_management(now, id.subscription, ArmKind::Write, |world| world.act(id, action))
+            })
+            .await?;
         Ok(ChangeStatus::Done)
     }
 
@@ -208,6 +222,10 @@ impl CloudState {
                 }
                 stored(request.body.clone())
             }
+            (Properties::Machine(_), None) => {
+                let unique_id = self.arm.next_unique_id();
+                self.new_machine(request, NewIdentity { unique_id, created })?
+            }
             (_, Some(existing)) => stored(updated(&existing.resource.body, &request.body)),
             (_, None) => {
                 check_copy_start(request, source.as_ref(), &self.regional_copies(now, request))?;
@@ -222,6 +240,9 @@ impl CloudState {
     /// Stores the resource of a checked request. Returns the time at which the change completes.
     fn store(&mut self, now: SimNanos, checked: CheckedPut) -> SimNanos {
         let CheckedPut { resource, existing, source } = checked;
+        if existing.is_none() {
+            self.attach_disks_of(&resource);
+        }
         let (takes, _) = self.pace.image();
         if let (None, Some(disk)) = (&existing, resource.body.properties.disk())
             && let (Some(source), Some(copy)) = (&disk.creation_data.source_unique_id, &disk.unique_id)

@@ -8,6 +8,7 @@ mod disks;
 mod images;
 mod lists;
 mod locks;
+mod machines;
 mod vhd;
 
 use std::collections::BTreeMap;
@@ -76,6 +77,7 @@ impl ResourceSuite<'_> {
         self.copies().await;
         self.access_to_disks().await;
         self.lists().await;
+        self.machines().await;
     }
 
     /// Runs the part of the suite about managed images.
@@ -118,7 +120,7 @@ impl ResourceSuite<'_> {
 
     fn request(self, properties: Properties) -> PutRequest {
         let id = self.new_id(properties.resource_type());
-        let sku = (id.resource_type != ResourceType::Image)
+        let sku = matches!(id.resource_type, ResourceType::Disk | ResourceType::Snapshot)
             .then(|| Sku { name: "Standard_LRS".to_owned(), ..Sku::default() });
         let body = ResourceBody { sku, ..ResourceBody::new(self.location.region.clone(), properties) };
         PutRequest { id, tenant: None, mode: PutMode::CreateOrUpdate, body: body.with_tags(tags("suite")) }

@@ -1,0 +1,92 @@
+//! The arguments of `vm`.
+
+use clap::builder::PossibleValuesParser;
+use clap::{Args, Subcommand};
+use goldfleet_machines::request::{CloneRequest, Place};
+use goldfleet_model::resource::ResourceId;
+
+use super::jobs;
+
+/// The commands on virtual machines.
+#[derive(Debug, Subcommand)]
+pub enum VmCommand {
+    /// Clone a virtual machine with all its disks to another region, zone, group or subscription
+    Clone(Box<CloneArguments>),
+}
+
+/// Arguments of `vm clone`.
+#[derive(Debug, Args)]
+pub struct CloneArguments {
+    /// The resource id of the machine
+    #[arg(value_name = "ID")]
+    pub source: ResourceId,
+    /// Where the clone is created
+    #[arg(long, value_name = "SUBSCRIPTION/REGION/GROUP")]
+    pub to: Place,
+    /// The id of the subnet of the clone, in its subscription and region
+    #[arg(long, value_name = "ID", required_unless_present = "disks_only")]
+    pub subnet: Option<String>,
+    /// The name of the clone [default: the name of the machine]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// The names of its disks; {machine}, {disk} and {lun} are replaced [default: {machine}-{lun}]
+    #[arg(long, value_name = "TEMPLATE")]
+    pub disk_name: Option<String>,
+    /// The availability zone [default: that of the machine, in the same region]
+    #[arg(long, value_name = "ZONE", conflicts_with = "availability_set")]
+    pub zone: Option<String>,
+    /// The id of an availability set in the group of the clone
+    #[arg(long, value_name = "ID", conflicts_with = "disks_only")]
+    pub availability_set: Option<String>,
+    /// The size [default: the size of the machine]
+    #[arg(long, value_name = "SIZE", conflicts_with = "disks_only")]
+    pub size: Option<String>,
+    /// The performance tier of all disks [default: that of each disk]
+    #[arg(long, value_name = "SKU", value_parser = PossibleValuesParser::new(SKUS))]
+    pub disk_sku: Option<String>,
+    /// The id of the disk encryption set of the new disks [default: that of each disk, in the same region]
+    #[arg(long, value_name = "ID")]
+    pub des: Option<String>,
+    /// Deallocate the machine, take snapshots of all disks, and start it again if it ran
+    #[arg(long)]
+    pub stop: bool,
+    /// Clone the disks, and create no machine
+    #[arg(long, conflicts_with = "subnet")]
+    pub disks_only: bool,
+    /// Show what would be done, and do nothing
+    #[arg(long, conflicts_with_all = ["wait", "note", "yes"])]
+    pub dry_run: bool,
+    /// Do not ask for confirmation
+    #[arg(long)]
+    pub yes: bool,
+    /// Wait until the job ends, and show progress; with embedded coordination, this process does the work
+    #[arg(long)]
+    pub wait: bool,
+    /// A remark that the job keeps, such as a ticket number
+    #[arg(long, value_name = "TEXT", value_parser = jobs::note)]
+    pub note: Option<String>,
+}
+
+/// The performance tiers that every disk can have.
+const SKUS: [&str; 5] = ["Standard_LRS", "StandardSSD_LRS", "StandardSSD_ZRS", "Premium_LRS", "Premium_ZRS"];
+
+impl CloneArguments {
+    /// The request for the clone.
+    #[must_use]
+    pub fn request(&self) -> CloneRequest {
+        CloneRequest {
+            source: self.source.clone(),
+            to: self.to.clone(),
+            subnet: self.subnet.clone(),
+            name: self.name.clone(),
+            disk_name: self.disk_name.clone(),
+            zone: self.zone.clone(),
+            availability_set: self.availability_set.clone(),
+            size: self.size.clone(),
+            disk_sku: self.disk_sku.clone(),
+            disk_encryption_set: self.des.clone(),
+            stop: self.stop,
+            disks_only: self.disks_only,
+        }
+    }
+}

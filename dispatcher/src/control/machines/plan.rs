@@ -1,0 +1,170 @@
+//! The plan of a clone: reads the machine, its disks, and what has the names of the clone.
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use goldfleet_machines::graph::{groups, own_tags};
+use goldfleet_machines::plan::{ClonePlan, Cloner, Note, Refusal};
+use goldfleet_machines::request::CloneRequest;
+use goldfleet_machines::source::{Source, SourceDisk};
+use goldfleet_machines::spec::Row;
+use goldfleet_model::ids::JobId;
+use goldfleet_model::job::Finding;
+use goldfleet_model::resource::{MachineDisk, MachineProperties, ResourceId, ResourceType, tag};
+use goldfleet_ports::error::PortError;
+use goldfleet_ports::resources::Resource;
+use goldfleet_ports::retry::retry_transient;
+
+use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT};
+
+/// What a job does, or why the machine is not cloned.
+#[derive(Debug, Clone)]
+pub struct PlannedClone {
+    /// The groups of rows. Empty if it is refused.
+    pub groups: Vec<Vec<Row>>,
+    /// What is not copied, or the reasons for a refusal.
+    pub findings: Vec<Finding>,
+    /// The clone. None if only the disks are cloned.
+    pub machine: Option<ResourceId>,
+    /// The disks, in the order of the source.
+    pub disks: Vec<ClonedDisk>,
+    /// Whether the source runs now.
+    pub runs: bool,
+}
+
+/// A disk of a clone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClonedDisk {
+    /// The LUN, or `os`.
+    pub lun: String,
+    /// The source.
+    pub source: ResourceId,
+    /// The disk of the clone.
+    pub id: ResourceId,
+    /// The number of bytes, if it is known.
+    pub size: Option<u64>,
+    /// The performance tier of the disk of the clone, if it is known.
+    pub sku: Option<String>,
+}
+
+impl PlannedClone {
+    /// Whether the machine cannot be cloned, for the reasons in the findings.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.findings.iter().any(|finding| finding.failed)
+    }
+
+    /// The reasons of a refusal in one text.
+    #[must_use]
+    pub fn refusal(&self) -> String {
+        let failed = self.findings.iter().filter(|finding| finding.failed);
+        let text = |finding: &Finding| {
+            let place = finding.place.as_ref().map_or_else(String::new, |place| format!("{place}: "));
+            format!("{place}{} ({})", finding.message, finding.code)
+        };
+        failed.map(text).collect::<Vec<_>>().join("; ")
+    }
+
+    fn refused(refusals: Vec<Refusal>, runs: bool) -> Self {
+        let findings = refusals.into_iter().map(|Refusal { code, place, message }| Finding {
+            code: code.to_owned(),
+            failed: true,
+            place: Some(place),
+            message,
+        });
+        Self { groups: Vec::new(), findings: findings.collect(), machine: None, disks: Vec::new(), runs }
+    }
+}
+
+/// Plans a clone. Changes nothing.
+///
+/// # Errors
+/// If the machine does not exist, or if a service refuses or cannot be reached. A refusal by goldfleet's own rules is a
+/// result.
+pub async fn plan(control: &ControlContext, request: &CloneRequest, job: &JobId) -> Result<PlannedClone, ControlError> {
+    let source = read_source(control, &request.source).await?;
+    let runs = source.machine().is_some_and(|machine| !machine.power_state().is_stopped());
+    let plan = match ClonePlan::new(request, &source) {
+        Ok(plan) => plan,
+        Err(refusals) => return Ok(PlannedClone::refused(refusals, runs)),
+    };
+    let by = Cloner { fleet: control.ports.table.fleet().await?, job: job.clone() };
+    let taken = taken_names(control, &plan, &by).await?;
+    if !taken.is_empty() {
+        return Ok(PlannedClone::refused(taken, runs));
+    }
+    let findings = plan.notes().into_iter().map(|Note { code, message }| Finding {
+        code: code.to_owned(),
+        failed: false,
+        place: None,
+        message,
+    });
+    let disks = plan.disks.iter().map(|disk| ClonedDisk {
+        lun: disk.source.lun(),
+        source: disk.source.id.clone(),
+        id: disk.id.clone(),
+        size: disk.source.size(),
+        sku: request.disk_sku.as_deref().or(disk.source.sku()).map(str::to_owned),
+    });
+    Ok(PlannedClone {
+        groups: groups(&plan, &by),
+        findings: findings.collect(),
+        machine: plan.machine.clone(),
+        disks: disks.collect(),
+        runs,
+    })
+}
+
+/// Reads the machine and its managed disks.
+async fn read_source(control: &ControlContext, id: &ResourceId) -> Result<Source, ControlError> {
+    if id.resource_type != ResourceType::Machine {
+        return Err(ControlError::Refused(format!(
+            "{id} is the id of a {}, not of a machine",
+            id.resource_type.noun()
+        )));
+    }
+    let found = read(control, id).await?;
+    let found = found.ok_or_else(|| ControlError::Refused(format!("there is no machine {id}")))?;
+    let machine = found.body.properties.machine().into_iter();
+    let attachments: Vec<MachineDisk> = machine.flat_map(MachineProperties::disks).cloned().collect();
+    let disks = stream::iter(attachments).map(|attachment| async move {
+        let Some(Ok(id)) = attachment.disk_id().map(str::parse::<ResourceId>) else { return Ok(None) };
+        let disk = read(control, &id).await?;
+        Ok::<_, ControlError>(disk.map(|disk| SourceDisk { id, body: disk.body, attachment }))
+    });
+    let disks: Vec<Option<SourceDisk>> = disks.buffered(MAX_IN_FLIGHT).try_collect().await?;
+    // A disk that is missing is a refusal of the plan.
+    let disks = disks.into_iter().flatten().collect();
+    Ok(Source { id: id.clone(), body: found.body.clone(), disks })
+}
+
+/// The names of the clone that other resources have. The steps check this again before they create anything.
+async fn taken_names(
+    control: &ControlContext,
+    plan: &ClonePlan<'_>,
+    by: &Cloner,
+) -> Result<Vec<Refusal>, ControlError> {
+    let machine = plan.machine.iter().map(|id| (id.clone(), plan.source.vm_id()));
+    let disks = plan.disks.iter().map(|disk| (disk.id.clone(), disk.source.unique_id()));
+    let names: Vec<(ResourceId, String)> = machine.chain(disks).collect();
+    let checks = stream::iter(names).map(|(id, source)| async move {
+        let own = own_tags(by, &source);
+        let is_own = |found: &Resource| own.iter().all(|(name, value)| tag(&found.body.tags, name) == Some(value));
+        let is_taken = read(control, &id).await?.is_some_and(|found| !is_own(&found));
+        Ok::<_, ControlError>(is_taken.then(|| refusal_of(&id)))
+    });
+    let taken: Vec<Option<Refusal>> = checks.buffered(MAX_IN_FLIGHT).try_collect().await?;
+    Ok(taken.into_iter().flatten().collect())
+}
+
+fn refusal_of(id: &ResourceId) -> Refusal {
+    let (code, option) = match id.resource_type {
+        ResourceType::Machine => ("machine-foreign", "--name"),
+        _ => ("disk-foreign", "--disk-name"),
+    };
+    Refusal { code, place: id.to_string(), message: format!("it exists: choose another name with {option}") }
+}
+
+async fn read(control: &ControlContext, id: &ResourceId) -> Result<Option<Resource>, ControlError> {
+    let ports = &control.ports;
+    let read = || ports.resources.get(id, None);
+    Ok(retry_transient(ports.clock.as_ref(), PortError::is_retryable, read).await?)
+}

@@ -1,0 +1,78 @@
+//! The route of a clone of a machine: the plan of `goldfleet-machines` as rows of a job. The platform copies the content,
+//! so no byte passes through goldfleet.
+
+use async_trait::async_trait;
+use goldfleet_kinds::context::write_spec;
+use goldfleet_machines::graph::KINDS;
+use goldfleet_machines::spec::{Row, RowSpec};
+use goldfleet_model::job::{Finding, Job, Subject};
+use goldfleet_model::operation::Operation;
+use jiff::Timestamp;
+
+use crate::control::context::{ControlContext, ControlError};
+use crate::control::machines::plan::{PlannedClone, plan};
+use crate::control::machines::{ROUTE, request_of};
+use crate::control::routes::rows::{self, NewRow};
+use crate::control::routes::{Groups, PlannedJob, Route};
+
+/// The route.
+pub struct Machine;
+
+#[async_trait]
+impl Route for Machine {
+    fn id(&self) -> &'static str {
+        ROUTE
+    }
+
+    fn kinds(&self) -> &'static [&'static str] {
+        &KINDS
+    }
+
+    async fn plan(&self, control: &ControlContext, job: &Job) -> Result<Box<dyn PlannedJob>, ControlError> {
+        let Subject::Work { work } = &job.subject else {
+            return Err(ControlError::Refused("the job names no machine".to_owned()));
+        };
+        let planned = plan(control, &request_of(work)?, &job.id).await?;
+        if planned.is_refused() {
+            return Err(ControlError::Refused(planned.refusal()));
+        }
+        Ok(Box::new(planned))
+    }
+}
+
+#[async_trait]
+impl PlannedJob for PlannedClone {
+    fn groups<'p>(&'p self, job: &'p Job, now: Timestamp) -> Groups<'p> {
+        Box::new(self.groups.iter().map(move |rows| rows.iter().map(|row| operation(job, row.clone(), now)).collect()))
+    }
+
+    fn findings(&self) -> Vec<Finding> {
+        self.findings.clone()
+    }
+}
+
+/// A row as an operation of a job, written at `now`.
+fn operation(job: &Job, row: Row, now: Timestamp) -> Operation {
+    let spec = match &row.spec {
+        RowSpec::Resource(spec) => write_spec(spec),
+        RowSpec::Deallocate(spec) => write_spec(spec),
+        RowSpec::Start(spec) => write_spec(spec),
+        RowSpec::Machine(spec) => write_spec(spec),
+    };
+    let Row { id, kind, position, region, label, after, opens, always, .. } = row;
+    rows::operation(job, NewRow { id, kind, position, region, label, after, opens, always, spec, bytes_total: 0 }, now)
+}
+
+#[cfg(test)]
+mod tests {
+    use goldfleet_kinds::registry::Registry;
+
+    use super::*;
+    use crate::control::routes::rows::kind_id;
+
+    #[test]
+    fn every_kind_is_registered() {
+        let registry = Registry::default();
+        assert!(KINDS.map(kind_id).iter().all(|kind| registry.get(kind).is_some()));
+    }
+}

@@ -1,0 +1,178 @@
+//! A plan as a graph: groups of rows, with gates between them.
+//!
+//! - One group for the source: it is deallocated, and started again. The start runs in any case. It waits until no
+//!   snapshot of a source disk is being created.
+//! - One group for each disk: a snapshot, its copy in another region, the disk, and the removal of the temporaries, which
+//!   runs in any case.
+//! - One group for the clone. It waits for all disks.
+
+use std::collections::BTreeMap;
+
+use goldfleet_model::graph::{After, GateCondition, GateKey};
+use goldfleet_model::ids::Region;
+use goldfleet_model::operation::{GroupId, OperationId};
+use goldfleet_model::resource::{ResourceId, ResourceType};
+use goldfleet_snapshots::graph::{CreateSpec, RequiresStopped, RowSpec as SnapshotSpec};
+use goldfleet_snapshots::id::GroupRef;
+use goldfleet_snapshots::remove::TemporarySpec;
+use goldfleet_snapshots::tags::{self, Role};
+
+use crate::body::{self, Way};
+use crate::plan::{ClonePlan, Cloner, PlannedDisk};
+use crate::spec::{DeallocateSpec, MachineSpec, Row, RowSpec, StartSpec};
+
+/// The gate that opens when the source is deallocated.
+pub const STOPPED: &str = "vm.stopped";
+/// The gate that opens when all disks of the source have a snapshot.
+pub const FROZEN: &str = "vm.frozen";
+/// The gate that opens when all disks of the clone exist.
+pub const DISKS: &str = "vm.disks";
+
+/// The step that starts the source again.
+const START: &str = "start";
+
+/// The ids of the kinds of a clone, in the order in which they are shown.
+pub const KINDS: [&str; 6] = ["deallocate", "snapshot", "start", "disk", "machine", "remove"];
+
+/// The groups of a plan. The rows of a group are a chain.
+#[must_use]
+pub fn groups(plan: &ClonePlan<'_>, by: &Cloner) -> Vec<Vec<Row>> {
+    let source = plan.request.stop.then(|| source(plan));
+    let disks = plan.disks.iter().map(|disk| self::disk(plan, by, disk));
+    let machine = plan.machine.as_ref().map(|id| vec![machine(plan, by, id)]);
+    let groups = source.into_iter().chain(disks).chain(machine);
+    groups.map(|rows| (0..).zip(rows).map(|(position, row)| Row { position, ..row }).collect()).collect()
+}
+
+/// The rows that stop and start the source.
+fn source(plan: &ClonePlan<'_>) -> Vec<Row> {
+    let (id, vm_id, region) = (&plan.source.id, plan.source.vm_id(), &plan.source.body.region);
+    let group = group("source", id, region);
+    let started_by = OperationId::new(group.clone(), START);
+    let deallocate = DeallocateSpec { id: id.clone(), vm_id: vm_id.clone(), started_by };
+    let mut stop = row(&group, "deallocate", "deallocate", id, region, RowSpec::Deallocate(deallocate));
+    stop.opens = vec![gate(STOPPED)];
+    let start = StartSpec { id: id.clone(), vm_id, deallocated_by: stop.id.clone() };
+    let mut start = row(&group, START, "start", id, region, RowSpec::Start(start));
+    start.always = true;
+    start.after = vec![after(FROZEN, GateCondition::Ended, plan.disks.len())];
+    vec![stop, start]
+}
+
+/// The rows of one disk.
+fn disk(plan: &ClonePlan<'_>, by: &Cloner, disk: &PlannedDisk<'_>) -> Vec<Row> {
+    let to = &plan.request.to;
+    let (from, here) = (&disk.source.body.region, plan.snapshot_group());
+    let temporaries = tags::of_temporary(by.fleet, &by.job, &disk.source.unique_id());
+    let group = group("disk", &disk.id, &to.region);
+    let temporary = |place: &GroupRef, region: &Region| temporary(by, disk, place, region);
+    let machine = RequiresStopped { machine: plan.source.id.to_string(), vm_id: plan.source.vm_id() };
+
+    let taken = temporary(&here, from);
+    let own_set = disk.source.encryption_set();
+    let body = body::snapshot(disk.source, &disk.source.id.to_string(), Way::Copy, from, own_set, &temporaries);
+    let unique_id = Some(disk.source.unique_id());
+    let spec = create(&taken, unique_id, body, Some(machine));
+    let mut snapshot = row(&group, "snapshot", "snapshot", &taken, from, spec);
+    snapshot.opens = vec![gate(FROZEN)];
+    if plan.request.stop {
+        snapshot.after = vec![after(STOPPED, GateCondition::Opened, 1)];
+    }
+    let mut rows = vec![snapshot];
+    let mut last = (taken.clone(), from);
+    if plan.is_remote() {
+        let copied = temporary(&to.group(), &to.region);
+        let set = plan.request.disk_encryption_set.as_deref();
+        let source = taken.to_string();
+        let body = body::snapshot(disk.source, &source, Way::CopyStart, &to.region, set, &temporaries);
+        rows.push(row(&group, "copy", "snapshot", &copied, &to.region, create(&copied, None, body, None)));
+        last = (copied, &to.region);
+    }
+    let own = own_tags(by, &disk.source.unique_id());
+    let body = body::disk(plan.request, disk.source, &last.0, plan.zone.as_deref(), &own);
+    let mut made = row(&group, "disk", "disk", &disk.id, &to.region, create(&disk.id, None, body, None));
+    made.opens = vec![gate(DISKS)];
+    rows.push(made);
+    if plan.is_remote() {
+        rows.push(remove(&group, "remove-copy", by, &last.0, last.1));
+    }
+    rows.push(remove(&group, "remove-snapshot", by, &taken, from));
+    rows
+}
+
+/// The row that creates the clone.
+fn machine(plan: &ClonePlan<'_>, by: &Cloner, id: &ResourceId) -> Row {
+    let to = &plan.request.to;
+    let disks: Vec<ResourceId> = plan.disks.iter().map(|disk| disk.id.clone()).collect();
+    let own = own_tags(by, &plan.source.vm_id());
+    let body = body::machine(plan.request, plan.source, &disks, plan.zone.as_deref(), &own);
+    let group = group("machine", id, &to.region);
+    let spec = RowSpec::Machine(Box::new(MachineSpec { id: id.clone(), body }));
+    let row = row(&group, "machine", "machine", id, &to.region, spec);
+    Row { after: vec![after(DISKS, GateCondition::Opened, plan.disks.len())], ..row }
+}
+
+/// The tags by which a disk or machine proves that this job created it. `source` is the unique id of its source.
+#[must_use]
+pub fn own_tags(by: &Cloner, source: &str) -> BTreeMap<String, String> {
+    let mut tags = tags::of_temporary(by.fleet, &by.job, source);
+    tags.insert(tags::ROLE.to_owned(), Role::Clone.as_str().to_owned());
+    tags
+}
+
+fn create(
+    id: &ResourceId,
+    unique_id: Option<String>,
+    body: serde_json::Value,
+    stopped: Option<RequiresStopped>,
+) -> RowSpec {
+    RowSpec::Resource(SnapshotSpec::Create(CreateSpec {
+        id: id.to_string(),
+        copied_unique_id: unique_id,
+        body,
+        requires_stopped: stopped,
+    }))
+}
+
+fn remove(group: &GroupId, step: &str, by: &Cloner, id: &ResourceId, region: &Region) -> Row {
+    let spec = TemporarySpec { fleet: by.fleet, id: id.to_string(), job: by.job.clone() };
+    let spec = RowSpec::Resource(SnapshotSpec::RemoveTemporary(spec));
+    Row { always: true, ..row(group, step, "remove", id, region, spec) }
+}
+
+/// The temporary snapshot of a disk in a region.
+fn temporary(by: &Cloner, disk: &PlannedDisk<'_>, place: &GroupRef, region: &Region) -> ResourceId {
+    let source = disk.source.unique_id();
+    let name = goldfleet_snapshots::names::of_temporary(by.fleet, &by.job, &source, place, region, "machine");
+    #[expect(clippy::expect_used, reason = "letters, digits and hyphens")]
+    let name = name.parse().expect("the name of a snapshot");
+    let (subscription, resource_group) = (place.subscription, place.resource_group.clone());
+    ResourceId { subscription, resource_group, resource_type: ResourceType::Snapshot, name }
+}
+
+fn group(what: &str, id: &ResourceId, region: &Region) -> GroupId {
+    GroupId::of(&format!("{what}-{region}"), &[what, &id.key()])
+}
+
+fn row(group: &GroupId, step: &str, kind: &'static str, on: &ResourceId, region: &Region, spec: RowSpec) -> Row {
+    Row {
+        id: OperationId::new(group.clone(), step),
+        kind,
+        position: 0,
+        region: region.clone(),
+        label: format!("{}/{region}", on.subscription),
+        after: Vec::new(),
+        opens: Vec::new(),
+        always: false,
+        spec,
+    }
+}
+
+fn after(name: &str, on: GateCondition, openers: usize) -> After {
+    After { gate: gate(name), on, count: u32::try_from(openers).unwrap_or(u32::MAX) }
+}
+
+fn gate(name: &str) -> GateKey {
+    #[expect(clippy::expect_used, reason = "the gates above are letters and dots")]
+    name.parse().expect("the key of a gate")
+}

@@ -1,0 +1,193 @@
+//! The plan of a clone.
+
+use goldfleet_model::ids::JobId;
+use goldfleet_model::resource::{ResourceId, ResourceType};
+use goldfleet_snapshots::id::GroupRef;
+use uuid::Uuid;
+
+use crate::names;
+use crate::refusals;
+use crate::request::CloneRequest;
+use crate::source::{Source, SourceDisk};
+
+/// Why a machine is not cloned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The code, listed in `docs/failures.md`.
+    pub code: &'static str,
+    /// The machine, the disk, or the argument.
+    pub place: String,
+    /// The reason.
+    pub message: String,
+}
+
+/// Something that an operator must know before the clone is created.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// A stable code.
+    pub code: &'static str,
+    /// The text.
+    pub message: String,
+}
+
+/// Who clones.
+#[derive(Debug, Clone)]
+pub struct Cloner {
+    /// The fleet.
+    pub fleet: Uuid,
+    /// The job.
+    pub job: JobId,
+}
+
+/// A plan without faults.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClonePlan<'a> {
+    /// The request.
+    pub request: &'a CloneRequest,
+    /// The machine to clone.
+    pub source: &'a Source,
+    /// The clone. None if only the disks are cloned.
+    pub machine: Option<ResourceId>,
+    /// The disks of the clone, in the order of the source.
+    pub disks: Vec<PlannedDisk<'a>>,
+    /// The zone of the clone and its disks.
+    pub zone: Option<String>,
+}
+
+/// A disk of the clone.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlannedDisk<'a> {
+    /// The source.
+    pub source: &'a SourceDisk,
+    /// The disk of the clone.
+    pub id: ResourceId,
+}
+
+impl<'a> ClonePlan<'a> {
+    /// Plans a clone.
+    ///
+    /// # Errors
+    /// All reasons for which it is refused.
+    pub fn new(request: &'a CloneRequest, source: &'a Source) -> Result<Self, Vec<Refusal>> {
+        let mut faults = refusals::all(request, source);
+        let name = names::machine(request.clone_name());
+        let invalid = |names::InvalidName(message)| Refusal {
+            code: "name-invalid",
+            place: request.clone_name().to_owned(),
+            message,
+        };
+        let machine = match name {
+            Ok(name) => Some(id(request, ResourceType::Machine, name)).filter(|_| !request.disks_only),
+            Err(error) => {
+                faults.push(invalid(error));
+                None
+            }
+        };
+        let mut disks: Vec<PlannedDisk<'a>> = Vec::new();
+        for disk in &source.disks {
+            match names::disk(request.disk_template(), request.clone_name(), disk) {
+                Ok(name) => disks.push(PlannedDisk { source: disk, id: id(request, ResourceType::Disk, name) }),
+                Err(error) => faults.push(invalid(error)),
+            }
+        }
+        for (index, disk) in disks.iter().enumerate() {
+            if disks[..index].iter().any(|before| before.id == disk.id) {
+                let message =
+                    format!("two disks get the name {}: use {{disk}} or {{lun}} in --disk-name", disk.id.name);
+                faults.push(Refusal { code: "name-invalid", place: disk.source.id.to_string(), message });
+            }
+        }
+        let taken = std::iter::once(&source.id).chain(source.disks.iter().map(|disk| &disk.id));
+        for taken in
+            taken.filter(|taken| machine.as_ref() == Some(*taken) || disks.iter().any(|disk| disk.id == **taken))
+        {
+            let message = "the clone would get this name, and its source has it: use --name or --disk-name".to_owned();
+            faults.push(Refusal { code: "name-invalid", place: taken.to_string(), message });
+        }
+        let plan = Self { request, source, machine, disks, zone: zone(request, source) };
+        if faults.is_empty() { Ok(plan) } else { Err(faults) }
+    }
+
+    /// Whether the content crosses to another region.
+    #[must_use]
+    pub fn is_remote(&self) -> bool {
+        self.source.body.region != self.request.to.region
+    }
+
+    /// The group for the temporary snapshots in the region of the source. An incremental snapshot must be in the
+    /// subscription of its disk. Within it, the group of the clone is used, so that the group of the source is not written.
+    #[must_use]
+    pub fn snapshot_group(&self) -> GroupRef {
+        let (to, from) = (self.request.to.group(), &self.source.id);
+        if to.subscription == from.subscription {
+            return to;
+        }
+        GroupRef { subscription: from.subscription, resource_group: from.resource_group.clone() }
+    }
+
+    /// What is not copied, and what differs from the source. The command shows it before it asks, and the job keeps it.
+    #[must_use]
+    pub fn notes(&self) -> Vec<Note> {
+        let mut notes = Vec::new();
+        let mut add = |code, message: &str| notes.push(Note { code, message: message.to_owned() });
+        if self.request.stop {
+            add(
+                "machine-stopped",
+                "the source is deallocated while its disks are snapshotted, and started again if it ran",
+            );
+        }
+        if self.machine.is_some() {
+            add(
+                "clone-starts",
+                "the clone starts at once, with the host name, accounts and services of the source: keep it apart from them",
+            );
+            add(
+                "network-not-copied",
+                "the clone has one new network interface with a private address; public and fixed addresses, further \
+                 interfaces, network security groups and accelerated networking of the source are not copied",
+            );
+            add(
+                "settings-not-copied",
+                "extensions, identities, user data, diagnostics settings, locks, role assignments and backups are not copied",
+            );
+            self.bound_settings(&mut add);
+        }
+        if self.source.disks.iter().any(|disk| disk.other("networkAccessPolicy").is_some_and(|p| p == "AllowPrivate")) {
+            add("export-denied", "the new disks deny export, because a disk access resource serves only its own disks");
+        }
+        notes
+    }
+
+    /// Settings of the source that belong to its place.
+    fn bound_settings(&self, add: &mut impl FnMut(&'static str, &str)) {
+        let Some(machine) = self.source.machine() else { return };
+        let names = ["proximityPlacementGroup", "virtualMachineScaleSet", "host", "hostGroup", "capacityReservation"];
+        let mut bound: Vec<&str> = names.into_iter().filter(|name| machine.other.contains_key(*name)).collect();
+        if machine.availability_set.is_some() && self.request.availability_set.is_none() {
+            bound.push("availabilitySet");
+        }
+        if self.source.body.other.contains_key("zones") && self.zone.is_none() {
+            bound.push("zones");
+        }
+        if !bound.is_empty() {
+            add(
+                "placement-not-copied",
+                &format!("of the placement of the source, these are not copied: {}", bound.join(", ")),
+            );
+        }
+    }
+}
+
+fn id(request: &CloneRequest, resource_type: ResourceType, name: goldfleet_model::ids::ResourceName) -> ResourceId {
+    let to = &request.to;
+    ResourceId { subscription: to.subscription, resource_group: to.resource_group.clone(), resource_type, name }
+}
+
+/// The zone of the clone. Zones of different regions have nothing in common.
+fn zone(request: &CloneRequest, source: &Source) -> Option<String> {
+    if request.zone.is_some() || request.availability_set.is_some() || source.body.region != request.to.region {
+        return request.zone.clone();
+    }
+    let zones = source.body.other.get("zones")?;
+    zones.get(0)?.as_str().map(str::to_owned)
+}

@@ -1,0 +1,93 @@
+//! What the rows of a clone contain: all that a step needs, because another worker may have to continue with the row
+//! alone.
+
+use goldfleet_model::graph::{After, GateKey};
+use goldfleet_model::ids::Region;
+use goldfleet_model::operation::OperationId;
+use goldfleet_model::resource::ResourceId;
+use goldfleet_snapshots::graph::RowSpec as SnapshotSpec;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Deallocate a machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeallocateSpec {
+    /// The machine.
+    pub id: ResourceId,
+    /// The id that no other machine ever has.
+    pub vm_id: String,
+    /// The row that starts it again.
+    pub started_by: OperationId,
+}
+
+/// The output of a deallocation. It is written before the machine is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeallocateOutput {
+    /// Whether the machine ran, so that it must be started again.
+    pub ran: bool,
+    /// The number of this deallocation. A retry of a job after the machine was started again is another one.
+    pub round: u32,
+}
+
+/// The output of a start, written when the machine runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartOutput {
+    /// The number of the deallocation after which the machine was started.
+    pub round: u32,
+}
+
+/// Start a machine again that another row deallocated.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartSpec {
+    /// The machine.
+    pub id: ResourceId,
+    /// The id that no other machine ever has.
+    pub vm_id: String,
+    /// The row that deallocated it. Its output determines whether the machine is started.
+    pub deallocated_by: OperationId,
+}
+
+/// Create a machine. The tags in the body that goldfleet sets identify it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MachineSpec {
+    /// The machine.
+    pub id: ResourceId,
+    /// The body of the request.
+    pub body: Value,
+}
+
+/// What a row has to do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RowSpec {
+    /// Create or remove a disk or snapshot.
+    Resource(SnapshotSpec),
+    /// Deallocate the source.
+    Deallocate(DeallocateSpec),
+    /// Start the source.
+    Start(StartSpec),
+    /// Create the clone.
+    Machine(Box<MachineSpec>),
+}
+
+/// A row. Its fields are those of an [`Operation`](goldfleet_model::operation::Operation) with the same names.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    /// Which operation of the job.
+    pub id: OperationId,
+    /// The id of the kind.
+    pub kind: &'static str,
+    /// Its place in the chain of its group.
+    pub position: u16,
+    /// The region of its effect.
+    pub region: Region,
+    /// The place of its effect for operators: `subscription/region`.
+    pub label: String,
+    /// The gates that it waits for.
+    pub after: Vec<After>,
+    /// The gates that it opens.
+    pub opens: Vec<GateKey>,
+    /// Whether it runs despite cancellation and broken gates.
+    pub always: bool,
+    /// What it has to do.
+    pub spec: RowSpec,
+}

@@ -1,0 +1,174 @@
+//! The requests of a clone of a machine, against the double of Resource Manager, which checks them as Azure's
+//! specification demands.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::time::Duration;
+
+use goldfleet_azure::AzureResources;
+use goldfleet_machines::graph::groups;
+use goldfleet_machines::plan::{ClonePlan, Cloner};
+use goldfleet_machines::request::CloneRequest;
+use goldfleet_machines::source::{Source, SourceDisk};
+use goldfleet_machines::spec::{Row, RowSpec};
+use goldfleet_model::ids::SubscriptionId;
+use goldfleet_model::resource::{
+    CreationData, DiskProperties, PowerState, Properties, ResourceBody, ResourceId, ResourceType, SnapshotProperties,
+};
+use goldfleet_ports::disk_access::{Access, AccessRequest, AccessStatus, DiskAccess as _, MAX_ACCESS};
+use goldfleet_ports::error::PortResult;
+use goldfleet_ports::resources::{ChangeStatus, MachineAction, PutMode, PutRequest, Resource, ResourceService as _};
+use goldfleet_snapshots::graph::RowSpec as SnapshotSpec;
+use goldfleet_tests::azure::arm::{Authorization, Links, LongRunning};
+use goldfleet_tests::azure::fixture::AzureFixture;
+use serde_json::json;
+use uuid::Uuid;
+
+fn id(resource_type: ResourceType, name: &str) -> ResourceId {
+    ResourceId {
+        subscription: SubscriptionId::nth_for_tests(1),
+        resource_group: "images".parse().unwrap(),
+        resource_type,
+        name: name.parse().unwrap(),
+    }
+}
+
+async fn follow(resources: &AzureResources, begun: PortResult<ChangeStatus>) -> PortResult<()> {
+    let mut state = begun?;
+    loop {
+        state = match state {
+            ChangeStatus::Done => return Ok(()),
+            ChangeStatus::Failed(error) => return Err(error),
+            ChangeStatus::Pending(pending) => {
+                tokio::time::sleep(pending.retry_after.min(Duration::from_millis(20))).await;
+                resources.poll(&pending).await?
+            }
+        }
+    }
+}
+
+async fn put(resources: &AzureResources, id: &ResourceId, body: ResourceBody) -> Resource {
+    let request = PutRequest { id: id.clone(), tenant: None, mode: PutMode::Create, body };
+    follow(resources, resources.put(&request).await).await.unwrap_or_else(|error| panic!("{id}: {error:?}"));
+    get(resources, id).await
+}
+
+/// Reads a resource until its content has arrived.
+async fn get(resources: &AzureResources, id: &ResourceId) -> Resource {
+    loop {
+        let found = resources.get(id, None).await.unwrap().unwrap_or_else(|| panic!("{id} does not exist"));
+        match &found.body.properties {
+            Properties::Snapshot(snapshot) if !SnapshotProperties::is_complete(snapshot) => {}
+            _ => return found,
+        }
+    }
+}
+
+async fn disk(resources: &AzureResources, name: &str) -> Resource {
+    let id = id(ResourceType::Disk, name);
+    let mut disk = DiskProperties::new(CreationData::upload(20 << 20));
+    disk.other.insert("supportedCapabilities".to_owned(), json!({ "architecture": "x64" }));
+    let body = ResourceBody::new("westeurope".parse().unwrap(), Properties::Disk(disk));
+    put(resources, &id, body).await;
+    let access = AccessRequest { id: id.clone(), tenant: None, access: Access::Write, duration: MAX_ACCESS };
+    let mut status = resources.begin(&access).await.unwrap();
+    while let AccessStatus::Pending(pending) = status {
+        status = resources.poll_begin(&pending).await.unwrap();
+    }
+    let mut state = resources.end(&id, None).await.unwrap();
+    while let ChangeStatus::Pending(pending) = state {
+        state = resources.poll_end(&pending).await.unwrap();
+    }
+    get(resources, &id).await
+}
+
+/// The source. Its disks are in place before the operations get these links, because a SAS has no other place.
+async fn source(azure: &AzureFixture, links: Links, resources: &AzureResources) -> Source {
+    let disks = [disk(resources, "web-os").await, disk(resources, "web-data").await];
+    azure.manager.world().write(|world| world.long_running = LongRunning { links, ..LongRunning::default() });
+    let attach =
+        |n: usize| json!({ "createOption": "Attach", "caching": "ReadWrite", "managedDisk": { "id": disks[n].id } });
+    let (mut os, mut data) = (attach(0), attach(1));
+    (os["osType"], data["lun"]) = (json!("Linux"), json!(4));
+    let body = json!({
+        "location": "westeurope", "tags": { "app": "shop" }, "zones": ["1"],
+        "plan": { "name": "n", "publisher": "p", "product": "o" },
+        "properties": {
+            "hardwareProfile": { "vmSize": "Standard_D2s_v5" },
+            "storageProfile": { "osDisk": os, "dataDisks": [data] },
+            "networkProfile": { "networkInterfaces": [{ "id": "/nic" }] },
+            "securityProfile": { "securityType": "TrustedLaunch", "uefiSettings": { "secureBootEnabled": true, "vTpmEnabled": true } },
+            "licenseType": "RHEL_BYOS",
+        },
+    });
+    let id = id(ResourceType::Machine, "web");
+    let machine = put(resources, &id, ResourceBody::from_json(ResourceType::Machine, body).unwrap()).await;
+    follow(resources, resources.act(&id, MachineAction::Deallocate, None).await).await.unwrap();
+    let attachments = machine.body.properties.machine().unwrap().disks().cloned();
+    let mut found = Vec::new();
+    for (attachment, disk) in attachments.zip(disks) {
+        let body = get(resources, &disk.id).await.body;
+        found.push(SourceDisk { id: disk.id, body, attachment });
+    }
+    Source { id: id.clone(), body: get(resources, &id).await.body, disks: found }
+}
+
+/// The rows of a plan, made one after the other. The rows of a group are a chain, and the machine comes last.
+async fn perform(resources: &AzureResources, groups: &[Vec<Row>]) {
+    for row in groups.iter().flatten() {
+        match &row.spec {
+            RowSpec::Resource(SnapshotSpec::Create(spec)) => {
+                let id: ResourceId = spec.id.parse().unwrap();
+                put(resources, &id, ResourceBody::from_json(id.resource_type, spec.body.clone()).unwrap()).await;
+            }
+            RowSpec::Resource(SnapshotSpec::RemoveTemporary(spec)) => {
+                let id: ResourceId = spec.id.parse().unwrap();
+                follow(resources, resources.delete(&id, None).await).await.unwrap();
+            }
+            RowSpec::Machine(spec) => {
+                let body = ResourceBody::from_json(ResourceType::Machine, spec.body.clone()).unwrap();
+                put(resources, &spec.id, body).await;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn requests_of_a_clone_follow_the_specification() {
+    for links in [Links::Both, Links::Location, Links::AsyncOperation, Links::None] {
+        let azure = AzureFixture::start(1, &["westeurope", "eastus"]);
+        azure.manager.world().write(|world| {
+            world.roles.clear();
+            world.authorization = Authorization::Open;
+        });
+        let resources = azure.resources();
+        azure.run(clone(&azure, links, &resources));
+        let left: Vec<String> = azure.manager.disks().iter().map(|disk| disk["name"].to_string()).collect();
+        assert!(left.iter().all(|name| !name.contains("gf-temporary")), "{left:?}");
+    }
+}
+
+async fn clone(azure: &AzureFixture, links: Links, resources: &AzureResources) {
+    let source = source(azure, links, resources).await;
+    assert_eq!(source.machine().unwrap().power_state(), PowerState::Deallocated);
+    for (region, name) in [("westeurope", "near"), ("eastus", "far")] {
+        let subnet = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/n/providers/Microsoft.Network/\
+                      virtualNetworks/v/subnets/s";
+        let request: CloneRequest = serde_json::from_value(json!({
+            "source": source.id,
+            "to": { "subscription": source.id.subscription, "region": region, "resource_group": "images" },
+            "name": name, "subnet": subnet, "disk_sku": "StandardSSD_LRS",
+        }))
+        .unwrap();
+        let plan = ClonePlan::new(&request, &source).unwrap();
+        let by = Cloner { fleet: Uuid::from_u128(7), job: "20261129-120000-abcd".parse().unwrap() };
+        perform(resources, &groups(&plan, &by)).await;
+        let made = get(resources, &id(ResourceType::Machine, name)).await;
+        let machine = made.body.properties.machine().unwrap();
+        assert_eq!(machine.power_state(), PowerState::Running);
+        let disks: Vec<_> = machine.disks().map(|disk| (disk.lun, disk.disk_id().unwrap().to_owned())).collect();
+        let disk = |lun: &str| id(ResourceType::Disk, &format!("{name}-{lun}"));
+        assert_eq!(disks, [(None, disk("os").to_string()), (Some(4), disk("4").to_string())]);
+        assert_eq!(get(resources, &disk("4")).await.body.machine(), Some(made.id.to_string().as_str()));
+    }
+}

@@ -1,0 +1,8 @@
+//! Clones of virtual machines on the directory cloud, by the real dispatcher and workers.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod clones;
+mod commands;
+mod faults;
+mod interference;
+mod scene;
