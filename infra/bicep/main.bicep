@@ -41,6 +41,14 @@ type snapshotGroupRow = {
   lock: bool?
 }
 
+@description('A resource group with disks and snapshots that operators upload. It exists already.')
+type sourceGroupRow = {
+  subscription: string
+  resource_group: string
+  @description('Whether operators may make temporary snapshots there, to upload disks that machines have.')
+  snapshots: bool?
+}
+
 @description('The region of the source account and of the programs.')
 param location string = deployment().location
 
@@ -81,6 +89,9 @@ param stores storeRow[] = []
 
 @description('The resource groups of all [[sync]]s.')
 param snapshotGroups snapshotGroupRow[] = []
+
+@description('The resource groups with disks and snapshots that operators upload.')
+param sourceGroups sourceGroupRow[] = []
 
 @description('The targets file itself, which the dispatcher reads.')
 param targetsFile string
@@ -124,7 +135,8 @@ var placed = take(skip(reachable, firstTarget), targetsAtOnce)
 var imageGroups = union(map(placed, target => '${target.subscription}/${toLower(target.resource_group)}'), [])
 // They may be in other resource groups.
 var encryptionSets = union(filter(map(placed, target => toLower(target.?disk_encryption_set ?? '')), set => !empty(set)), [])
-var subscriptions = union(array(subscription().subscriptionId), map(reachable, target => target.subscription), map(snapshotGroups, place => place.subscription))
+var subscriptions = union(array(subscription().subscriptionId), map(reachable, target => target.subscription), map(snapshotGroups, place => place.subscription), map(sourceGroups, place => place.subscription))
+var snapshottedGroups = filter(sourceGroups, place => place.?snapshots ?? false)
 var lockedGroups = filter(snapshotGroups, place => place.?lock ?? false)
 
 resource fleetGroup 'Microsoft.Resources/resourceGroups@2025-04-01' = {
@@ -217,6 +229,24 @@ module snapshotRight 'group-right.bicep' = [for place in snapshotGroups: {
   params: {
     fleet: fleet.outputs.principal
     role: place.use == 'source' ? roles.outputs.snapshotReader : roles.outputs.snapshotMaker
+  }
+}]
+
+module readRight 'operators-right.bicep' = [for place in sourceGroups: {
+  name: '${prefix}-read-${uniqueString(place.resource_group)}'
+  scope: resourceGroup(place.subscription, place.resource_group)
+  params: {
+    operators: operators
+    role: roles.outputs.diskReader
+  }
+}]
+
+module snapshotDiskRight 'operators-right.bicep' = [for place in snapshottedGroups: {
+  name: '${prefix}-snapshot-disks-${uniqueString(place.resource_group)}'
+  scope: resourceGroup(place.subscription, place.resource_group)
+  params: {
+    operators: operators
+    role: roles.outputs.diskSnapshotter
   }
 }]
 

@@ -119,6 +119,56 @@ resource snapshotMaker 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
   }
 }
 
+resource diskReader 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
+  name: guid(subscription().id, prefix, 'disk reader')
+  properties: {
+    roleName: '${prefix} disk reader ${suffix}'
+    description: 'goldfleet: reads the content of disks and snapshots of a resource group, as sources of uploads.'
+    type: 'customRole'
+    assignableScopes: scopes
+    permissions: [
+      {
+        actions: [
+          'Microsoft.Compute/disks/read'
+          'Microsoft.Compute/disks/beginGetAccess/action'
+          'Microsoft.Compute/disks/endGetAccess/action'
+          'Microsoft.Compute/snapshots/read'
+          'Microsoft.Compute/snapshots/beginGetAccess/action'
+          'Microsoft.Compute/snapshots/endGetAccess/action'
+        ]
+        notActions: []
+        dataActions: []
+        notDataActions: []
+      }
+    ]
+  }
+}
+
+resource diskSnapshotter 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
+  name: guid(subscription().id, prefix, 'disk snapshotter')
+  properties: {
+    roleName: '${prefix} disk snapshotter ${suffix}'
+    description: 'goldfleet: makes temporary snapshots of attached disks of a resource group, and deletes them.'
+    type: 'customRole'
+    assignableScopes: scopes
+    permissions: [
+      {
+        actions: [
+          'Microsoft.Compute/snapshots/write'
+          'Microsoft.Compute/snapshots/delete'
+          // A lock would keep the snapshot from being deleted, so it is looked for before.
+          'Microsoft.Authorization/locks/read'
+          // The snapshot has the encryption of its disk.
+          'Microsoft.Compute/diskEncryptionSets/read'
+        ]
+        notActions: []
+        dataActions: []
+        notDataActions: []
+      }
+    ]
+  }
+}
+
 resource lockKeeper 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
   name: guid(subscription().id, prefix, 'lock keeper')
   properties: {
@@ -143,6 +193,8 @@ resource lockKeeper 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
 
 output snapshotReader string = snapshotReader.name
 output snapshotMaker string = snapshotMaker.name
+output diskReader string = diskReader.name
+output diskSnapshotter string = diskSnapshotter.name
 output lockKeeper string = lockKeeper.name
 output imageMaker string = imageMaker.name
 output vhdReader string = vhdReader.name

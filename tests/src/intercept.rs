@@ -22,7 +22,8 @@ use goldfleet_model::resource::{Lock, LockId, ResourceId};
 use goldfleet_model::store::{BlobAddress, Container};
 use goldfleet_model::upload::Upload;
 use goldfleet_ports::blob_store::{BlobPage, BlobProperties, BlobStore, Checksums, CopyStatus, Fence, SourceRange};
-use goldfleet_ports::disk_access::{AccessRequest, AccessStatus, DiskAccess};
+use goldfleet_ports::disk_access::{AccessRequest, AccessStatus, DiskAccess, DiskSas};
+use goldfleet_ports::disk_content::{ContentLayout, DiskContent};
 use goldfleet_ports::error::PortResult;
 use goldfleet_ports::job_table::{Change, GateOpeners, JobTable};
 use goldfleet_ports::queue::{Queue, Receipt, Received};
@@ -200,6 +201,17 @@ intercept!(ResourceLocks {
     put_lock(request: &LockRequest) -> ();
     delete_lock(id: &LockId, tenant: Option<&str>) -> ();
 });
+
+#[async_trait]
+impl<M: Interceptor> DiskContent for Intercepted<M, dyn DiskAccess> {
+    async fn layout(&self, sas: &DiskSas) -> PortResult<ContentLayout> {
+        call!(self, DiskContent.layout(sas))
+    }
+
+    async fn read(&self, sas: &DiskSas, range: Range<u64>) -> PortResult<Bytes> {
+        call!(self, DiskContent.read(sas, range))
+    }
+}
 
 intercept!(DiskAccess {
     begin(request: &AccessRequest) -> AccessStatus;

@@ -315,14 +315,17 @@ pub struct ConvertArguments {
 #[derive(Debug, Args)]
 pub struct UploadArguments {
     /// The disk image: VHD, VHDX, qcow2, VMDK or raw; a VHD or raw disk may be compressed
-    #[arg(value_hint = ValueHint::FilePath)]
-    pub file: PathBuf,
+    #[arg(value_hint = ValueHint::FilePath, required_unless_present = "from")]
+    pub file: Option<PathBuf>,
+    /// In place of a file: a blob, managed disk or snapshot in the cloud, as blob:URL, disk:ID or snapshot:ID
+    #[arg(long, value_name = "SOURCE", conflicts_with_all = ["file", "parents"])]
+    pub from: Option<String>,
     /// Which version of which image it becomes.
     #[command(flatten)]
     pub image: ImageArguments,
-    /// The operating system on the disk
-    #[arg(long, value_parser = values::<OsType>(&["linux", "windows"]))]
-    pub os: OsType,
+    /// The operating system on the disk [default: that of the disk or snapshot]
+    #[arg(long, value_parser = values::<OsType>(&["linux", "windows"]), required_unless_present = "from")]
+    pub os: Option<OsType>,
     /// How to read and check the disk image.
     #[command(flatten)]
     pub disk: DiskArguments,

@@ -5,19 +5,19 @@ use std::time::Instant;
 use goldfleet_config::Coordination;
 use goldfleet_model::ids::JobId;
 use goldfleet_model::text::HumanBytes;
-use goldfleet_sources::DiskFile;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::arguments::{ImageArguments, NewJobArguments, SelectionArguments, UploadArguments};
 use super::error::{CommandError, DONE, INTERRUPTED};
 use super::output::{Console, Output, write_json};
+use super::upload_source::{Asked, command_again};
 use super::{check, view};
 use crate::control::context::ControlContext;
 use crate::control::local::LocalFleet;
 use crate::control::request::{Terms, request_on, selected_targets};
 use crate::control::suggest::{command_line, resume_command};
-use crate::control::upload::{UploadError, UploadRequest, UploadResult, upload};
+use crate::control::upload::{UploadError, UploadResult};
 use crate::terminal::follow::{FinishedBy, follow};
 use crate::terminal::progress::{ProgressDisplay, ProgressMode};
 
@@ -36,22 +36,20 @@ pub async fn upload_command(
         // Check the selection first. An error in it must not appear only after an upload of an hour.
         selected_targets(control, &selection)?;
     }
-    let asked = UploadRequest {
-        source: DiskFile::shared(&arguments.file),
-        image: arguments.image.image.clone(),
-        version: arguments.image.version.clone(),
-        os: arguments.os,
-        check: arguments.inside.checks(arguments.disk.options_for(&arguments.image.image, &control.config)),
-        limit: arguments.limit,
-    };
+    let (image, version) = (&arguments.image.image, &arguments.image.version);
+    let asked = Asked::of(control, arguments)?;
     let progress = ProgressDisplay::new(ProgressMode::for_stderr(console.output == Output::Json));
     let begun = Instant::now();
-    let uploaded = upload(control, &asked, &|row| progress.upload(row, begun), stop).await;
+    let uploaded = asked.upload(control, &|row| progress.upload(row, begun), stop).await;
     progress.end();
     let uploaded = match uploaded {
         Err(UploadError::Refused(report)) => {
             check::write_report(&report, console)?;
             return Err(UploadError::Refused(report).into());
+        }
+        Err(UploadError::Interrupted) => {
+            writeln!(console.notes, "to resume: {}", command_again(std::env::args()))?;
+            return Err(UploadError::Interrupted.into());
         }
         other => other?,
     };
@@ -61,12 +59,12 @@ pub async fn upload_command(
         if console.output == Output::Json {
             write_json(console.out, &uploaded_json(&uploaded))?;
         }
-        let dispatch = command_line("dispatch", asked.image.as_str(), asked.version.as_str(), &[]);
+        let dispatch = command_line("dispatch", image.as_str(), version.as_str(), &[]);
         writeln!(console.notes, "to create the images: {dispatch}")?;
         return Ok(DONE);
     }
     let terms = terms(control, &arguments.job);
-    let requested = request_on(control, &asked.image, &asked.version, &selection, terms).await?;
+    let requested = request_on(control, image, version, &selection, terms).await?;
     finish_command(control, &requested.job.id, arguments.job.wait, console, stop, Some(&uploaded)).await
 }
 
@@ -83,6 +81,7 @@ fn uploaded_json(uploaded: &UploadResult) -> serde_json::Value {
         "bytes_reused": uploaded.counts.bytes_reused,
         "findings": uploaded.report.disk.findings,
         "system": uploaded.counts.system,
+        "origin": uploaded.counts.origin,
     })
 }
 

@@ -155,6 +155,7 @@ impl CommandError {
             Self::Upload(UploadError::Refused(_)) => {
                 Some("'goldfleet explain CODE' explains a finding, 'goldfleet help formats' every check")
             }
+            Self::Upload(UploadError::Source(refusal)) => return Some(uncapitalised(refusal.code.remedy)),
             Self::Convert(ConvertError::Exists(_)) => Some("name another file, or replace it with --force"),
             Self::Unhealthy { .. } => {
                 Some("'goldfleet dispatcher' starts a dispatcher; the log of a running one has the reason")
@@ -166,6 +167,13 @@ impl CommandError {
         };
         hint.map(str::to_owned)
     }
+}
+
+/// A sentence of a table as a hint, which begins with a small letter.
+fn uncapitalised(sentence: &str) -> String {
+    let mut letters = sentence.chars();
+    let first = letters.next().map(|first| first.to_ascii_lowercase());
+    first.into_iter().chain(letters).collect::<String>().trim_end_matches('.').to_owned()
 }
 
 fn control_hint(error: &ControlError) -> Option<&'static str> {

@@ -7,7 +7,7 @@ use super::error::{CommandError, DONE};
 use super::output::Console;
 
 /// The documentation pages that are compiled into the program, by topic.
-const PAGES: [(&str, &str); 14] = [
+const PAGES: [(&str, &str); 15] = [
     ("azure", include_str!("../../../docs/azure.md")),
     ("configuration", include_str!("../../../docs/configuration.md")),
     ("dashboard-page", include_str!("../../../docs/dashboard.md")),
@@ -21,6 +21,7 @@ const PAGES: [(&str, &str); 14] = [
     ("scaling", include_str!("../../../docs/scaling.md")),
     ("security", include_str!("../../../docs/security.md")),
     ("snapshots-page", include_str!("../../../docs/snapshots.md")),
+    ("sources", include_str!("../../../docs/sources.md")),
     ("targets-file", include_str!("../../../docs/targets.md")),
 ];
 

@@ -26,6 +26,7 @@ pub mod setup;
 pub mod snapshot_jobs;
 pub mod table;
 pub mod targets;
+pub mod upload_source;
 pub mod verify;
 pub mod version;
 pub mod view;

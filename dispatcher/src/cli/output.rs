@@ -111,6 +111,12 @@ impl<'a> Console<'a> {
         Self { output, out, notes, width: None, colours: Colours::default(), answers: Answers::Nobody }
     }
 
+    /// The same console with another destination of results.
+    pub fn with_output<'b>(&'b mut self, out: &'b mut dyn Write) -> Console<'b> {
+        let Console { output, width, colours, answers, .. } = *self;
+        Console { output, out, notes: self.notes, width, colours, answers }
+    }
+
     /// The console of this process. If standard output is a terminal, its width applies, and colours are used if they
     /// are enabled.
     pub fn standard(output: Output, out: &'a mut ResultWriter, notes: &'a mut NoteWriter) -> Self {

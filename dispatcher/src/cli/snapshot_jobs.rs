@@ -90,8 +90,18 @@ async fn perform(
         jobs.push(requested.job.id);
     }
     let mut worst = DONE;
+    let mut results: Vec<Value> = Vec::new();
     for job in &jobs {
-        worst = worst.max(finish_command(control, job, arguments.wait, console, stop, None).await?);
+        let mut text = Vec::new();
+        let mut each = console.with_output(&mut text);
+        worst = worst.max(finish_command(control, job, arguments.wait, &mut each, stop, None).await?);
+        match serde_json::from_slice(&text) {
+            Ok(value) if console.output == Output::Json => results.push(value),
+            _ => console.out.write_all(&text)?,
+        }
+    }
+    if console.output == Output::Json {
+        write_json(console.out, &results)?;
     }
     Ok(worst)
 }
@@ -199,8 +209,11 @@ async fn list(
 }
 
 fn write_overview(sync: &SyncOverview, console: &mut Console<'_>) -> Result<(), CommandError> {
+    let wanted = |line: &&SnapshotLine| {
+        !matches!(line.state, ReplicaState::WithoutSource | ReplicaState::NotSelected | ReplicaState::NotKept)
+    };
     let complete = sync.snapshots.iter().filter(|line| line.state == ReplicaState::Complete).count();
-    let total = sync.snapshots.len();
+    let total = sync.snapshots.iter().filter(wanted).count();
     writeln!(console.out, "sync {} from {}: {complete}/{total} replicas complete", sync.sync, sync.from)?;
     if sync.snapshots.is_empty() {
         return Ok(());
@@ -214,6 +227,7 @@ fn line(line: &SnapshotLine) -> Vec<Cell> {
     let tone = match line.state {
         ReplicaState::Complete => Tone::Success,
         ReplicaState::Copying => Tone::Active,
+        ReplicaState::NotSelected | ReplicaState::NotKept => Tone::Muted,
         ReplicaState::Missing | ReplicaState::WithoutSource | ReplicaState::Unknown => Tone::Warning,
         ReplicaState::Failed | ReplicaState::NameTaken => Tone::Error,
     };

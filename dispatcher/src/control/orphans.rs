@@ -11,7 +11,8 @@ use goldfleet_config::targets::TargetsFile;
 use goldfleet_model::ids::{JobId, ResourceGroup, SubscriptionId};
 use goldfleet_model::job::Subject;
 use goldfleet_model::resource::ResourceType;
-use goldfleet_model::upload::UploadState;
+use goldfleet_model::upload::{Upload, UploadState};
+use goldfleet_ports::clock::elapsed;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::resources::{ChangeStatus, Resource, ResourceQuery, list_all};
 use goldfleet_ports::retry::retry_transient;
@@ -123,11 +124,14 @@ async fn groups(control: &ControlContext) -> Result<BTreeSet<GroupRef>, ControlE
             syncs.push(spec.sync);
         }
     }
+    let uploads = control.ports.table.uploads().await?;
+    let temporaries = uploads.iter().filter_map(|upload| upload.origin.as_ref()?.temporary.as_ref());
+    let of_uploads = temporaries.map(|id| group(id.subscription, &id.resource_group));
     let of_sync = syncs.iter().flat_map(|sync| {
         let to = sync.to.iter().map(|to| group(to.subscription, &to.resource_group));
         to.chain(sync.scratch.clone()).chain([sync.from.clone()])
     });
-    let mut groups: BTreeSet<GroupRef> = of_sync.collect();
+    let mut groups: BTreeSet<GroupRef> = of_sync.chain(of_uploads).collect();
     // A configuration for syncs alone needs no targets file.
     if control.config.targets.file.exists() {
         let file = TargetsFile::load(&control.config.targets.file)?;
@@ -170,13 +174,19 @@ async fn ended_jobs(
         let has_ended = match control.ports.table.job(&id).await? {
             Some(job) => Some(job.value.state.is_terminal()),
             // Uploads create temporaries too.
-            None => control.ports.table.upload(&id).await?.map(|upload| upload.state != UploadState::Running),
+            None => control.ports.table.upload(&id).await?.map(|upload| has_ended(control, &upload)),
         };
         if let Some(has_ended) = has_ended.or_else(|| (given == Some(&id)).then_some(true)) {
             ended.insert(name.to_owned(), has_ended);
         }
     }
     Ok(ended)
+}
+
+/// Whether an upload has ended. The row of one that was killed is never written again.
+pub(crate) fn has_ended(control: &ControlContext, upload: &Upload) -> bool {
+    let since = elapsed(upload.updated, control.ports.clock.now());
+    upload.state != UploadState::Running || since > control.config.cleanup.chunk_grace.get()
 }
 
 fn job_of(resource: &Resource) -> Option<&str> {
@@ -218,7 +228,7 @@ async fn handle(
 }
 
 /// Deletes a temporary, if it is still the same resource and no lock protects it.
-async fn remove(control: &ControlContext, listed: &Resource, fleet: Uuid) -> PortResult<()> {
+pub(crate) async fn remove(control: &ControlContext, listed: &Resource, fleet: Uuid) -> PortResult<()> {
     let ports = &control.ports;
     let look = || ports.resources.get(&listed.id, None);
     let Some(found) = retry_transient(ports.clock.as_ref(), PortError::is_retryable, look).await? else {

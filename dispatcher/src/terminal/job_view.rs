@@ -325,6 +325,7 @@ mod tests {
             bytes_reused: 1 << 30,
             by: None,
             file: None,
+            origin: None,
             size: None,
             proven_until: None,
             system: None,

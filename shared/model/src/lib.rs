@@ -17,6 +17,7 @@ pub mod manifest;
 pub mod message;
 pub mod naming;
 pub mod operation;
+pub mod origin;
 pub mod ranges;
 pub mod resource;
 pub mod selector;

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ids::{ImageName, ImageVersion, JobId};
 use super::manifest::Digest;
+use super::origin::Origin;
 use super::system::System;
 
 /// The state of an upload.
@@ -57,9 +58,12 @@ pub struct Upload {
     /// `file` and `size`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
-    /// The uploaded file: its absolute path on the machine of the uploader.
+    /// The uploaded file: its absolute path on the machine of the uploader. For a source in the cloud, its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
+    /// Where the disk comes from, if it is not a local file. None in rows of earlier releases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
     /// The disk's logical size in bytes, without the footer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
@@ -95,6 +99,7 @@ impl Upload {
             bytes_reused: 0,
             by: None,
             file: None,
+            origin: None,
             size: None,
             proven_until: None,
             system: None,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use goldfleet_model::resource::ResourceId;
 
+use super::disk_content::DiskContent;
 use super::error::{ErrorKind, PortError, PortResult};
 use super::resources::{ChangeStatus, Pending};
 
@@ -97,9 +98,9 @@ pub enum AccessStatus {
     Failed(PortError),
 }
 
-/// Access to the content of managed disks and snapshots.
+/// Access to the content of managed disks and snapshots. [`DiskContent`] reads it.
 #[async_trait]
-pub trait DiskAccess: Send + Sync {
+pub trait DiskAccess: DiskContent {
     /// Starts to give access. The URL of a resource that already has access of this kind may be the same.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ pub mod commit;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod disk_access;
+pub mod disk_content;
 pub mod error;
 pub mod inspector;
 pub mod job_table;

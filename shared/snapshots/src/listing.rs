@@ -117,6 +117,11 @@ impl ListingReader {
         result
     }
 
+    /// Records that a page has an item whose id cannot be expressed. It may be any snapshot.
+    pub fn skip(&mut self) {
+        self.set_aside(None, SnapshotError::Name);
+    }
+
     /// Records that a page could not be fetched.
     pub fn fail(&mut self, reason: &str) {
         self.failure.get_or_insert_with(|| reason.to_owned());

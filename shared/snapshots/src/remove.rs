@@ -42,6 +42,10 @@ pub struct RemoveSpec {
     pub newer: Vec<Newer>,
     /// Whether the sync may lift its own lock.
     pub lift_lock: bool,
+    /// For the remains of a copy of another snapshot than its tags name: the job that made the copy. Such a copy is
+    /// deleted only by that job, because anyone may have changed the tags later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_by: Option<JobId>,
 }
 
 /// Why a snapshot is deleted.
@@ -157,10 +161,18 @@ impl RemoveSpec {
         }
     }
 
+    fn is_made_by_job(&self, current: &Snapshot) -> bool {
+        self.made_by.as_ref().is_some_and(|job| tag(&current.tags, tags::JOB) == Some(job.as_str()))
+    }
+
     /// Why the snapshot itself does not permit the deletion.
     fn objection_to(&self, current: &Snapshot, ours: &Ours) -> Option<Decision> {
         let has_failed = matches!(ours.condition(current), Condition::Failed { .. });
         match &self.because {
+            _ if ours.is_mislabelled && !self.is_made_by_job(current) => Some(refuse(
+                "snapshot-foreign",
+                "its tags name another source than the snapshot that the service copied",
+            )),
             Because::Remains if !has_failed => Some(Decision::Keep("its copy did not fail")),
             Because::Replica(_) if !ours.is_confirmed => {
                 Some(refuse("replica-unconfirmed", "the service does not report which snapshot was copied"))

@@ -74,6 +74,10 @@ fn is_copy_of_source(snapshot: &Snapshot, tags: &ReplicaTags) -> bool {
 #[must_use]
 pub fn owner_at(snapshot: &Snapshot, rules: &Rules, destination: &Destination) -> Owner {
     match owner_of(snapshot, rules.fleet, &rules.name) {
+        // Only the job that made such a copy knows that nobody changed its tags, and deletes it.
+        Owner::Ours(ours) if ours.is_mislabelled => {
+            Owner::Foreign("its tags name another source than the snapshot that the service copied")
+        }
         Owner::Ours(_) if snapshot.region != destination.region => {
             Owner::Foreign("it is in another region than the destination")
         }

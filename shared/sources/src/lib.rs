@@ -1,15 +1,34 @@
 //! Sources: where an artifact comes from. A source gives the disks of an artifact as readers.
 //!
-//! Each source is one folder. [`disk_file`] is a disk image of any format on the local machine.
+//! Each source is one folder:
+//!
+//! - [`disk_file`] is a disk image of any format on the local machine;
+//! - [`cloud_disk`] is a managed disk or snapshot, read by a SAS;
+//! - [`cloud_blob`] is a disk image of any format in a blob, read by token.
+//!
+//! [`location`] is how an operator names a source in the cloud, [`codes`] are the reasons for which one is refused.
 
+pub mod cloud_blob;
+pub mod cloud_disk;
+pub mod codes;
 pub mod disk_file;
+pub mod location;
+mod remote;
 
 use std::fmt;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use goldfleet_disk::{DiskError, OpenDisk, OpenError, OpenOptions};
+use goldfleet_model::origin::Origin;
+use goldfleet_ports::error::PortError;
 
+pub use cloud_blob::CloudBlob;
+pub use cloud_disk::CloudDisk;
+pub use codes::Refusal;
 pub use disk_file::DiskFile;
+pub use location::SourceLocation;
+pub use remote::Requests;
 
 /// The place that an artifact comes from.
 ///
@@ -26,6 +45,27 @@ pub trait ArtifactSource: fmt::Debug + Send + Sync {
     /// # Errors
     /// If the source cannot be read.
     fn revision(&self) -> Result<Revision, DiskError>;
+
+    /// Where the disks come from, for the record of the upload. None for a local file.
+    fn origin(&self) -> Option<&Origin> {
+        None
+    }
+
+    /// The number of threads that read a disk at the same time. None if the number of cores decides.
+    fn readers(&self) -> Option<usize> {
+        None
+    }
+}
+
+/// Why a source in the cloud cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// It cannot become an image, or cannot be read.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// A service refused or could not be reached.
+    #[error(transparent)]
+    Port(#[from] PortError),
 }
 
 /// The disks of an artifact as readers: size, ranges that may hold data, bytes.
@@ -55,5 +95,12 @@ impl Revision {
     #[must_use]
     pub fn new(identity: impl Into<String>) -> Self {
         Self(identity.into())
+    }
+
+    /// A revision that no other one equals: the source has changed since it was opened.
+    #[must_use]
+    pub fn unequal() -> Self {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        Self(format!("changed {}", COUNT.fetch_add(1, Ordering::Relaxed)))
     }
 }

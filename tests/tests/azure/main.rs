@@ -3,6 +3,7 @@
 mod arm;
 mod azurite;
 mod clones;
+mod cloud_sources;
 mod doctor;
 mod engine;
 mod images;

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use goldfleet_azure::AzureResources;
 use goldfleet_model::ids::SubscriptionId;
 use goldfleet_model::resource::{
@@ -14,7 +15,9 @@ use goldfleet_model::resource::{
 use goldfleet_model::store::Container;
 use goldfleet_ports::blob_store::BlobStore as _;
 use goldfleet_ports::clock::SystemClock;
-use goldfleet_ports::conformance::resources::{ForeignLocks, LockPorts, ResourceSuite, ResourceSuiteLocation};
+use goldfleet_ports::conformance::resources::{
+    DiskWriter, ForeignLocks, LockPorts, ResourceSuite, ResourceSuiteLocation,
+};
 use goldfleet_ports::disk_access::{Access, AccessRequest, AccessStatus, DiskAccess, DiskSas};
 use goldfleet_ports::error::{ErrorKind, PortResult};
 use goldfleet_ports::resource_locks::{LockRequest, ResourceLocks as _};
@@ -194,6 +197,15 @@ fn list_of_locks_with_failing_page_is_an_error() {
     assert_eq!(azure.run(resources.locks(&target, None)).unwrap_err().kind, ErrorKind::Unavailable);
 }
 
+/// Writes to disks, as a machine does.
+struct Machine(Shared<TenantState>);
+
+impl DiskWriter for Machine {
+    fn write(&self, id: &ResourceId, offset: u64, bytes: Bytes) {
+        self.0.write(|world| world.write_disk(&id.to_string(), offset, &bytes));
+    }
+}
+
 /// Resource Manager may return either address, both, or complete the change at once. Lists may have several pages and
 /// display names of regions.
 #[test]
@@ -220,6 +232,10 @@ fn resources_conform_for_every_polling_style() {
             world.display_regions = n > 1;
         });
         azure.run(suite.all());
+        if n < 2 {
+            change(&azure, |world| (world.disk_data.footers, world.disk_data.ranges) = (n == 0, [10_000, 2][n]));
+            azure.run(suite.content_of_disks(&Machine(azure.manager.world().clone())));
+        }
     }
     change(&azure, |world| world.blob_checks = BlobChecks::AtOnce);
     azure.run(suite.images());

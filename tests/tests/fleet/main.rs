@@ -3,6 +3,7 @@
 mod added_kind;
 mod bounded_reads;
 mod chunk_retention;
+mod cloud_sources;
 mod dashboard;
 mod fan_out;
 mod garbage_collection;

@@ -181,6 +181,21 @@ pub(super) static CODES: &[Code] = &[
         remedy: "This is a fault of goldfleet: report it with the reason.",
     },
     Code {
+        codes: &["access-ended"],
+        cause: "The access to the content of a disk or snapshot has expired or was ended, also after it was requested again.",
+        remedy: "Check that no other program ends the access, and that no firewall rejects this machine. Then run the command again.",
+    },
+    Code {
+        codes: &["disk-attached"],
+        cause: "A machine has the disk, so its content cannot be read.",
+        remedy: "Detach the disk or deallocate the machine, or use a snapshot of the disk.",
+    },
+    Code {
+        codes: &["page-ranges-invalid"],
+        cause: "The list of the ranges with data of a disk or snapshot is not in order or exceeds the content. Data could be missing.",
+        remedy: "Run the command again. If it fails again, give the reason to Azure support.",
+    },
+    Code {
         codes: &["access-url-missing"],
         cause: "Azure granted access to a disk or snapshot, and its response has no URL.",
         remedy: "goldfleet retries. If it fails again, give the request id to Azure support.",

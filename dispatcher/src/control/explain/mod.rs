@@ -45,6 +45,10 @@ pub static TABLES: LazyLock<Vec<Table>> = LazyLock::new(|| {
         Table { title: "Clones of machines", codes: clones::CODES.to_vec() },
         Table { title: "Coordination and this machine", codes: machine::CODES.to_vec() },
         Table {
+            title: "Sources of an upload",
+            codes: goldfleet_sources::codes::ALL.iter().copied().map(of_source).collect(),
+        },
+        Table {
             title: "Checks of a disk image before the upload",
             codes: disk::ALL.iter().copied().map(of_disk).collect(),
         },
@@ -55,6 +59,11 @@ pub static TABLES: LazyLock<Vec<Table>> = LazyLock::new(|| {
         Table { title: "Findings of 'goldfleet doctor'", codes: doctor::CODES.to_vec() },
     ]
 });
+
+/// A code of the crate with the sources.
+fn of_source(code: &'static goldfleet_sources::codes::Code) -> Code {
+    Code { codes: std::slice::from_ref(&code.name), cause: code.cause, remedy: code.remedy }
+}
 
 /// A code of the crate that checks disk images.
 fn of_disk(code: &'static disk::Code) -> Code {

@@ -1,11 +1,14 @@
 //! Which snapshots a sync selects, and where their replicas are.
 
+use std::collections::{HashMap, HashSet};
+
 use goldfleet_config::Sync;
 use goldfleet_snapshots::listing::{Coverage, Listing};
 use goldfleet_snapshots::replica::{Owner, owner_at};
 use goldfleet_snapshots::rules::{Destination, Rules};
 use goldfleet_snapshots::select::Selected;
 use goldfleet_snapshots::snapshot::{Condition, Snapshot};
+use goldfleet_snapshots::tags::ReplicaTags;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -70,8 +73,12 @@ pub enum ReplicaState {
     Missing,
     /// Its copy failed, or the service reports a failure.
     Failed,
-    /// It exists, and its source is not selected.
+    /// It exists, and its source does not.
     WithoutSource,
+    /// It exists, and the filters do not select its source.
+    NotSelected,
+    /// It does not exist, and its source is older than those that `keep` retains.
+    NotKept,
     /// Another snapshot has its name: it belongs to someone else, or is the replica of an earlier source.
     NameTaken,
     /// The destination could not be listed.
@@ -88,6 +95,8 @@ impl ReplicaState {
             Self::Missing => "missing",
             Self::Failed => "failed",
             Self::WithoutSource => "without source",
+            Self::NotSelected => "not selected",
+            Self::NotKept => "not kept",
             Self::NameTaken => "name taken",
             Self::Unknown => "unknown",
         }
@@ -109,9 +118,10 @@ pub async fn overview(control: &ControlContext, sync: &Sync) -> Result<SyncOverv
         .values()
         .filter(|snapshot| rules.selection.apply(snapshot, now) == Selected::Yes)
         .collect();
+    let kept = kept(&rules, &selected);
     let mut snapshots = Vec::new();
     for (destination, listing) in rules.destinations.iter().zip(&sides.destinations) {
-        snapshots.extend(lines(&rules, destination, listing, &selected));
+        snapshots.extend(lines(&rules, destination, listing, &sides.source, &selected, &kept));
     }
     snapshots.sort_by(|a, b| (&a.created, &a.snapshot, &a.destination).cmp(&(&b.created, &b.snapshot, &b.destination)));
     let all = std::iter::once(&sides.source).chain(&sides.destinations);
@@ -127,18 +137,40 @@ pub async fn overview(control: &ControlContext, sync: &Sync) -> Result<SyncOverv
     })
 }
 
+/// The unique ids of the selected snapshots that `keep` retains: the newest of each family.
+fn kept<'s>(rules: &Rules, selected: &[&'s Snapshot]) -> HashSet<&'s str> {
+    let mut families: HashMap<String, Vec<&Snapshot>> = HashMap::new();
+    for snapshot in selected {
+        families.entry(snapshot.family()).or_default().push(snapshot);
+    }
+    let most = rules.keep.map_or(usize::MAX, |keep| usize::try_from(keep.get()).unwrap_or(usize::MAX));
+    let newest = families.into_values().flat_map(|mut family| {
+        family.sort_by(|a, b| b.order().cmp(&a.order()));
+        family.truncate(most);
+        family
+    });
+    newest.map(|snapshot| snapshot.unique_id.as_str()).collect()
+}
+
 /// The lines of one destination.
-fn lines(rules: &Rules, destination: &Destination, listing: &Listing, selected: &[&Snapshot]) -> Vec<SnapshotLine> {
-    let replicas: Vec<(&Snapshot, String, Condition)> = listing
+fn lines(
+    rules: &Rules,
+    destination: &Destination,
+    listing: &Listing,
+    source: &Listing,
+    selected: &[&Snapshot],
+    kept: &HashSet<&str>,
+) -> Vec<SnapshotLine> {
+    let replicas: Vec<(&Snapshot, ReplicaTags, Condition)> = listing
         .snapshots
         .values()
         .filter_map(|found| match owner_at(found, rules, destination) {
-            Owner::Ours(ours) => Some((found, ours.tags.source.clone(), ours.condition(found))),
+            Owner::Ours(ours) => Some((found, ours.tags.clone(), ours.condition(found))),
             Owner::OtherSync(_) | Owner::Foreign(_) => None,
         })
         .collect();
-    let by_source: std::collections::HashMap<&str, &(&Snapshot, String, Condition)> =
-        replicas.iter().map(|replica| (replica.1.as_str(), replica)).collect();
+    let by_source: HashMap<&str, &(&Snapshot, ReplicaTags, Condition)> =
+        replicas.iter().map(|replica| (replica.1.source.as_str(), replica)).collect();
     let line = |source: &Snapshot, replica: Option<&Snapshot>, state, percent| SnapshotLine {
         snapshot: source.id.name.clone(),
         created: source.created,
@@ -159,13 +191,28 @@ fn lines(rules: &Rules, destination: &Destination, listing: &Listing, selected: 
             None if !listing.is_complete() => line(source, None, ReplicaState::Unknown, None),
             None => match listing.snapshots.get(&goldfleet_snapshots::names::of_replica(&source.id).to_lowercase()) {
                 Some(other) => line(source, Some(other), ReplicaState::NameTaken, None),
+                None if !kept.contains(source.unique_id.as_str()) => line(source, None, ReplicaState::NotKept, None),
                 None => line(source, None, ReplicaState::Missing, None),
             },
         });
     }
-    let known: std::collections::HashSet<&str> = selected.iter().map(|source| source.unique_id.as_str()).collect();
-    let orphaned = replicas.iter().filter(|(_, source, _)| !known.contains(source.as_str()));
-    lines.extend(orphaned.map(|(replica, ..)| line(replica, Some(replica), ReplicaState::WithoutSource, None)));
+    let known: HashSet<&str> = selected.iter().map(|source| source.unique_id.as_str()).collect();
+    let existing: HashSet<&str> = source.snapshots.values().map(|source| source.unique_id.as_str()).collect();
+    let others = replicas.iter().filter(|(_, own, _)| !known.contains(own.source.as_str()));
+    lines.extend(others.map(|(replica, own, _)| {
+        let state = if existing.contains(own.source.as_str()) {
+            ReplicaState::NotSelected
+        } else if source.is_complete() && !source.is_set_aside(&own.source_name.to_lowercase()) {
+            ReplicaState::WithoutSource
+        } else {
+            ReplicaState::Unknown
+        };
+        SnapshotLine {
+            snapshot: own.source_name.clone(),
+            created: own.source_time,
+            ..line(replica, Some(replica), state, None)
+        }
+    }));
     lines
 }
 

@@ -118,7 +118,14 @@ fn globset_escape(name: &str) -> String {
 /// [`ControlError::Refused`] if the specification cannot be written.
 pub fn work_of_sync(sync: &Sync, options: &RunOptions) -> Result<Work, ControlError> {
     let title = format!("sync {}", sync.name);
-    work(sync, options, title, format!("goldfleet snapshots sync {}", sync.name))
+    let mut resume = format!("goldfleet snapshots sync {}", sync.name);
+    if let Some(most) = options.max_deletes {
+        resume += &format!(" --max-deletes {most}");
+    }
+    if options.allow_empty {
+        resume += " --allow-empty";
+    }
+    work(sync, options, title, resume)
 }
 
 /// The work of a copy.
@@ -133,7 +140,17 @@ pub fn work_of_copy(sync: &Sync, options: &RunOptions) -> Result<Work, ControlEr
     let ids: Vec<String> =
         sync.names.iter().map(|name| format!("'{}'", SnapshotId::new(sync.from.clone(), name))).collect();
     let to: Vec<String> = places.iter().map(|place| format!("--to {place}")).collect();
-    work(sync, options, title, format!("goldfleet snapshots copy {} {}", ids.join(" "), to.join(" ")))
+    let mut resume = format!("goldfleet snapshots copy {} {}", ids.join(" "), to.join(" "));
+    if let Some(set) = sync.to.iter().find_map(|to| to.disk_encryption_set.as_ref()) {
+        resume += &format!(" --des {set}");
+    }
+    if let Some(scratch) = &sync.scratch {
+        resume += &format!(" --scratch {scratch}");
+    }
+    if sync.speed == Speed::Enhanced {
+        resume += " --enhanced";
+    }
+    work(sync, options, title, resume)
 }
 
 fn work(sync: &Sync, options: &RunOptions, title: String, resume: String) -> Result<Work, ControlError> {
@@ -151,7 +168,12 @@ pub async fn request(
     work: Work,
     note: Option<String>,
 ) -> Result<RequestResult, ControlError> {
-    let is_same = |job: &Job| matches!(&job.subject, Subject::Work { work: open } if open.title == work.title);
+    let is_copy = RunSpec::of(&work)?.sync.name == RESERVED_NAME;
+    // Copies of other snapshots have nothing to do with each other.
+    let is_same = |job: &Job| {
+        let Subject::Work { work: open } = &job.subject else { return false };
+        open.title == work.title && (!is_copy || open.spec == work.spec)
+    };
     for open in control.ports.table.open_jobs().await?.into_iter().map(|row| row.value).filter(is_same) {
         if open.state == JobState::Cancelling || !control.has_unfinished_work(&open).await? {
             continue;

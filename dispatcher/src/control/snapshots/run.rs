@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use futures::{StreamExt as _, stream};
+use goldfleet_config::RESERVED_NAME;
 use goldfleet_model::ids::JobId;
 use goldfleet_model::job::{Finding, Job};
 use goldfleet_snapshots::difference::{Difference, Evidence};
@@ -100,16 +101,39 @@ pub async fn plan(control: &ControlContext, spec: &RunSpec, job: &JobId) -> Resu
     if let Some(reason) = &plan.stopped {
         return Err(ControlError::Refused(reason.clone()));
     }
+    let mut findings = findings(&plan, &rules);
+    if spec.sync.name == RESERVED_NAME {
+        require_all(&rules, &sides.source, &mut findings);
+    }
     let state = (rules.delete == DeletePolicy::Mirror).then(|| (stored, plan.state.clone()));
     Ok(PlannedRun {
         groups: Graph::new(&plan, &rules, &run).groups().collect(),
-        findings: findings(&plan, &rules),
+        findings,
         copies: plan.copies.len(),
         promotions: plan.promotions.len(),
         removals: plan.removals.len() + plan.promotions.iter().filter(|one| one.replaces.is_some()).count(),
         complete: plan.complete,
         state,
     })
+}
+
+/// A copy on request names its snapshots. One that does not exist, or that is not copied, is a failure.
+fn require_all(rules: &Rules, source: &Listing, findings: &mut Vec<Finding>) {
+    for finding in findings.iter_mut() {
+        finding.failed |= matches!(finding.code.as_str(), "source-is-replica" | "not-hydrated");
+    }
+    findings.retain(|finding| finding.code != "source-empty");
+    for pattern in &rules.selection.names {
+        if !source.snapshots.values().any(|snapshot| pattern.matches(&snapshot.id.name)) {
+            findings.push(Finding {
+                code: "copy-source-not-found".to_owned(),
+                failed: true,
+                place: Some(rules.source.to_string()),
+                message: format!("there is no snapshot {} that can be copied", pattern.as_str()),
+            });
+        }
+    }
+    findings.sort_by_key(|finding| !finding.failed);
 }
 
 async fn look_up_all(

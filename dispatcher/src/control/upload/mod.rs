@@ -6,6 +6,7 @@
 //! left unproven. If the manifest exists already, chunks that the store lacks are sent again.
 
 mod buffers;
+pub mod from;
 mod md5;
 mod rate_limit;
 mod record;
@@ -18,9 +19,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use goldfleet_disk::{AzureDisk, DiskError, DiskReader as _};
+use goldfleet_disk::{DiskError, DiskReader as _};
 use goldfleet_model::checksum::crc64;
-use goldfleet_model::ids::{ImageName, ImageVersion};
+use goldfleet_model::ids::{ImageName, ImageVersion, JobId};
 use goldfleet_model::image::ImageRef;
 use goldfleet_model::manifest::{
     ChunkEntry, ChunkHash, Digest, Generation, Manifest, ManifestError, OsType, digest_of,
@@ -28,7 +29,8 @@ use goldfleet_model::manifest::{
 use goldfleet_model::store::BlobAddress;
 use goldfleet_model::upload::Upload;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
-use goldfleet_sources::{ArtifactSource, Revision};
+use goldfleet_ports::rng;
+use goldfleet_sources::{ArtifactSource, Refusal, Revision};
 use tokio_util::sync::CancellationToken;
 
 use crate::control::check::{CheckedImage, ImageChecks, ImageReport, check_image};
@@ -36,6 +38,7 @@ use crate::control::context::{ControlContext, ScanThreads};
 
 use self::md5::Md5s;
 use self::record::UploadRecord;
+use self::scan::ScannedDisk;
 use self::send::{ChunkSelection, SendResult};
 pub use rate_limit::ByteRate;
 
@@ -125,6 +128,9 @@ pub enum UploadError {
         /// The number of data disks.
         count: usize,
     },
+    /// The source is refused. Nothing was read.
+    #[error(transparent)]
+    Source(Box<Refusal>),
     /// The source cannot be read.
     #[error(transparent)]
     Disk(#[from] DiskError),
@@ -155,8 +161,19 @@ pub async fn upload(
     watch: &(dyn Fn(&Upload) + Sync),
     stop: &CancellationToken,
 ) -> Result<UploadResult, UploadError> {
+    let id = JobId::new(control.ports.clock.now(), rng::random_u64());
+    upload_as(control, (request, id), watch, stop).await
+}
+
+/// As [`upload`], with the id of the upload.
+async fn upload_as(
+    control: &ControlContext,
+    (request, id): (&UploadRequest, JobId),
+    watch: &(dyn Fn(&Upload) + Sync),
+    stop: &CancellationToken,
+) -> Result<UploadResult, UploadError> {
     let source = request.source.as_ref();
-    let before = source.revision();
+    let before = revision(control, &request.source).await;
     let CheckedImage { report, disk, data_disks } = checked(control, request, stop).await?;
     if data_disks > 0 {
         return Err(UploadError::DataDisks { location: source.location().to_owned(), count: data_disks });
@@ -164,7 +181,11 @@ pub async fn upload(
     let (Some(generation), Some(disk), true) = (report.disk.generation, disk, report.is_usable()) else {
         return Err(UploadError::Refused(Box::new(report)));
     };
-    let (before, disk) = (before?, Arc::new(disk));
+    let readers = match control.readers {
+        ScanThreads::Threads => source.readers().unwrap_or_else(|| control.readers.count()),
+        ScanThreads::Sender => control.readers.count(),
+    };
+    let (before, disk) = (before?, ScannedDisk { disk: Arc::new(disk), readers });
     let container = control.config.source.store().container();
     control.ports.blobs.ensure_container(&container).await?;
     let blob = container.manifest(&request.image, &request.version);
@@ -173,7 +194,7 @@ pub async fn upload(
         None => None,
     };
 
-    let record = UploadRecord::new(control, request, disk.size(), report.system.as_ref(), watch);
+    let record = UploadRecord::new(control, (request, id), disk.disk.size(), report.system.as_ref(), watch);
     let md5s = Md5s::new(control.readers);
     let uploading =
         UploadRun { control, request, generation, before: before.clone(), disk, blob, record: &record, md5s, stop };
@@ -191,9 +212,21 @@ pub async fn upload(
         Err(error) => {
             record.fail().await;
             // The read may have failed because the source was changed or removed.
-            let changed = matches!(error, UploadError::Disk(_)) && source.revision().is_ok_and(|now| now != before);
+            let changed = matches!(error, UploadError::Disk(_))
+                && revision(control, &request.source).await.is_ok_and(|now| now != before);
             Err(if changed { UploadError::Changed(source.location().to_owned()) } else { error })
         }
+    }
+}
+
+/// The revision of a source. Reading it may block.
+async fn revision(control: &ControlContext, source: &Arc<dyn ArtifactSource>) -> Result<Revision, DiskError> {
+    let ScanThreads::Threads = control.readers else { return source.revision() };
+    let source = Arc::clone(source);
+    match tokio::task::spawn_blocking(move || source.revision()).await {
+        Ok(revision) => revision,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(_) => Err(DiskError::Cancelled),
     }
 }
 
@@ -234,7 +267,7 @@ struct UploadRun<'a> {
     generation: Generation,
     /// The revision of the source when it was opened.
     before: Revision,
-    disk: Arc<AzureDisk>,
+    disk: ScannedDisk,
     /// The address of the manifest.
     blob: BlobAddress,
     record: &'a UploadRecord<'a>,
@@ -267,7 +300,7 @@ struct FinishedUpload {
 impl UploadRun<'_> {
     /// Uploads a version that does not exist.
     async fn upload_new(&self) -> Result<FinishedUpload, UploadError> {
-        let here = self.manifest(self.ensure_chunks().await?)?;
+        let here = self.manifest(self.ensure_chunks().await?).await?;
         let encoded = Bytes::from(here.encode());
         let digest = digest_of(&encoded);
         if let Some(there) = write_manifest(self.control, &self.blob, encoded).await? {
@@ -285,7 +318,7 @@ impl UploadRun<'_> {
         let named: HashSet<ChunkHash> = there.manifest.chunks.iter().map(|entry| entry.hash).collect();
         self.record.renew().await?;
         let SendResult { chunks, put } = self.scan_and_send(ChunkSelection::Listed(&named)).await?;
-        let here = self.manifest(chunks)?;
+        let here = self.manifest(chunks).await?;
         let digest = digest_of(&here.encode());
         if there.digest == digest {
             self.record.inherit_system(&digest).await?;
@@ -315,13 +348,14 @@ impl UploadRun<'_> {
     }
 
     /// The manifest of these chunks. An error if the source has changed.
-    fn manifest(&self, chunks: Vec<ChunkEntry>) -> Result<Manifest, UploadError> {
+    async fn manifest(&self, chunks: Vec<ChunkEntry>) -> Result<Manifest, UploadError> {
         let source = &self.request.source;
-        if source.revision()? != self.before {
+        if revision(self.control, source).await? != self.before {
             return Err(UploadError::Changed(source.location().to_owned()));
         }
         let (os, generation) = (self.request.os, self.generation);
-        Ok(Manifest { os, generation, size: self.disk.size(), footer: self.disk.footer(), chunks })
+        let disk = &self.disk.disk;
+        Ok(Manifest { os, generation, size: disk.size(), footer: disk.footer(), chunks })
     }
 
     fn other_content(&self, there: &ExistingVersion, here: &Manifest) -> UploadError {

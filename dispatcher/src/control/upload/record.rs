@@ -13,7 +13,7 @@ use goldfleet_ports::chunk_store::MAX_WRITE_DELAY;
 use goldfleet_ports::clock::elapsed;
 use goldfleet_ports::error::{PortError, PortResult};
 use goldfleet_ports::retry::retry_transient;
-use goldfleet_ports::rng;
+use goldfleet_sources::ArtifactSource;
 use jiff::Timestamp;
 
 use super::UploadRequest;
@@ -38,6 +38,15 @@ pub(super) struct UploadRecord<'a> {
     watch: &'a (dyn Fn(&Upload) + Sync),
 }
 
+/// The absolute path of a file, or the name of another source.
+fn location(source: &dyn ArtifactSource) -> Option<String> {
+    let location = source.location();
+    if source.origin().is_some() {
+        return Some(location.display().to_string());
+    }
+    std::path::absolute(location).ok().map(|file| file.display().to_string())
+}
+
 /// What other processes have seen of the upload.
 struct SeenState {
     /// The time in the row that was committed last.
@@ -50,7 +59,7 @@ impl<'a> UploadRecord<'a> {
     /// The row of the upload of a disk of `size` bytes with this system. It is first written by [`UploadRecord::renew`].
     pub(super) fn new(
         control: &'a ControlContext,
-        request: &UploadRequest,
+        (request, id): (&UploadRequest, JobId),
         size: u64,
         system: Option<&System>,
         watch: &'a (dyn Fn(&Upload) + Sync),
@@ -58,10 +67,11 @@ impl<'a> UploadRecord<'a> {
         let now = control.ports.clock.now();
         let row = Upload {
             by: Some(control.actor.clone()),
-            file: std::path::absolute(request.source.location()).ok().map(|file| file.display().to_string()),
+            file: location(request.source.as_ref()),
+            origin: request.source.origin().cloned(),
             size: Some(size),
             system: system.map(System::to_stored),
-            ..Upload::new(JobId::new(now, rng::random_u64()), request.image.clone(), request.version.clone(), now)
+            ..Upload::new(id, request.image.clone(), request.version.clone(), now)
         };
         let signs = Mutex::new(SeenState { last: now, lapsed: false });
         let grace = control.config.cleanup.chunk_grace.get();

@@ -11,6 +11,13 @@ use tokio::sync::mpsc;
 use super::buffers::{Buffer, Buffers};
 use crate::control::context::ScanThreads;
 
+/// The disk of an upload, and how many threads read it at the same time.
+#[derive(Clone)]
+pub(super) struct ScannedDisk {
+    pub(super) disk: Arc<AzureDisk>,
+    pub(super) readers: usize,
+}
+
 /// A window that was read.
 pub(super) struct ScannedWindow {
     /// Its index among the windows.
@@ -32,22 +39,23 @@ pub(super) struct Scan {
 }
 
 /// Starts to read a disk. The readers end when all windows are read, or when the receiver is dropped.
-pub(super) fn start(disk: Arc<AzureDisk>, readers: ScanThreads, buffers: &Buffers) -> Result<Scan, DiskError> {
+pub(super) fn start(source: &ScannedDisk, threads: ScanThreads, buffers: &Buffers) -> Result<Scan, DiskError> {
+    let disk = &source.disk;
     let ranges: Arc<[Range<u64>]> = disk.data_ranges().collect::<Result<Vec<_>, _>>()?.into();
     let all: Arc<[Range<u64>]> = windows(&ranges, disk.size()).collect::<Vec<_>>().into();
     let bytes = ranges.iter().map(|range| range.end - range.start).sum();
     let next = Arc::new(AtomicUsize::new(0));
     let (sender, scanned) = mpsc::channel(1);
-    for _ in 0..readers.count() {
+    for _ in 0..source.readers {
         let reader = ScanThread {
-            disk: Arc::clone(&disk),
+            disk: Arc::clone(disk),
             ranges: Arc::clone(&ranges),
             windows: Arc::clone(&all),
             next: Arc::clone(&next),
             buffers: buffers.clone(),
         };
         let sender = sender.clone();
-        match readers {
+        match threads {
             ScanThreads::Threads => drop(tokio::task::spawn_blocking(move || reader.run(&sender))),
             ScanThreads::Sender => drop(tokio::spawn(async move { reader.run_on_sender(&sender).await })),
         }

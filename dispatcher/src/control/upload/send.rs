@@ -8,7 +8,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
-use goldfleet_disk::AzureDisk;
 use goldfleet_disk::chunk::PackedChunk;
 use goldfleet_kinds::writers::{Writer, list_writers, remove_record_of};
 use goldfleet_model::manifest::{ChunkEntry, ChunkHash, chunk_name};
@@ -25,6 +24,7 @@ use super::buffers::Buffers;
 use super::md5::Md5s;
 use super::rate_limit::{ByteRate, RateLimiter};
 use super::record::UploadRecord;
+use super::scan::ScannedDisk;
 use super::{UploadError, scan};
 use crate::control::context::ControlContext;
 
@@ -48,7 +48,7 @@ pub(super) struct SendResult {
 /// Reads the whole disk and sends the selected chunks that the store lacks, at the rate of `limit` at most.
 pub(super) async fn chunks(
     control: &ControlContext,
-    disk: &Arc<AzureDisk>,
+    disk: &ScannedDisk,
     wanted: ChunkSelection<'_>,
     limit: Option<ByteRate>,
     record: &UploadRecord<'_>,
@@ -77,7 +77,7 @@ pub(super) async fn chunks(
     };
     tokio::select! {
         biased;
-        chunks = sender.run(Arc::clone(disk)) => Ok(SendResult { chunks: chunks?, put: sender.put.load(Ordering::Relaxed) }),
+        chunks = sender.run(disk) => Ok(SendResult { chunks: chunks?, put: sender.put.load(Ordering::Relaxed) }),
         () = record.beat() => Err(UploadError::Interrupted),
         () = stop.cancelled() => Err(UploadError::Interrupted),
     }
@@ -100,11 +100,11 @@ struct Sender<'a> {
 }
 
 impl Sender<'_> {
-    async fn run(&self, disk: Arc<AzureDisk>) -> Result<Vec<ChunkEntry>, UploadError> {
+    async fn run(&self, disk: &ScannedDisk) -> Result<Vec<ChunkEntry>, UploadError> {
         let requests = self.control.config.upload.requests.max(1);
-        let readers = self.control.readers;
         // One for each request, one for each reader, and one that is read ahead.
-        let mut scan = scan::start(disk, readers, &Buffers::new(requests + readers.count() + 1))?;
+        let buffers = Buffers::new(requests + disk.readers + 1);
+        let mut scan = scan::start(disk, self.control.readers, &buffers)?;
         self.record.count(|row| row.bytes_total = scan.bytes);
         let mut entries: Vec<Option<ChunkEntry>> = vec![None; scan.windows];
         let mut seen: HashSet<ChunkHash> = HashSet::new();

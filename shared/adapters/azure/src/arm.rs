@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use azure_core::http::headers::{HeaderName, Headers};
-use azure_core::http::{Context, Method, Pipeline, PipelineSendOptions, Request, Url};
+use azure_core::http::{ClientOptions, Context, Method, Pipeline, PipelineSendOptions, Request, Url};
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -24,6 +24,7 @@ const LOCATION: HeaderName = HeaderName::from_static("location");
 pub struct ResourceManager {
     endpoint: Url,
     pipeline: Pipeline,
+    connection: Connection,
 }
 
 /// A response of Resource Manager.
@@ -69,7 +70,12 @@ impl ResourceManager {
             PortError::new(ErrorKind::Invalid, format!("resource_manager_endpoint {endpoint:?}: {error}"))
         })?;
         let scope = format!("{}/.default", connection.identity().environment.resource_manager());
-        Ok(Self { endpoint, pipeline: connection.pipeline(&scope) })
+        Ok(Self { endpoint, pipeline: connection.pipeline(&scope), connection: connection.clone() })
+    }
+
+    /// Options for a client of a URL that contains its signature.
+    pub(super) fn signed_options(&self) -> ClientOptions {
+        self.connection.signed_options()
     }
 
     /// Sends a request for the resource at `path`, which begins with a slash. Returns the response with any status.

@@ -91,6 +91,16 @@ impl Connection {
         }
     }
 
+    /// Options for a client whose URL contains a signature. Its requests carry no token.
+    pub(super) fn signed_options(&self) -> ClientOptions {
+        ClientOptions {
+            per_call_policies: vec![Arc::new(AddHeaders), Arc::new(RetryReads)],
+            retry: RetryOptions::none(),
+            transport: Some(self.transport.clone()),
+            ..ClientOptions::default()
+        }
+    }
+
     /// A pipeline with tokens for `scope`.
     pub(super) fn pipeline(&self, scope: &str) -> Pipeline {
         let (name, version) = (option_env!("CARGO_PKG_NAME"), option_env!("CARGO_PKG_VERSION"));

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use goldfleet_embedded::blob_store::DirectoryBlobs;
 use goldfleet_embedded::resources::DirectoryResources;
 use goldfleet_model::ids::SubscriptionId;
@@ -21,9 +22,9 @@ use goldfleet_model::resource::{
 use goldfleet_model::store::Container;
 use goldfleet_ports::blob_store::BlobStore;
 use goldfleet_ports::clock::{Clock, SystemClock};
-use goldfleet_ports::conformance::clock::{Advance as _, ManualClock};
+use goldfleet_ports::conformance::clock::{Advance as _, ManualClock, RealTime};
 use goldfleet_ports::conformance::resources::{
-    ForeignLocks, LockPorts, ResourceSuite, ResourceSuiteLocation, put_smallest_vhd,
+    DiskWriter, ForeignLocks, LockPorts, ResourceSuite, ResourceSuiteLocation, put_smallest_vhd,
 };
 use goldfleet_ports::disk_access::{Access, AccessRequest, AccessStatus, DiskAccess};
 use goldfleet_ports::error::ErrorKind;
@@ -141,6 +142,17 @@ async fn unreadable_lock_prevents_deletion() {
     resources.delete(&disk.id, None).await.unwrap();
 }
 
+/// Writes the files of disks.
+struct Writer(PathBuf);
+
+impl DiskWriter for Writer {
+    fn write(&self, id: &ResourceId, offset: u64, bytes: Bytes) {
+        let group = format!("subscriptions/{}/resourceGroups/{}", id.subscription, id.resource_group);
+        let file = self.0.join(group).join(id.resource_type.segment()).join(format!("{}.disk", id.name));
+        OpenOptions::new().write(true).open(file).unwrap().write_all_at(&bytes, offset).unwrap();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn resources_conform() {
     let (root, blobs, resources) = cloud().await;
@@ -155,6 +167,8 @@ async fn resources_conform() {
     };
     let suite = ResourceSuite { resources: &resources, access: &resources, blobs: &blobs, location: &location };
     suite.all().await;
+    suite.content_of_disks(&Writer(root.path().to_owned())).await;
+    suite.expired_access_reads_nothing(&RealTime).await;
     suite.locks(LockPorts { locks: &resources, foreign: &Others(root.path().to_owned()) }).await;
 }
 

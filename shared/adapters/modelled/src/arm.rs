@@ -11,12 +11,14 @@ use goldfleet_model::resource::{Lock, ResourceId};
 
 use super::limits::{ArmKind, BucketRates};
 use super::pipe::{Bucket, SimNanos};
-use super::resources::ModelledResource;
+use super::resources::{Contents, ModelledResource};
 
 /// The state of Resource Manager.
 #[derive(Default)]
 pub(super) struct ResourceManagerState {
     pub(super) resources: BTreeMap<ResourceId, ModelledResource>,
+    /// The contents of disks and snapshots.
+    pub(super) contents: Contents,
     /// The locks, by their ids in lower case.
     pub(super) locks: BTreeMap<String, Lock>,
     /// The number of unique ids that were assigned.

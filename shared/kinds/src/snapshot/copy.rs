@@ -186,6 +186,7 @@ impl Copy<'_> {
             because: Because::Remains,
             newer: Vec::new(),
             lift_lock: false,
+            made_by: Some(self.attempt.operation.job.clone()),
         };
         let source = Evidence::Unknown(String::new());
         // The service refuses the deletion if there is a lock.
@@ -198,6 +199,7 @@ impl Copy<'_> {
                     Changed::Yes | Changed::NameTaken => Ok(None),
                 }
             }
+            Decision::Refuse { code, message } => Err(self.fatal(code, &message)),
             decision => {
                 let reason = format!("the remains of a failed copy are not deleted: {decision:?}");
                 Err(self.fatal("replica-outdated", &reason))

@@ -34,7 +34,7 @@ open_enum! {
         ActiveUpload = "ActiveUpload",
         /// A SAS exists.
         ActiveSas = "ActiveSAS",
-        /// In use by a machine that has a host.
+        /// Attached to a running machine.
         Attached = "Attached",
         /// Attached to a machine that is deallocated.
         Reserved = "Reserved",
@@ -46,6 +46,12 @@ impl DiskState {
     #[must_use]
     pub fn awaits_upload(&self) -> bool {
         matches!(self, Self::ReadyToUpload | Self::ActiveUpload)
+    }
+
+    /// Whether a machine has the disk.
+    #[must_use]
+    pub fn is_attached(&self) -> bool {
+        matches!(self, Self::Attached | Self::Reserved)
     }
 }
 

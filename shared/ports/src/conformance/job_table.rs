@@ -12,6 +12,7 @@ use goldfleet_model::event::Event;
 use goldfleet_model::ids::JobId;
 use goldfleet_model::job::{Job, JobState};
 use goldfleet_model::operation::{GroupId, Lease, Operation, OperationId, OperationState};
+use goldfleet_model::origin::Origin;
 use goldfleet_model::state::{JobEvent, OperationEvent};
 use goldfleet_model::system::System;
 use goldfleet_model::upload::{Upload, UploadState};
@@ -341,6 +342,12 @@ pub async fn uploads_are_upserted_by_id(table: &dyn JobTable) {
         bytes_reused: 0,
         by: Some("alice@build7".to_owned()),
         file: Some("/images/golden.vhd".to_owned()),
+        origin: Some(Origin {
+            source: "disk:d".to_owned(),
+            unique_id: Some("u".to_owned()),
+            family_id: None,
+            temporary: None,
+        }),
         size: Some(64 << 20),
         proven_until: Some(after(START, Duration::from_millis(1500))),
         system: Some(System { name: "Debian \u{fc} \\u{1b}".to_owned(), ..System::default() }),
@@ -384,6 +391,7 @@ pub async fn newest_upload_of_version_is_found(table: &dyn JobTable) {
         bytes_reused: 0,
         by: None,
         file: None,
+        origin: None,
         size: None,
         proven_until: None,
         system: None,

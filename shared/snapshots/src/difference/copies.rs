@@ -134,10 +134,14 @@ impl<'a> Step<'_, 'a> {
     /// A source without a replica.
     fn create(&self, plan: &mut Plan<'a>, copies: &mut Copies) {
         let Some(method) = self.method(plan) else { return };
+        let name = names::of_replica(&self.source.id);
+        // The snapshot with the name may be the replica, and have lost its tags. Then the order is only a consequence.
+        if let Holder::Other(reason) = self.side.holder(&name, self.rules) {
+            return self.report_foreign(&name, &reason, plan);
+        }
         if self.is_late(method, plan) {
             return;
         }
-        let name = names::of_replica(&self.source.id);
         let copy = |name, staged, remains| Copy {
             source: self.source,
             destination: self.side.index,

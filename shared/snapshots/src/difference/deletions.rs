@@ -152,6 +152,13 @@ impl<'a> Deletions<'_, 'a> {
 /// selected at all.
 pub(super) fn limit(rules: &Rules, run: &Run, is_empty: bool, plan: &mut Plan<'_>) {
     let (due, max) = (plan.deletions(), run.max_deletes.unwrap_or(rules.max_deletes));
+    // Another note says why nothing is selected.
+    if due == 0 && is_empty && !run.allow_empty && plan.notes.is_empty() {
+        let message =
+            "no source snapshot is selected, so there is nothing to copy; correct the filters if that is not intended";
+        let (code, severity) = ("source-empty", Severity::Warning);
+        plan.notes.push(Note { code, severity, destination: None, snapshot: None, message: message.to_owned() });
+    }
     let fault = if due > 0 && is_empty && !run.allow_empty {
         let message = format!(
             "no source snapshot is selected, so none of {due} replicas is deleted; if that is intended, run with --allow-empty"

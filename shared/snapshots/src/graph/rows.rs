@@ -147,6 +147,7 @@ impl Graph<'_, '_> {
             because,
             newer: removal.newer.clone(),
             lift_lock: self.rules.lock,
+            made_by: None,
         }));
         let group = group_of("remove", &removal.snapshot.id, &destination.region);
         row(&group, "remove", "remove", &destination.group, &destination.region, spec)

@@ -28,6 +28,11 @@ pub enum SnapshotError {
         /// What the field must be.
         expected: &'static str,
     },
+    /// It was listed, and has a name or a resource group that goldfleet cannot express.
+    #[error(
+        "a snapshot of the group has a name that goldfleet does not support: use letters, digits, '_', '-' and '.'"
+    )]
+    Name,
     /// The snapshot is not in the resource group that was listed.
     #[error("field id names a snapshot of another resource group than the one that was listed")]
     OtherGroup,

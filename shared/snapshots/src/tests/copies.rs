@@ -99,13 +99,18 @@ fn a_source_that_was_created_again_gets_a_staged_replica() {
 }
 
 #[test]
-fn a_source_that_changed_during_the_request_is_copied_again() {
+fn a_snapshot_whose_tags_name_another_source_is_never_touched() {
+    let mut changed_tag = replica(&source(2, "a", "d"), "a");
+    changed_tag["tags"][tags::SOURCE] = json!("x");
     let mut mislabelled = replica(&source(1, "a", "d"), "a");
     mislabelled["properties"]["creationData"]["sourceUniqueId"] = json!(unique(2));
-    let lists = Lists::new(&[source(2, "a", "d")], &[mislabelled]);
-    let (rules, run) = (rules(), run(1, 10));
-    let plan = lists.decide(&rules, &run, &SyncState::default());
-    assert_eq!((copied(&plan), plan.copies[0].remains.as_deref()), (vec!["a".to_owned()], Some(&*unique(1001))));
+    for found in [changed_tag, mislabelled] {
+        let lists = Lists::new(&[source(2, "a", "d")], &[found]);
+        let (rules, run) = (rules(), run(1, 10));
+        let plan = lists.decide(&rules, &run, &SyncState::default());
+        assert!(plan.is_empty() && plan.has_failures());
+        assert_eq!(codes(&plan), ["snapshot-foreign"]);
+    }
 }
 
 #[test]

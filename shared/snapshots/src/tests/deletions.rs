@@ -246,6 +246,7 @@ fn spec(because: Because) -> RemoveSpec {
         because,
         newer: Vec::new(),
         lift_lock: false,
+        made_by: None,
     }
 }
 

@@ -93,6 +93,7 @@ fn copy(spec: &CopySpec, phase: &mut Phase, rules: &Rules, service: &mut Service
                 because,
                 newer: Vec::new(),
                 lift_lock: false,
+                made_by: spec.body["tags"][tags::JOB].as_str().and_then(|job| job.parse().ok()),
             };
             let source = Evidence::Unknown(String::new());
             let facts = Facts { current: Some(&found), source: &source, done: None, newer: &[], locks: &[] };

@@ -15,8 +15,8 @@ use super::route::{Kind, Query, Route};
 use super::state::TenantState;
 use super::token::{self, Principal};
 use super::{
-    Core, access, disk_access, disk_put, disks, groups, images, locks, machines, operations, providers, put, storage,
-    subscriptions,
+    Core, access, disk_access, disk_data, disk_put, disks, groups, images, locks, machines, operations, providers, put,
+    storage, subscriptions,
 };
 
 /// A request that has passed the checks.
@@ -46,11 +46,20 @@ impl Call {
 
 /// The resource type under which a request is counted.
 pub(super) fn counted_as(path: &str) -> &'static str {
+    if disk_data::is_content(path) {
+        return disk_data::CONTENT;
+    }
     Route::parse(path).map_or("unknown", |route| route.kind.resource_type())
 }
 
 /// Answers a request.
 pub(super) async fn answer(core: &Arc<Core>, parts: &Parts, body: Bytes) -> ArmAnswer {
+    if disk_data::is_content(parts.uri.path()) {
+        return core.world.write(|world| {
+            world.settle();
+            disk_data::answer(world, parts)
+        });
+    }
     let checked = core.world.write(|world| {
         world.settle();
         check(world, core, parts, body)

@@ -12,6 +12,8 @@ pub(super) struct ArmAnswer {
     pub(super) status: StatusCode,
     pub(super) headers: Vec<(&'static str, String)>,
     pub(super) body: Option<Value>,
+    /// A body that is not JSON, with its content type.
+    pub(super) bytes: Option<(&'static str, Vec<u8>)>,
 }
 
 /// The result of a handler: a response, or an error, which is a response too.
@@ -19,11 +21,15 @@ pub(super) type HandlerResult = Result<ArmAnswer, ArmAnswer>;
 
 impl ArmAnswer {
     pub(super) fn empty(status: StatusCode) -> Self {
-        Self { status, headers: Vec::new(), body: None }
+        Self { status, headers: Vec::new(), body: None, bytes: None }
     }
 
     pub(super) fn json(status: StatusCode, body: Value) -> Self {
         Self { body: Some(body), ..Self::empty(status) }
+    }
+
+    pub(super) fn bytes(status: StatusCode, content_type: &'static str, bytes: Vec<u8>) -> Self {
+        Self { bytes: Some((content_type, bytes)), ..Self::empty(status) }
     }
 
     pub(super) fn ok(body: Value) -> Self {
@@ -80,6 +86,10 @@ impl ArmAnswer {
             *response.body_mut() = Body::from(body.to_string());
             let json = HeaderValue::from_static("application/json; charset=utf-8");
             response.headers_mut().insert(header::CONTENT_TYPE, json);
+        }
+        if let Some((content_type, bytes)) = self.bytes {
+            *response.body_mut() = Body::from(bytes);
+            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
         }
         for (name, value) in self.headers {
             if let Ok(value) = HeaderValue::from_str(&value) {

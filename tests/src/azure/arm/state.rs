@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::access::Authorization;
 use super::blobs::{BlobChecks, Blobs};
 use super::clock::Clock;
+use super::disk_data::DiskData;
 use super::disks::Disk;
 use super::images::Image;
 use super::log::Log;
@@ -51,6 +52,8 @@ pub struct TenantState {
     pub disks: Vec<Disk>,
     /// The virtual machines.
     pub machines: Vec<Machine>,
+    /// The contents of disks and snapshots.
+    pub disk_data: DiskData,
     /// The number of GETs that find the content of a copy from another region incomplete.
     pub copy_reads: u32,
     /// The number of copies from other regions that may arrive at one time in a subscription and region.

@@ -250,3 +250,68 @@ async fn temporary(scene: &Scene, name: &str, fleet: &str, role: &str, job: &str
     });
     to
 }
+
+/// Someone changes the tag with the source of a replica. Nothing proves any more whose replica it is, so it is kept.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_whose_source_tag_was_changed_is_kept() {
+    let mut scene = Scene::to(1);
+    let sync = sync(&scene);
+    let control = control(&scene, &sync);
+    scene.family("one", &["a1", "a2"]).await;
+    assert_succeeded(&run(&scene, &control, &sync).await);
+    let replica = scene.sync.replica(0, "a1");
+    let before = scene.bytes(&replica);
+    Scene::edit(&scene.properties(&replica), |value| value["tags"][tags::SOURCE] = "x".into());
+    for _ in 0..3 {
+        let status = run(&scene, &control, &sync).await;
+        assert_eq!((status.state, codes(&status)), (ReportedState::Failed, vec!["snapshot-foreign"]), "{status:#?}");
+        assert_eq!(scene.bytes(&replica), before);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_of_a_snapshot_that_does_not_exist_fails() {
+    let mut scene = Scene::to(1);
+    let sync = sync(&scene);
+    let control = control(&scene, &sync);
+    scene.family("one", &["a1"]).await;
+    let named = |name: &str| scene.sync.source(name).to_string().parse().unwrap();
+    let asked = CopyRequest {
+        ids: vec![named("a1"), named("mistyped")],
+        to: sync.to.clone(),
+        scratch: sync.scratch.clone(),
+        speed: Speed::Enhanced,
+    };
+    let [rules] = &copies(&asked).unwrap()[..] else { panic!("one group") };
+    let work = work_of_copy(rules, &RunOptions::default()).unwrap();
+    assert!(work.resume.contains(" --scratch ") && work.resume.ends_with(" --enhanced"), "{}", work.resume);
+    let job = request(&control, work, None).await.unwrap().job.id;
+    let status = scene.fleet.run(&scene.fleet.ports, 1, &job).await;
+    assert_eq!((status.state, codes(&status)), (ReportedState::Failed, vec!["copy-source-not-found"]), "{status:#?}");
+    assert_eq!(scene.sync.replicas(0).await.len(), 1, "the other snapshot is copied");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_list_says_why_a_replica_is_missing_or_without_use() {
+    let mut scene = Scene::to(1);
+    let rules = sync(&scene);
+    let control = control(&scene, &rules);
+    scene.family("one", &["a1", "a2", "a3"]).await;
+    let states = async |sync: &Sync| {
+        let found = overview(&control, sync).await.unwrap();
+        let line = |line: &goldfleet_dispatcher::control::snapshots::overview::SnapshotLine| {
+            (line.snapshot.clone(), line.state)
+        };
+        found.snapshots.iter().map(line).collect::<BTreeMap<String, ReplicaState>>()
+    };
+    let all = |state| ["a1", "a2", "a3"].map(|name| (name.to_owned(), state)).into_iter().collect::<BTreeMap<_, _>>();
+    assert_eq!(states(&rules).await, all(ReplicaState::Missing));
+    let newest = Sync { keep: std::num::NonZeroU32::new(1), ..rules.clone() };
+    assert_eq!(states(&newest).await["a1"], ReplicaState::NotKept);
+    assert_succeeded(&run(&scene, &control, &rules).await);
+    assert_eq!(states(&rules).await, all(ReplicaState::Complete));
+    let excluding = Sync { exclude_names: vec!["a2".to_owned()], ..rules.clone() };
+    assert_eq!(states(&excluding).await["a2"], ReplicaState::NotSelected);
+    scene.sync.delete(&scene.sync.source("a3")).await;
+    assert_eq!(states(&rules).await["a3"], ReplicaState::WithoutSource);
+}

@@ -2,6 +2,7 @@
 
 mod access;
 mod change;
+mod content;
 mod locks;
 mod versions;
 

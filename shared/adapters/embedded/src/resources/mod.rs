@@ -15,6 +15,7 @@ mod files;
 mod listing;
 mod locks;
 mod machines;
+mod reading;
 mod vhd;
 
 use std::collections::BTreeMap;
@@ -38,6 +39,7 @@ use goldfleet_ports::resources::{
 use uuid::Uuid;
 
 use self::files::ResourceFiles;
+use self::reading::Grants;
 use super::blocking::blocking;
 
 /// The number of resources in one page of a list.
@@ -50,13 +52,19 @@ pub struct DirectoryResources {
     files: ResourceFiles,
     clock: Arc<dyn Clock>,
     list_page: usize,
+    grants: Grants,
 }
 
 impl DirectoryResources {
     /// Opens the resources under `root`.
     #[must_use]
     pub fn new(root: PathBuf, clock: Arc<dyn Clock>) -> Self {
-        Self { files: ResourceFiles::new(root, Arc::clone(&clock)), clock, list_page: LIST_PAGE }
+        Self {
+            files: ResourceFiles::new(root, Arc::clone(&clock)),
+            clock,
+            list_page: LIST_PAGE,
+            grants: Grants::default(),
+        }
     }
 
     /// Returns the same service with shorter list pages, for tests of several pages.

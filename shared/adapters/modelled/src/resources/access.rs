@@ -1,8 +1,8 @@
-//! Access to disks and snapshots. The model has no bytes of them: a SAS is only the proof that access began.
+//! Access to disks and snapshots.
 
 use async_trait::async_trait;
 use goldfleet_model::resource::{DiskState, ResourceId};
-use goldfleet_ports::disk_access::{AccessRequest, AccessStatus, DiskAccess, DiskSas};
+use goldfleet_ports::disk_access::{AccessRequest, AccessStatus, DiskAccess};
 use goldfleet_ports::error::PortResult;
 use goldfleet_ports::resources::emulation::{begin_access, end_access, not_found};
 use goldfleet_ports::resources::{ChangeStatus, Pending, Resource};
@@ -15,8 +15,11 @@ impl DiskAccess for ModelledResources {
     async fn begin(&self, request: &AccessRequest) -> PortResult<AccessStatus> {
         request.seconds()?;
         self.change_state(&request.id, |resource| begin_access(resource, request.access)).await?;
-        let url = format!("modelled:{}?sig={}", request.id, request.access.as_str());
-        Ok(AccessStatus::Granted(DiskSas::new(url)))
+        let now = self.0.now();
+        let mut world = self.0.world();
+        let arm = &mut world.arm;
+        let found = arm.resources.get(&request.id).ok_or_else(|| not_found(&request.id))?;
+        Ok(AccessStatus::Granted(arm.contents.give(&found.resource, request, now)))
     }
 
     async fn poll_begin(&self, pending: &Pending) -> PortResult<AccessStatus> {
@@ -25,7 +28,9 @@ impl DiskAccess for ModelledResources {
     }
 
     async fn end(&self, id: &ResourceId, _tenant: Option<&str>) -> PortResult<ChangeStatus> {
-        self.change_state(id, |resource| Ok(end_access(resource))).await.map(|()| ChangeStatus::Done)
+        self.change_state(id, |resource| Ok(end_access(resource))).await?;
+        self.0.world().arm.contents.end(id);
+        Ok(ChangeStatus::Done)
     }
 
     async fn poll_end(&self, _pending: &Pending) -> PortResult<ChangeStatus> {

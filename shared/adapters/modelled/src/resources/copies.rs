@@ -84,6 +84,7 @@ impl CloudState {
         }
         let disk = removed.as_ref().and_then(|removed| removed.resource.body.properties.disk());
         let Some(unique_id) = disk.and_then(|disk| disk.unique_id.clone()) else { return };
+        self.arm.contents.remove(&unique_id);
         let underway = |found: &&mut ModelledResource| found.arrives.as_ref().is_some_and(|time| now < time.end);
         for found in self.arm.resources.values_mut().filter(underway) {
             let present = found.at(now);

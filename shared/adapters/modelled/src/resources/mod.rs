@@ -1,10 +1,11 @@
 //! The resources of the modelled cloud. Every resource group exists, and no policy refuses a request.
 //!
-//! A disk or snapshot has a size, and no bytes. A copy within a region completes at once. A copy from another region
+//! A disk or snapshot has a size, and the bytes that a test places in it. A copy within a region completes at once. A copy from another region
 //! takes the time of its bytes on the link between the regions: the whole size for the first copy of a family, and what
 //! was written to the disk since the newest snapshot that was copied before for each later one.
 
 mod access;
+mod content;
 mod copies;
 mod locks;
 mod machines;
@@ -33,6 +34,7 @@ use super::Model;
 use super::limits::ArmKind;
 use super::pipe::{SimNanos, nanos};
 use super::state::CloudState;
+pub(super) use content::Contents;
 
 /// The number of resources in one page of a list.
 const LIST_PAGE: usize = 100;
@@ -242,6 +244,11 @@ impl CloudState {
             self.attach_disks_of(&resource);
         }
         let (takes, _) = self.pace.image();
+        if let (None, Some(disk)) = (&existing, resource.body.properties.disk())
+            && let (Some(source), Some(copy)) = (&disk.creation_data.source_unique_id, &disk.unique_id)
+        {
+            self.arm.contents.copy(source, copy);
+        }
         let is_image = resource.id.resource_type == ResourceType::Image;
         let stored = match (existing, source) {
             // New tags of an existing resource take effect immediately.

@@ -4,12 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use goldfleet_model::ids::SubscriptionId;
-use goldfleet_model::resource::LockLevel;
+use goldfleet_model::resource::{LockLevel, ResourceId};
 use goldfleet_ports::clock::{Clock, TokioClock};
 use goldfleet_ports::conformance;
 use goldfleet_ports::conformance::clock::{Advance, ManualClock};
-use goldfleet_ports::conformance::resources::{ForeignLocks, LockPorts, ResourceSuite, ResourceSuiteLocation};
+use goldfleet_ports::conformance::resources::{
+    DiskWriter, ForeignLocks, LockPorts, ResourceSuite, ResourceSuiteLocation,
+};
 use goldfleet_rates::Rates;
 use jiff::Timestamp;
 
@@ -39,6 +42,15 @@ impl ForeignLocks for Others {
     }
 }
 
+/// Writes the contents of disks.
+struct Writer(Arc<Model>);
+
+impl DiskWriter for Writer {
+    fn write(&self, id: &ResourceId, offset: u64, bytes: Bytes) {
+        self.0.put_disk_content(id, offset, bytes).unwrap();
+    }
+}
+
 fn limited() -> LimitMode {
     LimitMode::Limited(Box::new(Rates::built_in().unwrap()))
 }
@@ -56,7 +68,7 @@ async fn blobs(model: &Arc<Model>) {
     conformance::blob_store::all(&ModelledBlobs::new(Arc::clone(model)), &container).await;
 }
 
-async fn resources(model: &Arc<Model>) {
+async fn resources(model: &Arc<Model>, time: &(dyn Advance + Sync)) {
     use goldfleet_ports::blob_store::BlobStore as _;
     let location = ResourceSuiteLocation {
         subscription: SubscriptionId::nth_for_tests(1),
@@ -72,6 +84,8 @@ async fn resources(model: &Arc<Model>) {
     let resources = ModelledResources::new(Arc::clone(model));
     let suite = ResourceSuite { resources: &resources, access: &resources, blobs: &blobs, location: &location };
     suite.all().await;
+    suite.content_of_disks(&Writer(Arc::clone(model))).await;
+    suite.expired_access_reads_nothing(time).await;
     suite.locks(LockPorts { locks: &resources, foreign: &Others(Arc::clone(model)) }).await;
 }
 
@@ -87,12 +101,13 @@ async fn blobs_conform_with_limits() {
 
 #[tokio::test]
 async fn resources_conform_unlimited() {
-    resources(&model(LimitMode::Unlimited, Arc::new(ManualClock::at(Timestamp::UNIX_EPOCH)))).await;
+    let clock = ManualClock::at(Timestamp::UNIX_EPOCH);
+    resources(&model(LimitMode::Unlimited, Arc::new(clock.clone())), &clock).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn resources_conform_with_limits() {
-    resources(&model(limited(), virtual_clock())).await;
+    resources(&model(limited(), virtual_clock()), &VirtualTime).await;
 }
 
 #[tokio::test]

@@ -19,7 +19,7 @@ impl ResourceSuite<'_> {
     }
 
     /// Begins access and waits for the URL.
-    async fn begin(self, request: &AccessRequest) -> PortResult<DiskSas> {
+    pub(super) async fn begin(self, request: &AccessRequest) -> PortResult<DiskSas> {
         let mut state = self.access.begin(request).await?;
         loop {
             state = match state {
@@ -111,6 +111,6 @@ impl ResourceSuite<'_> {
     }
 }
 
-fn request(id: &ResourceId, access: Access) -> AccessRequest {
+pub(super) fn request(id: &ResourceId, access: Access) -> AccessRequest {
     AccessRequest { id: id.clone(), tenant: None, access, duration: Duration::from_secs(3600) }
 }

@@ -2,6 +2,7 @@
 #![expect(clippy::expect_used, clippy::missing_panics_doc, reason = "a suite reports by panicking")]
 
 mod access;
+mod content;
 mod copies;
 mod disks;
 mod images;
@@ -28,6 +29,7 @@ use crate::disk_access::DiskAccess;
 use crate::error::{ErrorKind, PortError, PortResult};
 use crate::resources::{ChangeStatus, Provisioning, PutMode, PutRequest, Resource, ResourceService};
 
+pub use content::DiskWriter;
 pub use locks::{ForeignLocks, LockPorts};
 pub use vhd::put_smallest_vhd;
 

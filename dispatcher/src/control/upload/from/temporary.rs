@@ -1,0 +1,213 @@
+//! The temporary snapshot of a disk that a machine has.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use goldfleet_model::ids::JobId;
+use goldfleet_model::resource::{
+    CreationData, Properties, ResourceBody, ResourceId, ResourceType, Sku, SnapshotProperties, tag,
+};
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
+use goldfleet_ports::resource_locks::check_deletion;
+use goldfleet_ports::resources::{ChangeStatus, Provisioning, PutMode, PutRequest, Resource, ResourceQuery, list_all};
+use goldfleet_snapshots::remove::{Decision, TemporarySpec};
+use goldfleet_snapshots::tags::{self, Role};
+use goldfleet_sources::cloud_disk::DiskFacts;
+use goldfleet_sources::{Refusal, codes};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::super::UploadError;
+use super::{find, retried};
+use crate::control::context::ControlContext;
+use crate::control::orphans::has_ended;
+
+/// The time between two reads of a snapshot whose content is not complete.
+const POLL: Duration = Duration::from_secs(5);
+
+/// A temporary snapshot of an attached disk, before and after its creation.
+pub(super) struct Temporary {
+    /// Its resource id.
+    pub(super) id: ResourceId,
+    spec: TemporarySpec,
+}
+
+impl Temporary {
+    /// The temporary of an upload: in the group of the disk, because an incremental snapshot must be in the subscription
+    /// of its disk. Source: Azure, disks-incremental-snapshots, restrictions.
+    pub(super) async fn of(control: &ControlContext, disk: &Resource, job: &JobId) -> Result<Self, UploadError> {
+        let fleet = retried(control, || control.ports.table.fleet()).await?;
+        let digits = blake3::hash(format!("{fleet}:{}:{job}", disk.id.key()).as_bytes()).to_hex();
+        let invalid = |error| PortError::new(ErrorKind::Invalid, format!("the name of a temporary: {error}"));
+        let name = format!("gf-{}-{}", Role::Temporary.as_str(), &digits[..20]).parse().map_err(invalid)?;
+        let id = ResourceId { resource_type: ResourceType::Snapshot, name, ..disk.id.clone() };
+        let spec = TemporarySpec { fleet, id: id.to_string(), job: job.clone() };
+        Ok(Self { id, spec })
+    }
+
+    /// Creates the snapshot, and waits until its content is complete.
+    ///
+    /// # Errors
+    /// [`codes::SNAPSHOT_DENIED`] if it cannot be created or could not be deleted; or if the service cannot be reached.
+    pub(super) async fn create(
+        &self,
+        control: &ControlContext,
+        location: &str,
+        disk: &Resource,
+        stop: &CancellationToken,
+    ) -> Result<DiskFacts, UploadError> {
+        let denied = |error: PortError| match error.kind {
+            ErrorKind::Denied | ErrorKind::Locked | ErrorKind::Quota | ErrorKind::Invalid => {
+                let reason =
+                    format!("a machine has the disk, and no snapshot of it is possible: {error} ({})", error.code);
+                Refusal::new(&codes::SNAPSHOT_DENIED, location, reason).into()
+            }
+            _ => UploadError::Port(error),
+        };
+        // The service would refuse to delete the snapshot.
+        check_deletion(&self.id, &locks(control, &self.id).await?).map_err(denied)?;
+        let request = self.request(disk);
+        retried(control, || put(control, &request)).await.map_err(denied)?;
+        let expected = disk.body.properties.disk().and_then(|disk| disk.unique_id.as_deref());
+        loop {
+            let found = find(control, &self.id).await?;
+            let vanished =
+                || PortError::new(ErrorKind::Unavailable, format!("{} was created, and does not exist", self.id));
+            let found = found.ok_or_else(vanished)?;
+            let copied = found.body.properties.disk().and_then(|disk| disk.creation_data.source_unique_id.as_deref());
+            if let (Some(expected), Some(copied)) = (expected, copied)
+                && !copied.eq_ignore_ascii_case(expected)
+            {
+                return Err(UploadError::Changed(location.into()));
+            }
+            let is_arriving = matches!(&found.body.properties, Properties::Snapshot(snapshot)
+                if !snapshot.is_complete() && snapshot.copy_completion_error.is_none());
+            if found.provisioning != Provisioning::InProgress && !is_arriving {
+                return Ok(DiskFacts::of(location, &found)?);
+            }
+            tokio::select! {
+                () = control.ports.clock.sleep(POLL) => {}
+                () = stop.cancelled() => return Err(UploadError::Interrupted),
+            }
+        }
+    }
+
+    /// An incremental snapshot stores only what differs from the previous one. It has the encryption of its disk: a
+    /// family of snapshots keeps one. Source: Azure, customer-managed keys, restrictions.
+    fn request(&self, disk: &Resource) -> PutRequest {
+        let mut snapshot = SnapshotProperties::new(CreationData::copy(&disk.id), true);
+        let properties = disk.body.properties.disk();
+        snapshot.disk.encryption = properties.and_then(|disk| disk.encryption.clone());
+        let source = properties.and_then(|disk| disk.unique_id.as_deref()).unwrap_or_default().to_ascii_lowercase();
+        let body = ResourceBody {
+            sku: Some(Sku { name: "Standard_LRS".to_owned(), ..Sku::default() }),
+            ..ResourceBody::new(disk.body.region.clone(), Properties::Snapshot(snapshot))
+        };
+        let body = body.with_tags(tags::of_temporary(self.spec.fleet, &self.spec.job, &source));
+        PutRequest { id: self.id.clone(), tenant: None, mode: PutMode::CreateOrUpdate, body }
+    }
+
+    /// Deletes the snapshot if it exists and is the one of this upload.
+    pub(super) async fn remove(&self, control: &ControlContext) -> PortResult<()> {
+        remove(control, &self.id, &self.spec).await
+    }
+}
+
+/// Deletes the temporary snapshots of a disk that ended uploads have left behind. What cannot be deleted is logged:
+/// `goldfleet cleanup --orphans` lists it.
+pub(super) async fn remove_abandoned(control: &ControlContext, disk: &Resource) {
+    if let Err(error) = try_remove_abandoned(control, disk).await {
+        tracing::warn!(disk = %disk.id, %error, "the temporary snapshots of earlier uploads could not be looked for");
+    }
+}
+
+async fn try_remove_abandoned(control: &ControlContext, disk: &Resource) -> PortResult<()> {
+    let ports = &control.ports;
+    let fleet = retried(control, || ports.table.fleet()).await?;
+    let source = disk.body.properties.disk().and_then(|disk| disk.unique_id.as_deref()).unwrap_or_default();
+    let wanted = [
+        (tags::FLEET, fleet.to_string()),
+        (tags::ROLE, Role::Temporary.as_str().to_owned()),
+        (tags::SOURCE, source.to_ascii_lowercase()),
+    ];
+    let query = ResourceQuery {
+        resource_type: ResourceType::Snapshot,
+        subscription: disk.id.subscription,
+        resource_group: Some(disk.id.resource_group.clone()),
+        tags: wanted.map(|(name, value)| (name.to_owned(), value)).into_iter().collect::<BTreeMap<_, _>>(),
+        tenant: None,
+    };
+    for found in list_all(ports.resources.as_ref(), ports.clock.as_ref(), &query).await?.resources {
+        remove_if_abandoned(control, &found, fleet).await?;
+    }
+    Ok(())
+}
+
+/// Deletes a temporary if the row of its upload proves that the upload has ended.
+async fn remove_if_abandoned(control: &ControlContext, found: &Resource, fleet: Uuid) -> PortResult<()> {
+    let Some(Ok(job)) = tag(&found.body.tags, tags::JOB).map(str::parse::<JobId>) else { return Ok(()) };
+    let row = retried(control, || control.ports.table.upload(&job)).await?;
+    let named = row.as_ref().and_then(|row| row.origin.as_ref()?.temporary.as_ref());
+    if named != Some(&found.id) || !row.as_ref().is_some_and(|row| has_ended(control, row)) {
+        return Ok(());
+    }
+    tracing::info!(snapshot = %found.id, "the temporary snapshot of an earlier upload is deleted");
+    end_access(control, &found.id).await?;
+    remove(control, &found.id, &TemporarySpec { fleet, id: found.id.to_string(), job }).await
+}
+
+/// A killed upload may have left access to the snapshot, which the service then does not delete.
+async fn end_access(control: &ControlContext, id: &ResourceId) -> PortResult<()> {
+    let access = &control.ports.disk_access;
+    let mut status = retried(control, || access.end(id, None)).await?;
+    loop {
+        status = match status {
+            ChangeStatus::Done => return Ok(()),
+            ChangeStatus::Failed(error) => return Err(error),
+            ChangeStatus::Pending(pending) => {
+                control.ports.clock.sleep(pending.retry_after).await;
+                retried(control, || access.poll_end(&pending)).await?
+            }
+        };
+    }
+}
+
+/// Deletes a temporary if its tags prove that this upload created it, and no lock protects it.
+async fn remove(control: &ControlContext, id: &ResourceId, spec: &TemporarySpec) -> PortResult<()> {
+    let Some(found) = find(control, id).await? else { return Ok(()) };
+    let locks = locks(control, id).await?;
+    match spec.decide(Some(&found.body.tags), &locks) {
+        Decision::Delete => {}
+        Decision::Refuse { code, message } => {
+            return Err(PortError::new(ErrorKind::Invalid, format!("{id}: {message}")).with_code(code));
+        }
+        Decision::Done | Decision::LiftLock(_) | Decision::Keep(_) => return Ok(()),
+    }
+    retried(control, || async { follow(control, control.ports.resources.delete(id, None).await?).await }).await
+}
+
+/// The locks that apply to a resource. The service respects them also if this identity may not read them.
+async fn locks(control: &ControlContext, id: &ResourceId) -> PortResult<Vec<goldfleet_model::resource::Lock>> {
+    match retried(control, || control.ports.locks.locks(id, None)).await {
+        Err(error) if error.kind == ErrorKind::Denied => Ok(Vec::new()),
+        locks => locks,
+    }
+}
+
+async fn put(control: &ControlContext, request: &PutRequest) -> PortResult<()> {
+    follow(control, control.ports.resources.put(request).await?).await
+}
+
+/// Waits until a change ends.
+async fn follow(control: &ControlContext, mut status: ChangeStatus) -> PortResult<()> {
+    loop {
+        status = match status {
+            ChangeStatus::Done => return Ok(()),
+            ChangeStatus::Failed(error) => return Err(error),
+            ChangeStatus::Pending(pending) => {
+                control.ports.clock.sleep(pending.retry_after).await;
+                retried(control, || control.ports.resources.poll(&pending)).await?
+            }
+        };
+    }
+}

@@ -1,0 +1,36 @@
+//! Where the disk of an upload comes from, if it is not a local file.
+
+use serde::{Deserialize, Serialize};
+
+use super::resource::ResourceId;
+
+/// The origin of an uploaded disk. It is a part of the upload's row and not of the manifest: the digest of a manifest
+/// identifies the content, and equal disks from different places are equal.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The source as the operator named it, such as `snapshot:/subscriptions/…`.
+    pub source: String,
+    /// The unique id of the disk or snapshot. No other resource ever has it, even if it gets the same name. For a blob,
+    /// its ETag.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unique_id: Option<String>,
+    /// The id that all incremental snapshots of one disk share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub family_id: Option<String>,
+    /// The temporary snapshot that is read instead of an attached disk. This upload deletes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temporary: Option<ResourceId>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_without_a_value_are_omitted() {
+        let origin = Origin { source: "blob:account/container/name".to_owned(), ..Origin::default() };
+        let text = serde_json::to_string(&origin).unwrap();
+        assert_eq!(text, r#"{"source":"blob:account/container/name"}"#);
+        assert_eq!(serde_json::from_str::<Origin>(&text).unwrap(), origin);
+    }
+}

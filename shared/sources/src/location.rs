@@ -1,0 +1,132 @@
+//! How an operator names a source.
+
+use std::fmt;
+
+use goldfleet_model::resource::{ResourceId, ResourceType};
+use goldfleet_model::store::BlobAddress;
+
+use crate::codes::{self, Refusal};
+
+/// A source in the cloud.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SourceLocation {
+    /// A blob, read by token.
+    Blob(BlobAddress),
+    /// A managed disk.
+    Disk(ResourceId),
+    /// A snapshot.
+    Snapshot(ResourceId),
+}
+
+impl SourceLocation {
+    /// Parses `blob:…`, `disk:ID` or `snapshot:ID`. A blob is named by its URL, for which `url_of` gives the URL of an
+    /// address, or as `ACCOUNT/CONTAINER/NAME`.
+    ///
+    /// # Errors
+    /// [`codes::NAME_INVALID`]. The error does not contain the query of a URL, which may be a signature.
+    pub fn parse(text: &str, url_of: &dyn Fn(&BlobAddress) -> String) -> Result<Self, Refusal> {
+        let shown = text.split(['?', '#']).next().unwrap_or_default();
+        let refuse = |reason: &str| Refusal::new(&codes::NAME_INVALID, shown, reason);
+        match text.split_once(':') {
+            Some(("blob", blob)) => parse_blob(blob, url_of).map(Self::Blob).map_err(|reason| refuse(&reason)),
+            Some(("disk", id)) => parse_id(id, ResourceType::Disk).map(Self::Disk).map_err(|reason| refuse(&reason)),
+            Some(("snapshot", id)) => {
+                parse_id(id, ResourceType::Snapshot).map(Self::Snapshot).map_err(|reason| refuse(&reason))
+            }
+            _ => Err(refuse("a source begins with blob:, disk: or snapshot:")),
+        }
+    }
+}
+
+impl fmt::Display for SourceLocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Blob(blob) => write!(f, "blob:{blob}"),
+            Self::Disk(id) => write!(f, "disk:{id}"),
+            Self::Snapshot(id) => write!(f, "snapshot:{id}"),
+        }
+    }
+}
+
+fn parse_id(text: &str, expected: ResourceType) -> Result<ResourceId, String> {
+    let (noun, segment) = (expected.noun(), expected.segment());
+    let id = text.parse::<ResourceId>().map_err(|_| {
+        format!(
+            "it is not the id of a {noun}: \
+             /subscriptions/ID/resourceGroups/GROUP/providers/Microsoft.Compute/{segment}/NAME"
+        )
+    })?;
+    if id.resource_type == expected {
+        return Ok(id);
+    }
+    Err(format!("it is the id of another type of resource, not of a {noun}"))
+}
+
+/// A blob by its URL or its address.
+fn parse_blob(text: &str, url_of: &dyn Fn(&BlobAddress) -> String) -> Result<BlobAddress, String> {
+    if text.contains(['?', '#']) {
+        return Err("a blob is read by token: name it without a signature or snapshot".to_owned());
+    }
+    let Some((_, rest)) = text.split_once("://") else {
+        return text.parse::<BlobAddress>().map_err(|error| error.to_string());
+    };
+    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let account = host.split('.').next().unwrap_or_default();
+    // At Azure the account is a part of the host. At an emulator it is the first folder.
+    let candidates = [format!("{account}/{path}"), path.to_owned()];
+    let found = candidates.iter().filter_map(|text| text.parse::<BlobAddress>().ok()).find(|blob| url_of(blob) == text);
+    found.ok_or_else(|| {
+        let example = "account/container/name".parse().map(|blob| url_of(&blob)).unwrap_or_default();
+        format!("it is not the URL of a blob in this cloud: expected a URL like {example}")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GROUP: &str =
+        "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/g/providers/Microsoft.Compute";
+
+    fn azure(blob: &BlobAddress) -> String {
+        let (account, container) = (&blob.container.account, &blob.container.container);
+        format!("https://{account}.blob.core.windows.net/{container}/{}", blob.name)
+    }
+
+    fn emulator(blob: &BlobAddress) -> String {
+        format!("https://127.0.0.1:10000/{blob}")
+    }
+
+    #[test]
+    fn all_forms_are_parsed() {
+        for (text, expected) in [
+            ("blob:gold1/vhds/a/b.vhd".to_owned(), "blob:gold1/vhds/a/b.vhd".to_owned()),
+            ("blob:https://gold1.blob.core.windows.net/vhds/a/b.vhd".to_owned(), "blob:gold1/vhds/a/b.vhd".to_owned()),
+            (format!("disk:{GROUP}/disks/d"), format!("disk:{GROUP}/disks/d")),
+            (format!("snapshot:{GROUP}/snapshots/s"), format!("snapshot:{GROUP}/snapshots/s")),
+        ] {
+            assert_eq!(SourceLocation::parse(&text, &azure).unwrap().to_string(), expected);
+        }
+        let blob = SourceLocation::parse("blob:https://127.0.0.1:10000/gold1/vhds/a.vhd", &emulator).unwrap();
+        assert_eq!(blob.to_string(), "blob:gold1/vhds/a.vhd");
+    }
+
+    #[test]
+    fn other_names_are_refused_without_their_signature() {
+        for (text, says) in [
+            ("golden.vhd".to_owned(), "begins with blob:, disk: or snapshot:"),
+            ("vm:/subscriptions/1".to_owned(), "begins with"),
+            (format!("disk:{GROUP}/snapshots/s"), "not of a disk"),
+            ("snapshot:name".to_owned(), "Microsoft.Compute/snapshots/NAME"),
+            ("blob:https://gold1.blob.core.windows.net/vhds/a.vhd?sv=1&sig=secret".to_owned(), "by token"),
+            ("blob:https://example.com/vhds/a.vhd".to_owned(), "https://account.blob.core.windows.net/container/name"),
+            ("blob:http://gold1.blob.core.windows.net/vhds/a.vhd".to_owned(), "not the URL of a blob in this cloud"),
+            ("blob:gold1".to_owned(), "ACCOUNT/CONTAINER"),
+        ] {
+            let refusal = SourceLocation::parse(&text, &azure).unwrap_err();
+            assert_eq!(refusal.code.name, "name-invalid");
+            assert!(refusal.to_string().contains(says), "{refusal}");
+            assert!(!format!("{refusal} {refusal:?}").contains("secret"), "{refusal}");
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! The content of disks and snapshots behind a SAS: a page blob that allows Get Page Ranges and ranged reads, and refuses
+//! everything else.
+//!
+//! Source: Azure, Get Page Ranges, Get Blob, status and error codes; azure-storage-azcopy, `ste/sender-pageBlob.go`: such
+//! blobs support neither tokens nor conditions. The content of an exported disk ends with the footer of a fixed VHD.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::request::Parts;
+use axum::http::{Method, StatusCode, header};
+use goldfleet_disk::Footer;
+use jiff::Timestamp;
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::disks::{Disk, DiskKind};
+use super::images::ImageState;
+use super::response::ArmAnswer;
+use super::route::Query;
+use super::state::TenantState;
+
+/// The resource type by which requests are counted, and selected for faults.
+pub const CONTENT: &str = "content";
+
+/// The size of a page.
+const PAGE: usize = 512;
+
+/// What a SAS gives access to.
+#[derive(Debug, Clone)]
+struct Grant {
+    key: String,
+    expires: Timestamp,
+}
+
+/// The contents of disks and snapshots, and the access to them.
+#[derive(Debug, Clone)]
+pub struct DiskData {
+    /// Whether the content ends with the footer of a VHD.
+    pub footers: bool,
+    /// The number of ranges in a page of a list.
+    pub ranges: usize,
+    /// Contents by unique id, as far as they are not zero.
+    contents: BTreeMap<String, Arc<Vec<u8>>>,
+    /// SAS by their signature.
+    grants: BTreeMap<String, Grant>,
+    /// Requests that no client may send to such a blob.
+    pub violations: Vec<String>,
+}
+
+impl Default for DiskData {
+    /// Source: Azure, Get Page Ranges: a list has up to 10,000 ranges.
+    fn default() -> Self {
+        Self { footers: true, ranges: 10_000, contents: BTreeMap::new(), grants: BTreeMap::new(), violations: vec![] }
+    }
+}
+
+impl DiskData {
+    /// The number of SAS that exist.
+    #[must_use]
+    pub fn access(&self) -> usize {
+        self.grants.len()
+    }
+
+    /// Makes all existing SAS expire.
+    pub fn expire(&mut self) {
+        self.grants.clear();
+    }
+
+    /// Gives a SAS. The URL has the recorded form, at the address of the double.
+    pub(super) fn give(&mut self, endpoint: &str, key: &str, now: Timestamp, seconds: i64) -> String {
+        let id = || Uuid::new_v4().simple().to_string();
+        let (signature, blob) = (id(), &id()[..12]);
+        let lasts = Duration::from_secs(u64::try_from(seconds).unwrap_or_default());
+        let expires = now.checked_add(lasts).unwrap_or(Timestamp::MAX);
+        self.grants.insert(signature.clone(), Grant { key: key.to_owned(), expires });
+        format!("{endpoint}/md-{blob}/abcd?sv=2018-03-28&sr=b&si={}&sig={signature}", Uuid::new_v4())
+    }
+
+    /// Ends all access to a resource.
+    pub(super) fn end(&mut self, key: &str) {
+        self.grants.retain(|_, grant| grant.key != key);
+    }
+}
+
+fn unique_id(disk: &Disk) -> String {
+    disk.properties["uniqueId"].as_str().unwrap_or_default().to_owned()
+}
+
+impl TenantState {
+    /// Adds a disk or snapshot that somebody created earlier.
+    ///
+    /// # Panics
+    /// If the id is not complete.
+    pub fn add_disk(&mut self, kind: DiskKind, id: &str, region: &str, properties: Value) {
+        let parts: Vec<&str> = id.split('/').collect();
+        self.disks.push(Disk {
+            kind,
+            subscription: parts[2].to_owned(),
+            group: parts[4].to_owned(),
+            name: parts[8].to_owned(),
+            region: region.to_owned(),
+            tags: BTreeMap::new(),
+            members: BTreeMap::new(),
+            properties,
+            state: ImageState::Succeeded,
+            arriving: None,
+            source_gone: false,
+            source_order: None,
+        });
+    }
+
+    /// Writes bytes to the content of a disk, as a machine does. Copies keep what they have.
+    ///
+    /// # Panics
+    /// If there is no such disk or snapshot.
+    pub fn write_disk(&mut self, id: &str, offset: u64, bytes: &[u8]) {
+        let key = id.to_ascii_lowercase();
+        let disk = self.disks.iter().find(|disk| disk.key() == key).unwrap_or_else(|| panic!("there is no {id}"));
+        let written = unique_id(disk);
+        let mut content = (*self.content_of(disk)).clone();
+        let copies: Vec<String> = self
+            .disks
+            .iter()
+            .filter(|copy| copy.properties["creationData"]["sourceUniqueId"] == written.as_str())
+            .map(unique_id)
+            .collect();
+        let before = Arc::new(content.clone());
+        for copy in copies {
+            self.disk_data.contents.entry(copy).or_insert_with(|| Arc::clone(&before));
+        }
+        let start = usize::try_from(offset).unwrap();
+        content[start..start + bytes.len()].copy_from_slice(bytes);
+        self.disk_data.contents.insert(written, Arc::new(content));
+    }
+
+    /// The content of a disk or snapshot without the footer: its own, that of its source, or zeros.
+    fn content_of(&self, disk: &Disk) -> Arc<Vec<u8>> {
+        let contents = &self.disk_data.contents;
+        let mut id = unique_id(disk);
+        loop {
+            if let Some(content) = contents.get(&id) {
+                return Arc::clone(content);
+            }
+            let found = self.disks.iter().find(|disk| unique_id(disk) == id);
+            match found.and_then(|disk| disk.properties["creationData"]["sourceUniqueId"].as_str()) {
+                Some(source) => id = source.to_owned(),
+                None => break,
+            }
+        }
+        Arc::new(vec![0; disk.properties["diskSizeBytes"].as_u64().and_then(|n| usize::try_from(n).ok()).unwrap_or(0)])
+    }
+}
+
+/// Whether a path is that of a content.
+pub(super) fn is_content(path: &str) -> bool {
+    path.starts_with("/md-")
+}
+
+/// The bytes behind a SAS.
+struct Content {
+    disk: Arc<Vec<u8>>,
+    footer: Vec<u8>,
+}
+
+impl Content {
+    fn length(&self) -> usize {
+        self.disk.len() + self.footer.len()
+    }
+
+    fn bytes(&self, range: Range<usize>) -> Vec<u8> {
+        let size = self.disk.len();
+        let mut bytes = self.disk[range.start.min(size)..range.end.min(size)].to_vec();
+        bytes.extend_from_slice(&self.footer[range.start.max(size) - size..range.end.max(size) - size]);
+        bytes
+    }
+}
+
+/// Answers a request for a content.
+pub(super) fn answer(world: &mut TenantState, parts: &Parts) -> ArmAnswer {
+    let query = Query::parse(parts.uri.query().unwrap_or_default());
+    match checked(world, parts, &query) {
+        Ok(content) if query.get("comp") == Some("pagelist") => page_list(world, &content, query.get("marker")),
+        Ok(content) => read(parts, &content),
+        Err(refusal) => refusal,
+    }
+}
+
+/// The content to which the SAS of a request gives access.
+fn checked(world: &mut TenantState, parts: &Parts, query: &Query) -> Result<Content, ArmAnswer> {
+    let violation = if parts.headers.contains_key(header::AUTHORIZATION) {
+        Some("a token")
+    } else if ["if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "x-ms-lease-id"]
+        .iter()
+        .any(|name| parts.headers.contains_key(*name))
+    {
+        Some("a condition")
+    } else if !parts.headers.contains_key("x-ms-version") {
+        Some("no version")
+    } else if parts.method != Method::GET || query.get("comp").is_some_and(|comp| comp != "pagelist") {
+        Some("an unsupported operation")
+    } else {
+        None
+    };
+    if let Some(what) = violation {
+        world.disk_data.violations.push(format!("{} with {what}", parts.method));
+        return Err(refused(
+            StatusCode::BAD_REQUEST,
+            "UnsupportedHeader",
+            "The request is not supported by this blob.",
+        ));
+    }
+    let now = world.clock.now();
+    let signature = query.get("sig").unwrap_or_default();
+    let grant = world.disk_data.grants.get(signature).filter(|grant| grant.expires > now);
+    let disk = grant.and_then(|grant| world.disks.iter().find(|disk| disk.key() == grant.key));
+    let Some(disk) = disk else {
+        let message = "Server failed to authenticate the request. Make sure the value of Authorization header is formed \
+                       correctly including the signature.";
+        return Err(refused(StatusCode::FORBIDDEN, "AuthenticationFailed", message));
+    };
+    let disk = world.content_of(disk);
+    let footer = world.disk_data.footers.then(|| Footer::fixed_for(disk.len() as u64, Uuid::new_v4().as_u128()));
+    Ok(Content { disk, footer: footer.map_or_else(Vec::new, |footer| footer.to_bytes().to_vec()) })
+}
+
+/// Get Page Ranges.
+fn page_list(world: &TenantState, content: &Content, marker: Option<&str>) -> ArmAnswer {
+    let ranges = page_ranges(content);
+    let from = marker.and_then(|marker| marker.parse::<usize>().ok()).unwrap_or_default();
+    let until = from.saturating_add(world.disk_data.ranges).min(ranges.len());
+    let mut text = String::from("<?xml version=\"1.0\" encoding=\"utf-8\"?><PageList>");
+    for range in &ranges[from.min(until)..until] {
+        text += &format!("<PageRange><Start>{}</Start><End>{}</End></PageRange>", range.start, range.end - 1);
+    }
+    text += &match until < ranges.len() {
+        true => format!("<NextMarker>{until}</NextMarker></PageList>"),
+        false => "<NextMarker/></PageList>".to_owned(),
+    };
+    ArmAnswer::bytes(StatusCode::OK, "application/xml", text.into_bytes())
+        .header("x-ms-blob-content-length", content.length().to_string())
+}
+
+fn page_ranges(content: &Content) -> Vec<Range<usize>> {
+    let mut ranges: Vec<Range<usize>> = Vec::new();
+    for (n, page) in content.disk.chunks(PAGE).chain(content.footer.chunks(PAGE)).enumerate() {
+        let at = n * PAGE..n * PAGE + page.len();
+        match ranges.last_mut() {
+            _ if page == [0; PAGE] => {}
+            Some(last) if last.end == at.start => last.end = at.end,
+            _ => ranges.push(at),
+        }
+    }
+    ranges
+}
+
+/// Get Blob with a range. A range that ends behind the blob is cut, as at Azure.
+fn read(parts: &Parts, content: &Content) -> ArmAnswer {
+    let asked = ["x-ms-range", "range"].iter().find_map(|name| parts.headers.get(*name)?.to_str().ok());
+    let bounds = asked.and_then(|range| range.strip_prefix("bytes=")?.split_once('-'));
+    let bounds = bounds.and_then(|(first, last)| Some((first.parse::<usize>().ok()?, last.parse::<usize>().ok()?)));
+    match bounds {
+        Some((first, last)) if first <= last && first < content.length() => {
+            let end = (last + 1).min(content.length());
+            ArmAnswer::bytes(StatusCode::PARTIAL_CONTENT, "application/octet-stream", content.bytes(first..end))
+                .header("content-range", format!("bytes {first}-{}/{}", end - 1, content.length()))
+                .header("content-length", (end - first).to_string())
+                .header("x-ms-blob-type", "PageBlob")
+                .header("etag", "\"0x8D0\"")
+                .header("last-modified", "Mon, 01 Jan 2024 00:00:00 GMT")
+        }
+        _ => refused(StatusCode::RANGE_NOT_SATISFIABLE, "InvalidRange", "The range specified is invalid."),
+    }
+}
+
+fn refused(status: StatusCode, code: &'static str, message: &str) -> ArmAnswer {
+    let text = format!(
+        "<?xml version=\"1.0\" encoding=\"utf-8\"?><Error><Code>{code}</Code><Message>{message}\nRequestId:1</Message>\
+         </Error>"
+    );
+    ArmAnswer::bytes(status, "application/xml", text.into_bytes()).header("x-ms-error-code", code)
+}
