@@ -168,7 +168,8 @@ pub async fn request(
     work: Work,
     note: Option<String>,
 ) -> Result<RequestResult, ControlError> {
-    let is_copy = RunSpec::of(&work)?.sync.name == RESERVED_NAME;
+    // Work of other routes has other specifications.
+    let is_copy = work.route == ROUTE && RunSpec::of(&work)?.sync.name == RESERVED_NAME;
     // Copies of other snapshots have nothing to do with each other.
     let is_same = |job: &Job| {
         let Subject::Work { work: open } = &job.subject else { return false };

@@ -34,7 +34,7 @@ open_enum! {
         ActiveUpload = "ActiveUpload",
         /// A SAS exists.
         ActiveSas = "ActiveSAS",
-        /// In use by a machine that has a host.
+        /// Attached to a running machine.
         Attached = "Attached",
         /// Attached to a machine that is deallocated.
         Reserved = "Reserved",

@@ -297,12 +297,10 @@ pub fn begin_access(resource: &Resource, access: Access) -> PortResult<DiskState
             let message = format!("{id} is not a disk or snapshot: there is access to these only");
             Err(refused(ErrorKind::Invalid, "access-not-supported", message))
         }
-        // Source: Azure, download a VHD: a machine that is not deallocated holds its disks.
-        _ if state == Some(&DiskState::Attached) => Err(refused(
-            ErrorKind::Conflict,
-            "disk-attached",
-            format!("{id} is attached to a machine that is not deallocated"),
-        )),
+        // Source: Azure, download a VHD: a disk of a running machine is not exported.
+        _ if state.is_some_and(DiskState::is_attached) => {
+            Err(refused(ErrorKind::Conflict, "disk-attached", format!("{id} is attached to a machine")))
+        }
         Access::Write if awaits_upload => Ok(DiskState::ActiveUpload),
         Access::Read if !awaits_upload => Ok(DiskState::ActiveSas),
         Access::Write => {
@@ -320,8 +318,8 @@ pub fn begin_access(resource: &Resource, access: Access) -> PortResult<DiskState
 #[must_use]
 pub fn end_access(resource: &Resource) -> DiskState {
     match resource.body.properties.disk().and_then(|disk| disk.disk_state.as_ref()) {
-        Some(state @ (DiskState::ReadyToUpload | DiskState::Attached)) => state.clone(),
-        _ if resource.body.machine().is_some() => DiskState::Reserved,
+        // There is no access to them, so nothing ends.
+        Some(state @ (DiskState::ReadyToUpload | DiskState::Attached | DiskState::Reserved)) => state.clone(),
         _ => DiskState::Unattached,
     }
 }

@@ -50,10 +50,10 @@ pub struct TenantState {
     pub images: Vec<Image>,
     /// The managed disks and snapshots.
     pub disks: Vec<Disk>,
-    /// The contents of disks and snapshots.
-    pub disk_data: DiskData,
     /// The virtual machines.
     pub machines: Vec<Machine>,
+    /// The contents of disks and snapshots.
+    pub disk_data: DiskData,
     /// The number of GETs that find the content of a copy from another region incomplete.
     pub copy_reads: u32,
     /// The number of copies from other regions that may arrive at one time in a subscription and region.
