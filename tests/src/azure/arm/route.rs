@@ -259,6 +259,6 @@ mod tests {
         let route = Route::parse(&format!("{compute}/snapshots/One/BeginGetAccess")).unwrap();
         assert_eq!(route.kind, Kind::Access(DiskKind::Snapshot, AccessVerb::Begin));
         assert_eq!((route.name.as_str(), route.scope), ("One", format!("{compute}/snapshots/One")));
-        assert!(Route::parse(&format!("{compute}/virtualMachines/m")).is_none());
+        assert!(Route::parse(&format!("{compute}/galleries/m")).is_none());
     }
 }
