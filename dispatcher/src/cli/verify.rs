@@ -65,6 +65,10 @@ pub async fn run(
 
 /// A sentence that says what was verified.
 fn summary(verified: &VerifyReport, how: VerifyOptions) -> String {
+    if verified.stores + verified.vhds + verified.images == 0 && verified.others > 0 {
+        let (effects, faults) = (pluralize(verified.others, "effect"), pluralize(verified.faults.len(), "fault"));
+        return format!("{effects} of operations; {faults}");
+    }
     let mut looked = vec![pluralize(verified.stores, "store"), pluralize(verified.vhds, "VHD")];
     if verified.vhds_gone > 0 {
         looked.push(format!("{} deleted after their images were created", verified.vhds_gone));

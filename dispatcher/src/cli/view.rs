@@ -78,7 +78,7 @@ fn write_head(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
         line("reason", reason)?;
     }
     if status.detail == JobState::Requested {
-        writeln!(console.out, "waiting for 'goldfleet dispatcher', or for an earlier job of this version to end")?;
+        writeln!(console.out, "waiting for 'goldfleet dispatcher', or for an earlier job that does the same to end")?;
     }
     if let Some(idle) = status.idle_words() {
         writeln!(console.out, "{}", console.word(Tone::Warning, &idle))?;

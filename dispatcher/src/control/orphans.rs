@@ -24,7 +24,8 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT};
-use crate::control::snapshots::{ROUTE, RunSpec};
+use crate::control::routes;
+use crate::control::snapshots::groups_of;
 
 /// What happens to orphans.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -115,23 +116,15 @@ pub async fn orphans(control: &ControlContext, options: &OrphanOptions) -> Resul
 
 /// The groups that may contain temporaries.
 async fn groups(control: &ControlContext) -> Result<BTreeSet<GroupRef>, ControlError> {
-    let mut syncs = control.config.sync.clone();
+    let mut groups: BTreeSet<GroupRef> = control.config.sync.iter().flat_map(groups_of).collect();
     for job in control.ports.table.jobs().await? {
-        if let Subject::Work { work } = &job.value.subject
-            && work.route == ROUTE
-            && let Ok(spec) = RunSpec::of(work)
-        {
-            syncs.push(spec.sync);
+        if let (Subject::Work { work }, Some(route)) = (&job.value.subject, routes::find(&job.value.subject)) {
+            groups.extend(route.groups(work));
         }
     }
     let uploads = control.ports.table.uploads().await?;
     let temporaries = uploads.iter().filter_map(|upload| upload.origin.as_ref()?.temporary.as_ref());
-    let of_uploads = temporaries.map(|id| group(id.subscription, &id.resource_group));
-    let of_sync = syncs.iter().flat_map(|sync| {
-        let to = sync.to.iter().map(|to| group(to.subscription, &to.resource_group));
-        to.chain(sync.scratch.clone()).chain([sync.from.clone()])
-    });
-    let mut groups: BTreeSet<GroupRef> = of_sync.chain(of_uploads).collect();
+    groups.extend(temporaries.map(|id| group(id.subscription, &id.resource_group)));
     // A configuration for syncs alone needs no targets file.
     if control.config.targets.file.exists() {
         let file = TargetsFile::load(&control.config.targets.file)?;

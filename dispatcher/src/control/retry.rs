@@ -18,6 +18,7 @@ use jiff::Timestamp;
 
 use crate::control::context::{ControlContext, ControlError, Group, group_rows};
 use crate::control::fan_out::is_same_work;
+use crate::control::suggest::resume_command;
 
 /// Which operations to retry.
 #[derive(Debug, Clone, Default)]
@@ -49,8 +50,9 @@ pub async fn retry(control: &ControlContext, id: &JobId, which: &RetryFilter) ->
     }
     // Operations that it has nevertheless may be a part of the plan only: planning was interrupted.
     if job.operations.is_none() && job.state.is_terminal() {
-        let why = job.failure.map_or_else(String::new, |failure| format!(": {}", failure.message));
-        return Err(ControlError::Refused(format!("job {id} was never planned{why}; dispatch the version again")));
+        let why = job.failure.as_ref().map_or_else(String::new, |failure| format!(": {}", failure.message));
+        let again = resume_command(&job);
+        return Err(ControlError::Refused(format!("job {id} was never planned{why}; to start a new job: {again}")));
     }
     let operations = control.operations(&job).await?;
     let retry = RetryRun::of(control, &job, which, &operations);

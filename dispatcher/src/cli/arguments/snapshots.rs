@@ -27,7 +27,7 @@ pub struct SnapshotJobArguments {
     #[arg(long)]
     pub wait: bool,
     /// A remark that the jobs keep, such as a ticket number
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = super::jobs::note)]
     pub note: Option<String>,
 }
 

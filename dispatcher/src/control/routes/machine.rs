@@ -5,8 +5,9 @@ use async_trait::async_trait;
 use goldfleet_kinds::context::write_spec;
 use goldfleet_machines::graph::KINDS;
 use goldfleet_machines::spec::{Row, RowSpec};
-use goldfleet_model::job::{Finding, Job, Subject};
+use goldfleet_model::job::{Finding, Job, Subject, Work};
 use goldfleet_model::operation::Operation;
+use goldfleet_snapshots::id::GroupRef;
 use jiff::Timestamp;
 
 use crate::control::context::{ControlContext, ControlError};
@@ -26,6 +27,12 @@ impl Route for Machine {
 
     fn kinds(&self) -> &'static [&'static str] {
         &KINDS
+    }
+
+    fn groups(&self, work: &Work) -> Vec<GroupRef> {
+        let Ok(request) = request_of(work) else { return Vec::new() };
+        let source = request.source;
+        vec![GroupRef { subscription: source.subscription, resource_group: source.resource_group }, request.to.group()]
     }
 
     async fn plan(&self, control: &ControlContext, job: &Job) -> Result<Box<dyn PlannedJob>, ControlError> {

@@ -8,9 +8,10 @@ pub mod snapshots;
 pub mod staging;
 
 use async_trait::async_trait;
-use goldfleet_model::job::{Finding, Job, Subject};
+use goldfleet_model::job::{Finding, Job, Subject, Work};
 use goldfleet_model::operation::{KindId, Operation};
 use goldfleet_model::tree::Tree;
+use goldfleet_snapshots::id::GroupRef;
 use jiff::Timestamp;
 
 use crate::control::context::{ControlContext, ControlError};
@@ -23,6 +24,11 @@ pub trait Route: Send + Sync {
 
     /// The ids of the kinds of its operations, in the order in which they are shown.
     fn kinds(&self) -> &'static [&'static str];
+
+    /// The resource groups in which jobs with this work create temporaries.
+    fn groups(&self, _work: &Work) -> Vec<GroupRef> {
+        Vec::new()
+    }
 
     /// Plans a job. Changes nothing.
     ///

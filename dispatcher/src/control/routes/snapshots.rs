@@ -7,16 +7,17 @@
 
 use async_trait::async_trait;
 use goldfleet_kinds::context::write_spec;
-use goldfleet_model::job::{Finding, Job, Subject};
+use goldfleet_model::job::{Finding, Job, Subject, Work};
 use goldfleet_model::operation::Operation;
 use goldfleet_snapshots::graph::{Row, RowSpec};
+use goldfleet_snapshots::id::GroupRef;
 use jiff::Timestamp;
 
 use crate::control::context::{ControlContext, ControlError};
 use crate::control::routes::rows::{self, NewRow};
 use crate::control::routes::{Groups, PlannedJob, Route};
 use crate::control::snapshots::run::{PlannedRun, plan};
-use crate::control::snapshots::{ROUTE, RunSpec};
+use crate::control::snapshots::{ROUTE, RunSpec, groups_of};
 
 /// The ids of the kinds that the route uses, in the order in which they are shown.
 pub const KINDS: [&str; 3] = ["disk", "snapshot", "remove"];
@@ -32,6 +33,10 @@ impl Route for Snapshots {
 
     fn kinds(&self) -> &'static [&'static str] {
         &KINDS
+    }
+
+    fn groups(&self, work: &Work) -> Vec<GroupRef> {
+        RunSpec::of(work).map_or_else(|_| Vec::new(), |spec| groups_of(&spec.sync))
     }
 
     async fn plan(&self, control: &ControlContext, job: &Job) -> Result<Box<dyn PlannedJob>, ControlError> {

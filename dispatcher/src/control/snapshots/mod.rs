@@ -14,6 +14,7 @@ pub mod state;
 
 use goldfleet_config::Sync;
 use goldfleet_model::job::Work;
+use goldfleet_snapshots::id::GroupRef;
 use serde::{Deserialize, Serialize};
 
 use crate::control::context::ControlError;
@@ -35,6 +36,14 @@ pub struct RunSpec {
     /// The limit of deletions for this run. None for the limit of the sync.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_deletes: Option<u32>,
+}
+
+/// The resource groups of a sync.
+#[must_use]
+pub fn groups_of(sync: &Sync) -> Vec<GroupRef> {
+    let to =
+        sync.to.iter().map(|to| GroupRef { subscription: to.subscription, resource_group: to.resource_group.clone() });
+    to.chain(sync.scratch.clone()).chain([sync.from.clone()]).collect()
 }
 
 impl RunSpec {
