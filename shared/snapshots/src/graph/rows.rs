@@ -209,7 +209,8 @@ fn disk_id(group: &GroupRef, name: &str) -> String {
 fn group_of(what: &str, id: &SnapshotId, region: &Region) -> GroupId {
     let subscription = id.group.subscription.to_string();
     let group = id.group.resource_group.as_str().to_lowercase();
-    GroupId::of(&format!("{what}-{region}"), &["", &subscription, region.as_str(), &group, &id.name_key()])
+    // The name makes logs readable. The hash alone distinguishes two groups.
+    GroupId::of(&format!("{what}-{region}-{}", id.name_key()), &["", &subscription, region.as_str(), &group, &id.name_key()])
 }
 
 fn row(group: &GroupId, step: &str, kind: &'static str, place: &GroupRef, region: &Region, spec: RowSpec) -> Row {
