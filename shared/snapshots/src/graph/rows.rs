@@ -210,7 +210,10 @@ fn group_of(what: &str, id: &SnapshotId, region: &Region) -> GroupId {
     let subscription = id.group.subscription.to_string();
     let group = id.group.resource_group.as_str().to_lowercase();
     // The name makes logs readable. The hash alone distinguishes two groups.
-    GroupId::of(&format!("{what}-{region}-{}", id.name_key()), &["", &subscription, region.as_str(), &group, &id.name_key()])
+    GroupId::of(
+        &format!("{what}-{region}-{}", id.name_key()),
+        &["", &subscription, region.as_str(), &group, &id.name_key()],
+    )
 }
 
 fn row(group: &GroupId, step: &str, kind: &'static str, place: &GroupRef, region: &Region, spec: RowSpec) -> Row {
