@@ -66,10 +66,30 @@ impl<'a> Deletions<'_, 'a> {
     fn cause(&self, replica: &Replica<'a>, plan: &mut Plan<'a>) -> Option<Cause> {
         match self.sources.standing(&replica.tags().source) {
             Some(Standing::Wanted | Standing::Present) => None,
-            Some(Standing::Untagged) => Some(Cause::Untagged),
+            Some(Standing::Untagged) => self.is_untagged(replica, plan).then_some(Cause::Untagged),
             Some(Standing::Retired) => self.is_surplus(replica).then_some(Cause::Surplus),
             None => self.is_gone(replica, plan).then_some(Cause::Gone),
         }
+    }
+
+    /// Whether a source that has lost its tag in the list has none at this moment either.
+    fn is_untagged(&self, replica: &Replica<'a>, plan: &mut Plan<'a>) -> bool {
+        let found = replica.source_id(self.rules).and_then(|source| self.evidence.get(&source));
+        let is_same = |unique_id: &str| unique_id == replica.tags().source;
+        let reason = match found {
+            None => return true,
+            Some(Evidence::Present { unique_id, tags })
+                if is_same(unique_id) && !self.rules.selection.has_tags(tags) =>
+            {
+                return true;
+            }
+            Some(Evidence::Present { .. } | Evidence::Absent) => {
+                "its source has changed since the list was made".to_owned()
+            }
+            Some(Evidence::Unknown(reason)) => format!("nothing is proven about the tag of its source: {reason}"),
+        };
+        plan.notes.push(self.side.note("source-unknown", Severity::Warning, &replica.snapshot.id, reason));
+        false
     }
 
     /// Whether as many newer sources have a complete replica as `keep` names.

@@ -18,7 +18,7 @@ use crate::rules::{DeletePolicy, Rules, Run};
 use crate::state::SyncState;
 
 use side::Side;
-use sources::Sources;
+use sources::{Sources, Standing};
 
 /// What the service returned for a snapshot that the list of the source group does not contain.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,22 +90,25 @@ impl<'a> Difference<'a> {
         }
     }
 
-    /// The sources to get one by one before [`Difference::decide`], without duplicates.
+    /// The sources to get one by one before [`Difference::decide`], without duplicates: those that the list does not
+    /// contain, and those that have lost their tag in it. A list may be older than the run before.
     #[must_use]
     pub fn lookups(&self) -> BTreeSet<SnapshotId> {
         let Some(sources) = self.sources.as_ref().filter(|_| self.rules.delete == DeletePolicy::Mirror) else {
             return BTreeSet::new();
         };
         let replicas = self.sides.iter().flat_map(|side| &side.replicas);
-        let absent =
-            replicas.filter(|replica| !replica.has_failed() && sources.standing(&replica.tags().source).is_none());
-        absent
-            .filter_map(|replica| replica.source_id(self.rules))
-            .filter(|id| {
-                let name = id.name_key();
-                !sources.listing.snapshots.contains_key(&name) && !sources.listing.is_set_aside(&name)
-            })
-            .collect()
+        let without_use = replicas.filter(|replica| !replica.has_failed()).filter_map(|replica| {
+            let id = replica.source_id(self.rules)?;
+            let name = id.name_key();
+            let is_needed = match sources.standing(&replica.tags().source) {
+                Some(Standing::Untagged) => true,
+                Some(_) => false,
+                None => !sources.listing.snapshots.contains_key(&name) && !sources.listing.is_set_aside(&name),
+            };
+            is_needed.then_some(id)
+        });
+        without_use.collect()
     }
 
     /// Decides what the run does. A source without evidence counts as unknown.

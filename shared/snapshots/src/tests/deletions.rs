@@ -157,6 +157,34 @@ fn a_lost_tag_and_another_source_group_are_not_the_same() {
     check(&moved, &rules, &first, 99, |plan| assert_eq!(codes(plan), ["other-source-group", "other-source-group"]));
 }
 
+/// A list can be older than the source. The source itself says whether it has the tag.
+#[test]
+fn a_tag_that_only_the_list_has_lost_starts_the_count_again() {
+    let (one, two) = (source(1, "a", "d"), source(2, "b", "e"));
+    let replicas = [replica(&one, "a"), replica(&two, "b")];
+    let mut listed = two.clone();
+    listed["tags"].as_object_mut().unwrap().remove("SnapReplicate");
+    let mut lists = Lists::new(&[one, listed], &replicas);
+    let (rules, run) = (rules(), run(2, 99));
+    let first = state(&lists, &rules);
+    let id = SnapshotId::new(group(1, "Snaps"), "b");
+    assert!(Difference::new(&rules, &run, &lists.source, &lists.destinations).lookups().contains(&id));
+    let tags = serde_json::from_value(two["tags"].clone()).unwrap();
+    let doubts = [
+        Evidence::Present { unique_id: unique(2), tags },
+        Evidence::Absent,
+        Evidence::Unknown("the service did not answer".to_owned()),
+    ];
+    for evidence in doubts {
+        lists.evidence.insert(id.clone(), evidence);
+        let plan = lists.decide(&rules, &run, &first);
+        assert!(plan.removals.is_empty() && plan.state.absences.is_empty(), "{:?}", plan.removals);
+        assert_eq!(codes(&plan), ["source-unknown"]);
+    }
+    lists.evidence.insert(id, Evidence::Present { unique_id: unique(2), tags: std::collections::BTreeMap::new() });
+    assert_eq!(lists.decide(&rules, &run, &first).removals.len(), 1);
+}
+
 #[test]
 fn a_replica_without_confirmation_is_never_deleted() {
     let (one, two) = (source(1, "a", "d"), source(2, "b", "e"));

@@ -171,6 +171,11 @@ impl Invariants {
     }
 }
 
+/// Whether the service copied another snapshot than the tags name. Such a snapshot is reported as foreign, and kept.
+fn is_mislabelled(thing: &Thing) -> bool {
+    thing.tag("goldfleet-via").is_none() && thing.tag("goldfleet-source") != Some(thing.source_unique.as_str())
+}
+
 /// Whether a source exists and has its tag.
 pub(crate) fn is_valid(world: &World, group: &GroupRef, unique: &str) -> bool {
     world.in_group(group).any(|thing| thing.unique == unique && thing.tag(TRIGGER.0) == Some(TRIGGER.1))
@@ -210,6 +215,7 @@ pub(crate) fn at_the_end(world: &World, rules: &Rules, unreplicated: &BTreeSet<(
         } else if thing.error.is_some() {
             faults.push(format!("failed copy {} remains", thing.id));
         } else if rules.delete == goldfleet_snapshots::rules::DeletePolicy::Mirror
+            && !is_mislabelled(thing)
             && !is_valid(world, &rules.source, source)
         {
             faults.push(format!("{} remains without a source", thing.id));
