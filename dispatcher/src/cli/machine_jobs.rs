@@ -14,8 +14,7 @@ use super::table::{Cell, write_table};
 use super::view;
 use crate::control::context::{ControlContext, ControlError};
 use crate::control::machines::plan::{PlannedClone, plan};
-use crate::control::machines::request::work;
-use crate::control::snapshots::request::request;
+use crate::control::machines::request::request;
 
 /// `goldfleet vm`.
 ///
@@ -88,7 +87,7 @@ async fn create(
     console: &mut Console<'_>,
     stop: &CancellationToken,
 ) -> Result<u8, CommandError> {
-    let requested = request(control, work(&arguments.request())?, arguments.note.clone()).await?;
+    let requested = request(control, &arguments.request(), arguments.note.clone()).await?;
     if !requested.new {
         writeln!(console.notes, "job {} already does this", requested.job.id)?;
     }

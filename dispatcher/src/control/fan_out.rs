@@ -8,7 +8,7 @@ use goldfleet_config::HumanDuration;
 use goldfleet_config::targets::TargetsFile;
 use goldfleet_model::ids::{JobId, ManagedImageName};
 use goldfleet_model::image::ImageRef;
-use goldfleet_model::job::{Job, JobState, Subject};
+use goldfleet_model::job::{Finding, Job, JobState, Subject};
 use goldfleet_model::manifest::Manifest;
 use goldfleet_model::operation::{Failure, Operation, OperationState};
 use goldfleet_model::selector::Selector;
@@ -228,7 +228,7 @@ pub async fn fan_out(control: &ControlContext, id: &JobId) -> Result<FanOutResul
     }
     let planned = |row: &mut Job| {
         row.tree = plan.tree().cloned();
-        row.findings = plan.findings();
+        row.findings = findings_for_row(plan.findings());
         row.operations = Some(rows);
         row.announced = false;
     };
@@ -237,6 +237,17 @@ pub async fn fan_out(control: &ControlContext, id: &JobId) -> Result<FanOutResul
         // Another dispatcher plans the job, or it was cancelled. The next attempt finds out which.
         None => Ok(FanOutResult::Deferred(Duration::ZERO)),
     }
+}
+
+/// As many findings as a job's row holds, and how many more there are.
+fn findings_for_row(mut findings: Vec<Finding>) -> Vec<Finding> {
+    if findings.len() > Job::MAX_FINDINGS {
+        let rest = findings.split_off(Job::MAX_FINDINGS - 1);
+        let message = format!("{} more findings; a run with --dry-run shows all", rest.len());
+        let failed = rest.iter().any(|finding| finding.failed);
+        findings.push(Finding { code: "more-findings".to_owned(), failed, place: None, message });
+    }
+    findings
 }
 
 /// Takes the next planning number. None if the job no longer waits to be planned, or another process changed it.

@@ -14,7 +14,7 @@ use goldfleet_model::resource::ResourceType;
 use goldfleet_model::upload::{Upload, UploadState};
 use goldfleet_ports::clock::elapsed;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
-use goldfleet_ports::resources::{ChangeStatus, Resource, ResourceQuery, list_all};
+use goldfleet_ports::resources::{Resource, ResourceQuery, list_all, wait_until_done};
 use goldfleet_ports::retry::retry_transient;
 use goldfleet_snapshots::id::GroupRef;
 use goldfleet_snapshots::remove::{Decision, Orphan, TemporarySpec, orphan};
@@ -240,15 +240,6 @@ pub(crate) async fn remove(control: &ControlContext, listed: &Resource, fleet: U
         Decision::Refuse { code, message } => return Err(refused(code, format!("{}: {message}", listed.id))),
         Decision::Done | Decision::LiftLock(_) | Decision::Keep(_) => return Ok(()),
     }
-    let mut change = ports.resources.delete(&listed.id, None).await?;
-    loop {
-        change = match change {
-            ChangeStatus::Done => return Ok(()),
-            ChangeStatus::Failed(error) => return Err(error),
-            ChangeStatus::Pending(pending) => {
-                ports.clock.sleep(pending.retry_after).await;
-                ports.resources.poll(&pending).await?
-            }
-        };
-    }
+    let change = ports.resources.delete(&listed.id, None).await?;
+    wait_until_done(ports.resources.as_ref(), ports.clock.as_ref(), change).await
 }

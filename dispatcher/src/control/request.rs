@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use goldfleet_config::targets::TargetsFile;
 use goldfleet_model::ids::{ImageName, ImageVersion, JobId};
 use goldfleet_model::image::ImageRef;
-use goldfleet_model::job::{Job, JobState, Payload, Subject};
+use goldfleet_model::job::{Approval, Job, JobState, Payload, Subject, Work};
 use goldfleet_model::manifest::{Manifest, digest_of};
 use goldfleet_model::operation::Operation;
 use goldfleet_model::selector::Selector;
@@ -172,17 +172,58 @@ pub async fn request_on(
         return Ok(RequestResult { job, new: false });
     }
     let payload = Payload { system: system(control, &image).await?, ..job_payload(&manifest) };
+    let approvals = approve.then(Vec::new);
+    insert(control, Subject::Image { image, payload }, selection.to_vec(), approvals, note).await
+}
+
+/// Creates a job, and sends its message to the dispatcher.
+async fn insert(
+    control: &ControlContext,
+    subject: Subject,
+    selection: Vec<Selector>,
+    approvals: Option<Vec<Approval>>,
+    note: Option<String>,
+) -> Result<RequestResult, ControlError> {
     let now = control.ports.clock.now();
     let id = JobId::new(now, rng::random_u64());
-    let job = Job {
-        requested_by: Some(control.actor.clone()),
-        note,
-        approvals: approve.then(Vec::new),
-        ..new_job(id, Subject::Image { image, payload }, selection.to_vec(), now)
-    };
+    let requested_by = Some(control.actor.clone());
+    let job = Job { requested_by, note, approvals, ..new_job(id, subject, selection, now) };
     control.ports.table.insert_job(&job).await?;
     control.enqueue_job(&job.id).await?;
     Ok(RequestResult { job, new: true })
+}
+
+/// Requests work other than an image version. If an open job already does it, no new one is created. Two jobs with the
+/// same title do the same work if `is_same`, which is called with the open and the requested work, says so.
+///
+/// # Errors
+/// [`ControlError`] if an open job does it with other options, or if the table or the queue cannot be reached.
+pub async fn request_work(
+    control: &ControlContext,
+    work: Work,
+    note: Option<String>,
+    is_same: impl Fn(&Work, &Work) -> bool,
+) -> Result<RequestResult, ControlError> {
+    for open in control.ports.table.open_jobs().await?.into_iter().map(|row| row.value) {
+        let Subject::Work { work: other } = &open.subject else { continue };
+        let does_same = other.title == work.title && is_same(other, &work);
+        if !does_same || open.state == JobState::Cancelling || !control.has_unfinished_work(&open).await? {
+            continue;
+        }
+        if other.spec != work.spec {
+            let id = &open.id;
+            return Err(ControlError::Refused(format!(
+                "job {id} does {} with other rules or options: wait for it with 'goldfleet status {id} --watch', or \
+                 'goldfleet cancel {id}'",
+                work.title
+            )));
+        }
+        if open.state == JobState::Requested {
+            control.enqueue_job(&open.id).await?;
+        }
+        return Ok(RequestResult { job: open, new: false });
+    }
+    insert(control, Subject::Work { work }, Vec::new(), None, note).await
 }
 
 /// The operating system of an image version, as its uploads recorded it.

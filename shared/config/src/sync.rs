@@ -177,10 +177,15 @@ impl Sync {
 }
 
 impl SyncDestination {
+    /// The resource group of the replicas.
+    #[must_use]
+    pub fn group(&self) -> GroupRef {
+        GroupRef { subscription: self.subscription, resource_group: self.resource_group.clone() }
+    }
+
     fn destination(&self) -> Destination {
-        let group = GroupRef { subscription: self.subscription, resource_group: self.resource_group.clone() };
         Destination {
-            group,
+            group: self.group(),
             region: self.region.clone(),
             encryption_set: self.disk_encryption_set.clone(),
             disk_access: self.disk_access.clone(),

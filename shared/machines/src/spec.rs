@@ -1,8 +1,6 @@
 //! What the rows of a clone contain: all that a step needs, because another worker may have to continue with the row
 //! alone.
 
-use goldfleet_model::graph::{After, GateKey};
-use goldfleet_model::ids::Region;
 use goldfleet_model::operation::OperationId;
 use goldfleet_model::resource::ResourceId;
 use goldfleet_snapshots::graph::RowSpec as SnapshotSpec;
@@ -69,25 +67,5 @@ pub enum RowSpec {
     Machine(Box<MachineSpec>),
 }
 
-/// A row. Its fields are those of an [`Operation`](goldfleet_model::operation::Operation) with the same names.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Row {
-    /// Which operation of the job.
-    pub id: OperationId,
-    /// The id of the kind.
-    pub kind: &'static str,
-    /// Its place in the chain of its group.
-    pub position: u16,
-    /// The region of its effect.
-    pub region: Region,
-    /// The place of its effect for operators: `subscription/region`.
-    pub label: String,
-    /// The gates that it waits for.
-    pub after: Vec<After>,
-    /// The gates that it opens.
-    pub opens: Vec<GateKey>,
-    /// Whether it runs despite cancellation and broken gates.
-    pub always: bool,
-    /// What it has to do.
-    pub spec: RowSpec,
-}
+/// A row of a clone.
+pub type Row = goldfleet_snapshots::graph::Row<RowSpec>;

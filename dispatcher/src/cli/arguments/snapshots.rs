@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use clap::{Args, Subcommand};
 use goldfleet_config::SyncDestination;
+use goldfleet_machines::request::Place;
 use goldfleet_snapshots::id::{GroupRef, SnapshotId};
 
 /// The commands on snapshots.
@@ -87,16 +88,8 @@ impl FromStr for PlaceArgument {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let [subscription, region, group] = text.split('/').collect::<Vec<_>>()[..] else {
-            return Err("it is written SUBSCRIPTION/REGION/GROUP".to_owned());
-        };
-        Ok(Self(SyncDestination {
-            subscription: subscription.parse().map_err(|error| format!("{error}"))?,
-            region: region.parse().map_err(|error| format!("{error}"))?,
-            resource_group: group.parse().map_err(|error| format!("{error}"))?,
-            disk_encryption_set: None,
-            disk_access: None,
-        }))
+        let Place { subscription, region, resource_group } = text.parse()?;
+        Ok(Self(SyncDestination { subscription, region, resource_group, disk_encryption_set: None, disk_access: None }))
     }
 }
 

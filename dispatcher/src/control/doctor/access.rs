@@ -43,7 +43,7 @@ pub(super) const SOURCES: [Needed; 2] =
 pub(super) const SNAPSHOT_SOURCES: [Needed; 2] =
     [action("Microsoft.Compute/snapshots/read"), action("Microsoft.Compute/snapshots/beginGetAccess/action")];
 
-/// For a resource group with replicas. A copy that failed is deleted, whatever the rules for deletion are.
+/// For a resource group with replicas. A copy that failed is deleted, also if the rules delete no replica.
 pub(super) const REPLICAS: [Needed; 3] = [
     action("Microsoft.Compute/snapshots/read"),
     action("Microsoft.Compute/snapshots/write"),

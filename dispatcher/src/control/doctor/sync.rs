@@ -35,10 +35,7 @@ fn groups(sync: &Sync) -> Vec<(GroupRef, Vec<&'static Needed>)> {
     if sync.lock {
         replicas.extend(&LOCKS);
     }
-    let destinations = sync.to.iter().map(|to| {
-        let group = GroupRef { subscription: to.subscription, resource_group: to.resource_group.clone() };
-        (group, replicas.clone())
-    });
+    let destinations = sync.to.iter().map(|to| (to.group(), replicas.clone()));
     let source = (sync.from.clone(), SNAPSHOT_SOURCES.iter().collect());
     let scratch = sync.scratch.clone().map(|group| (group, SCRATCH.iter().collect()));
     std::iter::once(source).chain(destinations).chain(scratch).collect()

@@ -5,7 +5,8 @@ use goldfleet_model::document::Document;
 use goldfleet_model::job::Work;
 
 use super::{ROUTE, VERSION};
-use crate::control::context::ControlError;
+use crate::control::context::{ControlContext, ControlError};
+use crate::control::request::{RequestResult, request_work};
 
 /// The work of a clone.
 ///
@@ -18,6 +19,18 @@ pub fn work(request: &CloneRequest) -> Result<Work, ControlError> {
     let title = format!("clone of {what} {} of {place} to {to} as {}", source.name, request.clone_name());
     let spec = Document::new(VERSION, request).map_err(|error| ControlError::Refused(error.to_string()))?;
     Ok(Work { route: ROUTE.to_owned(), title, resume: command(request), spec })
+}
+
+/// Requests a clone. If an open job already does it, no new one is created.
+///
+/// # Errors
+/// As [`request_work`].
+pub async fn request(
+    control: &ControlContext,
+    clone: &CloneRequest,
+    note: Option<String>,
+) -> Result<RequestResult, ControlError> {
+    request_work(control, work(clone)?, note, |_, _| true).await
 }
 
 /// The command that requests the same clone.

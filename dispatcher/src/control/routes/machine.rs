@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use crate::control::context::{ControlContext, ControlError};
 use crate::control::machines::plan::{PlannedClone, plan};
 use crate::control::machines::{ROUTE, request_of};
-use crate::control::routes::rows::{self, NewRow};
+use crate::control::routes::rows;
 use crate::control::routes::{Groups, PlannedJob, Route};
 
 /// The route.
@@ -66,8 +66,7 @@ fn operation(job: &Job, row: Row, now: Timestamp) -> Operation {
         RowSpec::Start(spec) => write_spec(spec),
         RowSpec::Machine(spec) => write_spec(spec),
     };
-    let Row { id, kind, position, region, label, after, opens, always, .. } = row;
-    rows::operation(job, NewRow { id, kind, position, region, label, after, opens, always, spec, bytes_total: 0 }, now)
+    rows::operation(job, row, spec, 0, now)
 }
 
 #[cfg(test)]

@@ -49,7 +49,7 @@ pub trait PlannedJob: Send + Sync {
         None
     }
 
-    /// What the plan reports besides its operations.
+    /// What the plan reports besides its operations, the most important first. The job's row holds only the first ones.
     fn findings(&self) -> Vec<Finding> {
         Vec::new()
     }

@@ -1,53 +1,53 @@
 //! Rows of a plan as operations of a job.
 
 use goldfleet_model::document::Document;
-use goldfleet_model::graph::{After, GateKey};
-use goldfleet_model::ids::Region;
 use goldfleet_model::job::Job;
 use goldfleet_model::operation::{KindId, Operation, OperationId, OperationState, Place, TransferProgress};
+use goldfleet_snapshots::graph::Row;
 use jiff::Timestamp;
 
-/// A row of a plan that has no image version and no target. Its fields are those of an [`Operation`] with the same names.
-#[derive(Debug)]
-pub(super) struct NewRow {
-    pub(super) id: OperationId,
-    pub(super) kind: &'static str,
-    pub(super) position: u16,
-    pub(super) region: Region,
-    pub(super) label: String,
-    pub(super) after: Vec<After>,
-    pub(super) opens: Vec<GateKey>,
-    pub(super) always: bool,
-    pub(super) spec: Document,
-    pub(super) bytes_total: u64,
+/// A row as an operation of a job, written at `now`. `spec` is the specification in the form in which its kind reads it,
+/// `bytes_total` the number of bytes that it transfers.
+pub(super) fn operation<S>(job: &Job, row: Row<S>, spec: Document, bytes_total: u64, now: Timestamp) -> Operation {
+    let starts = row.position == 0 && row.after.is_empty();
+    let place = Place { region: row.region, label: row.label, target: None };
+    Operation {
+        position: row.position,
+        after: row.after,
+        opens: row.opens,
+        always: row.always,
+        spec,
+        state: if starts { OperationState::Ready } else { OperationState::Waiting },
+        progress: TransferProgress { bytes_total, ..TransferProgress::default() },
+        ..ready(job, row.id, row.kind, place, now)
+    }
 }
 
-/// A row as an operation of a job, written at `now`.
-pub(super) fn operation(job: &Job, row: NewRow, now: Timestamp) -> Operation {
-    let starts = row.position == 0 && row.after.is_empty();
+/// An operation of a job that is ready at `now`: the first of its group, without gates and specification.
+pub(super) fn ready(job: &Job, id: OperationId, kind: &str, place: Place, now: Timestamp) -> Operation {
     Operation {
         job: job.id.clone(),
-        id: row.id,
+        id,
         plan: job.plan,
-        image: None,
-        kind: kind_id(row.kind),
-        position: row.position,
-        place: Place { region: row.region, label: row.label, target: None },
-        after: row.after,
+        image: job.image().cloned(),
+        kind: kind_id(kind),
+        position: 0,
+        place,
+        after: Vec::new(),
         opened: false,
-        opens: row.opens,
+        opens: Vec::new(),
         streams: Vec::new(),
-        always: row.always,
-        spec: row.spec,
+        always: false,
+        spec: Document::default(),
         output: None,
-        state: if starts { OperationState::Ready } else { OperationState::Waiting },
+        state: OperationState::Ready,
         attempts: 0,
         failures: 0,
         lost: 0,
         lease: None,
         not_before: None,
         queued: None,
-        progress: TransferProgress { bytes_total: row.bytes_total, ..TransferProgress::default() },
+        progress: TransferProgress::default(),
         failure: None,
         created: now,
         started: None,

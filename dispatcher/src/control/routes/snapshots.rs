@@ -14,7 +14,7 @@ use goldfleet_snapshots::id::GroupRef;
 use jiff::Timestamp;
 
 use crate::control::context::{ControlContext, ControlError};
-use crate::control::routes::rows::{self, NewRow};
+use crate::control::routes::rows;
 use crate::control::routes::{Groups, PlannedJob, Route};
 use crate::control::snapshots::run::{PlannedRun, plan};
 use crate::control::snapshots::{ROUTE, RunSpec, groups_of};
@@ -54,7 +54,7 @@ impl PlannedJob for PlannedRun {
     }
 
     fn findings(&self) -> Vec<Finding> {
-        self.findings_for_row()
+        self.findings.clone()
     }
 
     async fn prepare(&self, control: &ControlContext) -> Result<(), ControlError> {
@@ -73,9 +73,7 @@ pub fn operation(job: &Job, row: Row, now: Timestamp) -> Operation {
         _ => 0,
     };
     let spec = write_spec(&row.spec);
-    let Row { id, kind, position, region, label, after, opens, always, .. } = row;
-    let row = NewRow { id, kind, position, region, label, after, opens, always, spec, bytes_total };
-    rows::operation(job, row, now)
+    rows::operation(job, row, spec, bytes_total, now)
 }
 
 #[cfg(test)]

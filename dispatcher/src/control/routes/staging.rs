@@ -17,9 +17,8 @@ use goldfleet_kinds::seed::{self, SeedSpec};
 use goldfleet_model::chunk_set::ChunkSet;
 use goldfleet_model::graph::{After, GateCondition, GateKey};
 use goldfleet_model::ids::ManagedImageName;
-use goldfleet_model::image::ImageRef;
 use goldfleet_model::job::{Job, Payload};
-use goldfleet_model::operation::{GroupId, KindId, Operation, OperationId, OperationState, Place, TransferProgress};
+use goldfleet_model::operation::{GroupId, Operation, OperationId, OperationState, Place, TransferProgress};
 use goldfleet_model::store::Store;
 use goldfleet_model::target::Target;
 use goldfleet_model::tree::Tree;
@@ -28,7 +27,7 @@ use jiff::Timestamp;
 use crate::control::context::{ControlContext, ControlError};
 use crate::control::fan_out::{JobPlan, plan_with_preferred_time};
 use crate::control::request::manifest;
-use crate::control::routes::{Groups, PlannedJob, Route};
+use crate::control::routes::{Groups, PlannedJob, Route, rows};
 
 /// The id of the route.
 pub const ID: &str = "staging";
@@ -75,7 +74,6 @@ impl PlannedJob for JobPlan {
 /// A plan as a graph.
 struct Graph<'a> {
     job: &'a Job,
-    image: &'a ImageRef,
     payload: &'a Payload,
     plan: &'a JobPlan,
     now: Timestamp,
@@ -123,8 +121,8 @@ impl Rings {
 impl<'a> Graph<'a> {
     /// The graph of a job by this plan, written at `now`. None if the job distributes no image version.
     fn new(job: &'a Job, plan: &'a JobPlan, now: Timestamp) -> Option<Self> {
-        let (image, payload) = (job.image()?, job.payload()?);
-        Some(Self { job, image, payload, plan, now, rings: Rings::of(job, plan) })
+        let payload = job.payload()?;
+        Some(Self { job, payload, plan, now, rings: Rings::of(job, plan) })
     }
 
     /// The groups, those of stores first.
@@ -189,41 +187,8 @@ impl<'a> Graph<'a> {
     }
 
     fn operation(&self, id: OperationId, kind: &str, place: Place) -> Operation {
-        Operation {
-            job: self.job.id.clone(),
-            id,
-            plan: self.job.plan,
-            image: Some(self.image.clone()),
-            kind: kind_id(kind),
-            position: 0,
-            place,
-            after: Vec::new(),
-            opened: false,
-            opens: Vec::new(),
-            streams: Vec::new(),
-            always: false,
-            spec: goldfleet_model::document::Document::default(),
-            output: None,
-            state: OperationState::Ready,
-            attempts: 0,
-            failures: 0,
-            lost: 0,
-            lease: None,
-            not_before: None,
-            queued: None,
-            progress: TransferProgress::default(),
-            failure: None,
-            created: self.now,
-            started: None,
-            work_period: None,
-            updated: self.now,
-        }
+        rows::ready(self.job, id, kind, place, self.now)
     }
-}
-
-fn kind_id(kind: &str) -> KindId {
-    #[expect(clippy::expect_used, reason = "the ids above are valid, and a test reads them all")]
-    kind.parse().expect("the id of a kind")
 }
 
 /// The group of a target. Its place is the image that the target gets.
@@ -247,6 +212,7 @@ fn seeds_of(from: &[Store]) -> Vec<OperationId> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::routes::rows::kind_id;
 
     #[test]
     fn kinds_have_valid_ids() {

@@ -12,7 +12,7 @@ pub mod run;
 pub mod schedule;
 pub mod state;
 
-use goldfleet_config::Sync;
+use goldfleet_config::{Sync, SyncDestination};
 use goldfleet_model::job::Work;
 use goldfleet_snapshots::id::GroupRef;
 use serde::{Deserialize, Serialize};
@@ -41,8 +41,7 @@ pub struct RunSpec {
 /// The resource groups of a sync.
 #[must_use]
 pub fn groups_of(sync: &Sync) -> Vec<GroupRef> {
-    let to =
-        sync.to.iter().map(|to| GroupRef { subscription: to.subscription, resource_group: to.resource_group.clone() });
+    let to = sync.to.iter().map(SyncDestination::group);
     to.chain(sync.scratch.clone()).chain([sync.from.clone()]).collect()
 }
 

@@ -1,17 +1,17 @@
 //! Requests for runs of syncs and for copies.
 
+use std::collections::BTreeMap;
+
 use goldfleet_config::{HumanDuration, RESERVED_NAME, Sync, SyncDestination};
 use goldfleet_model::document::Document;
-use goldfleet_model::ids::JobId;
-use goldfleet_model::job::{Job, JobState, Subject, Work};
+use goldfleet_model::job::Work;
 use goldfleet_model::text::pluralize;
-use goldfleet_ports::rng;
 use goldfleet_snapshots::id::{GroupRef, SnapshotId};
 use goldfleet_snapshots::rules::{DeletePolicy, Speed};
 
 use super::{ROUTE, RunSpec, VERSION};
 use crate::control::context::{ControlContext, ControlError};
-use crate::control::request::{RequestResult, new_job};
+use crate::control::request::{RequestResult, request_work};
 
 /// The largest number of snapshots that one copy names. The job's row contains their ids.
 pub const MAX_COPIED: usize = 200;
@@ -72,7 +72,7 @@ pub fn copies(request: &CopyRequest) -> Result<Vec<Sync>, ControlError> {
             format!("{given} snapshots are named, and a copy takes at most {most}: use a sync, or several copies");
         return Err(ControlError::Refused(message));
     }
-    let mut groups: std::collections::BTreeMap<String, Vec<&SnapshotId>> = std::collections::BTreeMap::new();
+    let mut groups: BTreeMap<String, Vec<&SnapshotId>> = BTreeMap::new();
     for id in &request.ids {
         groups.entry(id.group.key()).or_default().push(id);
     }
@@ -83,8 +83,8 @@ fn copy_of(ids: &[&SnapshotId], request: &CopyRequest) -> Result<Sync, ControlEr
     let sync = Sync {
         name: RESERVED_NAME.to_owned(),
         from: ids[0].group.clone(),
-        tags: std::collections::BTreeMap::new(),
-        exclude_tags: std::collections::BTreeMap::new(),
+        tags: BTreeMap::new(),
+        exclude_tags: BTreeMap::new(),
         names: ids.iter().map(|id| globset_escape(&id.name)).collect(),
         exclude_names: Vec::new(),
         families: Vec::new(),
@@ -159,44 +159,16 @@ fn work(sync: &Sync, options: &RunOptions, title: String, resume: String) -> Res
     Ok(Work { route: ROUTE.to_owned(), title, resume, spec })
 }
 
-/// Requests work. If an open job already does it, no new one is created.
+/// Requests a run of a sync, or a copy. If an open job already does it, no new one is created.
 ///
 /// # Errors
-/// [`ControlError`] if an open job does it with other options, or if the table or the queue cannot be reached.
+/// As [`request_work`].
 pub async fn request(
     control: &ControlContext,
     work: Work,
     note: Option<String>,
 ) -> Result<RequestResult, ControlError> {
-    // Work of other routes has other specifications.
-    let is_copy = work.route == ROUTE && RunSpec::of(&work)?.sync.name == RESERVED_NAME;
-    // Copies of other snapshots have nothing to do with each other.
-    let is_same = |job: &Job| {
-        let Subject::Work { work: open } = &job.subject else { return false };
-        open.title == work.title && (!is_copy || open.spec == work.spec)
-    };
-    for open in control.ports.table.open_jobs().await?.into_iter().map(|row| row.value).filter(is_same) {
-        if open.state == JobState::Cancelling || !control.has_unfinished_work(&open).await? {
-            continue;
-        }
-        if matches!(&open.subject, Subject::Work { work: other } if other.spec != work.spec) {
-            let id = &open.id;
-            return Err(ControlError::Refused(format!(
-                "job {id} does {} with other rules or options: wait for it with 'goldfleet status {id} --watch', or \
-                 'goldfleet cancel {id}'",
-                work.title
-            )));
-        }
-        if open.state == JobState::Requested {
-            control.enqueue_job(&open.id).await?;
-        }
-        return Ok(RequestResult { job: open, new: false });
-    }
-    let now = control.ports.clock.now();
-    let id = JobId::new(now, rng::random_u64());
-    let job =
-        Job { requested_by: Some(control.actor.clone()), note, ..new_job(id, Subject::Work { work }, Vec::new(), now) };
-    control.ports.table.insert_job(&job).await?;
-    control.enqueue_job(&job.id).await?;
-    Ok(RequestResult { job, new: true })
+    // Copies of other snapshots can have the same title, and have nothing to do with each other.
+    let is_copy = RunSpec::of(&work)?.sync.name == RESERVED_NAME;
+    request_work(control, work, note, |open, work| !is_copy || open.spec == work.spec).await
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use futures::{StreamExt as _, stream};
 use goldfleet_config::RESERVED_NAME;
 use goldfleet_model::ids::JobId;
-use goldfleet_model::job::{Finding, Job};
+use goldfleet_model::job::Finding;
 use goldfleet_snapshots::difference::{Difference, Evidence};
 use goldfleet_snapshots::graph::{Graph, Row};
 use goldfleet_snapshots::id::SnapshotId;
@@ -35,22 +35,6 @@ pub struct PlannedRun {
     pub complete: usize,
     /// What the sync remembers, and the record that has it. None if the run cannot conclude anything for later ones.
     pub(crate) state: Option<(StoredState, SyncState)>,
-}
-
-impl PlannedRun {
-    /// As many findings as a job's row holds.
-    #[must_use]
-    pub fn findings_for_row(&self) -> Vec<Finding> {
-        let all = &self.findings;
-        if all.len() <= Job::MAX_FINDINGS {
-            return all.clone();
-        }
-        let (shown, rest) = all.split_at(Job::MAX_FINDINGS - 1);
-        let message = format!("{} more findings; a run with --dry-run shows all", rest.len());
-        let failed = rest.iter().any(|finding| finding.failed);
-        let more = Finding { code: "more-findings".to_owned(), failed, place: None, message };
-        shown.iter().cloned().chain([more]).collect()
-    }
 }
 
 /// Both sides of a sync.

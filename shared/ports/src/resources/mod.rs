@@ -268,6 +268,27 @@ pub trait ResourceService: Send + Sync {
     async fn poll(&self, pending: &Pending) -> PortResult<ChangeStatus>;
 }
 
+/// Waits until a change ends. Each poll is retried while its error is transient.
+///
+/// # Errors
+/// If the change failed, or if it cannot be polled.
+pub async fn wait_until_done(
+    resources: &dyn ResourceService,
+    clock: &dyn Clock,
+    mut change: ChangeStatus,
+) -> PortResult<()> {
+    loop {
+        change = match change {
+            ChangeStatus::Done => return Ok(()),
+            ChangeStatus::Failed(error) => return Err(error),
+            ChangeStatus::Pending(pending) => {
+                clock.sleep(pending.retry_after).await;
+                retry_transient(clock, PortError::is_retryable, || resources.poll(&pending)).await?
+            }
+        };
+    }
+}
+
 /// Reads all pages of a list. Each page is retried while its error is transient.
 ///
 /// # Errors

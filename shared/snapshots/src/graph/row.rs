@@ -10,12 +10,13 @@ use uuid::Uuid;
 use crate::id::SnapshotId;
 use crate::remove::{DiscardSpec, RemoveSpec, TemporarySpec};
 
-/// A row. Its fields are those of an [`Operation`](goldfleet_model::operation::Operation) with the same names.
+/// A row with a specification. Its fields are those of an [`Operation`](goldfleet_model::operation::Operation) with the
+/// same names.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Row {
+pub struct Row<S = RowSpec> {
     /// Which operation of the job.
     pub id: OperationId,
-    /// The id of the kind: `snapshot`, `disk` or `remove`.
+    /// The id of the kind.
     pub kind: &'static str,
     /// Its place in the chain of its group.
     pub position: u16,
@@ -30,7 +31,7 @@ pub struct Row {
     /// Whether it runs despite cancellation and broken gates.
     pub always: bool,
     /// What it has to do.
-    pub spec: RowSpec,
+    pub spec: S,
 }
 
 /// What a row has to do: all that its step needs, because another worker may have to continue with the row alone.

@@ -26,7 +26,7 @@ struct Work {
     state: State,
     phase: Phase,
     attempts: u32,
-    /// Whether it ended without a failure of its own.
+    /// Whether it was cancelled or blocked, and did not fail itself.
     is_cancelled: bool,
 }
 

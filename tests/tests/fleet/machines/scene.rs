@@ -7,8 +7,7 @@ use std::path::PathBuf;
 
 use goldfleet_dispatcher::control::context::ControlError;
 use goldfleet_dispatcher::control::machines::plan::{PlannedClone, plan};
-use goldfleet_dispatcher::control::machines::request::work;
-use goldfleet_dispatcher::control::snapshots::request::request;
+use goldfleet_dispatcher::control::machines::request::request;
 use goldfleet_dispatcher::control::status::{ReportedState, Status};
 use goldfleet_machines::request::{CloneRequest, Place};
 use goldfleet_model::ids::{JobId, SubscriptionId};
@@ -140,7 +139,7 @@ impl Scene {
     /// Requests a clone as the command does.
     pub(crate) async fn request(&self, clone: &CloneRequest) -> JobId {
         let control = self.fleet.control_with_own_ports();
-        request(&control, work(clone).unwrap(), None).await.unwrap().job.id
+        request(&control, clone, None).await.unwrap().job.id
     }
 
     /// Requests a clone and performs it.

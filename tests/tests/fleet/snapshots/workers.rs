@@ -1,4 +1,4 @@
-//! Workers that can be killed: each has a runtime of its own, which ends with all its tasks.
+//! Workers that can be killed: each has a separate runtime, which ends with all its tasks.
 
 use goldfleet_dispatcher::control::service::{RunUntil, run};
 use goldfleet_model::ids::JobId;

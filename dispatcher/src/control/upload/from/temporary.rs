@@ -9,7 +9,9 @@ use goldfleet_model::resource::{
 };
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::resource_locks::check_deletion;
-use goldfleet_ports::resources::{ChangeStatus, Provisioning, PutMode, PutRequest, Resource, ResourceQuery, list_all};
+use goldfleet_ports::resources::{
+    ChangeStatus, Provisioning, PutMode, PutRequest, Resource, ResourceQuery, list_all, wait_until_done,
+};
 use goldfleet_snapshots::remove::{Decision, TemporarySpec};
 use goldfleet_snapshots::tags::{self, Role};
 use goldfleet_sources::cloud_disk::DiskFacts;
@@ -199,15 +201,6 @@ async fn put(control: &ControlContext, request: &PutRequest) -> PortResult<()> {
 }
 
 /// Waits until a change ends.
-async fn follow(control: &ControlContext, mut status: ChangeStatus) -> PortResult<()> {
-    loop {
-        status = match status {
-            ChangeStatus::Done => return Ok(()),
-            ChangeStatus::Failed(error) => return Err(error),
-            ChangeStatus::Pending(pending) => {
-                control.ports.clock.sleep(pending.retry_after).await;
-                retried(control, || control.ports.resources.poll(&pending)).await?
-            }
-        };
-    }
+async fn follow(control: &ControlContext, change: ChangeStatus) -> PortResult<()> {
+    wait_until_done(control.ports.resources.as_ref(), control.ports.clock.as_ref(), change).await
 }
