@@ -13,14 +13,15 @@
 # seed, copy and image on the directory cloud. The VHDs of all targets must hold the disk byte for byte, and one must boot.
 #
 # Runs as root. Needs the packages mmdebstrap, e2fsprogs, xfsprogs, btrfs-progs, dosfstools, mtools, gdisk, lvm2, zstd, cpio,
-# qemu-utils, qemu-system-x86 and ovmf, and a package mirror for the first run: the systems are kept in target/inside. A boot takes 30
-# to 110 seconds on two idle cores; BOOT_SECONDS changes the limit. GOLDFLEET_PROGRAMS names the folder of goldfleet, which is
-# otherwise built.
+# qemu-utils and ovmf, and a package mirror for the first run: the systems are kept in target/inside, and QEMU in target/qemu. A boot
+# takes 30 to 110 seconds on two idle cores; BOOT_SECONDS changes the limit. GOLDFLEET_PROGRAMS names the folder of goldfleet, which
+# is otherwise built.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tools=$PWD/shared/inside/tests/disks
 cache=$(realpath -m "${INSIDE_CACHE:-target/inside}")
 seconds=${BOOT_SECONDS:-300}
+PATH=$(tests/qemu.sh):$PATH
 mkdir -p "$cache"
 
 work=$(mktemp -d "$cache/boot.XXXXXX")
