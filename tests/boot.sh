@@ -232,8 +232,8 @@ for name in "$@"; do
   esac
 done
 
-cargo build --quiet -p goldfleet-inside --example inspect
-inspect=$PWD/target/debug/examples/inspect
+cargo build --quiet --release -p goldfleet-inside --example inspect
+inspect=$PWD/target/release/examples/inspect
 if [ -n "${GOLDFLEET_PROGRAMS:-}" ]; then
   goldfleet=$(realpath "$GOLDFLEET_PROGRAMS")/goldfleet
 else

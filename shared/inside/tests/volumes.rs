@@ -24,7 +24,8 @@ impl Disk {
     fn new() -> Self {
         let disk = Self { folder: tempfile::tempdir().unwrap() };
         File::create(disk.path()).unwrap().set_len(2 * VOLUME + (2 << 20)).unwrap();
-        let arguments = ["-n", "1:2048:+16M", "-t", "1:8300", "-n", "2:0:+16M", "-t", "2:8200", text(&disk.path())];
+        let path = disk.path();
+        let arguments = ["-n", "1:2048:+16M", "-t", "1:8300", "-n", "2:0:+16M", "-t", "2:8200", text(&path)];
         run("gdisk", "sgdisk", &arguments);
         disk.data(|path| {
             run("e2fsprogs", "mke2fs", &["-q", "-F", "-t", "ext4", "-O", "^metadata_csum", text(path)]);

@@ -165,9 +165,9 @@ impl InodeReader for Tree {
             Error::Crate(E::NotFound | E::NotASubvolume) => FsError::NotFound,
             Error::Crate(E::NotARegularFile) => FsError::WrongKind("regular file"),
             Error::Crate(E::NotASymlink) => FsError::WrongKind("symbolic link"),
-            Error::Crate(
-                error @ (E::UnsupportedFeature(_) | E::UnsupportedProfile(_) | E::UnsupportedChecksum(_)),
-            ) => FsError::Unsupported(error.to_string()),
+            Error::Crate(error @ (E::UnsupportedFeature(_) | E::UnsupportedProfile(_) | E::UnsupportedChecksum(_))) => {
+                FsError::Unsupported(error.to_string())
+            }
             Error::Crate(other) => FsError::Damaged(other.to_string()),
         }
     }
