@@ -32,6 +32,7 @@ STOPPED = [
     "UEFI Interactive Shell",
     "emergency mode|Cannot open access to console",
     "grub> ",
+    "you need to load the kernel first",
 ]
 FIRMWARE = "/usr/share/OVMF/OVMF_{}_4M{}.fd"
 
