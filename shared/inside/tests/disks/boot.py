@@ -29,6 +29,7 @@ STOPPED = [
     "BdsDxe: No bootable",
     "BdsDxe: failed to load",
     "Access Denied|Security Violation",
+    r"start_image\(\) returned [\w ]+\r",  # shim, after its last attempt
     "UEFI Interactive Shell",
     "emergency mode|Cannot open access to console",
     "grub> ",
@@ -88,7 +89,7 @@ with tempfile.TemporaryDirectory() as work:
                 continue
             sign = next((match for match in (re.search(sign, text) for sign in STOPPED) if match), None)
             if sign:
-                outcome = sign.group(0)
+                outcome = sign.group(0).strip()
     qemu.kill()
     qemu.wait()
 print(outcome)
