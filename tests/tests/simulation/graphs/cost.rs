@@ -1,0 +1,48 @@
+//! What a completed operation costs does not depend on the size of its job.
+#![expect(clippy::unwrap_used, clippy::cast_precision_loss, reason = "tests")]
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::fleet::{Coordination, GraphFleet};
+use super::plan::Shape;
+use crate::rng::SimRng;
+use crate::run::run_seed;
+
+/// The calls of the table by the worker for each row, in a job of `width` chains before a fan-in.
+fn calls_per_row(width: u64) -> f64 {
+    let (send, receive) = std::sync::mpsc::channel();
+    let outcome = run_seed(1, false, async move |keep_all| {
+        let shape = Shape { layers: 3, width, depth: 3 };
+        let fleet = GraphFleet::with(SimRng::new(11), keep_all, Coordination::Modelled, shape);
+        fleet.faults.end();
+        fleet.succeed_at_once();
+        fleet.plan().await;
+        fleet.begin_dispatcher();
+        fleet.begin_worker(false);
+        fleet.wait_for_end().await;
+        let seen = fleet.watch.seen();
+        let calls: usize = seen.calls.iter().filter(|(name, _)| name.starts_with("JobTable.")).map(|(_, n)| n).sum();
+        send.send((calls, seen.rows.len())).unwrap();
+        drop(seen);
+        Arc::clone(&fleet.faults)
+    });
+    assert!(outcome.violations.is_empty(), "{:?}\n{}", outcome.violations, outcome.end);
+    let (calls, rows) = receive.recv().unwrap();
+    assert!(rows as u64 > width / 2, "{rows} rows");
+    calls as f64 / rows as f64
+}
+
+/// A worker makes the same number of calls for a row of a small and of a large job.
+#[test]
+fn cost_of_a_completion_does_not_grow_with_the_job() {
+    let (small, large) = (calls_per_row(20), calls_per_row(1000));
+    assert!(large < 12.0 && large < small * 1.25, "{small} calls for a row of a small job, {large} of a large one");
+}
+
+impl GraphFleet {
+    /// Lets every attempt succeed.
+    fn succeed_at_once(&self) {
+        self.notes.may_fail.store(false, Ordering::Relaxed);
+    }
+}
