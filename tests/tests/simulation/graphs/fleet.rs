@@ -1,5 +1,4 @@
 //! A fleet that works on one random graph, and what happens to it.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -70,7 +69,7 @@ impl GraphFleet {
     pub(super) fn new(seed: u64, keep_all: bool, coordination: Coordination) -> Arc<Self> {
         let rng = SimRng::new(seed);
         let width = if rng.chance(0.1) { 40 } else { 5 };
-        Self::with(rng, keep_all, coordination, Shape { layers: 4, width, depth: 5 })
+        Self::with(rng, keep_all, coordination, Shape { layers: 4, width: (1, width), depth: 5 })
     }
 
     /// A fleet with a graph of this shape, without processes.

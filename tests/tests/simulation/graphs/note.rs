@@ -1,5 +1,4 @@
 //! The kind that the graphs consist of. It has no effect outside its row.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,5 +1,4 @@
 //! Random graphs.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use goldfleet_model::document::Document;
 use goldfleet_model::graph::{After, GateCondition, GateKey};
@@ -59,9 +58,11 @@ fn row(job: &Job, group: &GroupId, position: u16, kind: &str) -> Operation {
 /// The shape of a graph.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Shape {
-    /// The greatest number of layers, groups of a layer, and rows of a group.
+    /// The greatest number of layers.
     pub(super) layers: u64,
-    pub(super) width: u64,
+    /// The least and the greatest number of groups of a layer.
+    pub(super) width: (u64, u64),
+    /// The greatest number of rows of a group.
     pub(super) depth: u64,
 }
 
@@ -75,7 +76,7 @@ pub(super) fn graph(rng: &SimRng, job: &Job, shape: Shape) -> Vec<Operation> {
     let mut openers = 0;
     for layer in 0..rng.number(1..shape.layers + 1) {
         let (count, mut opening) = (openers, 0);
-        for number in 0..rng.number(1..shape.width + 1) {
+        for number in 0..rng.number(shape.width.0..shape.width.1 + 1) {
             let group = GroupId::of("g", &[&layer.to_string(), &number.to_string()]);
             for position in 0..rng.number(1..shape.depth + 1) {
                 let kind = if rng.chance(0.1) { LATER } else { rng.pick(&KINDS).copied().unwrap() };

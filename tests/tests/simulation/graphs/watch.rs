@@ -1,5 +1,4 @@
 //! Watches every write to the rows of a job, and checks the rules of the graph. It is a second, simple definition of them.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::any::Any;
 use std::collections::BTreeMap;
