@@ -37,7 +37,7 @@ use crate::unreliable_queue::UnreliableQueue;
 const BEGINNING: Timestamp = Timestamp::constant(1_767_225_600, 0);
 
 /// The maximum virtual time that a fleet may take for the remaining work after the faults have ended.
-const DAY: Duration = Duration::from_secs(24 * 3600);
+const CALM: Duration = Duration::from_secs(6 * 3600);
 
 /// How often an operator retries a job whose rows have no reason to fail any more.
 const RETRIES: usize = 3;
@@ -209,7 +209,7 @@ pub(super) async fn run(fleet: &Arc<GraphFleet>) {
         fleet.notes.may_fail.store(false, Ordering::Relaxed);
         retry_until_succeeded(fleet).await;
     };
-    if tokio::time::timeout(DAY, calm).await.is_err() {
+    if tokio::time::timeout(CALM, calm).await.is_err() {
         let seen = fleet.watch.seen();
         let open = seen.rows.values().filter(|row| !row.state.is_terminal());
         let open: Vec<String> = open.map(|row| format!("{} is {}", row.id, row.state)).collect();
@@ -218,7 +218,7 @@ pub(super) async fn run(fleet: &Arc<GraphFleet>) {
         fleet
             .faults
             .trace
-            .record_violation(format_args!("the job is {state} after a day of calm: {}", open.join(", ")));
+            .record_violation(format_args!("the job is {state} after {CALM:?} of calm: {}", open.join(", ")));
     }
 }
 

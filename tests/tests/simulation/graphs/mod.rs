@@ -21,7 +21,10 @@ use crate::run::{Outcome, run_seed};
 const SEEDS: u64 = 60;
 
 /// Seeds that found faults. Each runs in every test run.
-const REGRESSIONS: [u64; 0] = [];
+///
+/// 58: a job was cancelled before its messages were sent, and the message of an `always` row was lost. The reconciler left it
+/// to the fan-out, which does nothing for a cancelled job.
+const REGRESSIONS: [u64; 1] = [58];
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|value| value.parse().unwrap())

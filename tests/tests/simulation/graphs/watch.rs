@@ -80,16 +80,22 @@ impl Watch {
             return self.wrong(format_args!("{process} wrote a row that was never planned: {}", row.id));
         };
         let now = after(self.clock.now(), self.clock_skew);
+        let (was_over, is_over) = (before.state.is_terminal(), row.state.is_terminal());
         for why in rules::operation(before, &row, &events, process, now) {
             self.wrong(format_args!("{process} wrote {}: {why}", row.id));
         }
         for event in events {
-            self.event(&mut seen, process, &row, &event.what);
+            self.event(&seen, process, &row, &event.what);
+        }
+        match (was_over, is_over) {
+            (false, true) => *seen.ends.entry(row.id.clone()).or_default() += 1,
+            (true, false) => drop(seen.ends.remove(&row.id)),
+            _ => {}
         }
         seen.rows.insert(row.id.clone(), row);
     }
 
-    fn event(&self, seen: &mut Seen, process: &str, row: &Operation, what: &str) {
+    fn event(&self, seen: &Seen, process: &str, row: &Operation, what: &str) {
         match what {
             "claim" => {
                 if let Some(why) = seen.obstacle(row) {
@@ -97,14 +103,10 @@ impl Watch {
                 }
             }
             "open" => {
-                for after in row.after.iter().filter(|after| !seen.allows(after)) {
+                for after in row.after.iter().filter(|after| !seen.allows(row, after)) {
                     self.wrong(format_args!("{process} opened {} for {}", after.gate, row.id));
                 }
             }
-            "succeed" | "fail" | "cancel" | "stop" | "block" if row.state.is_terminal() => {
-                *seen.ends.entry(row.id.clone()).or_default() += 1;
-            }
-            "rearm" | "rewait" => drop(seen.ends.remove(&row.id)),
             _ => {}
         }
     }
@@ -137,12 +139,12 @@ impl Seen {
         row.awaits_gate().then(|| "before its gates".to_owned())
     }
 
-    /// Whether the openers of a gate allow the rows behind it to begin.
-    fn allows(&self, after: &After) -> bool {
+    /// Whether the openers of a gate allow a row behind it to begin. A broken gate does not stop a row that always runs.
+    fn allows(&self, row: &Operation, after: &After) -> bool {
         let mut openers = self.rows.values().filter(|row| row.opens.contains(&after.gate));
         match after.on {
-            GateCondition::Ended => openers.all(|opener| opener.state.is_terminal()),
-            GateCondition::Opened => openers.all(|opener| opener.state.is_done()),
+            GateCondition::Opened if !row.always => openers.all(|opener| opener.state.is_done()),
+            GateCondition::Opened | GateCondition::Ended => openers.all(|opener| opener.state.is_terminal()),
         }
     }
 }
