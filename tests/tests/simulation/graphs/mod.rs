@@ -23,8 +23,9 @@ const SEEDS: u64 = 60;
 /// Seeds that found faults. Each runs in every test run.
 ///
 /// 58: a job was cancelled before its messages were sent, and the message of an `always` row was lost. The reconciler left it
-/// to the fan-out, which does nothing for a cancelled job.
-const REGRESSIONS: [u64; 1] = [58];
+/// to the fan-out, which does nothing for a cancelled job. 20: an `always` row waited for a ring that needs an approval, and the
+/// job was cancelled, so that no approval was possible any more. A graph of these seeds changes with the generator of graphs.
+const REGRESSIONS: [u64; 2] = [20, 58];
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|value| value.parse().unwrap())

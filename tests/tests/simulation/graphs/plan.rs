@@ -73,18 +73,22 @@ pub(super) fn graph(rng: &SimRng, job: &Job, shape: Shape) -> Vec<Operation> {
         None => format!("layer.{layer}").parse().unwrap(),
     };
     let mut rows: Vec<Operation> = Vec::new();
-    let mut openers = 0;
+    // The number of openers of the gate of each layer.
+    let mut openers = vec![0];
     for layer in 0..rng.number(1..shape.layers + 1) {
-        let (count, mut opening) = (openers, 0);
+        let mut opening = 0;
         for number in 0..rng.number(shape.width.0..shape.width.1 + 1) {
             let group = GroupId::of("g", &[&layer.to_string(), &number.to_string()]);
             for position in 0..rng.number(1..shape.depth + 1) {
                 let kind = if rng.chance(0.1) { LATER } else { rng.pick(&KINDS).copied().unwrap() };
                 let mut row = row(job, &group, u16::try_from(position).unwrap(), kind);
                 row.always = rng.chance(0.15);
-                if count > 0 && (position == 0 || rng.chance(0.2)) && rng.chance(0.8) {
-                    let on = if rng.chance(0.7) { GateCondition::Opened } else { GateCondition::Ended };
-                    row.after.push(After { gate: gate_of(layer), on, count });
+                let on = || if rng.chance(0.7) { GateCondition::Opened } else { GateCondition::Ended };
+                for (gate, count) in (0..).zip(&openers).filter(|(_, count)| **count > 0) {
+                    let is_next = gate == layer;
+                    if (position == 0 || rng.chance(0.2)) && rng.chance(if is_next { 0.8 } else { 0.15 }) {
+                        row.after.push(After { gate: gate_of(gate), on: on(), count: *count });
+                    }
                 }
                 if rng.chance(0.6) {
                     row.opens.push(gate_of(layer + 1));
@@ -99,7 +103,7 @@ pub(super) fn graph(rng: &SimRng, job: &Job, shape: Shape) -> Vec<Operation> {
                 rows.push(row);
             }
         }
-        openers = opening;
+        openers.push(opening);
     }
     rows
 }

@@ -23,6 +23,7 @@ pub(super) struct Watch {
     clock: Arc<dyn Clock>,
     clock_skew: Duration,
     seen: Mutex<Seen>,
+    writing: tokio::sync::Mutex<()>,
 }
 
 pub(super) struct Seen {
@@ -43,7 +44,13 @@ impl Watch {
     ) -> Arc<Self> {
         let rows = rows.iter().map(|row| (row.id.clone(), row.clone())).collect();
         let seen = Seen { job: job.clone(), rows, ends: BTreeMap::new(), calls: BTreeMap::new() };
-        Arc::new(Self { faults: Arc::clone(faults), clock, clock_skew, seen: Mutex::new(seen) })
+        Arc::new(Self {
+            faults: Arc::clone(faults),
+            clock,
+            clock_skew,
+            seen: Mutex::new(seen),
+            writing: tokio::sync::Mutex::default(),
+        })
     }
 
     pub(super) fn seen(&self) -> MutexGuard<'_, Seen> {
@@ -159,11 +166,15 @@ pub(super) struct Watcher {
 impl Interceptor for Watcher {
     async fn call<T: Send + 'static>(&self, Call { name, arguments, make }: Call<'_, T>) -> PortResult<T> {
         let change = Written::of(name, arguments);
+        // With adapters that use threads, writes are recorded in the order of their effects only if they are made one by one.
+        let _one_by_one = match &change {
+            Some(_) => Some(self.watch.writing.lock().await),
+            None => None,
+        };
         if self.process.starts_with("worker") {
             *self.watch.seen().calls.entry(name).or_default() += 1;
         }
         let answer = make.await;
-        // Services answer at the same virtual time, so nothing else has happened since the effect.
         match change.filter(|_| answer.is_ok()) {
             Some(Written::Job(job, events)) => self.watch.job(&self.process, *job, &events),
             Some(Written::Rows(changes, events)) => {
