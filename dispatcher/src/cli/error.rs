@@ -203,9 +203,11 @@ fn of_live_set(error: &LiveSetError) -> &'static str {
              the command with --without-source ACCOUNT/CONTAINER"
         }
         LiveSetError::Unreadable { .. } => {
-            "repeat the command if the version was given up just now; a damaged manifest is removed with 'goldfleet cleanup \
-             --image NAME --version V'; move any other file out of manifests/; a newer manifest needs a newer goldfleet"
+            "repeat the command if the version was given up just now; an upload of the same content writes a damaged manifest \
+             again; a damaged artifact record is removed with 'goldfleet cleanup --image NAME --version V'; move any other file \
+             out of artifacts/ and manifests/; a newer record or manifest needs a newer goldfleet"
         }
+        LiveSetError::Earlier(_) => "'goldfleet images' lists all versions that earlier releases uploaded",
         LiveSetError::UnknownVersion { .. } => {
             "run the command with the configuration that the job was dispatched with, or cancel the job"
         }

@@ -76,6 +76,9 @@ pub enum ControlError {
         /// The source store.
         store: String,
     },
+    /// An earlier release uploaded the image version.
+    #[error(transparent)]
+    EarlierVersion(#[from] Box<crate::control::artifacts::EarlierVersion>),
     /// The selection matches no enabled target.
     #[error("no enabled target in {} is selected", file.display())]
     NoTargets {

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use goldfleet_config::targets::TargetsFile;
+use goldfleet_model::artifact::{Artifact, ArtifactRecord};
 use goldfleet_model::ids::{ImageName, ImageVersion, JobId, Region};
 use goldfleet_model::image::ImageRef;
 use goldfleet_model::job::{Approval, Job, JobState, Payload, Subject, Work};
-use goldfleet_model::manifest::{Manifest, digest_of};
 use goldfleet_model::operation::Operation;
 use goldfleet_model::selector::Selector;
 use goldfleet_model::store::Store;
@@ -14,11 +14,12 @@ use goldfleet_model::system::System;
 use goldfleet_model::target::{Target, TargetKey};
 use goldfleet_model::upload::system_of;
 use goldfleet_ports::Versioned;
-use goldfleet_ports::error::{ErrorKind, PortResult};
+use goldfleet_ports::error::PortResult;
 use goldfleet_ports::rng;
 use goldfleet_rates::Rates;
 use jiff::Timestamp;
 
+use crate::control::artifacts::artifact_record;
 use crate::control::context::{ControlContext, ControlError, states};
 use crate::control::routes;
 
@@ -29,31 +30,6 @@ pub struct RequestResult {
     pub job: Job,
     /// Whether the job is new. False if an equal request was made before and its job has not ended.
     pub new: bool,
-}
-
-/// Reads an image version's manifest from the source store.
-///
-/// # Errors
-/// [`ControlError::NoSuchImage`] if it does not exist.
-pub async fn manifest(
-    control: &ControlContext,
-    image: &ImageName,
-    version: &ImageVersion,
-) -> Result<(ImageRef, Manifest), ControlError> {
-    let store = control.config.source.store();
-    let blob = store.container().manifest(image, version);
-    let bytes = control.ports.blobs.get(&blob, None).await.map_err(|error| match error.kind {
-        ErrorKind::NotFound => ControlError::NoSuchImage {
-            image: image.to_string(),
-            version: version.to_string(),
-            store: store.to_string(),
-        },
-        _ => error.into(),
-    })?;
-    let manifest = Manifest::decode(&bytes)
-        .map_err(|error| ControlError::Refused(format!("{blob}: {}", error.with_remedy(image, version))))?;
-    let image = ImageRef { name: image.clone(), version: version.clone(), digest: digest_of(&bytes) };
-    Ok((image, manifest))
 }
 
 /// The sort key of targets for planning. Targets are planned ring by ring, because the first target of a region
@@ -83,17 +59,11 @@ pub fn selected_targets(
     Ok((stores, selected))
 }
 
-/// The properties of an image version that a job carries, as far as its manifest has them: without the system.
+/// The properties of an image version that a job carries.
 #[must_use]
-pub fn job_payload(manifest: &Manifest) -> Payload {
-    Payload {
-        os: manifest.os,
-        generation: manifest.generation,
-        size: manifest.size,
-        chunks: manifest.chunk_count(),
-        data_bytes: manifest.data_bytes(),
-        system: None,
-    }
+pub fn job_payload(artifact: &Artifact, system: Option<System>) -> Payload {
+    let Artifact { os, generation, .. } = *artifact;
+    Payload { os, generation, size: artifact.size(), data_bytes: artifact.data_bytes(), system }
 }
 
 /// A job that is requested now.
@@ -159,7 +129,8 @@ pub async fn request_on(
     selection: &[Selector],
     Terms { approve, note }: Terms,
 ) -> Result<RequestResult, ControlError> {
-    let (image, manifest) = manifest(control, image, version).await?;
+    let ArtifactRecord { artifact, provenance } = artifact_record(control, image, version).await?;
+    let image = artifact.named(image, version);
     // Report errors in the files to the caller now, instead of as a failure of the job later.
     let (_, targets) = selected_targets(control, selection)?;
     Rates::load(control.config.plan.rates.as_deref())?;
@@ -176,7 +147,12 @@ pub async fn request_on(
         }
         return Ok(RequestResult { job, new: false });
     }
-    let payload = Payload { system: system(control, &image).await?, ..job_payload(&manifest) };
+    let system = match provenance.system {
+        // An upload without a check wrote the record. Another one may have checked the same content.
+        None => system(control, &image).await?,
+        system => system,
+    };
+    let payload = job_payload(&artifact, system);
     let approvals = approve.then(Vec::new);
     insert(control, Subject::Image { image, payload }, selection.to_vec(), approvals, note).await
 }

@@ -67,18 +67,16 @@ impl fmt::Display for JobState {
     }
 }
 
-/// Facts of the image version that are needed without its manifest.
+/// Facts of the image version that are needed without its artifact record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Payload {
     /// The operating system.
     pub os: OsType,
     /// The Hyper-V generation.
     pub generation: Generation,
-    /// The disk's logical size in bytes, without the footer.
+    /// The sum of the logical sizes of its disks in bytes, without footers.
     pub size: u64,
-    /// The number of chunks.
-    pub chunks: u32,
-    /// The sum of the lengths of all chunks in bytes, without zero runs.
+    /// The sum of the lengths of the chunks of all disks in bytes, without zero runs.
     pub data_bytes: u64,
     /// The operating system that the check before the upload found. None if that is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]

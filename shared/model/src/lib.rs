@@ -3,6 +3,7 @@
 //! [`state`] contains the transition functions of jobs and operations. Every other module contains the types of its
 //! name.
 
+pub mod artifact;
 pub mod checksum;
 pub mod chunk_set;
 pub mod document;

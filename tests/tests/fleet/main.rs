@@ -1,6 +1,7 @@
 //! Fleets in the process of the test, on the embedded adapters.
 
 mod added_kind;
+mod artifact_records;
 mod bounded_reads;
 mod chunk_retention;
 mod cloud_sources;

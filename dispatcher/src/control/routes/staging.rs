@@ -14,6 +14,7 @@ use goldfleet_kinds::context::write_spec;
 use goldfleet_kinds::copy::CopySpec;
 use goldfleet_kinds::image::ImageSpec;
 use goldfleet_kinds::seed::{self, SeedSpec};
+use goldfleet_model::artifact::ArtifactDisk;
 use goldfleet_model::chunk_set::ChunkSet;
 use goldfleet_model::graph::{After, GateCondition, GateKey};
 use goldfleet_model::ids::ManagedImageName;
@@ -24,9 +25,9 @@ use goldfleet_model::target::Target;
 use goldfleet_model::tree::Tree;
 use jiff::Timestamp;
 
+use crate::control::artifacts::load_version;
 use crate::control::context::{ControlContext, ControlError};
 use crate::control::fan_out::{JobPlan, plan_with_preferred_time};
-use crate::control::request::manifest;
 use crate::control::routes::{Groups, PlannedJob, Route, rows};
 
 /// The id of the route.
@@ -55,8 +56,12 @@ impl Route for Staging {
         let Some(image) = job.image() else {
             return Err(ControlError::Refused("the job names no image version".to_owned()));
         };
-        let (_, manifest) = manifest(control, &image.name, &image.version).await?;
-        Ok(Box::new(plan_with_preferred_time(control, image, &manifest, &job.selection).await?))
+        let version = load_version(control, &image.name, &image.version).await?;
+        if version.image.digest != image.digest {
+            let message = format!("{image} was uploaded again with other content: dispatch it again");
+            return Err(ControlError::Refused(message));
+        }
+        Ok(Box::new(plan_with_preferred_time(control, &version, &job.selection).await?))
     }
 }
 
@@ -75,6 +80,8 @@ impl PlannedJob for JobPlan {
 struct Graph<'a> {
     job: &'a Job,
     payload: &'a Payload,
+    /// The disk of the version.
+    disk: &'a ArtifactDisk,
     plan: &'a JobPlan,
     now: Timestamp,
     rings: Rings,
@@ -121,8 +128,8 @@ impl Rings {
 impl<'a> Graph<'a> {
     /// The graph of a job by this plan, written at `now`. None if the job distributes no image version.
     fn new(job: &'a Job, plan: &'a JobPlan, now: Timestamp) -> Option<Self> {
-        let payload = job.payload()?;
-        Some(Self { job, payload, plan, now, rings: Rings::of(job, plan) })
+        let (payload, disk) = (job.payload()?, plan.disks.first()?);
+        Some(Self { job, payload, disk, plan, now, rings: Rings::of(job, plan) })
     }
 
     /// The groups, those of stores first.
@@ -139,7 +146,7 @@ impl<'a> Graph<'a> {
     fn seed(&self, store: &Store, from: Vec<Store>) -> Operation {
         let place = Place { region: store.region.clone(), label: store.to_string(), target: None };
         Operation {
-            spec: write_spec(&SeedSpec { store: store.clone(), from: from.clone() }),
+            spec: write_spec(&SeedSpec { disk: self.disk.disk, store: store.clone(), from: from.clone() }),
             streams: seeds_of(&from),
             progress: self.transfer(),
             ..self.operation(seed::operation_id(store), "seed", place)
@@ -165,25 +172,21 @@ impl<'a> Graph<'a> {
             state: state(!after.is_empty()),
             after,
             streams: seeds_of(&from),
-            spec: write_spec(&CopySpec { from }),
+            spec: write_spec(&CopySpec { disk: self.disk.disk, from }),
             progress: self.transfer(),
             ..operation("copy")
         };
         let image = Operation {
             position: 1,
             state: state(true),
-            spec: write_spec(&ImageSpec { name: name.clone(), os, generation }),
+            spec: write_spec(&ImageSpec { name: name.clone(), os, generation, disk: self.disk.disk }),
             ..operation("image")
         };
         vec![copy, image]
     }
 
     fn transfer(&self) -> TransferProgress {
-        TransferProgress {
-            done: ChunkSet::default(),
-            bytes_total: self.payload.data_bytes,
-            ..TransferProgress::default()
-        }
+        TransferProgress { done: ChunkSet::default(), bytes_total: self.disk.data_bytes, ..TransferProgress::default() }
     }
 
     fn operation(&self, id: OperationId, kind: &str, place: Place) -> Operation {

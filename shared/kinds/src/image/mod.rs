@@ -1,13 +1,13 @@
 //! The kind `image`: creates the managed image of a target from its VHD.
 
 use async_trait::async_trait;
+use goldfleet_model::artifact::DiskRef;
 use goldfleet_model::ids::{ManagedImageName, Region};
 use goldfleet_model::image::{ImageRef, ImageTags};
 use goldfleet_model::manifest::{Generation, OsType};
 use goldfleet_model::message::QueueName;
 use goldfleet_model::operation::Operation;
 use goldfleet_model::resource::{ImageProperties, Properties, ResourceBody, ResourceId};
-use goldfleet_model::store::BlobAddress;
 use goldfleet_model::target::Target;
 use goldfleet_ports::Ports;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::attempt_error::AttemptError;
 use crate::change::follow;
 use crate::context::{Attempt, digest_of, read_spec};
-use crate::kind::{Kind, Probe, Verification};
+use crate::kind::{Kind, Probe, TemporaryBlob, Verification};
 use crate::outcome::{StepError, StepOutcome};
 
 /// The kind `image`.
@@ -32,6 +32,9 @@ pub struct ImageSpec {
     pub os: OsType,
     /// The Hyper-V generation of the disk.
     pub generation: Generation,
+    /// The OS disk.
+    #[serde(flatten)]
+    pub disk: DiskRef,
 }
 
 impl Image {
@@ -92,11 +95,11 @@ impl Kind for Image {
     }
 
     async fn run(&self, attempt: Attempt<'_>) -> Result<StepOutcome, StepError> {
-        let ImageSpec { name, os, generation } = attempt.spec()?;
+        let ImageSpec { name, os, generation, disk } = attempt.spec()?;
         let Attempt { shared, operation, .. } = attempt;
         let target = attempt.target()?;
         let image = attempt.image()?;
-        let vhd = shared.ports.vhd(target, image);
+        let vhd = shared.ports.vhd(target, image, disk.role);
         let url = shared.ports.resources.blob_url(&vhd);
         let properties = ImageProperties::of_vhd(url, os, generation, shared.settings.storage_type)
             .with_encryption_set(target.disk_encryption_set.as_deref());
@@ -105,12 +108,12 @@ impl Kind for Image {
         let body = ResourceBody::new(target.region.clone(), Properties::Image(properties)).with_tags(tags);
         let request =
             PutRequest { id: target.image(name), tenant: target.tenant.clone(), mode: PutMode::CreateOrUpdate, body };
-        create(attempt, &request, &vhd).await
+        create(attempt, &request, &TemporaryBlob { blob: vhd, disk }).await
     }
 }
 
 /// Creates a managed image, or updates the existing one to match the specification.
-async fn create(attempt: Attempt<'_>, request: &PutRequest, vhd: &BlobAddress) -> Result<StepOutcome, StepError> {
+async fn create(attempt: Attempt<'_>, request: &PutRequest, vhd: &TemporaryBlob) -> Result<StepOutcome, StepError> {
     let Attempt { shared, lease, .. } = attempt;
     let resources = shared.ports.resources.as_ref();
     let stale = match inspect(attempt, request).await? {
@@ -157,16 +160,16 @@ async fn verify_created(attempt: Attempt<'_>, request: &PutRequest) -> Result<St
 }
 
 /// Rejects a VHD that is missing, or that has other content than the job's.
-async fn check_vhd(attempt: Attempt<'_>, vhd: &BlobAddress) -> Result<(), StepError> {
+async fn check_vhd(attempt: Attempt<'_>, TemporaryBlob { blob: vhd, disk }: &TemporaryBlob) -> Result<(), StepError> {
     let Some(found) = attempt.blobs().properties(vhd).await? else {
         return Err(PortError::new(ErrorKind::NotFound, format!("there is no VHD {vhd}"))
             .with_code("vhd-not-found")
             .into());
     };
-    let wanted = attempt.image()?;
-    if digest_of(vhd, &found)? == wanted.digest.to_string() {
+    if digest_of(vhd, &found)? == disk.manifest.to_string() {
         return Ok(());
     }
+    let wanted = attempt.image()?;
     let message = format!("{vhd} does not have the content that this job is for: {wanted} was uploaded again");
     Err(AttemptError::fatal("manifest-changed", message).into())
 }
