@@ -101,18 +101,8 @@ pub enum Command {
         #[arg(long, value_name = "DURATION")]
         within: Option<HumanDuration>,
     },
-    /// Create managed images of an uploaded version at the targets
-    Dispatch {
-        /// Which version of which image.
-        #[command(flatten)]
-        image: ImageArguments,
-        /// Which targets.
-        #[command(flatten)]
-        selection: SelectionArguments,
-        /// What the job does besides.
-        #[command(flatten)]
-        job: NewJobArguments,
-    },
+    /// Create managed images of an uploaded version, or of a disk or snapshot, at the targets
+    Dispatch(DispatchArguments),
     /// Copy snapshots of disks to other subscriptions and regions, and keep them in sync
     #[command(subcommand)]
     Snapshots(SnapshotsCommand),
@@ -200,7 +190,7 @@ pub enum Command {
 }
 
 /// A parser that lists its values in help and completions.
-fn values<T>(names: &'static [&'static str]) -> impl clap::builder::TypedValueParser<Value = T>
+pub(super) fn values<T>(names: &'static [&'static str]) -> impl clap::builder::TypedValueParser<Value = T>
 where
     T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static> + Clone + Send + Sync + 'static,
 {
@@ -231,6 +221,29 @@ pub struct NewJobArguments {
     /// Wait until the job has ended; with embedded coordination, this process does the work
     #[arg(long)]
     pub wait: bool,
+}
+
+/// Arguments of `dispatch`.
+#[derive(Debug, Args)]
+pub struct DispatchArguments {
+    /// In place of an uploaded version: a managed disk or snapshot in the cloud, as disk:ID or snapshot:ID, which the platform copies
+    #[arg(long, value_name = "SOURCE")]
+    pub from: Option<String>,
+    /// Which version of which image.
+    #[command(flatten)]
+    pub image: ImageArguments,
+    /// With --from: the operating system on the disk [default: that of the disk or snapshot]
+    #[arg(long, value_parser = values::<OsType>(&["linux", "windows"]), requires = "from")]
+    pub os: Option<OsType>,
+    /// With --from: the Hyper-V generation, v1 or v2 [default: that of the disk or snapshot]
+    #[arg(long, value_parser = values::<Generation>(&["v1", "v2"]), requires = "from")]
+    pub generation: Option<Generation>,
+    /// Which targets.
+    #[command(flatten)]
+    pub selection: SelectionArguments,
+    /// What the job does besides.
+    #[command(flatten)]
+    pub job: NewJobArguments,
 }
 
 /// How a disk image is read and checked.

@@ -153,7 +153,8 @@ impl LiveSet {
         jobs: impl IntoIterator<Item = &'a Job>,
     ) -> Result<(), ControlError> {
         for job in jobs {
-            let Some(image) = job.image() else { continue };
+            // Only the route `staging` uses chunks.
+            let Some(image) = job.image().filter(|_| job.delivery().is_none()) else { continue };
             let name = manifest_name(image.name.as_str(), image.version.as_str());
             if !self.versions.contains(&(name, image.digest)) && control.has_unfinished_work(job).await? {
                 let image = Box::new(image.clone());

@@ -98,6 +98,17 @@ pub struct Work {
     pub spec: Document,
 }
 
+/// How an image version reaches the targets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delivery {
+    /// The route that plans it: see `control/routes` of the dispatcher.
+    pub route: String,
+    /// The options of `goldfleet dispatch` that request it.
+    pub options: String,
+    /// What the route needs for planning. The route owns its format.
+    pub spec: Document,
+}
+
 /// What a job is about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
@@ -108,6 +119,9 @@ pub enum Subject {
         image: ImageRef,
         /// Facts of the image version.
         payload: Payload,
+        /// How it reaches the targets. None for the route `staging`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        delivery: Option<Delivery>,
     },
     /// Other work on resources.
     Work {
@@ -227,6 +241,15 @@ impl Job {
     pub fn payload(&self) -> Option<&Payload> {
         match &self.subject {
             Subject::Image { payload, .. } => Some(payload),
+            Subject::Work { .. } => None,
+        }
+    }
+
+    /// How an image version reaches the targets. None for the route `staging`, and for other work.
+    #[must_use]
+    pub fn delivery(&self) -> Option<&Delivery> {
+        match &self.subject {
+            Subject::Image { delivery, .. } => delivery.as_ref(),
             Subject::Work { .. } => None,
         }
     }

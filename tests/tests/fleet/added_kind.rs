@@ -118,7 +118,7 @@ impl Scene {
         let control = fleet.control_with_own_ports();
         let (name, version) = ("golden".parse().unwrap(), "1".parse().unwrap());
         let (image, manifest) = manifest(&control, &name, &version).await.unwrap();
-        let subject = Subject::Image { image, payload: job_payload(&manifest) };
+        let subject = Subject::Image { image, payload: job_payload(&manifest), delivery: None };
         let job = new_job(JobId::new(now, 7), subject, Vec::new(), now);
         Job { kinds: vec!["note".parse().unwrap()], ..job }
     }

@@ -135,7 +135,8 @@ impl VerifyScope {
     /// # Errors
     /// If the table cannot be read.
     pub async fn scope_of_job(control: &ControlContext, job: &Job) -> Result<Self, ControlError> {
-        let mut places = job.image().map_or_else(Self::default, |_| Self::scope_of_source(control));
+        let has_chunks = job.image().is_some() && job.delivery().is_none();
+        let mut places = if has_chunks { Self::scope_of_source(control) } else { Self::default() };
         let rows: Vec<Operation> = control.operations(job).await?.into_iter().map(|row| row.value).collect();
         let delivers = |row: &&Operation| control.registry.delivers(row);
         let delivered: BTreeSet<&GroupId> =
@@ -163,6 +164,11 @@ impl VerifyScope {
     #[must_use]
     pub fn scope_of_source(control: &ControlContext) -> Self {
         Self { stores: BTreeSet::from([control.config.source.store()]), ..Self::default() }
+    }
+
+    /// Whether there are places whose content the manifest describes.
+    fn has_chunks(&self) -> bool {
+        !self.stores.is_empty() || !self.vhds.is_empty()
     }
 
     fn all(&self) -> Vec<Location<'_>> {
@@ -241,15 +247,17 @@ pub async fn verify(
     how: VerifyOptions,
     watch: &(dyn Fn(VerifyProgress) + Sync),
 ) -> Result<VerifyReport, ControlError> {
-    let manifest = match image {
+    // A version that the platform copied has no manifest.
+    let manifest = match image.filter(|_| places.has_chunks()) {
         Some(image) => Some(manifest_of(control, image).await?),
         None => None,
     };
-    let version = image.zip(manifest.as_ref());
-    let bytes_total = version.filter(|_| how.read).map_or(0, |(_, manifest)| estimated_bytes(places, manifest));
+    let bytes_total =
+        manifest.as_ref().filter(|_| how.read).map_or(0, |manifest| estimated_bytes(places, manifest));
     let checking = VerifyRun {
         control,
-        version,
+        image,
+        manifest: manifest.as_ref(),
         how,
         places_total: places.all().len(),
         places_seen: AtomicUsize::new(0),
@@ -289,8 +297,10 @@ fn estimated_bytes(places: &VerifyScope, manifest: &Manifest) -> u64 {
 /// A running verification.
 struct VerifyRun<'a> {
     control: &'a ControlContext,
-    /// The version, for stores, VHDs and images.
-    version: Option<(&'a ImageRef, &'a Manifest)>,
+    /// The version, for images.
+    image: Option<&'a ImageRef>,
+    /// Its manifest, for stores and VHDs.
+    manifest: Option<&'a Manifest>,
     how: VerifyOptions,
     places_total: usize,
     places_seen: AtomicUsize,
@@ -300,9 +310,15 @@ struct VerifyRun<'a> {
 }
 
 impl<'a> VerifyRun<'a> {
-    /// The version that stores, VHDs and images must have.
+    /// The version that images must have.
+    fn image_version(&self) -> PortResult<&'a ImageRef> {
+        self.image.ok_or_else(|| PortError::new(ErrorKind::Invalid, "the job names no image version"))
+    }
+
+    /// The version that stores and VHDs must have.
     fn version(&self) -> PortResult<(&'a ImageRef, &'a Manifest)> {
-        self.version.ok_or_else(|| PortError::new(ErrorKind::Invalid, "the job names no image version"))
+        let missing = || PortError::new(ErrorKind::Invalid, "the job's version has no manifest");
+        Ok((self.image_version()?, self.manifest.ok_or_else(missing)?))
     }
 
     /// Inspects one location.

@@ -154,7 +154,7 @@ impl RehearsalRun {
         let source = PlannedStore { store: self.control.config.source.store(), parent: None };
         let tree = Tree { stores: std::iter::once(source).chain(stores).collect() };
         let id: JobId = "held".parse().map_err(|error| RehearsalError::Invalid(format!("{error}")))?;
-        let subject = Subject::Image { image: image.clone(), payload: request::job_payload(manifest) };
+        let subject = Subject::Image { image: image.clone(), payload: request::job_payload(manifest), delivery: None };
         let job = request::new_job(id, subject, Vec::new(), self.control.ports.clock.now());
         let earlier = Job { state: JobState::Succeeded, tree: Some(tree), ..job };
         Ok(self.control.ports.table.insert_job(&earlier).await?)
@@ -221,7 +221,7 @@ impl RehearsalRun {
     /// Requests the job. The id is fixed, because a random id would make every run different.
     async fn request(&self, id: &JobId, image: &ImageRef, manifest: &Manifest) -> Result<Timestamp, RehearsalError> {
         let now = self.control.ports.clock.now();
-        let subject = Subject::Image { image: image.clone(), payload: request::job_payload(manifest) };
+        let subject = Subject::Image { image: image.clone(), payload: request::job_payload(manifest), delivery: None };
         let job = request::new_job(id.clone(), subject, Vec::new(), now);
         self.control.ports.table.insert_job(&job).await?;
         self.control.enqueue_job(id).await?;
