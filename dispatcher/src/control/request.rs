@@ -111,6 +111,7 @@ pub fn new_job(id: JobId, subject: Subject, selection: Vec<Selector>, now: Times
         failure: None,
         cleaned: false,
         removing: false,
+        gates_held_until: None,
         created: now,
         updated: now,
         finished: None,

@@ -133,9 +133,8 @@ impl<'a> Sink<'a> {
     }
 
     fn foreign(&self, reason: &str) -> StepError {
-        let noun = self.id.resource_type.noun();
         let message = format!("{} exists, and {reason}: rename or delete it", self.id);
-        AttemptError::fatal(if noun == "disk" { "disk-foreign" } else { "snapshot-foreign" }, message).into()
+        AttemptError::fatal("sink-foreign", message).into()
     }
 
     /// Rejects the replacement of a resource that a machine or a SAS uses.
@@ -147,7 +146,7 @@ impl<'a> Sink<'a> {
             return Ok(());
         }
         let message = format!("{}: it has other content of this version, and a machine or a SAS uses it", self.id);
-        Err(AttemptError::fatal("disk-in-use", message))
+        Err(AttemptError::fatal("sink-in-use", message))
     }
 
     /// Checks the resource to copy. Returns whether its content is complete.

@@ -208,6 +208,10 @@ pub struct Job {
     /// Whether the rows of the job are being removed. No other change is made to it then.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub removing: bool,
+    /// Until when its gates are not evaluated, because a retry is writing its rows. An interrupted retry holds them only
+    /// until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gates_held_until: Option<Timestamp>,
     /// Who requested the job, in the form that events use for operators. None in rows of earlier releases.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requested_by: Option<String>,
@@ -258,6 +262,12 @@ impl Job {
     #[must_use]
     pub fn is_for(&self, image: &ImageName, version: &ImageVersion) -> bool {
         self.image().is_some_and(|own| own.name == *image && own.version == *version)
+    }
+
+    /// Whether its gates are not evaluated at `now`.
+    #[must_use]
+    pub fn holds_gates(&self, now: Timestamp) -> bool {
+        self.gates_held_until.is_some_and(|until| now < until)
     }
 
     /// When the job ended, if all its operations have: at the moment of their last change. A job without operations ended when its
