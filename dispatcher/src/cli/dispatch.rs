@@ -126,7 +126,8 @@ pub async fn dispatch_command(
     console: &mut Console<'_>,
     stop: &CancellationToken,
 ) -> Result<u8, CommandError> {
-    let DispatchArguments { from, image: ImageArguments { image, version }, os, generation, selection, job } = arguments;
+    let DispatchArguments { from, image: ImageArguments { image, version }, os, generation, selection, job } =
+        arguments;
     let (terms, selection) = (terms(control, job), selection.selectors());
     let requested = match from {
         Some(from) => {

@@ -119,9 +119,8 @@ impl From<Refusal> for ControlError {
 }
 
 fn join_refusals(refusals: &[goldfleet_hubs::plan::Refusal]) -> String {
-    let text = |refusal: &goldfleet_hubs::plan::Refusal| {
-        format!("{}: {} ({})", refusal.place, refusal.message, refusal.code)
-    };
+    let text =
+        |refusal: &goldfleet_hubs::plan::Refusal| format!("{}: {} ({})", refusal.place, refusal.message, refusal.code);
     refusals.iter().map(text).collect::<Vec<_>>().join("; ")
 }
 

@@ -210,7 +210,8 @@ impl<'a> RetryRun<'a> {
         let mut found: Vec<&Operation> = Vec::new();
         for rows in groups {
             let RetryStart::From(from) = self.with_rules(rows, |rules| rules::start(rows, rules)) else { continue };
-            let retried = rows[from..].iter().filter(|row| row.state.is_terminal() && row.state != OperationState::Skipped);
+            let retried =
+                rows[from..].iter().filter(|row| row.state.is_terminal() && row.state != OperationState::Skipped);
             let gates = retried.flat_map(|row| &row.after).filter(|after| after.on == GateCondition::Opened);
             let inputs = gates.filter_map(|after| openers.get(&after.gate)).flatten();
             found.extend(inputs.filter(|row| self.control.registry.creates_temporary(row)));

@@ -157,12 +157,8 @@ impl<'a> Graph<'a> {
         let group = GroupId::of(&format!("hub-{region}"), &["hub", &snapshot.key()]);
         let on = Place { group: &group, region, subscription: &hub.group };
         let origin = self.carrier();
-        let made = Made {
-            copied: &origin.id,
-            way: Way::CopyStart,
-            region,
-            encryption_set: hub.encryption_set.as_deref(),
-        };
+        let made =
+            Made { copied: &origin.id, way: Way::CopyStart, region, encryption_set: hub.encryption_set.as_deref() };
         let body = body::temporary_snapshot(self.delivery, made, true, true);
         let mut copy = on.create("copy", "snapshot", &snapshot, origin.unique_id.clone(), body);
         copy.opens = vec![hub_gate(region)];
@@ -211,8 +207,7 @@ impl<'a> Graph<'a> {
 
     /// The rows of a target that has all that it should receive: only those that deliver. They never run.
     fn deliveries(&self, planned: &PlannedTarget) -> Vec<Row> {
-        let is_delivery =
-            |row: &Row| matches!(row.spec, RowSpec::Image(_) | RowSpec::Resource(SnapshotSpec::Sink(_)));
+        let is_delivery = |row: &Row| matches!(row.spec, RowSpec::Image(_) | RowSpec::Resource(SnapshotSpec::Sink(_)));
         let rows = self.target(planned).into_iter().filter(is_delivery);
         rows.map(|row| Row { after: Vec::new(), opens: Vec::new(), ..row }).collect()
     }

@@ -53,10 +53,7 @@ fn delivery(source: Source, sinks: &Value) -> Delivery {
         planned(4, "eastus", sinks, true),
     ];
     let hub = |n: u32| HubPlace {
-        group: GroupRef {
-            subscription: SubscriptionId::nth_for_tests(n),
-            resource_group: "images".parse().unwrap(),
-        },
+        group: GroupRef { subscription: SubscriptionId::nth_for_tests(n), resource_group: "images".parse().unwrap() },
         encryption_set: None,
     };
     Delivery {

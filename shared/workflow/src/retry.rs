@@ -41,8 +41,12 @@ pub fn start(rows: &[&Operation], rules: &RetryRules<'_>) -> RetryStart {
     let mut from = selected;
     while from > 0 {
         let (before, own) = (rows[from - 1], rows[from]);
+        // Not only of the row before: a disk may need the snapshot from which an image between them was created. A row that
+        // only cleans up needs nothing.
+        let is_missing =
+            |row: &&Operation| row.state == OperationState::Succeeded && (rules.output_may_be_missing)(row);
         let is_needed = (own.state == OperationState::Failed && (rules.lacks_input)(own))
-            || (before.state == OperationState::Succeeded && (rules.output_may_be_missing)(before));
+            || (!own.always && rows[..from].iter().any(is_missing));
         if before.state.ended_badly() && !rules.includes_predecessors {
             return RetryStart::Blocked(selected);
         }

@@ -56,8 +56,7 @@ pub async fn request_from(
     }
     let now = control.ports.clock.now();
     let id = JobId::new(now, rng::random_u64());
-    let image =
-        ImageRef { name: request.image.clone(), version: request.version.clone(), digest: spec.digest(&id) };
+    let image = ImageRef { name: request.image.clone(), version: request.version.clone(), digest: spec.digest(&id) };
     refuse_other_source(control, &image, &spec).await?;
     let subject = Subject::Image { image, payload, delivery: Some(spec.delivery()?) };
     let job = terms.apply_to(control, new_job(id, subject, selection.to_vec(), now));

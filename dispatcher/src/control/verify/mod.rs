@@ -252,8 +252,7 @@ pub async fn verify(
         Some(image) => Some(manifest_of(control, image).await?),
         None => None,
     };
-    let bytes_total =
-        manifest.as_ref().filter(|_| how.read).map_or(0, |manifest| estimated_bytes(places, manifest));
+    let bytes_total = manifest.as_ref().filter(|_| how.read).map_or(0, |manifest| estimated_bytes(places, manifest));
     let checking = VerifyRun {
         control,
         image,

@@ -198,7 +198,8 @@ mod tests {
     fn longer_prefix_is_not_mistaken_for_existing() {
         let regions = ["westeurope".to_owned()];
         let existing = generate([1], &regions, "stage").targets(&TargetsFile::default()).unwrap();
-        let existing = TargetsFile { targets: existing.into_iter().map(Located::into_value).collect(), ..TargetsFile::default() };
+        let existing =
+            TargetsFile { targets: existing.into_iter().map(Located::into_value).collect(), ..TargetsFile::default() };
         let (_, other) = names(&generate([1], &regions, "gold"), &existing).remove(0);
         assert!(other.as_str().starts_with("gold"), "{other}");
     }

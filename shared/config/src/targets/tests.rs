@@ -57,12 +57,14 @@ fn target(number: u32, region: &str, account: &str) -> Target {
 #[test]
 fn sinks_are_read_written_and_imported() {
     use goldfleet_model::sink::Sinks;
-    let sinks = |names: &[&str]| Sinks::try_from(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
+    let sinks =
+        |names: &[&str]| Sinks::try_from(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
     let (_folder, path) = file(&FILE.replace("ring = 1\n", "ring = 1\nsinks = [\"disk\", \"image\"] # both\n"));
     let read = TargetsFile::load(&path).unwrap();
     assert_eq!([&read.targets[0].sinks, &read.targets[1].sinks], [&Sinks::default(), &sinks(&["image", "disk"])]);
 
-    let csv = format!("{CSV},sinks\n{0},westeurope,images,stage0001,vhds,image;snapshot\n", read.targets[0].subscription);
+    let csv =
+        format!("{CSV},sinks\n{0},westeurope,images,stage0001,vhds,image;snapshot\n", read.targets[0].subscription);
     let imported = import(Path::new("t.csv"), &csv, Format::Csv).unwrap();
     assert_eq!(imported[0].value().sinks, sinks(&["image", "snapshot"]));
     let json = serde_json::to_string(&read.targets).unwrap();
@@ -100,7 +102,8 @@ fn invalid_sinks_and_hubs_are_named_with_their_line() {
     let (_folder, path) = file(&with(&hub));
     let read = TargetsFile::load(&path).unwrap();
     assert_eq!(read.hubs[&"eastus".parse().unwrap()].group.resource_group.as_str(), "golden");
-    let second = format!("{}\n[[store]]\nregion = \"eastus\"\naccount = \"other\"\ncontainer = \"golden\"\n{hub}\n", with(&hub));
+    let second =
+        format!("{}\n[[store]]\nregion = \"eastus\"\naccount = \"other\"\ncontainer = \"golden\"\n{hub}\n", with(&hub));
     assert!(error(&second).contains("eastus has a hub already"));
 }
 

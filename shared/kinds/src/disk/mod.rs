@@ -18,8 +18,8 @@ use crate::change::{self, Changed, later, poll_delay, read_body, read_id, vanish
 use crate::context::{Attempt, read_spec, write_spec};
 use crate::kind::{Kind, Probe};
 use crate::outcome::{StepError, StepOutcome, StepResult};
-use crate::{power, sink};
 use crate::snapshot::TEMPORARY_MISSING;
+use crate::{power, sink};
 
 /// The code of a snapshot of a disk that cannot be created again with the same content.
 const SNAPSHOT_REMOVED: &str = "snapshot-removed";

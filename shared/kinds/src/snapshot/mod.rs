@@ -16,9 +16,9 @@ use goldfleet_snapshots::snapshot::Snapshot as Found;
 use crate::attempt_error::AttemptError;
 use crate::change::read_id;
 use crate::context::{Attempt, read_spec};
-use crate::{disk, sink};
 use crate::kind::{Kind, Probe};
 use crate::outcome::{StepError, StepOutcome};
+use crate::{disk, sink};
 
 /// The code of a copy whose temporary source does not exist.
 pub(crate) const TEMPORARY_MISSING: &str = "temporary-missing";

@@ -70,8 +70,7 @@ async fn survives(name: &'static str, nth: usize, lost: LostPart) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_successor_of_a_killed_worker_completes_each_change() {
     let calls = calls().await;
-    let cases: Vec<_> =
-        CHANGES.into_iter().flat_map(|name| (0..calls[name]).map(move |nth| (name, nth))).collect();
+    let cases: Vec<_> = CHANGES.into_iter().flat_map(|name| (0..calls[name]).map(move |nth| (name, nth))).collect();
     for batch in cases.chunks(4) {
         let runs: Vec<_> = batch.iter().map(|&(name, nth)| tokio::spawn(killed(name, nth))).collect();
         for run in runs {

@@ -59,7 +59,11 @@ impl Scene {
 
     /// A scene whose targets have these further lines.
     pub(crate) async fn with(lines: &str) -> Self {
-        Self::with_targets(&process_fixture::targets(2, &REGIONS).replace("container = \"vhds\"\n", &format!("container = \"vhds\"\n{lines}\n"))).await
+        Self::with_targets(
+            &process_fixture::targets(2, &REGIONS)
+                .replace("container = \"vhds\"\n", &format!("container = \"vhds\"\n{lines}\n")),
+        )
+        .await
     }
 
     /// A scene with these targets.
@@ -76,8 +80,7 @@ impl Scene {
         (disk.os_type, disk.hyper_v_generation) = (Some(OsType::Linux), Some(Generation::V2));
         disk.other.insert("networkAccessPolicy".to_owned(), json!("DenyAll"));
         self.put(&self.disk, ResourceBody::new(HOME.1.parse().unwrap(), Properties::Disk(disk))).await;
-        let access =
-            AccessRequest { id: self.disk.clone(), tenant: None, access: Access::Write, duration: MAX_ACCESS };
+        let access = AccessRequest { id: self.disk.clone(), tenant: None, access: Access::Write, duration: MAX_ACCESS };
         self.ports().disk_access.begin(&access).await.unwrap();
         self.write_disk(1);
         self.ports().disk_access.end(&self.disk, None).await.unwrap();
