@@ -1,5 +1,6 @@
 //! The command line's arguments.
 
+mod dispatch;
 mod jobs;
 mod machines;
 mod selection;
@@ -25,6 +26,7 @@ use super::targets::TargetsCommand;
 use crate::control::check::{ImageChecks, Inside, check_acceptable};
 use crate::control::upload::ByteRate;
 
+pub use dispatch::DispatchArguments;
 pub use jobs::{
     ApproveArguments, ChangedJob, CleanupArguments, JobsArguments, LogsArguments, RetryArguments, ShownJob,
     StatusArguments,
@@ -221,29 +223,6 @@ pub struct NewJobArguments {
     /// Wait until the job has ended; with embedded coordination, this process does the work
     #[arg(long)]
     pub wait: bool,
-}
-
-/// Arguments of `dispatch`.
-#[derive(Debug, Args)]
-pub struct DispatchArguments {
-    /// In place of an uploaded version: a managed disk or snapshot in the cloud, as disk:ID or snapshot:ID, which the platform copies
-    #[arg(long, value_name = "SOURCE")]
-    pub from: Option<String>,
-    /// Which version of which image.
-    #[command(flatten)]
-    pub image: ImageArguments,
-    /// With --from: the operating system on the disk [default: that of the disk or snapshot]
-    #[arg(long, value_parser = values::<OsType>(&["linux", "windows"]), requires = "from")]
-    pub os: Option<OsType>,
-    /// With --from: the Hyper-V generation, v1 or v2 [default: that of the disk or snapshot]
-    #[arg(long, value_parser = values::<Generation>(&["v1", "v2"]), requires = "from")]
-    pub generation: Option<Generation>,
-    /// Which targets.
-    #[command(flatten)]
-    pub selection: SelectionArguments,
-    /// What the job does besides.
-    #[command(flatten)]
-    pub job: NewJobArguments,
 }
 
 /// How a disk image is read and checked.

@@ -16,7 +16,7 @@ use super::upload_source::{Asked, command_again};
 use super::{check, view};
 use crate::control::context::{ControlContext, ControlError};
 use crate::control::local::LocalFleet;
-use crate::control::platform::request::{PlatformRequest, request_from};
+use crate::control::platform::request::{PlatformRequest, refuse_dispatched, request_from};
 use crate::control::request::{Terms, request_on, selected_targets};
 use crate::control::suggest::{command_line, resume_command};
 use crate::control::upload::{UploadError, UploadResult};
@@ -39,6 +39,7 @@ pub async fn upload_command(
         selected_targets(control, &selection)?;
     }
     let (image, version) = (&arguments.image.image, &arguments.image.version);
+    refuse_dispatched(control, image, version).await?;
     let asked = Asked::of(control, arguments)?;
     let progress = ProgressDisplay::new(ProgressMode::for_stderr(console.output == Output::Json));
     let begun = Instant::now();

@@ -9,20 +9,20 @@
 
 use std::collections::BTreeMap;
 
-use goldfleet_model::graph::{After, GateCondition, GateKey};
+use goldfleet_model::graph::{GateCondition, GateKey};
 use goldfleet_model::ids::{ManagedImageName, Region};
-use goldfleet_model::operation::{GroupId, OperationId};
+use goldfleet_model::operation::GroupId;
 use goldfleet_model::resource::{ResourceId, ResourceType};
 use goldfleet_model::sink::Sink;
 use goldfleet_model::target::Target;
-use goldfleet_snapshots::graph::{CreateSpec, RowSpec as SnapshotSpec};
+use goldfleet_snapshots::graph::RowSpec as SnapshotSpec;
 use goldfleet_snapshots::id::GroupRef;
 use goldfleet_snapshots::names;
 use goldfleet_snapshots::remove::TemporarySpec;
-use serde_json::Value;
 
 use crate::body::{self, Made, Way};
 use crate::plan::{Delivery, PlannedTarget};
+use crate::rows::{Place, after, gate, hub_gate, hub_used, resource_id};
 
 /// The ids of the kinds that the graph uses, in the order in which they are shown.
 pub const KINDS: [&str; 4] = ["image", "disk", "snapshot", "remove"];
@@ -315,42 +315,6 @@ impl Origin {
     }
 }
 
-/// Where rows act, and their group.
-#[derive(Clone, Copy)]
-struct Place<'r> {
-    group: &'r GroupId,
-    region: &'r Region,
-    subscription: &'r GroupRef,
-}
-
-impl Place<'_> {
-    fn row(self, step: &str, kind: &'static str, spec: RowSpec) -> Row {
-        Row {
-            id: OperationId::new(self.group.clone(), step),
-            kind,
-            position: 0,
-            region: self.region.clone(),
-            label: format!("{}/{}", self.subscription.subscription, self.region),
-            after: Vec::new(),
-            opens: Vec::new(),
-            always: false,
-            spec,
-        }
-    }
-
-    fn create(self, step: &str, kind: &'static str, id: &ResourceId, copied: Option<String>, body: Value) -> Row {
-        self.row(step, kind, RowSpec::Resource(SnapshotSpec::Create(create_spec(id, copied, body))))
-    }
-
-    fn sink(self, step: &str, kind: &'static str, id: &ResourceId, copied: Option<String>, body: Value) -> Row {
-        self.row(step, kind, RowSpec::Resource(SnapshotSpec::Sink(create_spec(id, copied, body))))
-    }
-}
-
-fn create_spec(id: &ResourceId, copied_unique_id: Option<String>, body: Value) -> CreateSpec {
-    CreateSpec { id: id.to_string(), copied_unique_id, body, requires_stopped: None, once: false }
-}
-
 /// The number of snapshots that a target copies from its region. A managed image is created from a snapshot without
 /// security type, and what else the target receives keeps it.
 fn copies_of(delivery: &Delivery, target: &Target) -> u32 {
@@ -382,31 +346,7 @@ fn group_of(target: &Target) -> GroupRef {
     GroupRef { subscription: target.subscription, resource_group: target.resource_group.clone() }
 }
 
-fn resource_id(place: &GroupRef, resource_type: ResourceType, name: &str) -> ResourceId {
-    #[expect(clippy::expect_used, reason = "at most 80 letters, digits, hyphens and underscores")]
-    let name = name.parse().expect("the name of a snapshot or disk");
-    let (subscription, resource_group) = (place.subscription, place.resource_group.clone());
-    ResourceId { subscription, resource_group, resource_type, name }
-}
-
 /// Numbers the rows of a group.
 fn chained(rows: Vec<Row>) -> Vec<Row> {
     (0..).zip(rows).map(|(position, row)| Row { position, ..row }).collect()
-}
-
-fn hub_gate(region: &Region) -> GateKey {
-    gate(&format!("hub.{region}"))
-}
-
-fn hub_used(region: &Region) -> GateKey {
-    gate(&format!("hub.{region}.used"))
-}
-
-fn after(gate: GateKey, on: GateCondition, count: u32) -> After {
-    After { gate, on, count }
-}
-
-fn gate(name: &str) -> GateKey {
-    #[expect(clippy::expect_used, reason = "regions and the words above are letters and digits")]
-    name.parse().expect("the key of a gate")
 }

@@ -9,6 +9,7 @@ pub mod body;
 pub mod graph;
 pub mod plan;
 mod refusals;
+mod rows;
 pub mod source;
 #[cfg(test)]
 mod tests;

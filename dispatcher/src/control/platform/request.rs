@@ -109,6 +109,25 @@ async fn refuse_uploaded(control: &ControlContext, request: &PlatformRequest) ->
     Err(Refusal::new(&codes::VERSION_EXISTS, request.from.to_string(), reason).into())
 }
 
+/// Rejects an uploaded version that a disk or snapshot was dispatched as: it has another content.
+///
+/// # Errors
+/// [`ControlError::Refused`]; or if the table cannot be reached.
+pub async fn refuse_dispatched(
+    control: &ControlContext,
+    image: &ImageName,
+    version: &ImageVersion,
+) -> Result<(), ControlError> {
+    let jobs = control.ports.table.jobs().await?;
+    let is_other = |job: &&Job| job.is_for(image, version) && job.operations.is_some() && job.delivery().is_some();
+    let Some(job) = jobs.iter().map(|row| &row.value).find(is_other) else { return Ok(()) };
+    let location = PlatformSpec::of(job)?.location();
+    Err(ControlError::Refused(format!(
+        "job {} dispatched {image} {version} from {location}, and a version has one content: use another version",
+        job.id
+    )))
+}
+
 /// A version of another disk or snapshot has another content. Of the same disk, it is replaced.
 async fn refuse_other_source(
     control: &ControlContext,
