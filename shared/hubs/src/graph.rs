@@ -170,7 +170,7 @@ impl<'a> Graph<'a> {
 
     /// The rows of a target.
     fn target(&self, planned: &PlannedTarget) -> Vec<Row> {
-        let (target, sinks) = (&planned.target, &planned.target.sinks);
+        let (target, sinks) = (&planned.target, planned.target.sinks);
         let (region, place) = (&target.region, group_of(target));
         let on = Place { group: &planned.group, region, subscription: &place };
         let origin = self.origin(region);
@@ -318,7 +318,7 @@ impl Origin {
 /// The number of snapshots that a target copies from its region. A managed image is created from a snapshot without
 /// security type, and what else the target receives keeps it.
 fn copies_of(delivery: &Delivery, target: &Target) -> u32 {
-    let sinks = &target.sinks;
+    let sinks = target.sinks;
     let keeps_security = sinks.has(Sink::Snapshot) || sinks.has(Sink::Disk);
     let splits = sinks.has(Sink::Image) && keeps_security && delivery.source.security_type().is_some();
     if splits { 2 } else { 1 }
@@ -327,7 +327,7 @@ fn copies_of(delivery: &Delivery, target: &Target) -> u32 {
 /// The number of operations at a target that create something: all but the removal of temporaries.
 #[must_use]
 pub fn steps(delivery: &Delivery, planned: &PlannedTarget) -> u32 {
-    let sinks = &planned.target.sinks;
+    let sinks = planned.target.sinks;
     let others = [Sink::Image, Sink::Disk].into_iter().filter(|sink| sinks.has(*sink)).count();
     let others = u32::try_from(others).unwrap_or(u32::MAX);
     match planned.is_done {

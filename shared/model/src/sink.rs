@@ -49,34 +49,35 @@ impl FromStr for Sink {
     }
 }
 
-/// The sinks of a target: at least one, each once, in the order of [`Sink::ALL`].
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// The sinks of a target: at least one, each once. It needs no memory besides its own three bytes, because a targets file may
+/// have thousands of targets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "Vec<String>", into = "Vec<Sink>")]
-pub struct Sinks(Vec<Sink>);
+pub struct Sinks([Option<Sink>; 3]);
 
 impl Sinks {
     /// These sinks.
     ///
     /// # Errors
     /// [`InvalidSinks`] if there is none, or one twice.
-    pub fn new(mut sinks: Vec<Sink>) -> Result<Self, InvalidSinks> {
-        sinks.sort();
-        match sinks.windows(2).find(|pair| pair[0] == pair[1]) {
+    pub fn new(sinks: &[Sink]) -> Result<Self, InvalidSinks> {
+        let count = |wanted: Sink| sinks.iter().filter(|sink| **sink == wanted).count();
+        match Sink::ALL.into_iter().find(|sink| count(*sink) > 1) {
             _ if sinks.is_empty() => Err(InvalidSinks::None),
-            Some(twice) => Err(InvalidSinks::Twice(twice[0])),
-            None => Ok(Self(sinks)),
+            Some(twice) => Err(InvalidSinks::Twice(twice)),
+            None => Ok(Self(Sink::ALL.map(|sink| (count(sink) == 1).then_some(sink)))),
         }
     }
 
     /// Whether the target receives this.
     #[must_use]
-    pub fn has(&self, sink: Sink) -> bool {
-        self.0.contains(&sink)
+    pub fn has(self, sink: Sink) -> bool {
+        self.iter().any(|own| own == sink)
     }
 
-    /// The sinks, in order.
-    pub fn iter(&self) -> impl Iterator<Item = Sink> + '_ {
-        self.0.iter().copied()
+    /// The sinks, in the order of [`Sink::ALL`].
+    pub fn iter(self) -> impl Iterator<Item = Sink> {
+        self.0.into_iter().flatten()
     }
 
     /// Whether the target receives only a managed image, as it does if its entry names no sinks.
@@ -88,14 +89,14 @@ impl Sinks {
 
 impl Default for Sinks {
     fn default() -> Self {
-        Self(vec![Sink::Image])
+        Self([Some(Sink::Image), None, None])
     }
 }
 
 impl fmt::Display for Sinks {
     /// The names, with spaces between them.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0.iter().map(|sink| sink.as_str()).collect::<Vec<_>>().join(" "))
+        f.pad(&self.iter().map(Sink::as_str).collect::<Vec<_>>().join(" "))
     }
 }
 
@@ -103,13 +104,13 @@ impl TryFrom<Vec<String>> for Sinks {
     type Error = InvalidSinks;
 
     fn try_from(names: Vec<String>) -> Result<Self, InvalidSinks> {
-        Self::new(names.iter().map(|name| name.parse()).collect::<Result<_, _>>()?)
+        Self::new(&names.iter().map(|name| name.parse()).collect::<Result<Vec<_>, _>>()?)
     }
 }
 
 impl From<Sinks> for Vec<Sink> {
     fn from(sinks: Sinks) -> Self {
-        sinks.0
+        sinks.iter().collect()
     }
 }
 

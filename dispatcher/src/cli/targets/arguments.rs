@@ -98,7 +98,7 @@ pub struct AddArguments {
 
 impl AddArguments {
     pub(super) fn into_target(self) -> Result<Target, InvalidSinks> {
-        let sinks = if self.sinks.is_empty() { Sinks::default() } else { Sinks::new(self.sinks)? };
+        let sinks = if self.sinks.is_empty() { Sinks::default() } else { Sinks::new(&self.sinks)? };
         Ok(Target {
             subscription: self.subscription,
             region: self.region,

@@ -1,6 +1,6 @@
 //! The plan: reads the source, and what the targets have.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use goldfleet_config::targets::TargetsFile;
@@ -23,7 +23,7 @@ use goldfleet_sources::{Refusal, codes};
 use super::{PlatformSpec, find};
 use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT};
 use crate::control::fan_out::{has_image, name_images};
-use crate::control::request::{plan_order, selected_targets};
+use crate::control::request::plan_order;
 use crate::control::routes::rows::group_of;
 
 /// What a job does.
@@ -45,20 +45,24 @@ pub async fn plan(control: &ControlContext, job: &Job) -> Result<PlannedDelivery
         return Err(ControlError::Refused("the job names no image version".to_owned()));
     };
     let source = read_source(control, &spec).await?;
-    let (file, mut selected) = selected_targets(control, &job.selection)?;
+    let file = TargetsFile::load(&control.config.targets.file)?;
+    let hubs = hubs(&file);
+    let mut selected = file.into_selected(&job.selection);
+    if selected.is_empty() {
+        return Err(ControlError::NoTargets { file: control.config.targets.file.clone() });
+    }
     selected.sort_by_key(plan_order);
     let targets: Vec<PlannedTarget> = stream::iter(name_images(control, image, selected)?)
         .map(|(target, name)| planned_target(control, image, target, name))
         .buffered(MAX_IN_FLIGHT)
         .try_collect()
         .await?;
-    let regions: BTreeSet<&Region> = targets.iter().map(|planned| &planned.target.region).collect();
     let delivery = Delivery {
         fleet: control.ports.table.fleet().await?,
         job: job.id.clone(),
         source,
         version: Version { image: image.clone(), os: payload.os, generation: payload.generation },
-        hubs: regions.into_iter().filter_map(|region| Some((region.clone(), hub(&file, region)?))).collect(),
+        hubs,
         targets,
         tags: control.config.images.tags.clone(),
         storage: control.config.images.storage_type,
@@ -99,9 +103,8 @@ async fn planned_target(
     name: ManagedImageName,
 ) -> PortResult<PlannedTarget> {
     let group = group_of(&target, &name);
-    let sinks = target.sinks.clone();
     let planned = PlannedTarget { target, name, group, is_done: false };
-    for sink in sinks.iter() {
+    for sink in planned.target.sinks.iter() {
         let has = match sink {
             Sink::Image => has_image(control, image, &planned.target, planned.name.clone()).await?,
             Sink::Snapshot => has_copy(control, image, &planned, ResourceType::Snapshot).await?,
@@ -142,15 +145,25 @@ async fn has_copy(
     }))
 }
 
-/// The hub of a region: the configured one, or the resource group of the first enabled target of the region. It does not
+/// The hub of each region: the configured one, or the resource group of the first enabled target of the region. It does not
 /// depend on the selection of a job.
 #[must_use]
-pub fn hub(file: &TargetsFile, region: &Region) -> Option<HubPlace> {
-    if let Some(hub) = file.hubs.get(region) {
-        return Some(HubPlace { group: hub.group.clone(), encryption_set: hub.disk_encryption_set.clone() });
+pub fn hubs(file: &TargetsFile) -> BTreeMap<Region, HubPlace> {
+    let mut first: BTreeMap<&Region, &Target> = BTreeMap::new();
+    for target in file.targets.iter().filter(|target| target.enabled && target.tenant.is_none()) {
+        let known = first.entry(&target.region).or_insert(target);
+        if plan_order(target) < plan_order(known) {
+            *known = target;
+        }
     }
-    let in_region = |target: &&Target| target.enabled && target.region == *region && target.tenant.is_none();
-    let first = file.targets.iter().filter(in_region).min_by_key(|target| plan_order(target))?;
-    let group = GroupRef { subscription: first.subscription, resource_group: first.resource_group.clone() };
-    Some(HubPlace { group, encryption_set: first.disk_encryption_set.clone() })
+    let of_targets = first.into_iter().map(|(region, target)| {
+        let group = GroupRef { subscription: target.subscription, resource_group: target.resource_group.clone() };
+        (region.clone(), HubPlace { group, encryption_set: target.disk_encryption_set.clone() })
+    });
+    let mut hubs: BTreeMap<Region, HubPlace> = of_targets.collect();
+    hubs.extend(file.hubs.iter().map(|(region, hub)| {
+        let place = HubPlace { group: hub.group.clone(), encryption_set: hub.disk_encryption_set.clone() };
+        (region.clone(), place)
+    }));
+    hubs
 }
