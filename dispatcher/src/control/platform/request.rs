@@ -58,7 +58,7 @@ pub async fn request_from(
     let id = JobId::new(now, rng::random_u64());
     let image = ImageRef { name: request.image.clone(), version: request.version.clone(), digest: spec.digest(&id) };
     refuse_other_source(control, &image, &spec).await?;
-    let subject = Subject::Image { image, payload, delivery: Some(spec.delivery()?) };
+    let subject = Subject::Image { image, payload, delivery: Some(Box::new(spec.delivery()?)) };
     let job = terms.apply_to(control, new_job(id, subject, selection.to_vec(), now));
     // What the dispatcher would refuse is refused now.
     plan(control, &job).await?;
