@@ -109,7 +109,8 @@ async fn refuse_uploaded(control: &ControlContext, request: &PlatformRequest) ->
     Err(Refusal::new(&codes::VERSION_EXISTS, request.from.to_string(), reason).into())
 }
 
-/// Rejects an uploaded version that a disk or snapshot was dispatched as: it has another content.
+/// Rejects an uploaded version that a disk or snapshot was dispatched as: it has another content. It reads the rows of all
+/// jobs, so only commands call it.
 ///
 /// # Errors
 /// [`ControlError::Refused`]; or if the table cannot be reached.
