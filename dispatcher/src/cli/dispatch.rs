@@ -138,7 +138,10 @@ pub async fn dispatch_command(
             let request = PlatformRequest { from, image, version, os: *os, generation: *generation };
             request_from(control, &request, &selection, terms).await?
         }
-        None => request_on(control, image, version, &selection, terms).await?,
+        None => {
+            refuse_dispatched(control, image, version).await?;
+            request_on(control, image, version, &selection, terms).await?
+        }
     };
     if !requested.new {
         writeln!(console.notes, "job {} already does this", requested.job.id)?;

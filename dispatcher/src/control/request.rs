@@ -21,7 +21,6 @@ use jiff::Timestamp;
 
 use crate::control::artifacts::artifact_record;
 use crate::control::context::{ControlContext, ControlError, states};
-use crate::control::platform::request::refuse_dispatched;
 use crate::control::routes;
 
 /// A job, and whether this request created it.
@@ -163,7 +162,6 @@ pub async fn request_on(
     let (_, targets) = selected_targets(control, selection)?;
     Rates::load(control.config.plan.rates.as_deref())?;
     refuse_other_sinks(&targets)?;
-    refuse_dispatched(control, &image.name, &image.version).await?;
     let is_same = |job: &Job| job.image() == Some(&image);
     if let Some(job) = find_open_job(control, is_same, selection, &targets).await? {
         return terms.continue_job(control, job).await;

@@ -119,7 +119,7 @@ pub enum Subject {
         payload: Payload,
         /// How it reaches the targets. None for the route `staging`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        delivery: Option<Delivery>,
+        delivery: Option<Box<Delivery>>,
     },
     /// Other work on resources.
     Work {
@@ -251,7 +251,7 @@ impl Job {
     #[must_use]
     pub fn delivery(&self) -> Option<&Delivery> {
         match &self.subject {
-            Subject::Image { delivery, .. } => delivery.as_ref(),
+            Subject::Image { delivery, .. } => delivery.as_deref(),
             Subject::Work { .. } => None,
         }
     }

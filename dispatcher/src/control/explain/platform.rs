@@ -6,7 +6,7 @@ pub(super) static CODES: &[Code] = &[
     Code {
         codes: &["other-tenant"],
         cause: "A target is in another tenant than the source. The platform copies snapshots within one tenant only.",
-        remedy: "Select other targets; or use `goldfleet upload --from`, and dispatch the uploaded version.",
+        remedy: "Select other targets; or use `upload --from`, and dispatch the uploaded version.",
     },
     Code {
         codes: &["hub-missing"],

@@ -58,7 +58,7 @@ pub async fn request_from(
     let id = JobId::new(now, rng::random_u64());
     let image = ImageRef { name: request.image.clone(), version: request.version.clone(), digest: spec.digest(&id) };
     refuse_other_source(control, &image, &spec).await?;
-    let subject = Subject::Image { image, payload, delivery: Some(spec.delivery()?) };
+    let subject = Subject::Image { image, payload, delivery: Some(Box::new(spec.delivery()?)) };
     let job = terms.apply_to(control, new_job(id, subject, selection.to_vec(), now));
     // What the dispatcher would refuse is refused now.
     plan(control, &job).await?;
@@ -108,7 +108,8 @@ async fn refuse_uploaded(control: &ControlContext, request: &PlatformRequest) ->
     Err(Refusal::new(&codes::VERSION_EXISTS, request.from.to_string(), reason).into())
 }
 
-/// Rejects an uploaded version that a disk or snapshot was dispatched as: it has another content.
+/// Rejects an uploaded version that a disk or snapshot was dispatched as: it has another content. It reads the rows of all
+/// jobs, so only commands call it.
 ///
 /// # Errors
 /// [`ControlError::Refused`]; or if the table cannot be reached.

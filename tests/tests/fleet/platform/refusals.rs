@@ -1,6 +1,7 @@
 //! What is refused before the first change.
 
 use goldfleet_dispatcher::control::context::ControlError;
+use goldfleet_dispatcher::control::platform::request::refuse_dispatched;
 use goldfleet_dispatcher::control::request::{Terms, request_job};
 use goldfleet_model::resource::ResourceType;
 use goldfleet_snapshots::tags;
@@ -53,10 +54,9 @@ async fn a_version_has_one_content() {
     let (one, other) = (scene.snapshot("one", true).await, scene.snapshot("other", true).await);
     assert_succeeded(&scene.dispatch(&one).await.1);
     assert_eq!(scene.refusal(&other).await, "version-exists");
-    scene.fleet.upload(scene.ports(), "1").await.unwrap();
     let control = scene.fleet.control_with_own_ports();
     let (image, version) = ("golden".parse().unwrap(), "1".parse().unwrap());
-    let refused = request_job(&control, &image, &version, &[], false).await.unwrap_err();
+    let refused = refuse_dispatched(&control, &image, &version).await.unwrap_err();
     assert!(refused.to_string().contains("a version has one content"), "{refused}");
     scene.fleet.upload(scene.ports(), "2").await.unwrap();
     let refused = scene.try_request_version(&one, "2", Terms::default()).await.unwrap_err();
