@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::arguments::{CopyArguments, ListArguments, SnapshotJobArguments, SnapshotsCommand, SyncArguments};
 use super::dispatch::finish_command;
-use super::error::{CommandError, DONE, FAILED};
+use super::error::{CommandError, DONE, FAILED, SERVICE};
 use super::output::{Console, Output, write_json};
 use super::table::{Cell, write_table};
 use super::view;
@@ -114,6 +114,7 @@ async fn dry_run(control: &ControlContext, works: &[Work], console: &mut Console
         plans.push((work, plan(control, &RunSpec::of(work)?, &job).await?));
     }
     let failed = plans.iter().any(|(_, plan)| plan.findings.iter().any(|finding| finding.failed));
+    let unlisted = plans.iter().any(|(_, plan)| plan.is_unlisted);
     if console.output == Output::Json {
         write_json(console.out, &plans.iter().map(|(work, plan)| to_json(work, plan)).collect::<Vec<_>>())?;
     } else {
@@ -122,7 +123,11 @@ async fn dry_run(control: &ControlContext, works: &[Work], console: &mut Console
         }
         writeln!(console.notes, "nothing was changed: this was a dry run")?;
     }
-    Ok(if failed { FAILED } else { DONE })
+    Ok(match (unlisted, failed) {
+        (true, _) => SERVICE,
+        (false, true) => FAILED,
+        (false, false) => DONE,
+    })
 }
 
 fn to_json(work: &Work, plan: &PlannedRun) -> Value {
@@ -205,7 +210,7 @@ async fn list(
     for group in &unlisted {
         writeln!(console.notes, "{} was not listed completely: {}", group.group, group.reason)?;
     }
-    Ok(if unlisted.is_empty() { DONE } else { FAILED })
+    Ok(if unlisted.is_empty() { DONE } else { SERVICE })
 }
 
 fn write_overview(sync: &SyncOverview, console: &mut Console<'_>) -> Result<(), CommandError> {

@@ -85,6 +85,9 @@ pub enum ControlError {
     /// The request conflicts with the existing state.
     #[error("{0}")]
     Refused(String),
+    /// A group of resources could not be listed, so nothing was decided.
+    #[error("{0}")]
+    Unlisted(String),
     /// The state of a row does not allow the request.
     #[error(transparent)]
     Illegal(#[from] IllegalTransition),
@@ -111,7 +114,7 @@ impl ControlError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Port(error) if error.kind == ErrorKind::Invalid => 2,
-            Self::Port(_) => 3,
+            Self::Port(_) | Self::Unlisted(_) => 3,
             _ => 2,
         }
     }

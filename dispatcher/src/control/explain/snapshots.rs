@@ -64,6 +64,12 @@ pub(super) static CODES: &[Code] = &[
         remedy: "Check whether a newer version of goldfleet supports it, or exclude it with `exclude_names`.",
     },
     Code {
+        codes: &["destination-unreadable"],
+        cause: "A snapshot at a destination has a property that this program cannot read. It counts as somebody else's, and is \
+                never changed. If it has no readable id either, no replica is deleted there.",
+        remedy: "Check whether a newer version of goldfleet supports it, or move it to another resource group.",
+    },
+    Code {
         codes: &["source-unknown", "list-inconsistent", "other-source-group"],
         cause: "A replica's source is not in the list of the source group, and nothing proves that it is gone. The replica is kept.",
         remedy: "Nothing needs to be done. If the sync has another source group now, delete replicas of the earlier one yourself.",

@@ -9,7 +9,7 @@ use goldfleet_model::job::Finding;
 use goldfleet_snapshots::difference::{Difference, Evidence};
 use goldfleet_snapshots::graph::{Graph, Row};
 use goldfleet_snapshots::id::SnapshotId;
-use goldfleet_snapshots::listing::Listing;
+use goldfleet_snapshots::listing::{Coverage, Listing};
 use goldfleet_snapshots::plan::{Note, Plan, Severity};
 use goldfleet_snapshots::rules::{DeletePolicy, Rules, Run};
 use goldfleet_snapshots::state::SyncState;
@@ -33,6 +33,8 @@ pub struct PlannedRun {
     pub removals: usize,
     /// Replicas that are complete already.
     pub complete: usize,
+    /// Whether a destination could not be listed completely, and is left out.
+    pub is_unlisted: bool,
     /// What the sync remembers, and the record that has it. None if the run cannot conclude anything for later ones.
     pub(crate) state: Option<(StoredState, SyncState)>,
 }
@@ -67,8 +69,8 @@ pub(super) async fn list_sides(control: &ControlContext, rules: &Rules) -> Sides
 /// Plans a run. Changes nothing.
 ///
 /// # Errors
-/// [`ControlError::Refused`] if the source cannot be listed completely or the rules contradict each other. Others if the
-/// table cannot be read.
+/// [`ControlError::Unlisted`] if the source cannot be listed completely, [`ControlError::Refused`] if the rules contradict
+/// each other. Others if the table cannot be read.
 pub async fn plan(control: &ControlContext, spec: &RunSpec, job: &JobId) -> Result<PlannedRun, ControlError> {
     let rules = rules(control, spec).await?;
     let run = Run {
@@ -77,11 +79,21 @@ pub async fn plan(control: &ControlContext, spec: &RunSpec, job: &JobId) -> Resu
         allow_empty: spec.allow_empty,
         max_deletes: spec.max_deletes,
     };
-    let stored = StoredState::read(control.ports.records.as_ref(), &rules.name).await?;
+    // Only deletions need what earlier runs found.
+    let stored = match rules.delete {
+        DeletePolicy::Mirror => Some(StoredState::read(control.ports.records.as_ref(), &rules.name).await?),
+        DeletePolicy::Never => None,
+    };
     let sides = list_sides(control, &rules).await;
+    if let Coverage::Incomplete(reason) = &sides.source.coverage {
+        let message = format!("the source {} was not listed completely: {reason}", rules.source);
+        return Err(ControlError::Unlisted(message));
+    }
+    let is_unlisted = sides.destinations.iter().any(|listing| !listing.is_complete());
     let difference = Difference::new(&rules, &run, &sides.source, &sides.destinations);
     let evidence = look_up_all(control, difference.lookups()).await;
-    let plan = difference.decide(&evidence, &stored.state);
+    let remembered = stored.as_ref().map(|stored| stored.state.clone()).unwrap_or_default();
+    let plan = difference.decide(&evidence, &remembered);
     if let Some(reason) = &plan.stopped {
         return Err(ControlError::Refused(reason.clone()));
     }
@@ -89,7 +101,7 @@ pub async fn plan(control: &ControlContext, spec: &RunSpec, job: &JobId) -> Resu
     if spec.sync.name == RESERVED_NAME {
         require_all(&rules, &sides.source, &mut findings);
     }
-    let state = (rules.delete == DeletePolicy::Mirror).then(|| (stored, plan.state.clone()));
+    let state = stored.map(|stored| (stored, plan.state.clone()));
     Ok(PlannedRun {
         groups: Graph::new(&plan, &rules, &run).groups().collect(),
         findings,
@@ -97,6 +109,7 @@ pub async fn plan(control: &ControlContext, spec: &RunSpec, job: &JobId) -> Resu
         promotions: plan.promotions.len(),
         removals: plan.removals.len() + plan.promotions.iter().filter(|one| one.replaces.is_some()).count(),
         complete: plan.complete,
+        is_unlisted,
         state,
     })
 }

@@ -225,9 +225,22 @@ pub struct Status {
     pub created: Timestamp,
     /// When its last operation ended. None until then.
     pub finished: Option<Timestamp>,
+    /// Whether a group of resources could not be listed, so that the job did less than requested.
+    #[serde(skip)]
+    pub unlisted: bool,
 }
 
 impl Status {
+    /// The exit code of a command that waited for the job. A job that failed only because a service did not list a group
+    /// has the code of a service that refused.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self.state {
+            ReportedState::Failed if self.unlisted && self.failures.is_empty() => 3,
+            state => state.exit_code(),
+        }
+    }
+
     /// The state as lists and filters show it. It distinguishes requested and cancelling jobs, and shows the result of
     /// a job as soon as its operations have ended.
     #[must_use]
@@ -349,7 +362,13 @@ fn count_rows(
         note: job.note.clone(),
         created: job.created,
         finished,
+        unlisted: is_unlisted(job),
     }
+}
+
+fn is_unlisted(job: &Job) -> bool {
+    let is_left_out = |finding: &Finding| finding.code == "destination-incomplete";
+    job.failure.as_ref().is_some_and(|failure| failure.code == NOT_LISTED) || job.findings.iter().any(is_left_out)
 }
 
 /// Bytes that were copied from one region to another, by destination region.

@@ -12,7 +12,7 @@ mod sources;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::id::SnapshotId;
-use crate::listing::{Coverage, Listing};
+use crate::listing::{Coverage, Listing, SetAside};
 use crate::plan::{Note, Plan, Severity};
 use crate::rules::{DeletePolicy, Rules, Run};
 use crate::state::SyncState;
@@ -35,6 +35,18 @@ pub enum Evidence {
     Absent,
     /// Anything else: nothing is proven.
     Unknown(String),
+}
+
+/// The note about an item at a destination that cannot be used. It counts as present and as somebody else's.
+fn unreadable(destination: usize, item: &SetAside) -> Note {
+    let effect = if item.id.is_some() { "it is not changed" } else { "no replica is deleted" };
+    Note {
+        code: "destination-unreadable",
+        severity: Severity::Warning,
+        destination: Some(destination),
+        snapshot: item.id.clone(),
+        message: format!("a snapshot at the destination cannot be read, so {effect}: {}", item.error),
+    }
 }
 
 /// A comparison, before absences are proven.
@@ -61,7 +73,10 @@ impl<'a> Difference<'a> {
         difference.sources = Some(Sources::new(source, rules, run, &mut difference.notes));
         for (index, listing) in destinations.iter().enumerate() {
             match &listing.coverage {
-                Coverage::Complete => difference.sides.push(Side::new(index, rules, listing)),
+                Coverage::Complete => {
+                    difference.sides.push(Side::new(index, rules, listing));
+                    difference.notes.extend(listing.set_aside.iter().map(|item| unreadable(index, item)));
+                }
                 Coverage::Incomplete(reason) => difference.notes.push(Note {
                     code: "destination-incomplete",
                     severity: Severity::Failure,
