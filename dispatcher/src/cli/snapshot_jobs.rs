@@ -59,13 +59,13 @@ fn copy_works(arguments: &CopyArguments) -> Result<Vec<Work>, CommandError> {
         scratch: arguments.scratch.as_ref().map(|scratch| scratch.0.clone()),
         speed: if arguments.enhanced { Speed::Enhanced } else { Speed::Standard },
     };
-    let options = RunOptions::default();
+    let options = RunOptions { name: arguments.name.clone(), ..RunOptions::default() };
     let works = copies(&asked)?;
     Ok(works.iter().map(|sync| work_of_copy(sync, &options)).collect::<Result<_, _>>()?)
 }
 
 fn sync_works(control: &ControlContext, arguments: &SyncArguments) -> Result<Vec<Work>, CommandError> {
-    let options = RunOptions { allow_empty: arguments.allow_empty, max_deletes: arguments.max_deletes };
+    let options = RunOptions { allow_empty: arguments.allow_empty, max_deletes: arguments.max_deletes, name: None };
     let syncs = configured(control, &arguments.names)?;
     Ok(syncs.into_iter().map(|sync| work_of_sync(sync, &options)).collect::<Result<_, _>>()?)
 }
@@ -131,13 +131,16 @@ async fn dry_run(control: &ControlContext, works: &[Work], console: &mut Console
 }
 
 fn to_json(work: &Work, plan: &PlannedRun) -> Value {
-    let actions = plan.groups.iter().flatten().map(|row| json!({ "action": action(row), "resource": resource(row) }));
+    let actions = plan.groups.iter().flatten().map(|row| {
+        json!({ "action": action(row), "resource": resource(row), "reason": row.spec.reason() })
+    });
     json!({
         "title": work.title,
         "complete": plan.complete,
         "copies": plan.copies,
         "promotions": plan.promotions,
         "removals": plan.removals,
+        "locks": plan.locks,
         "actions": actions.collect::<Vec<_>>(),
         "findings": plan.findings,
     })
@@ -153,16 +156,16 @@ fn write_plan(work: &Work, plan: &PlannedRun, console: &mut Console<'_>) -> Resu
         plan.promotions,
         plan.removals
     )?;
-    let rows: Vec<[Cell; 2]> = plan
+    let rows: Vec<[Cell; 3]> = plan
         .groups
         .iter()
         .flatten()
         // A discard acts only if its copy is cancelled.
         .filter(|row| !matches!(row.spec, RowSpec::Discard(_)))
-        .map(|row| [action(row).into(), resource(row).into()])
+        .map(|row| [action(row).into(), resource(row).into(), row.spec.reason().unwrap_or_default().into()])
         .collect();
     if !rows.is_empty() {
-        write_table(console, &["action", "resource"], rows)?;
+        write_table(console, &["action", "resource", "reason"], rows)?;
     }
     view::write_findings(&plan.findings, console)?;
     Ok(())
@@ -176,6 +179,7 @@ fn action(row: &Row) -> String {
         RowSpec::Remove(_) => "delete",
         RowSpec::RemoveTemporary(_) => "delete temporary",
         RowSpec::Discard(_) => "delete if incomplete",
+        RowSpec::Lock(_) => "lock",
     }
     .to_owned()
 }
@@ -187,6 +191,7 @@ fn resource(row: &Row) -> String {
         RowSpec::Remove(spec) => spec.id.to_string(),
         RowSpec::RemoveTemporary(spec) => spec.id.clone(),
         RowSpec::Discard(spec) => spec.id.to_string(),
+        RowSpec::Lock(spec) => spec.id.to_string(),
     }
 }
 
@@ -209,6 +214,10 @@ async fn list(
     let unlisted: Vec<_> = syncs.iter().flat_map(|sync| &sync.unlisted).collect();
     for group in &unlisted {
         writeln!(console.notes, "{} was not listed completely: {}", group.group, group.reason)?;
+    }
+    for item in syncs.iter().flat_map(|sync| &sync.unreadable) {
+        let name = item.id.as_ref().unwrap_or(&item.group);
+        writeln!(console.notes, "{name} cannot be read, so it is left out: {}", item.reason)?;
     }
     Ok(if unlisted.is_empty() { DONE } else { SERVICE })
 }

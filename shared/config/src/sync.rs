@@ -130,6 +130,7 @@ impl Sync {
             grace: signed(self.grace),
             lock: self.lock,
             speed: self.speed,
+            replica_name: None,
             copy_across_subscriptions,
         })
     }

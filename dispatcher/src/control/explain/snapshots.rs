@@ -64,6 +64,21 @@ pub(super) static CODES: &[Code] = &[
         remedy: "Check whether a newer version of goldfleet supports it, or exclude it with `exclude_names`.",
     },
     Code {
+        codes: &["locks-unlisted"],
+        cause: "The locks of a destination could not be read, so replicas that were copied before `lock = true` stay without a lock.",
+        remedy: "Grant the permission that the reason names; then run the sync again.",
+    },
+    Code {
+        codes: &["replica-name-taken"],
+        cause: "Two snapshots of a copy would get replicas of the same name, so only the first of them is copied.",
+        remedy: "Use `{name}` in `--name`.",
+    },
+    Code {
+        codes: &["replica-named-otherwise"],
+        cause: "A replica of the snapshot exists under another name than `--name` demands. It is kept, and no other one is made.",
+        remedy: "To have the other name, delete that replica, and copy again.",
+    },
+    Code {
         codes: &["destination-unreadable"],
         cause: "A snapshot at a destination has a property that this program cannot read. It counts as somebody else's, and is \
                 never changed. If it has no readable id either, no replica is deleted there.",

@@ -1,16 +1,19 @@
 //! A run of a sync: lists both sides, looks up what a list does not contain, and decides.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use futures::{StreamExt as _, stream};
 use goldfleet_config::RESERVED_NAME;
 use goldfleet_model::ids::JobId;
 use goldfleet_model::job::Finding;
+use goldfleet_ports::error::PortError;
+use goldfleet_ports::retry::retry_transient;
 use goldfleet_snapshots::difference::{Difference, Evidence};
 use goldfleet_snapshots::graph::{Graph, Row};
-use goldfleet_snapshots::id::SnapshotId;
+use goldfleet_snapshots::id::{GroupRef, SnapshotId};
 use goldfleet_snapshots::listing::{Coverage, Listing};
-use goldfleet_snapshots::plan::{Note, Plan, Severity};
+use goldfleet_snapshots::plan::{Lockable, Note, Plan, Severity};
+use goldfleet_snapshots::remove::Lock;
 use goldfleet_snapshots::rules::{DeletePolicy, Rules, Run};
 use goldfleet_snapshots::state::SyncState;
 
@@ -31,6 +34,8 @@ pub struct PlannedRun {
     pub promotions: usize,
     /// Snapshots to delete, replaced replicas included.
     pub removals: usize,
+    /// Replicas that were copied before the sync had locks, and get one.
+    pub locks: usize,
     /// Replicas that are complete already.
     pub complete: usize,
     /// Whether a destination could not be listed completely, and is left out.
@@ -52,7 +57,9 @@ pub(super) struct Sides {
 pub(super) async fn rules(control: &ControlContext, spec: &RunSpec) -> Result<Rules, ControlError> {
     let fleet = control.ports.table.fleet().await?;
     // It is not documented whether Copy creates incremental snapshots in other subscriptions, so CopyStart is used.
-    spec.sync.rules(fleet, false).map_err(|error| ControlError::Refused(format!("sync {:?}: {error}", spec.sync.name)))
+    let invalid = |error| ControlError::Refused(format!("sync {:?}: {error}", spec.sync.name));
+    let rules = spec.sync.rules(fleet, false).map_err(invalid)?;
+    Ok(Rules { replica_name: spec.name.clone(), ..rules })
 }
 
 /// Lists the groups of the source and of all destinations.
@@ -93,11 +100,14 @@ pub async fn plan(control: &ControlContext, spec: &RunSpec, job: &JobId) -> Resu
     let difference = Difference::new(&rules, &run, &sides.source, &sides.destinations);
     let evidence = look_up_all(control, difference.lookups()).await;
     let remembered = stored.as_ref().map(|stored| stored.state.clone()).unwrap_or_default();
-    let plan = difference.decide(&evidence, &remembered);
+    let mut plan = difference.decide(&evidence, &remembered);
     if let Some(reason) = &plan.stopped {
         return Err(ControlError::Refused(reason.clone()));
     }
+    let unlocked = lock_all(control, &rules, &mut plan).await;
     let mut findings = findings(&plan, &rules);
+    findings.extend(unlocked);
+    findings.sort_by_key(|finding| !finding.failed);
     if spec.sync.name == RESERVED_NAME {
         require_all(&rules, &sides.source, &mut findings);
     }
@@ -108,10 +118,41 @@ pub async fn plan(control: &ControlContext, spec: &RunSpec, job: &JobId) -> Resu
         copies: plan.copies.len(),
         promotions: plan.promotions.len(),
         removals: plan.removals.len() + plan.promotions.iter().filter(|one| one.replaces.is_some()).count(),
+        locks: plan.locks.len(),
         complete: plan.complete,
         is_unlisted,
         state,
     })
+}
+
+/// Has the plan lock the replicas that have no lock of the sync. Returns a finding for each destination whose locks cannot
+/// be read: nothing is locked there.
+async fn lock_all(control: &ControlContext, rules: &Rules, plan: &mut Plan<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let lockable = std::mem::take(&mut plan.lockable);
+    let places: BTreeSet<usize> = lockable.iter().map(|each| each.destination).collect();
+    for place in places {
+        let GroupRef { subscription, resource_group } = &rules.destinations[place].group;
+        let read = || control.ports.locks.group_locks(subscription, resource_group, None);
+        match retry_transient(control.ports.clock.as_ref(), PortError::is_retryable, read).await {
+            Ok(locks) => {
+                let own = |lock: &&Lock| lock.name.eq_ignore_ascii_case(&Lock::name_of(&rules.name));
+                let ids: HashSet<String> = locks.iter().filter(own).map(|lock| lock.id.to_ascii_lowercase()).collect();
+                let lacks = |each: &&Lockable<'_>| {
+                    let lock = Lock::at(&each.snapshot.id.to_string(), &Lock::name_of(&rules.name), "");
+                    each.destination == place && !ids.contains(&lock.id.to_ascii_lowercase())
+                };
+                plan.locks.extend(lockable.iter().filter(lacks).copied());
+            }
+            Err(error) => findings.push(Finding {
+                code: "locks-unlisted".to_owned(),
+                failed: true,
+                place: Some(rules.destinations[place].key()),
+                message: format!("the locks cannot be read, so replicas without a lock stay without one: {error}"),
+            }),
+        }
+    }
+    findings
 }
 
 /// A copy on request names its snapshots. One that does not exist, or that is not copied, is a failure.

@@ -9,11 +9,12 @@ mod deletions;
 mod side;
 mod sources;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::id::SnapshotId;
 use crate::listing::{Coverage, Listing, SetAside};
-use crate::plan::{Note, Plan, Severity};
+use crate::plan::{Lockable, Note, Plan, Severity};
+use crate::remove::is_lockable;
 use crate::rules::{DeletePolicy, Rules, Run};
 use crate::state::SyncState;
 
@@ -126,6 +127,28 @@ impl<'a> Difference<'a> {
         without_use.collect()
     }
 
+    /// The complete replicas that the plan does not delete.
+    fn lockable(&self, plan: &Plan<'a>) -> Vec<Lockable<'a>> {
+        let replaced = plan.promotions.iter().flat_map(|promotion| {
+            promotion.replaces.iter().map(|removal| removal.snapshot).chain([promotion.staged])
+        });
+        let deleted: HashSet<&str> = plan
+            .removals
+            .iter()
+            .map(|removal| removal.snapshot)
+            .chain(replaced)
+            .map(|snapshot| snapshot.unique_id.as_str())
+            .collect();
+        let of_side = |side: &Side<'a>| {
+            let kept = side.replicas.iter().filter(|replica| {
+                is_lockable(&replica.ours, replica.snapshot) && !deleted.contains(replica.snapshot.unique_id.as_str())
+            });
+            let destination = side.index;
+            kept.map(move |replica| Lockable { snapshot: replica.snapshot, destination }).collect::<Vec<_>>()
+        };
+        self.sides.iter().flat_map(of_side).collect()
+    }
+
     /// Decides what the run does. A source without evidence counts as unknown.
     #[must_use]
     pub fn decide(mut self, evidence: &BTreeMap<SnapshotId, Evidence>, state: &SyncState) -> Plan<'a> {
@@ -134,6 +157,8 @@ impl<'a> Difference<'a> {
             copies: Vec::new(),
             promotions: Vec::new(),
             removals: Vec::new(),
+            lockable: Vec::new(),
+            locks: Vec::new(),
             complete: 0,
             notes: std::mem::take(&mut self.notes),
             state: SyncState::reset(self.rules),
@@ -146,6 +171,9 @@ impl<'a> Difference<'a> {
             due.plan(state, &mut plan);
         }
         deletions::limit(self.rules, self.run, sources.is_empty, &mut plan);
+        if self.rules.lock {
+            plan.lockable = self.lockable(&plan);
+        }
         plan
     }
 }
