@@ -3,6 +3,7 @@
 mod jobs;
 mod machines;
 mod selection;
+mod services;
 mod snapshots;
 
 use std::net::SocketAddr;
@@ -31,6 +32,7 @@ pub use jobs::{
 };
 pub use machines::{CloneArguments, VmCommand};
 pub use selection::SelectionArguments;
+pub use services::SetupArguments;
 pub use snapshots::{CopyArguments, ListArguments, SnapshotJobArguments, SnapshotsCommand, SyncArguments};
 
 /// Shown below the list of commands.
@@ -158,7 +160,7 @@ pub enum Command {
     /// Compare stores, staged VHDs and managed images with the manifest
     Verify(VerifyArguments),
     /// Create the queues, tables and containers that are missing
-    Setup,
+    Setup(SetupArguments),
     /// Check configuration, services and permissions without changing anything
     Doctor,
     /// Explain a failure code

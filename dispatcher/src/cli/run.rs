@@ -131,7 +131,9 @@ async fn with_ports(command: Command, config: Config, console: &mut Console<'_>)
     let control = ControlContext::new(ports, Arc::new(config), who);
     // These commands report each item that cannot be created or reached.
     match command {
-        Command::Setup => return run_interruptible(&stop, setup::run(&control, console)).await,
+        Command::Setup(arguments) => {
+            return run_interruptible(&stop, setup::run(&control, &arguments, console)).await;
+        }
         Command::Doctor => return run_interruptible(&stop, doctor::run(&control, console)).await,
         _ => {}
     }
@@ -202,7 +204,7 @@ async fn with_ports(command: Command, config: Config, console: &mut Console<'_>)
         | Command::Demo(_)
         | Command::Rehearse(_)
         | Command::Targets(_)
-        | Command::Setup
+        | Command::Setup(_)
         | Command::Doctor => Ok(DONE),
     }
 }

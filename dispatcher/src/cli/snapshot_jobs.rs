@@ -1,8 +1,10 @@
 //! `snapshots`: copies, syncs, and where replicas are.
 
+use std::time::Duration;
+
 use goldfleet_model::ids::JobId;
 use goldfleet_model::job::Work;
-use goldfleet_model::text::{HumanBytes, pluralize};
+use goldfleet_model::text::{HumanBytes, duration, pluralize};
 use goldfleet_ports::rng;
 use goldfleet_snapshots::graph::{Row, RowSpec};
 use goldfleet_snapshots::rules::Speed;
@@ -17,6 +19,7 @@ use super::table::{Cell, write_table};
 use super::view;
 use crate::control::context::ControlContext;
 use crate::control::snapshots::RunSpec;
+use crate::control::snapshots::estimate::RunEstimate;
 use crate::control::snapshots::overview::{ReplicaState, SnapshotLine, SyncOverview, overview};
 use crate::control::snapshots::request::{
     CopyRequest, RunOptions, configured, copies, request, work_of_copy, work_of_sync,
@@ -141,6 +144,7 @@ fn to_json(work: &Work, plan: &PlannedRun) -> Value {
         "promotions": plan.promotions,
         "removals": plan.removals,
         "locks": plan.locks,
+        "estimate": plan.estimate,
         "actions": actions.collect::<Vec<_>>(),
         "findings": plan.findings,
     })
@@ -167,7 +171,34 @@ fn write_plan(work: &Work, plan: &PlannedRun, console: &mut Console<'_>) -> Resu
     if !rows.is_empty() {
         write_table(console, &["action", "resource", "reason"], rows)?;
     }
+    write_estimate(&plan.estimate, console)?;
     view::write_findings(&plan.findings, console)?;
+    Ok(())
+}
+
+/// Writes what the copies between regions move, cost and take, if there are any.
+fn write_estimate(estimate: &RunEstimate, console: &mut Console<'_>) -> Result<(), CommandError> {
+    let copies = estimate.whole + estimate.differences;
+    if copies == 0 {
+        return Ok(());
+    }
+    let bytes = estimate.whole_bytes_at_most.saturating_add(estimate.differences_bytes_at_most);
+    writeln!(
+        console.out,
+        "\n{copies} of the copies are between regions: at most {}, {} of egress, {}",
+        HumanBytes(bytes),
+        estimate.egress_at_most,
+        duration(Duration::from_secs(estimate.seconds_at_most))
+    )?;
+    if estimate.differences > 0 {
+        writeln!(
+            console.out,
+            "{} of them transfer only the difference to an earlier snapshot, of at most {}; how large it is, the service does \
+             not report",
+            estimate.differences,
+            HumanBytes(estimate.differences_bytes_at_most)
+        )?;
+    }
     Ok(())
 }
 

@@ -464,7 +464,7 @@ tags = { a = "b" }
 scratch = { subscription = "x" }
 "#
     );
-    insta::assert_snapshot!(Given::besides_source(&text).refusal(), @"");
+    insta::assert_snapshot!(Given::besides_source(&text).refusal());
 }
 
 #[test]

@@ -41,6 +41,8 @@ pub struct Copy<'a> {
     pub method: Method,
     /// Whether the copy began in an earlier run.
     pub underway: bool,
+    /// Whether the service transfers only the difference to an earlier snapshot of the disk that the destination has or gets.
+    pub has_base: bool,
     /// The unique id of the remains of our failed copy that have the name. They are deleted first.
     pub remains: Option<String>,
 }

@@ -12,3 +12,4 @@ mod resend_after_kill;
 mod resources;
 mod rollouts;
 mod secrets;
+mod syncs;

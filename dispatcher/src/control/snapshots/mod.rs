@@ -2,9 +2,11 @@
 //!
 //! - [`request`] creates the jobs, [`schedule`] those of syncs with an interval.
 //! - [`listing`] and [`run`] read both sides and compare them. `goldfleet-snapshots` decides.
+//! - [`estimate`] is what a run moves, costs and takes.
 //! - [`state`] is what a sync remembers between its runs.
 //! - [`overview`] is what `goldfleet snapshots list` shows.
 
+pub mod estimate;
 pub mod listing;
 pub mod overview;
 pub mod request;

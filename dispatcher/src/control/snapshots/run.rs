@@ -8,6 +8,7 @@ use goldfleet_model::ids::JobId;
 use goldfleet_model::job::Finding;
 use goldfleet_ports::error::PortError;
 use goldfleet_ports::retry::retry_transient;
+use goldfleet_rates::Rates;
 use goldfleet_snapshots::difference::{Difference, Evidence};
 use goldfleet_snapshots::graph::{Graph, Row};
 use goldfleet_snapshots::id::{GroupRef, SnapshotId};
@@ -18,6 +19,7 @@ use goldfleet_snapshots::rules::{DeletePolicy, Rules, Run};
 use goldfleet_snapshots::state::SyncState;
 
 use super::RunSpec;
+use super::estimate::RunEstimate;
 use super::listing::{list, look_up};
 use super::state::StoredState;
 use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT};
@@ -36,6 +38,8 @@ pub struct PlannedRun {
     pub removals: usize,
     /// Replicas that were copied before the sync had locks, and get one.
     pub locks: usize,
+    /// What the copies move between regions, cost and take.
+    pub estimate: RunEstimate,
     /// Replicas that are complete already.
     pub complete: usize,
     /// Whether a destination could not be listed completely, and is left out.
@@ -80,6 +84,7 @@ pub(super) async fn list_sides(control: &ControlContext, rules: &Rules) -> Sides
 /// each other. Others if the table cannot be read.
 pub async fn plan(control: &ControlContext, spec: &RunSpec, job: &JobId) -> Result<PlannedRun, ControlError> {
     let rules = rules(control, spec).await?;
+    let rates = Rates::load(control.config.plan.rates.as_deref())?;
     let run = Run {
         job: job.clone(),
         now: control.ports.clock.now(),
@@ -119,6 +124,7 @@ pub async fn plan(control: &ControlContext, spec: &RunSpec, job: &JobId) -> Resu
         promotions: plan.promotions.len(),
         removals: plan.removals.len() + plan.promotions.iter().filter(|one| one.replaces.is_some()).count(),
         locks: plan.locks.len(),
+        estimate: RunEstimate::of(&plan.copies, &rules, &rates),
         complete: plan.complete,
         is_unlisted,
         state,

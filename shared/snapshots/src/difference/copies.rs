@@ -39,6 +39,10 @@ pub(super) fn plan<'a>(rules: &'a Rules, sources: &Sources<'a>, side: &Side<'a>,
                 copies.bases.insert(family.clone(), base.snapshot.unique_id.clone());
             }
         }
+        let has_base = copies.bases.contains_key(family);
+        for (number, copy) in plan.copies[first..].iter_mut().enumerate() {
+            copy.has_base = copy.method == Method::CopyStart && (has_base || number > 0);
+        }
     }
     remains(rules, side, plan);
     copies
@@ -139,6 +143,7 @@ impl<'a> Step<'_, 'a> {
             staged: replica.is_staged(),
             method,
             underway: !is_new,
+            has_base: false,
             remains,
         });
     }
@@ -168,6 +173,7 @@ impl<'a> Step<'_, 'a> {
             staged,
             method,
             underway: false,
+            has_base: false,
             remains,
         };
         match self.side.holder(&name, self.rules) {

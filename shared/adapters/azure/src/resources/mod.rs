@@ -4,6 +4,7 @@ mod access;
 mod change;
 mod content;
 mod locks;
+mod pages;
 mod versions;
 
 use async_trait::async_trait;
@@ -23,6 +24,8 @@ use serde_json::Value;
 use self::change::{Change, Goal};
 use self::versions::api_version;
 use super::arm::ResourceManager;
+
+pub use self::pages::AzureDiskPages;
 
 /// Resources in the subscriptions that the identity of the process can access.
 pub struct AzureResources {
