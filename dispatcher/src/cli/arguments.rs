@@ -32,7 +32,7 @@ pub use jobs::{
 };
 pub use machines::{CloneArguments, VmCommand};
 pub use selection::SelectionArguments;
-pub use services::SetupArguments;
+pub use services::{DoctorArguments, SetupArguments};
 pub use snapshots::{CopyArguments, ListArguments, SnapshotJobArguments, SnapshotsCommand, SyncArguments};
 
 /// Shown below the list of commands.
@@ -161,8 +161,8 @@ pub enum Command {
     Verify(VerifyArguments),
     /// Create the queues, tables and containers that are missing
     Setup(SetupArguments),
-    /// Check configuration, services and permissions without changing anything
-    Doctor,
+    /// Check configuration, services and permissions without changing anything; with --probe, measure Azure's behaviour
+    Doctor(DoctorArguments),
     /// Explain a failure code
     Explain {
         /// The code, such as ring-stopped; without it, all codes are listed

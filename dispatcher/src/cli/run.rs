@@ -134,7 +134,11 @@ async fn with_ports(command: Command, config: Config, console: &mut Console<'_>)
         Command::Setup(arguments) => {
             return run_interruptible(&stop, setup::run(&control, &arguments, console)).await;
         }
-        Command::Doctor => return run_interruptible(&stop, doctor::run(&control, console)).await,
+        // A probe cleans up after an interruption, so it is not dropped.
+        Command::Doctor(arguments) if !arguments.probe.is_empty() => {
+            return doctor::probe(&control, &arguments, console, &stop).await;
+        }
+        Command::Doctor(_) => return run_interruptible(&stop, doctor::run(&control, console)).await,
         _ => {}
     }
     // On Azure, `setup` creates queues and tables. Other commands then need neither the permission nor the requests.
@@ -205,7 +209,7 @@ async fn with_ports(command: Command, config: Config, console: &mut Console<'_>)
         | Command::Rehearse(_)
         | Command::Targets(_)
         | Command::Setup(_)
-        | Command::Doctor => Ok(DONE),
+        | Command::Doctor(_) => Ok(DONE),
     }
 }
 

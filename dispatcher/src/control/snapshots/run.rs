@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use futures::{StreamExt as _, stream};
 use goldfleet_config::RESERVED_NAME;
-use goldfleet_model::ids::JobId;
+use goldfleet_machines::request::Place;
+use goldfleet_model::ids::{JobId, Region};
 use goldfleet_model::job::Finding;
 use goldfleet_ports::error::PortError;
 use goldfleet_ports::retry::retry_transient;
@@ -15,7 +16,7 @@ use goldfleet_snapshots::id::{GroupRef, SnapshotId};
 use goldfleet_snapshots::listing::{Coverage, Listing};
 use goldfleet_snapshots::plan::{Lockable, Note, Plan, Severity};
 use goldfleet_snapshots::remove::Lock;
-use goldfleet_snapshots::rules::{DeletePolicy, Rules, Run};
+use goldfleet_snapshots::rules::{DeletePolicy, Destination, Rules, Run};
 use goldfleet_snapshots::state::SyncState;
 
 use super::RunSpec;
@@ -23,6 +24,8 @@ use super::estimate::RunEstimate;
 use super::listing::{list, look_up};
 use super::state::StoredState;
 use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT};
+use crate::control::doctor::probe::questions::COPY_ACROSS_SUBSCRIPTIONS;
+use crate::control::doctor::probe::record;
 
 /// What a run does and reports.
 pub struct PlannedRun {
@@ -60,10 +63,37 @@ pub(super) struct Sides {
 /// [`ControlError::Refused`] if a pattern is not valid, or if the table cannot be read.
 pub(super) async fn rules(control: &ControlContext, spec: &RunSpec) -> Result<Rules, ControlError> {
     let fleet = control.ports.table.fleet().await?;
-    // It is not documented whether Copy creates incremental snapshots in other subscriptions, so CopyStart is used.
+    // Only a probe shows whether Copy creates incremental snapshots in other subscriptions: see `plan`.
     let invalid = |error| ControlError::Refused(format!("sync {:?}: {error}", spec.sync.name));
     let rules = spec.sync.rules(fleet, false).map_err(invalid)?;
     Ok(Rules { replica_name: spec.name.clone(), ..rules })
+}
+
+/// Whether a probe found that Copy creates incremental snapshots in the other subscriptions to which snapshots are copied
+/// inside their region. Without a result, CopyStart is used.
+async fn copies_across_subscriptions(
+    control: &ControlContext,
+    rules: &Rules,
+    source: &Listing,
+) -> Result<bool, ControlError> {
+    let regions: BTreeSet<&Region> = source.snapshots.values().map(|snapshot| &snapshot.region).collect();
+    let is_across =
+        |to: &&Destination| to.group.subscription != rules.source.subscription && regions.contains(&to.region);
+    let across: Vec<&Destination> = rules.destinations.iter().filter(is_across).collect();
+    if across.is_empty() {
+        return Ok(false);
+    }
+    let results = record::results(control.ports.records.as_ref()).await?;
+    let now = control.ports.clock.now();
+    let place = |group: &GroupRef, region: &Region| Place {
+        subscription: group.subscription,
+        region: region.clone(),
+        resource_group: group.resource_group.clone(),
+    };
+    Ok(across.into_iter().all(|to| {
+        let places = [&place(&rules.source, &to.region), &place(&to.group, &to.region)];
+        record::is_known(&results, COPY_ACROSS_SUBSCRIPTIONS, places, now)
+    }))
 }
 
 /// Lists the groups of the source and of all destinations.
@@ -83,7 +113,7 @@ pub(super) async fn list_sides(control: &ControlContext, rules: &Rules) -> Sides
 /// [`ControlError::Unlisted`] if the source cannot be listed completely, [`ControlError::Refused`] if the rules contradict
 /// each other. Others if the table cannot be read.
 pub async fn plan(control: &ControlContext, spec: &RunSpec, job: &JobId) -> Result<PlannedRun, ControlError> {
-    let rules = rules(control, spec).await?;
+    let mut rules = rules(control, spec).await?;
     let rates = Rates::load(control.config.plan.rates.as_deref())?;
     let run = Run {
         job: job.clone(),
@@ -101,6 +131,7 @@ pub async fn plan(control: &ControlContext, spec: &RunSpec, job: &JobId) -> Resu
         let message = format!("the source {} was not listed completely: {reason}", rules.source);
         return Err(ControlError::Unlisted(message));
     }
+    rules.copy_across_subscriptions = copies_across_subscriptions(control, &rules, &sides.source).await?;
     let is_unlisted = sides.destinations.iter().any(|listing| !listing.is_complete());
     let difference = Difference::new(&rules, &run, &sides.source, &sides.destinations);
     let evidence = look_up_all(control, difference.lookups()).await;

@@ -10,6 +10,7 @@ mod listings;
 mod locks;
 mod many;
 mod modelled;
+mod plans;
 mod reasons;
 mod removals;
 pub(crate) mod scene;

@@ -8,7 +8,7 @@ use goldfleet_model::ids::JobId;
 use goldfleet_model::resource::{DiskState, Properties, ResourceBody, ResourceId, ResourceType};
 use goldfleet_ports::disk_access::{Access, AccessRequest, AccessStatus, DiskSas};
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
-use goldfleet_ports::resources::{ChangeStatus, PutMode, PutRequest, Resource, wait_until_done};
+use goldfleet_ports::resources::{PutMode, PutRequest, Resource, wait_until_done};
 use goldfleet_ports::retry::retry_transient;
 use goldfleet_snapshots::id::GroupRef;
 use goldfleet_snapshots::remove::{Decision, TemporarySpec};
@@ -17,6 +17,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::control::context::ControlContext;
+use crate::control::upload::from::temporary::end_access;
 
 /// The time between two polls or attempts.
 const PAUSE: Duration = Duration::from_secs(10);
@@ -128,21 +129,7 @@ impl<'a> Temporaries<'a> {
 
     /// Ends all access.
     pub(super) async fn end(&self, id: &ResourceId) -> PortResult<()> {
-        let ports = &self.control.ports;
-        let clock = ports.clock.as_ref();
-        let end = || ports.disk_access.end(id, None);
-        let mut status = retry_transient(clock, PortError::is_retryable, end).await?;
-        loop {
-            status = match status {
-                ChangeStatus::Done => return Ok(()),
-                ChangeStatus::Failed(error) => return Err(error),
-                ChangeStatus::Pending(pending) => {
-                    clock.sleep(pending.retry_after).await;
-                    let poll = || ports.disk_access.poll_end(&pending);
-                    retry_transient(clock, PortError::is_retryable, poll).await?
-                }
-            };
-        }
+        end_access(self.control, id).await
     }
 
     /// Deletes one of the temporaries. The service may need some attempts: a resource can be busy.
