@@ -143,7 +143,6 @@ async fn fleet(scene: &Scene, ports: &Ports, job: &JobId) -> f64 {
         concurrency: IN_FLIGHT,
         exit_when_idle: true,
         poll: Duration::from_millis(200),
-        requests: 256,
         ..WorkerSettings::default()
     };
     let begun = Instant::now();

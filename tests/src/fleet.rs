@@ -17,6 +17,7 @@ use goldfleet_dispatcher::control::retry::{RetryFilter, retry};
 use goldfleet_dispatcher::control::service::{RunUntil, run};
 use goldfleet_dispatcher::control::status::{ReportedState, Status, status};
 use goldfleet_dispatcher::control::upload::{UploadError, UploadRequest, UploadResult, upload};
+use goldfleet_kinds::context::StepSettings;
 use goldfleet_model::ids::JobId;
 use goldfleet_model::manifest::OsType;
 use goldfleet_model::message::QueueName;
@@ -140,12 +141,15 @@ impl InProcessFleet {
             lease: Duration::from_secs(2),
             visibility: Duration::from_secs(2),
             clock_skew: Duration::from_millis(200),
-            heartbeat: Duration::from_millis(100),
             retry_base: Duration::from_millis(5),
             retry_cap: Duration::from_millis(50),
             poll: Duration::from_millis(20),
-            // Off by default. Here, copies of later versions must use it.
-            clone_and_patch: true,
+            steps: StepSettings {
+                heartbeat: Duration::from_millis(100),
+                // Off by default. Here, copies of later versions must use it.
+                clone_and_patch: true,
+                ..StepSettings::default()
+            },
             ..WorkerSettings::default()
         }
     }

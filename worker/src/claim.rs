@@ -23,6 +23,10 @@ use crate::lease_guard::{GroupRows, LeaseGuard};
 /// How long a message stays invisible if this program does not know the kind or version of its operation.
 const UNKNOWN_KIND_DELAY: Duration = Duration::from_secs(30);
 
+/// How long a message stays invisible if another worker claimed its operation first. Most such messages are duplicates,
+/// and a worker that ends when the queues are empty waits for them.
+const DUPLICATE_DELAY: Duration = Duration::from_secs(1);
+
 /// The result of a claim.
 pub enum Claim {
     /// This worker holds the lease.
@@ -155,7 +159,10 @@ async fn try_claim(
         }
         // Another worker was first and has its own message. This message is a duplicate, and the row decides about it
         // when it is received again.
-        CommitOutcome::Conflict(_) => Ok(Claim::NotClaimed),
+        CommitOutcome::Conflict(_) => {
+            ports.queue.extend(queue, &received.receipt, DUPLICATE_DELAY).await?;
+            Ok(Claim::NotClaimed)
+        }
     }
 }
 

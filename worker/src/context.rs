@@ -32,7 +32,7 @@ impl WorkerContext {
     #[must_use]
     pub fn new(ports: Ports, settings: WorkerSettings) -> Self {
         Self {
-            steps: StepContext::new(ports.clone(), settings.steps()),
+            steps: StepContext::new(ports.clone(), settings.steps.clone()),
             ports,
             settings: Arc::new(settings),
             registry: Registry::default(),

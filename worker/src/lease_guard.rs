@@ -93,7 +93,7 @@ impl LeaseGuard {
             token,
             lease: settings.lease,
             clock_skew: settings.clock_skew,
-            heartbeat: settings.heartbeat,
+            heartbeat: settings.steps.heartbeat,
             visibility: settings.visibility,
             queue,
             rows: tokio::sync::Mutex::new(rows),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use goldfleet_config::{Config, Coordination, ListenAddress};
+use goldfleet_kinds::context::StepSettings;
 use goldfleet_ports::Ports;
 use goldfleet_ports::error::PortResult;
 use goldfleet_runtime::health::Monitor;
@@ -28,7 +29,6 @@ pub fn settings(config: &Config) -> WorkerSettings {
         lease,
         visibility: WorkerSettings::VISIBILITY,
         clock_skew: WorkerSettings::skew_for(lease),
-        heartbeat: WorkerSettings::heartbeat_for(lease),
         max_attempts: worker.max_attempts,
         retry_base: worker.retry_base.get(),
         retry_cap: worker.retry_cap.get(),
@@ -36,14 +36,17 @@ pub fn settings(config: &Config) -> WorkerSettings {
             Coordination::Embedded(_) => poll.min(MAX_LOCAL_POLL),
             Coordination::Azure(_) => poll,
         },
-        chunk_requests: worker.chunk_requests,
-        seed_requests: worker.seed_requests,
-        requests: worker.requests,
-        detours: worker.detours,
-        clone_and_patch: worker.clone_and_patch,
-        renew_after: config.cleanup.chunk_grace.get() / 2,
-        storage_type: config.images.storage_type,
-        image_tags: config.images.tags.clone(),
+        steps: StepSettings {
+            heartbeat: WorkerSettings::heartbeat_for(lease),
+            chunk_requests: worker.chunk_requests,
+            seed_requests: worker.seed_requests,
+            requests: worker.requests,
+            detours: worker.detours,
+            clone_and_patch: worker.clone_and_patch,
+            renew_after: config.cleanup.chunk_grace.get() / 2,
+            storage_type: config.images.storage_type,
+            image_tags: config.images.tags.clone(),
+        },
         exit_when_idle: false,
         listen: worker.listen.map(ListenAddress::address),
     }

@@ -338,7 +338,7 @@ pub struct UploadArguments {
     #[arg(long, value_name = "RATE")]
     pub limit: Option<ByteRate>,
     /// Upload only; 'goldfleet dispatch' creates the images later
-    #[arg(long, conflicts_with_all = ["wait", "approve", "targets", "rings"])]
+    #[arg(long, conflicts_with_all = ["wait", "approve", "note", "targets", "rings"])]
     pub no_dispatch: bool,
     /// Which targets.
     #[command(flatten)]

@@ -1,6 +1,6 @@
 //! `demo`.
 
-use goldfleet_model::text::HumanBytes;
+use goldfleet_model::text::{HumanBytes, pluralize};
 use goldfleet_runtime::process;
 use tokio_util::sync::CancellationToken;
 
@@ -50,8 +50,13 @@ fn write(report: &DemoReport, statuses: &[Status], console: &mut Console<'_>) ->
     let folder = report.folder.display();
     writeln!(
         console.out,
-        "{} operations ({} copies, {} images) and {} seeds in {:.1} s, {} failed",
-        report.operations, report.copies, report.images, report.seeds, report.seconds, report.failed
+        "{} ({}, {}) and {} in {:.1} s, {} failed",
+        pluralize(report.operations, "operation"),
+        pluralize(report.copies, "copy"),
+        pluralize(report.images, "image"),
+        pluralize(report.seeds, "seed"),
+        report.seconds,
+        report.failed
     )?;
     writeln!(
         console.out,

@@ -161,12 +161,12 @@ fn write_counts(report: &Report, console: &mut Console<'_>) -> std::io::Result<(
     writeln!(console.out, "limiting factor: {binds}")?;
     let requests: u64 = report.requests.values().sum();
     let refused: u64 = report.throttles.values().sum();
-    writeln!(console.out, "{requests} requests, {refused} throttled")?;
+    writeln!(console.out, "{}, {refused} throttled", pluralize(requests, "request"))?;
     for (limit, count) in &report.throttles {
         writeln!(console.out, "  {count} by {}", limit.as_str())?;
     }
     if report.failed > 0 {
-        writeln!(console.out, "{} operations did NOT succeed", report.failed)?;
+        writeln!(console.out, "{} did NOT succeed", pluralize(report.failed, "operation"))?;
     }
     let whole = if report.whole { "is complete by its checksums" } else { "is NOT complete" };
     writeln!(console.out, "the VHD of every target {whole}; the rehearsal took {:.1} s", report.real_seconds)?;

@@ -87,13 +87,14 @@ pub async fn plan(
     speed: TimeLimit,
 ) -> Result<JobPlan, ControlError> {
     let rates = Rates::load(control.config.plan.rates.as_deref())?;
-    let (file, mut selected) = selected_targets(control, selection)?;
+    let (configured, mut selected) = selected_targets(control, selection)?;
     selected.sort_by_key(plan_order);
     let named = name_images(control, image, selected)?;
-    let having: BTreeSet<TargetKey> = futures::stream::iter(named.clone())
-        .map(|(target, name)| async move {
-            let key = target.key();
-            has_image(control, image, &target, name).await.map(|has| has.then_some(key))
+    let each = named.as_slice();
+    let having: BTreeSet<TargetKey> = futures::stream::iter(0..each.len())
+        .map(|index| async move {
+            let (target, name) = &each[index];
+            has_image(control, image, target, name.clone()).await.map(|has| has.then(|| target.key()))
         })
         .buffer_unordered(MAX_IN_FLIGHT)
         .try_filter_map(|key| async move { Ok(key) })
@@ -101,8 +102,7 @@ pub async fn plan(
         .await?;
     let (skipped, targets): (Vec<_>, Vec<_>) =
         named.into_iter().partition(|(target, _)| having.contains(&target.key()));
-    let (source, configured, content) =
-        (control.config.source.store(), file.stores_by_region(), PlanContent::from_manifest(manifest));
+    let (source, content) = (control.config.source.store(), PlanContent::from_manifest(manifest));
     let wanted: Vec<&Target> = targets.iter().map(|(target, _)| target).collect();
     let held = read_inventory(control, &configured, &wanted, &content).await?;
     let (TimeLimit::Required(within) | TimeLimit::Wanted(within)) = speed;
@@ -324,12 +324,18 @@ async fn announce(
     job: &Job,
     operations: impl Iterator<Item = Operation>,
 ) -> Result<FanOutResult, ControlError> {
-    let ready: Vec<Operation> = operations.filter(|operation| operation.state == OperationState::Ready).collect();
-    let batches = ready.chunk_by(|one, next| one.kind == next.kind).flat_map(|of_kind| of_kind.chunks(MAX_IN_FLIGHT));
-    for some in batches {
-        futures::future::try_join_all(some.iter().map(|operation| control.enqueue_operation(operation))).await?;
+    let (mut messages, mut batch) = (0, Vec::<Operation>::with_capacity(MAX_IN_FLIGHT));
+    let mut ready = operations.filter(|operation| operation.state == OperationState::Ready).peekable();
+    while let Some(operation) = ready.next() {
+        let is_last_of_kind = ready.peek().is_none_or(|next| next.kind != operation.kind);
+        batch.push(operation);
+        if is_last_of_kind || batch.len() == MAX_IN_FLIGHT {
+            futures::future::try_join_all(batch.iter().map(|operation| control.enqueue_operation(operation))).await?;
+            messages += batch.len();
+            batch.clear();
+        }
     }
-    tracing::info!(job = %job.id, messages = ready.len(), "operations are announced");
+    tracing::info!(job = %job.id, messages, "operations are announced");
     loop {
         let row = control.job(&job.id).await?;
         match row.value.state {

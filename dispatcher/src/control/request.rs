@@ -1,14 +1,15 @@
 //! Creates a job from a request: first its row, then the message that points to it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use goldfleet_config::targets::TargetsFile;
-use goldfleet_model::ids::{ImageName, ImageVersion, JobId};
+use goldfleet_model::ids::{ImageName, ImageVersion, JobId, Region};
 use goldfleet_model::image::ImageRef;
 use goldfleet_model::job::{Approval, Job, JobState, Payload, Subject, Work};
 use goldfleet_model::manifest::{Manifest, digest_of};
 use goldfleet_model::operation::Operation;
 use goldfleet_model::selector::Selector;
+use goldfleet_model::store::Store;
 use goldfleet_model::system::System;
 use goldfleet_model::target::{Target, TargetKey};
 use goldfleet_model::upload::system_of;
@@ -62,20 +63,24 @@ pub fn plan_order(target: &Target) -> (u32, TargetKey) {
     (target.ring, target.key())
 }
 
-/// The selected targets that are enabled. At least one.
+/// The configured stores of each region, in the order of the file.
+pub type StoresByRegion = BTreeMap<Region, Vec<Store>>;
+
+/// The configured stores by region, and the selected targets that are enabled. At least one target.
 ///
 /// # Errors
 /// [`ControlError`] if the targets file is not valid, or if it has no selected target.
 pub fn selected_targets(
     control: &ControlContext,
     selection: &[Selector],
-) -> Result<(TargetsFile, Vec<Target>), ControlError> {
+) -> Result<(StoresByRegion, Vec<Target>), ControlError> {
     let file = TargetsFile::load(&control.config.targets.file)?;
-    let selected: Vec<Target> = file.selected(selection).into_iter().cloned().collect();
+    let stores = file.stores_by_region();
+    let selected = file.into_selected(selection);
     if selected.is_empty() {
         return Err(ControlError::NoTargets { file: control.config.targets.file.clone() });
     }
-    Ok((file, selected))
+    Ok((stores, selected))
 }
 
 /// The properties of an image version that a job carries, as far as its manifest has them: without the system.

@@ -61,9 +61,17 @@ impl Node {
     /// # Errors
     /// An error with its line if the text is not valid TOML.
     pub fn from_toml(text: &str) -> Result<Self, FieldError> {
+        Self::from_toml_after(0, text)
+    }
+
+    /// Parses a part of a TOML file that has `lines` lines before it.
+    ///
+    /// # Errors
+    /// An error with its line in the file if the text is not valid TOML.
+    pub fn from_toml_after(lines: usize, text: &str) -> Result<Self, FieldError> {
         // Some editors write a byte order mark at the start of UTF-8 text.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let lines = Lines::of(text);
+        let lines = Lines::of(text, lines);
         let table = DeTable::parse(text).map_err(|error| {
             let origin = error.span().map(|span| lines.at(span.start));
             FieldError::new(format!("this is not valid TOML: {}", error.message())).with_origin(origin.as_ref())
@@ -132,15 +140,20 @@ fn item_number(key: &str) -> Option<usize> {
 
 /// The offsets at which the lines of a text begin. They avoid counting lines for each of tens of thousands of keys in
 /// large targets files.
-struct Lines(Vec<usize>);
+struct Lines {
+    starts: Vec<usize>,
+    /// The number of lines before the text.
+    before: usize,
+}
 
 impl Lines {
-    fn of(text: &str) -> Self {
-        Self(std::iter::once(0).chain(text.match_indices('\n').map(|(offset, _)| offset + 1)).collect())
+    fn of(text: &str, before: usize) -> Self {
+        let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(offset, _)| offset + 1)).collect();
+        Self { starts, before }
     }
 
     fn at(&self, offset: usize) -> Origin {
-        Origin::Line(self.0.partition_point(|&start| start <= offset))
+        Origin::Line(self.before + self.starts.partition_point(|&start| start <= offset))
     }
 
     fn table(&self, table: DeTable<'_>) -> Value {

@@ -49,6 +49,22 @@ pub struct StepSettings {
     pub image_tags: BTreeMap<String, String>,
 }
 
+impl Default for StepSettings {
+    fn default() -> Self {
+        Self {
+            heartbeat: Duration::from_secs(5),
+            chunk_requests: 8,
+            seed_requests: 16,
+            requests: 256,
+            detours: true,
+            clone_and_patch: false,
+            renew_after: Duration::from_secs(12 * 3600),
+            storage_type: StorageType::default(),
+            image_tags: BTreeMap::new(),
+        }
+    }
+}
+
 /// The context that all steps of a process share.
 #[derive(Clone)]
 pub struct StepContext {

@@ -64,8 +64,8 @@ impl OperationEvent {
             Self::Block(_) => "block",
             Self::Cancel => "cancel",
             Self::ConfirmCancel => "stop",
-            Self::RetryRequested => "rearm",
-            Self::RetryDeferred => "rewait",
+            Self::RetryRequested => "retry-requested",
+            Self::RetryDeferred => "retry-deferred",
         }
     }
 }

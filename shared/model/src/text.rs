@@ -54,11 +54,14 @@ impl Display for HumanBytes {
     }
 }
 
-/// Formats a number with a noun in singular or plural: "1 region", "2 regions".
+/// Formats a number with a noun in singular or plural: "1 region", "2 regions", "3 copies".
 #[must_use]
 pub fn pluralize<N: Display + PartialEq + From<u8>>(number: N, noun: &str) -> String {
-    let ending = if number == 1.into() { "" } else { "s" };
-    format!("{number} {noun}{ending}")
+    match (number == 1.into(), noun.strip_suffix('y')) {
+        (true, _) => format!("{number} {noun}"),
+        (false, Some(stem)) if !stem.ends_with(['a', 'e', 'o', 'u']) => format!("{number} {stem}ies"),
+        (false, _) => format!("{number} {noun}s"),
+    }
 }
 
 #[cfg(test)]
@@ -86,5 +89,6 @@ mod tests {
     #[test]
     fn pluralize_uses_singular_for_one_only() {
         assert_eq!([0, 1, 2].map(|number| pluralize(number, "VHD")), ["0 VHDs", "1 VHD", "2 VHDs"]);
+        assert_eq!([pluralize(1, "copy"), pluralize(3, "copy"), pluralize(2, "day")], ["1 copy", "3 copies", "2 days"]);
     }
 }

@@ -123,6 +123,13 @@ impl Clock for Jumping {
     }
 }
 
+/// Ports whose clock is ahead, so that every chunk is older than the grace period.
+fn a_day_later(ports: Ports) -> Ports {
+    let clock = Jumping::default();
+    clock.0.store(HOUR.as_secs() * 24, Ordering::SeqCst);
+    Ports { clock: Arc::new(clock), ..ports }
+}
+
 /// A fleet, and its ports for an upload that can be suspended.
 fn fleet_to_suspend() -> (InProcessFleet, Ports, Arc<Jumping>) {
     let fleet = fleet_of_a_day();
@@ -185,11 +192,10 @@ async fn repeatedly_suspended_upload_fails() {
 async fn missing_store_does_not_block_collection() {
     let fleet = InProcessFleet::new();
     fleet.roll_out(&fleet.ports, "1", 2).await;
-    let control = fleet.control_with_own_ports();
+    let control = fleet.control_with(a_day_later(fleet.ports.clone()));
     assert!(fleet.delete_version("1").await);
     std::fs::remove_dir_all(fleet.cloud().join("stage1eastus")).unwrap();
     fleet.block_path("stage1eastus");
-    tokio::time::sleep(Duration::from_millis(1100)).await;
     let chunks = fleet.chunks("goldsource", "golden").len();
     let collected = collect_garbage(&control, &all_given_up(&fleet)).await.unwrap();
     assert_eq!((collected.stores, collected.deleted), (1, chunks), "{collected:?}");
@@ -205,9 +211,8 @@ async fn denied_store_does_not_block_collection() {
     fleet.roll_out(&fleet.ports, "1", 2).await;
     let chunks = fleet.chunks("goldsource", "golden").len();
     let lost = Faults::failing_at("BlobStore.delete", 1, LostPart::Request);
-    let control = fleet.control_with(with_faults(&fleet.ports, &lost));
+    let control = fleet.control_with(a_day_later(with_faults(&fleet.ports, &lost)));
     assert!(fleet.delete_version("1").await);
-    tokio::time::sleep(Duration::from_millis(1100)).await;
     let collected = collect_garbage(&control, &all_given_up(&fleet)).await.unwrap();
     assert_eq!((collected.stores, collected.deleted), (2, 2 * chunks - 1), "{collected:?}");
     assert_eq!(collected.failed.len(), 1);
@@ -222,7 +227,7 @@ async fn denied_store_does_not_block_collection() {
 /// the upload only lists the store.
 #[tokio::test]
 async fn repeated_upload_repairs_store() {
-    let fleet = InProcessFleet::new();
+    let fleet = fleet_of_a_day();
     fleet.upload(&fleet.ports, "1").await.unwrap();
     let chunks: Vec<_> = fleet.chunks("goldsource", "golden").into_keys().collect();
     std::fs::remove_file(&chunks[0]).unwrap();
@@ -232,7 +237,7 @@ async fn repeated_upload_repairs_store() {
     assert_eq!(again.repaired, 2);
     assert_eq!(verified(&fleet, false).await.faults, []);
 
-    tokio::time::sleep(Duration::from_millis(600)).await;
+    chunks.iter().for_each(|chunk| age(chunk, HOUR * 13));
     let counted = Faults::counting();
     let once_more = fleet.upload(&with_faults(&fleet.ports, &counted), "1").await.unwrap();
     assert_eq!((once_more.counts.bytes_sent, once_more.repaired), (0, 0));

@@ -11,6 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use goldfleet_dispatcher::control::context::ControlContext;
 use goldfleet_dispatcher::control::status::ReportedState;
+use goldfleet_kinds::context::StepSettings;
 use goldfleet_model::ids::JobId;
 use goldfleet_model::manifest::ChunkHash;
 use goldfleet_model::operation::{Operation, OperationState};
@@ -81,7 +82,9 @@ pub(crate) fn chunk_is_whole(file: &PathBuf) -> bool {
 async fn killed_seed(fleet: &InProcessFleet, version: &str) -> JobId {
     let job = fleet.plan_job(version).await;
     let lost = Faults::failing_at("BlobStore.put_blob_from", 2, LostPart::Caller);
-    let settings = WorkerSettings { lease: HOUR, heartbeat: HOUR / 2, seed_requests: 1, ..fleet.settings() };
+    let settings = fleet.settings();
+    let steps = StepSettings { heartbeat: HOUR / 2, seed_requests: 1, ..settings.steps };
+    let settings = WorkerSettings { lease: HOUR, steps, ..settings };
     let context = WorkerContext::new(with_faults(&fleet.ports, &lost), settings);
     let consumer = Consumer::new(context, CancellationToken::new());
     tokio::select! {

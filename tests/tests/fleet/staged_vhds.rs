@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use goldfleet_disk::GoldenSpec;
+use goldfleet_kinds::context::StepSettings;
 use goldfleet_model::ids::JobId;
 use goldfleet_model::image::VhdMetadata;
 use goldfleet_model::manifest::Generation;
@@ -71,7 +72,9 @@ async fn expire(fleet: &InProcessFleet, job: &JobId) {
 /// Settings of a worker that never reaches its first heartbeat.
 fn without_heartbeat(fleet: &InProcessFleet) -> WorkerSettings {
     let hour = Duration::from_secs(3600);
-    WorkerSettings { lease: hour, heartbeat: hour / 2, chunk_requests: 1, ..fleet.settings() }
+    let settings = fleet.settings();
+    let steps = StepSettings { heartbeat: hour / 2, chunk_requests: 1, ..settings.steps };
+    WorkerSettings { lease: hour, steps, ..settings }
 }
 
 /// A partial VHD was deleted, and started again by a worker that is killed before it records the new incarnation. The
@@ -82,7 +85,8 @@ async fn progress_belongs_to_one_blob_incarnation() {
     let job = fleet.plan_job("1").await;
     // The fourth run is never answered, and the heartbeat records the chunks of the first three as in place.
     let faults = Faults::failing_at("BlobStore.put_pages_from", 3, LostPart::Caller);
-    let settings = WorkerSettings { chunk_requests: 1, ..fleet.settings() };
+    let mut settings = fleet.settings();
+    settings.steps.chunk_requests = 1;
     let half = async {
         while copy(&fleet.ports, &job).await.value.progress.done.count() == 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;

@@ -21,8 +21,8 @@ const OPERATION: &[(&[&str], &str, &str)] = &[
     (&["ready", "running", "cancelling"], "fail", "failed"),
     (&["cancelling"], "stop", "cancelled"),
     (&["cancelling"], "expire", "cancelled"),
-    (&["succeeded", "failed", "cancelled"], "rearm", "ready"),
-    (&["succeeded", "failed", "cancelled"], "rewait", "waiting"),
+    (&["succeeded", "failed", "cancelled"], "retry-requested", "ready"),
+    (&["succeeded", "failed", "cancelled"], "retry-deferred", "waiting"),
 ];
 
 /// The states of a job, and the events between them.

@@ -3,6 +3,7 @@
 //! - [`TargetsFile`] is the content; [`TargetsDocument`] changes the file and preserves its comments and order.
 //! - [`import`] and [`Generate`] create targets to merge into the file.
 
+mod blocks;
 mod check;
 mod document;
 mod error;
@@ -77,8 +78,20 @@ impl TargetsFile {
     /// The enabled targets that at least one selector selects, or all enabled targets if there is no selector.
     #[must_use]
     pub fn selected(&self, selectors: &[Selector]) -> Vec<&Target> {
-        self.targets.iter().filter(|target| target.enabled && Selector::any(selectors, target)).collect()
+        self.targets.iter().filter(|target| is_selected(target, selectors)).collect()
     }
+
+    /// As [`Self::selected`], without a copy of the targets.
+    #[must_use]
+    pub fn into_selected(self, selectors: &[Selector]) -> Vec<Target> {
+        let mut targets = self.targets;
+        targets.retain(|target| is_selected(target, selectors));
+        targets
+    }
+}
+
+fn is_selected(target: &Target, selectors: &[Selector]) -> bool {
+    target.enabled && Selector::any(selectors, target)
 }
 
 /// The content of a targets file, with line numbers.
@@ -90,23 +103,13 @@ struct Contents {
 
 impl Contents {
     fn read(path: &Path, text: &str) -> Result<Self, TargetsFileError> {
-        let mut faults = Vec::new();
-        let mut tables = match Node::from_toml(text).map(|node| node.value) {
-            Ok(Value::Table(tables)) => tables,
-            Ok(_) => BTreeMap::new(),
-            Err(fault) => return Err(TargetsFileError::invalid(path, &[fault])),
+        let tables = match Tables::read_blocks(path, text) {
+            Some(tables) => tables,
+            // Parsed as a whole, so that all errors of the file are reported.
+            None => Tables::read(path, text)?,
         };
-        let targets = read_all(path, "target", tables.remove("target"), &mut faults);
-        let stores = read_all(path, "store", tables.remove("store"), &mut faults);
-        for (key, node) in tables {
-            let fault = FieldError::unknown_field(&key, &["[[target]]", "[[store]]"]);
-            faults.push(fault.with_origin(node.origin.as_ref()).with_parent_key(&key));
-        }
-        if !faults.is_empty() {
-            return Err(TargetsFileError::invalid(path, &faults));
-        }
-        let stores = stores.into_iter().map(|placed| placed.map(store)).collect();
-        let contents = Self { targets, stores };
+        let stores = tables.stores.into_iter().map(|placed| placed.map(store)).collect();
+        let contents = Self { targets: tables.targets, stores };
         let problems = check::check(&contents.targets, &contents.stores);
         if problems.is_empty() { Ok(contents) } else { Err(TargetsFileError::Invalid(problems)) }
     }
@@ -119,34 +122,75 @@ impl Contents {
     }
 }
 
+/// The tables of a file, before they are checked against each other.
+#[derive(Default)]
+struct Tables {
+    targets: Vec<Located<Target>>,
+    stores: Vec<Located<WrittenStore>>,
+}
+
+impl Tables {
+    /// Reads a large file block by block. None if the file is small, or is not valid.
+    fn read_blocks(path: &Path, text: &str) -> Option<Self> {
+        let (mut tables, mut faults) = (Self::default(), Vec::new());
+        for block in blocks::blocks(text)? {
+            let node = Node::from_toml_after(block.lines_before, block.text).ok()?;
+            tables.add(path, node, &mut faults);
+            if !faults.is_empty() {
+                return None;
+            }
+        }
+        Some(tables)
+    }
+
+    fn read(path: &Path, text: &str) -> Result<Self, TargetsFileError> {
+        let (mut tables, mut faults) = (Self::default(), Vec::new());
+        match Node::from_toml(text) {
+            Ok(node) => tables.add(path, node, &mut faults),
+            Err(fault) => faults.push(fault),
+        }
+        if faults.is_empty() { Ok(tables) } else { Err(TargetsFileError::invalid(path, &faults)) }
+    }
+
+    fn add(&mut self, path: &Path, node: Node, faults: &mut Vec<FieldError>) {
+        let Value::Table(mut tables) = node.value else { return };
+        read_all(path, "target", tables.remove("target"), &mut self.targets, faults);
+        read_all(path, "store", tables.remove("store"), &mut self.stores, faults);
+        for (key, node) in tables {
+            let fault = FieldError::unknown_field(&key, &["[[target]]", "[[store]]"]);
+            faults.push(fault.with_origin(node.origin.as_ref()).with_parent_key(&key));
+        }
+    }
+}
+
 fn store(written: WrittenStore) -> Store {
     let WrittenStore { region, account, container } = written;
     Store { region, account, container }
 }
 
-/// Reads each table of an array separately, so that all errors are reported together.
+/// Reads each table of an array separately, so that all errors are reported together, and adds them to `read`.
 fn read_all<T: DeserializeOwned>(
     path: &Path,
     name: &str,
     array: Option<Node>,
+    read: &mut Vec<Located<T>>,
     faults: &mut Vec<FieldError>,
-) -> Vec<Located<T>> {
-    let Some(Node { origin, value }) = array else { return Vec::new() };
+) {
+    let Some(Node { origin, value }) = array else { return };
     let Value::Array(items) = value else {
         faults.push(
             FieldError::new(format!("write [[{name}]], in double brackets"))
                 .with_origin(origin.as_ref())
                 .with_parent_key(name),
         );
-        return Vec::new();
+        return;
     };
-    let mut read = Vec::with_capacity(items.len());
+    let before = read.len();
     for (index, item) in items.into_iter().enumerate() {
-        let keys = vec![name.to_owned(), format!("[{}]", index + 1)];
+        let keys = vec![name.to_owned(), format!("[{}]", before + index + 1)];
         match Located::read(path, keys, item) {
             Ok(placed) => read.push(placed),
             Err(fault) => faults.push(fault),
         }
     }
-    read
 }

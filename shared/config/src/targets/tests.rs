@@ -372,3 +372,60 @@ fn import_errors() {
     assert_eq!(Format::of(Path::new("a/fleet.CSV")), Some(Format::Csv));
     assert_eq!(Format::of(Path::new("fleet.xlsx")), None);
 }
+
+/// A file of 2,000 targets, and a store at the end.
+fn large_file(replaced: usize, table: &str) -> String {
+    let mut text = String::from("\u{feff}# a large fleet\n\n");
+    for number in 0..2000 {
+        if number == replaced {
+            text += table;
+            continue;
+        }
+        text += &format!(
+            "[[target]]\nsubscription = \"00000000-0000-0000-0000-{number:012}\"\nregion = \"westeurope\"\n\
+             resource_group = \"images\"\naccount = \"stage{number}\"\ncontainer = \"vhds\"\n[target.tags]\nn = \"{number}\"\n"
+        );
+    }
+    text + "[[store]]\nregion = \"eastus\"\naccount = \"gold1\"\ncontainer = \"golden\"\n"
+}
+
+#[test]
+fn large_file_is_read_in_blocks() {
+    let text = large_file(usize::MAX, "");
+    let blocks = blocks::blocks(&text).unwrap();
+    assert!(blocks.len() > 4, "{}", blocks.len());
+    assert!(blocks.iter().all(|block| block.text.starts_with("[[")));
+    let in_blocks = Tables::read_blocks(Path::new("targets.toml"), &text).unwrap();
+    let whole = Tables::read(Path::new("targets.toml"), &text).unwrap();
+    let shown = |tables: &Tables| tables.targets.iter().map(|target| format!("{target:?}")).collect::<Vec<_>>();
+    assert_eq!(shown(&in_blocks), shown(&whole));
+    assert_eq!((in_blocks.targets.len(), in_blocks.stores.len()), (2000, 1));
+}
+
+#[test]
+fn faults_of_a_large_file_have_their_lines() {
+    let twice = "[[target]]\nsubscription = \"00000000-0000-0000-0000-000000000007\"\nregion = \"westeurope\"\n\
+                 resource_group = \"images\"\naccount = \"stage1500\"\ncontainer = \"vhds\"\n";
+    let line = 3 + 8 * 1500;
+    let refused = refusal(&large_file(1500, twice));
+    assert!(refused.contains(&format!("targets.toml:{line}")) && refused.contains("targets.toml:59"), "{refused}");
+    let refused = refusal(&large_file(1500, "[[target]]\nregion = 1\n[tagret]\n[[target]]\nregion = \"x y\"\n"));
+    for line in [line + 1, line + 2, line + 4] {
+        assert!(refused.contains(&format!("targets.toml:{line}")), "{line}: {refused}");
+    }
+}
+
+/// A line that looks like a header, inside of a value, at every position where a block could begin.
+#[test]
+fn header_inside_of_a_value_is_no_table() {
+    for replaced in [300, 500, 1000, 1999] {
+        let tag = "\n[[target]]\n".repeat(6000);
+        let table = format!(
+            "[[target]]\nsubscription = \"00000000-0000-0000-0000-{replaced:012}\"\nregion = \"westeurope\"\n\
+             resource_group = \"images\"\naccount = \"stage{replaced}\"\ncontainer = \"vhds\"\ntags.note = \"\"\"{tag}\"\"\"\n"
+        );
+        let contents = Contents::read(Path::new("targets.toml"), &large_file(replaced, &table)).unwrap();
+        assert_eq!(contents.targets.len(), 2000);
+        assert_eq!(contents.targets[replaced].value().tags["note"].len(), tag.len() - 1);
+    }
+}
