@@ -254,9 +254,9 @@ fn orphans_of_a_killed_probe_are_found() {
     let scene = Scene::new();
     scene.azure.run(async {
         let faults = Faults::failing_at("ResourceService.put", 3, LostPart::Caller);
-        let ports = with_faults(&scene.fleet.ports, &faults);
+        let (ports, never) = (with_faults(&scene.fleet.ports, &faults), CancellationToken::new());
         tokio::select! {
-            _ = scene.run_on(ports, "eastus", &CancellationToken::new()) => panic!("it ended"),
+            _ = scene.run_on(ports, "eastus", &never) => panic!("it ended"),
             () = faults.reached() => {}
         }
     });

@@ -79,7 +79,7 @@ impl Prober<'_> {
         (self.report)(text);
     }
 
-    fn note(&mut self, id: &'static str, (answer, detail): (Answer, String)) {
+    fn record(&mut self, id: &'static str, (answer, detail): (Answer, String)) {
         self.say(&format!("{id}: {}", answer.as_str()));
         self.measurements.push(Measurement { id: id.to_owned(), answer, detail });
     }
@@ -120,14 +120,14 @@ impl Prober<'_> {
                     let lacking = access::missing(&found, access::of_probe());
                     missing.extend(lacking.into_iter().map(|action| format!("{action} in {place}")));
                 }
-                Err(error) => return self.note("rights", (Answer::Unmeasured, format!("{}: {error}", error.code))),
+                Err(error) => return self.record("rights", (Answer::Unmeasured, format!("{}: {error}", error.code))),
             }
         }
         let answer = match missing.is_empty() {
             true => (Answer::Yes, "all that snapshots, temporaries, images and locks need".to_owned()),
             false => (Answer::No, format!("missing: {}", missing.join(", "))),
         };
-        self.note("rights", answer);
+        self.record("rights", answer);
     }
 
     /// A disk with some data, made by an upload. The writes are measured on the way.
@@ -159,8 +159,8 @@ impl Prober<'_> {
         let plain = pages.write(sas, 0, bytes.clone(), None).await;
         let right = pages.write(sas, 0, bytes.clone(), Some(sum)).await;
         let wrong = pages.write(sas, 0, bytes.clone(), Some(sum ^ 1)).await;
-        self.note("page-crc64", verifies("CRC-64", right.map(drop), wrong.map(drop)));
-        self.note("page-md5-returned", match plain {
+        self.record("page-crc64", verifies("CRC-64", right.map(drop), wrong.map(drop)));
+        self.record("page-md5-returned", match plain {
             Ok(found) if found.md5 => (Answer::Yes, format!("with CRC-64: {}", found.crc64)),
             Ok(found) => (Answer::No, format!("with CRC-64: {}", found.crc64)),
             Err(error) => (Answer::Unmeasured, format!("{}: {error}", error.code)),
@@ -171,9 +171,9 @@ impl Prober<'_> {
             Some(address) => {
                 let length = PAGE as u64;
                 let written = pages.write_from(sas, 2 * length, PageSource::Blob(&address), 0..length, None).await;
-                self.note(blob, verdict(written.map(|_| format!("from {address}"))));
+                self.record(blob, verdict(written.map(|_| format!("from {address}"))));
             }
-            None => self.note(blob, (Answer::Unmeasured, "the source store has no chunk to read".to_owned())),
+            None => self.record(blob, (Answer::Unmeasured, "the source store has no chunk to read".to_owned())),
         }
     }
 
@@ -181,17 +181,17 @@ impl Prober<'_> {
     async fn source_md5(&mut self, pages: &dyn DiskPages, sas: &DiskSas) {
         let id = "page-source-md5";
         let Some(address) = self.request.block_blob.clone() else {
-            return self.note(id, (Answer::Unmeasured, "the source store has no chunk to read".to_owned()));
+            return self.record(id, (Answer::Unmeasured, "the source store has no chunk to read".to_owned()));
         };
         let Some(md5) = self.request.block_blob_md5 else {
-            return self.note(id, (Answer::Unmeasured, "the checksum of the chunk is not known".to_owned()));
+            return self.record(id, (Answer::Unmeasured, "the checksum of the chunk is not known".to_owned()));
         };
         let (length, mut other) = (PAGE as u64, md5);
         other[0] ^= 1;
         let source = PageSource::Blob(&address);
         let right = pages.write_from(sas, length, source, 0..length, Some(md5)).await;
         let wrong = pages.write_from(sas, length, source, 0..length, Some(other)).await;
-        self.note(id, verifies("MD5", right.map(drop), wrong.map(drop)));
+        self.record(id, verifies("MD5", right.map(drop), wrong.map(drop)));
     }
 
     /// Creates a snapshot and waits for its content.
@@ -232,13 +232,13 @@ impl Prober<'_> {
     /// A second SAS, and the state after the end of one.
     async fn access(&mut self, snapshot: &ResourceId) {
         let renewal = self.renewal(snapshot).await;
-        self.note("sas-renewal", match renewal {
+        self.record("sas-renewal", match renewal {
             Ok(answer) => answer,
             Err(error) => verdict(Err(error)),
         });
         self.say("waiting for the end of a SAS of one minute");
         let expiry = self.expiry(snapshot).await;
-        self.note("sas-expiry", match expiry {
+        self.record("sas-expiry", match expiry {
             Ok(answer) => answer,
             Err(error) => (Answer::Unmeasured, format!("{}: {error}", error.code)),
         });
@@ -280,19 +280,19 @@ impl Prober<'_> {
             Ok(source) => source,
             Err(error) => {
                 let detail = format!("a copy of the snapshot could not be made: {}: {error}", error.code);
-                return self.note("image-from-incremental", (Answer::Unmeasured, detail));
+                return self.record("image-from-incremental", (Answer::Unmeasured, detail));
             }
         };
         let made = self.image(first, "image", &source).await;
         let image = made.as_ref().ok().cloned();
-        self.note("image-from-incremental", verdict(made.map(|id| id.to_string())));
+        self.record("image-from-incremental", verdict(made.map(|id| id.to_string())));
         let Some(image) = image else { return };
         let removed = self.temporaries.remove(&source).await;
         let outlives = match removed {
             Ok(()) => self.temporaries.existing(&image).await.map(|_| "it is readable; no machine was created".to_owned()),
             Err(error) => Err(error),
         };
-        self.note("image-outlives-snapshot", verdict(outlives));
+        self.record("image-outlives-snapshot", verdict(outlives));
     }
 
     async fn image(&mut self, place: &Place, part: &str, snapshot: &ResourceId) -> PortResult<ResourceId> {
@@ -312,7 +312,7 @@ impl Prober<'_> {
     async fn encryption(&mut self, snapshot: &ResourceId) {
         let Some(set) = self.request.encryption_set.clone() else { return };
         let made = self.snapshot(&self.request.first, "encrypted", "Copy", snapshot, Some(&set)).await;
-        self.note("encryption-set-at-copy", verdict(made.map(|id| id.to_string())));
+        self.record("encryption-set-at-copy", verdict(made.map(|id| id.to_string())));
     }
 
     /// Copies to the second place.
@@ -322,12 +322,12 @@ impl Prober<'_> {
         if first.region == second.region {
             if other_subscription {
                 let made = self.snapshot(second, "copied", "Copy", snapshot, None).await;
-                self.note(COPY_ACROSS_SUBSCRIPTIONS, verdict(made.map(|id| id.to_string())));
+                self.record(COPY_ACROSS_SUBSCRIPTIONS, verdict(made.map(|id| id.to_string())));
                 let made = self.image(second, "image-across", snapshot).await;
-                self.note("image-across-subscriptions", verdict(made.map(|id| id.to_string())));
+                self.record("image-across-subscriptions", verdict(made.map(|id| id.to_string())));
             }
             let made = self.snapshot(second, "started", "CopyStart", snapshot, None).await;
-            return self.note("copy-start-in-region", verdict(made.map(|id| id.to_string())));
+            return self.record("copy-start-in-region", verdict(made.map(|id| id.to_string())));
         }
         self.say(&format!("copying the snapshot to {second}; the service takes some minutes"));
         let begun = self.begin_snapshot(second, "remote", "CopyStart", snapshot, None).await;
@@ -336,7 +336,7 @@ impl Prober<'_> {
             Err(error) => {
                 let id = if other_subscription { "copy-start-across-subscriptions" } else { "copy-start-from-copy" };
                 let answer = if other_subscription { verdict(Err(error)) } else { unmeasured(&error) };
-                return self.note(id, answer);
+                return self.record(id, answer);
             }
         };
         let twice = self.begin_snapshot(second, "remote-again", "CopyStart", snapshot, None).await;
@@ -346,16 +346,16 @@ impl Prober<'_> {
                 Ok(()) => (Answer::Yes, copy.to_string()),
                 Err(error) => unmeasured(error),
             };
-            self.note("copy-start-across-subscriptions", across);
+            self.record("copy-start-across-subscriptions", across);
         }
         let at_once = match twice {
             Ok(again) => self.temporaries.arrived(&again).await.map(|()| "both were accepted and arrived".to_owned()),
             Err(error) => Err(error),
         };
-        self.note("copy-start-at-once", verdict(at_once));
+        self.record("copy-start-at-once", verdict(at_once));
         if arrived.is_ok() {
             let back = self.snapshot(first, "copy-of-copy", "CopyStart", &copy, None).await;
-            self.note("copy-start-from-copy", verdict(back.map(|id| id.to_string())));
+            self.record("copy-start-from-copy", verdict(back.map(|id| id.to_string())));
         }
     }
 }
