@@ -98,30 +98,41 @@ async fn first_chunk(control: &ControlContext) -> Option<(BlobAddress, [u8; 16])
 }
 
 fn write_probe(report: &ProbeReport, console: &mut Console<'_>) -> Result<(), CommandError> {
-    let text = |id: &str| QUESTIONS.iter().find(|question| question.id == id).map_or(String::new(), |q| q.text.to_owned());
+    let text =
+        |id: &str| QUESTIONS.iter().find(|question| question.id == id).map_or(String::new(), |q| q.text.to_owned());
     let measurements = &report.result.measurements;
     if console.output == Output::Json {
         let answers = measurements.iter().map(|found| {
             json!({ "id": found.id, "question": text(&found.id), "answer": found.answer, "detail": found.detail })
         });
-        let left: Vec<Value> =
-            report.left.iter().map(|(id, error)| json!({ "id": id, "code": error.code, "message": error.to_string() })).collect();
+        let left: Vec<Value> = report
+            .left
+            .iter()
+            .map(|(id, error)| json!({ "id": id, "code": error.code, "message": error.to_string() }))
+            .collect();
         let failure = report.failure.as_ref().map(|error| json!({ "code": error.code, "message": error.to_string() }));
-        write_json(console.out, &json!({
-            "places": report.result.places,
-            "at": report.result.at,
-            "measurements": answers.collect::<Vec<_>>(),
-            "interrupted": report.interrupted,
-            "failure": failure,
-            "left": left,
-        }))?;
+        write_json(
+            console.out,
+            &json!({
+                "places": report.result.places,
+                "at": report.result.at,
+                "measurements": answers.collect::<Vec<_>>(),
+                "interrupted": report.interrupted,
+                "failure": failure,
+                "left": left,
+            }),
+        )?;
     } else {
         let rows = measurements.iter().map(|found| {
             let tone = match found.answer {
                 Answer::Yes | Answer::No => Tone::Success,
                 Answer::Unmeasured => Tone::Muted,
             };
-            [Cell::from(text(&found.id)), Cell::toned(tone, found.answer.as_str().to_owned()), found.detail.clone().into()]
+            [
+                Cell::from(text(&found.id)),
+                Cell::toned(tone, found.answer.as_str().to_owned()),
+                found.detail.clone().into(),
+            ]
         });
         write_table(console, &["question", "answer", "detail"], rows)?;
     }

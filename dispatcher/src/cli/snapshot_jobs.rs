@@ -134,9 +134,11 @@ async fn dry_run(control: &ControlContext, works: &[Work], console: &mut Console
 }
 
 fn to_json(work: &Work, plan: &PlannedRun) -> Value {
-    let actions = plan.groups.iter().flatten().map(|row| {
-        json!({ "action": action(row), "resource": resource(row), "reason": row.spec.reason() })
-    });
+    let actions = plan
+        .groups
+        .iter()
+        .flatten()
+        .map(|row| json!({ "action": action(row), "resource": resource(row), "reason": row.spec.reason() }));
     json!({
         "title": work.title,
         "complete": plan.complete,

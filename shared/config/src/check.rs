@@ -99,7 +99,8 @@ impl Check<'_> {
             let mut faults = sync.faults();
             let unread = |keys: &[&str]| {
                 let mut below = self.unread.iter().filter(|fault| is_below(fault, SYNC, &item));
-                below.any(|fault| keys.is_empty() || fault.keys().get(2).is_some_and(|key| keys.contains(&key.as_str())))
+                below
+                    .any(|fault| keys.is_empty() || fault.keys().get(2).is_some_and(|key| keys.contains(&key.as_str())))
             };
             if !unread(&["tags", "names", "families"]) {
                 faults.extend(sync.selection_fault());

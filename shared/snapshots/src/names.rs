@@ -62,7 +62,8 @@ impl FromStr for ReplicaName {
 
     fn from_str(text: &str) -> Result<Self, InvalidName> {
         let plain = Self::FIELDS.iter().fold(text.to_owned(), |text, field| text.replace(field, "x"));
-        let rule = "use {name}, {date} and {region}, with letters, digits, '-' or '_' between them, such as {name}-copy";
+        let rule =
+            "use {name}, {date} and {region}, with letters, digits, '-' or '_' between them, such as {name}-copy";
         let invalid = || InvalidName { what: "template of replica names", given: text.to_owned(), rule };
         if is_valid(&plain) { Ok(Self(text.to_owned())) } else { Err(invalid()) }
     }

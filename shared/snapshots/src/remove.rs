@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use goldfleet_model::ids::JobId;
 use goldfleet_model::operation::OperationId;
-use goldfleet_model::text::pluralize;
 pub use goldfleet_model::resource::Lock;
+use goldfleet_model::text::pluralize;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;

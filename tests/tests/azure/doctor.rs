@@ -223,6 +223,8 @@ fn setup_registers_missing_providers() {
     fixture.succeed(&["setup"]);
     azure.manager.world().write(|world| {
         world.registration_reads = 0;
+        let register = Role::custom("register", &["Microsoft.Compute/register/action"], &[]);
+        world.roles.push(RoleAssignment::new(PRINCIPAL, "/", register));
         let subscription = world.subscriptions.iter_mut().find(|found| found.id.ends_with('2')).unwrap();
         subscription.unregistered.insert("Microsoft.Compute".to_owned());
     });
@@ -232,13 +234,17 @@ fn setup_registers_missing_providers() {
     let what = "Microsoft.Compute in 00000000-0000-0000-0000-000000000002";
     let states = |arguments: &[&str]| {
         let said = fixture.json(arguments);
-        let state = |line: &Value| (line["what"].as_str().unwrap().to_owned(), line["state"].as_str().unwrap().to_owned());
+        let state =
+            |line: &Value| (line["what"].as_str().unwrap().to_owned(), line["state"].as_str().unwrap().to_owned());
         said.as_array().unwrap().iter().map(state).collect::<std::collections::BTreeMap<_, _>>()
     };
     let before = azure.manager.log().accepted.len();
     let dry = states(&["setup", "--register", "--dry-run"]);
     assert_eq!(dry.len(), 5, "{dry:#?}");
-    assert_eq!(dry.iter().filter(|(_, state)| *state != "registered").collect::<Vec<_>>(), [(&what.to_owned(), &"not registered".to_owned())]);
+    assert_eq!(
+        dry.iter().filter(|(_, state)| *state != "registered").collect::<Vec<_>>(),
+        [(&what.to_owned(), &"not registered".to_owned())]
+    );
     assert_eq!(azure.manager.log().accepted.len(), before, "a dry run changes nothing");
     // The tables of the process advance by the real clock, so the registration ends with the first poll.
     let made = states(&["setup", "--register"]);

@@ -5,9 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use goldfleet_config::{HumanDuration, Sync, SyncDestination};
+use goldfleet_disk::GoldenSpec;
 use goldfleet_dispatcher::control::snapshots::request::{RunOptions, request, work_of_sync};
 use goldfleet_dispatcher::control::status::{ReportedState, Status};
-use goldfleet_disk::GoldenSpec;
 use goldfleet_model::ids::SubscriptionId;
 use goldfleet_model::manifest::Generation;
 use goldfleet_snapshots::id::{GroupRef, SnapshotId};
@@ -71,7 +71,11 @@ impl Scene {
             let like = world.groups[0].clone();
             for (subscription, name) in groups.into_iter().chain([(1, "snaps"), (1, "scratch")]) {
                 let subscription = SubscriptionId::nth_for_tests(subscription).to_string();
-                world.groups.push(goldfleet_tests::azure::arm::Group { subscription, name: name.to_owned(), ..like.clone() });
+                world.groups.push(goldfleet_tests::azure::arm::Group {
+                    subscription,
+                    name: name.to_owned(),
+                    ..like.clone()
+                });
             }
         });
         let fleet = azure.fleet(&GoldenSpec::spread(64 << 20, Generation::V2, 1 << 20, 1, 3));

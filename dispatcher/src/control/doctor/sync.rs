@@ -35,13 +35,13 @@ pub(super) async fn examine(inspector: &dyn Inspector, sync: &Sync) -> Vec<Findi
 /// The subscriptions of a sync that are not registered for snapshots. An identity without rights on a whole subscription
 /// cannot read that, and its first copy reports it.
 async fn unregistered(inspector: &dyn Inspector, subject: &str, sync: &Sync) -> Vec<Finding> {
-    let subscriptions: BTreeSet<SubscriptionId> =
-        groups_of(sync).into_iter().map(|group| group.subscription).collect();
+    let subscriptions: BTreeSet<SubscriptionId> = groups_of(sync).into_iter().map(|group| group.subscription).collect();
     let mut findings = Vec::new();
     for subscription in subscriptions {
         if let Ok(None) = inspector.image_regions(&subscription, None).await {
             let message = format!("subscription {subscription} is not registered for Microsoft.Compute");
-            let remedy = "run 'goldfleet setup --register', which needs Microsoft.Compute/register/action on the subscription";
+            let remedy =
+                "run 'goldfleet setup --register', which needs Microsoft.Compute/register/action on the subscription";
             findings.push(Finding::error(subject, "provider-not-registered", message, remedy));
         }
     }

@@ -76,9 +76,7 @@ pub async fn register(
 }
 
 /// The registrations that the configuration needs, each with the tenant of its subscription.
-fn wanted(
-    control: &ControlContext,
-) -> Result<BTreeMap<(SubscriptionId, &'static str), Option<String>>, ControlError> {
+fn wanted(control: &ControlContext) -> Result<BTreeMap<(SubscriptionId, &'static str), Option<String>>, ControlError> {
     let mut wanted = BTreeMap::from([((control.config.source.subscription, STORAGE), None)]);
     for group in control.config.sync.iter().flat_map(groups_of) {
         wanted.insert((group.subscription, COMPUTE), None);

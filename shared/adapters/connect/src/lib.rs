@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use goldfleet_azure::{
-    AzureBlobs, AzureDiskPages, AzureInspector, AzureJobTable, AzureProviders, AzureQueue, AzureResources, ConnectionError,
-    ResourceManager,
+    AzureBlobs, AzureDiskPages, AzureInspector, AzureJobTable, AzureProviders, AzureQueue, AzureResources,
+    ConnectionError, ResourceManager,
 };
 use goldfleet_azure_settings::{AzureCloud, AzureCoordination};
 use goldfleet_config::targets::TargetsFile;

@@ -177,7 +177,8 @@ impl ResourceQuery {
         let Some(tags) = item.get("tags").and_then(Value::as_object).filter(|_| !self.tags.is_empty()) else {
             return self.tags.is_empty() || !item.get("tags").is_none_or(Value::is_null);
         };
-        let found = |name: &str| tags.iter().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value);
+        let found =
+            |name: &str| tags.iter().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value);
         self.tags.iter().all(|(name, value)| found(name).is_some_and(|found| !found.is_string() || found == value))
     }
 

@@ -115,7 +115,8 @@ impl<'a> Step<'_, 'a> {
     fn report_other_name(&self, replica: &Replica<'a>, plan: &mut Plan<'a>) {
         let found = &replica.snapshot.id;
         if self.rules.replica_name.is_some() && found.name_key() != self.final_name().to_ascii_lowercase() {
-            let message = "a complete replica of the snapshot has this name already, so no other one is made".to_owned();
+            let message =
+                "a complete replica of the snapshot has this name already, so no other one is made".to_owned();
             plan.notes.push(self.side.note("replica-named-otherwise", Severity::Warning, found, message));
         }
     }

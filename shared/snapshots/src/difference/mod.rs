@@ -129,9 +129,10 @@ impl<'a> Difference<'a> {
 
     /// The complete replicas that the plan does not delete.
     fn lockable(&self, plan: &Plan<'a>) -> Vec<Lockable<'a>> {
-        let replaced = plan.promotions.iter().flat_map(|promotion| {
-            promotion.replaces.iter().map(|removal| removal.snapshot).chain([promotion.staged])
-        });
+        let replaced = plan
+            .promotions
+            .iter()
+            .flat_map(|promotion| promotion.replaces.iter().map(|removal| removal.snapshot).chain([promotion.staged]));
         let deleted: HashSet<&str> = plan
             .removals
             .iter()

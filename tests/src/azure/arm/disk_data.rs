@@ -252,8 +252,14 @@ fn checked(world: &mut TenantState, parts: &Parts, query: &Query) -> Result<Cont
 
 /// What no client may send to such a blob.
 fn violation(parts: &Parts) -> Option<&'static str> {
-    let conditions =
-        ["if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "x-ms-lease-id", "x-ms-if-sequence-number-le"];
+    let conditions = [
+        "if-match",
+        "if-none-match",
+        "if-modified-since",
+        "if-unmodified-since",
+        "x-ms-lease-id",
+        "x-ms-if-sequence-number-le",
+    ];
     if parts.headers.contains_key(header::AUTHORIZATION) {
         Some("a token")
     } else if conditions.iter().any(|name| parts.headers.contains_key(*name)) {

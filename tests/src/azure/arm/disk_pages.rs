@@ -6,8 +6,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use axum::http::request::Parts;
 use axum::http::StatusCode;
+use axum::http::request::Parts;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use goldfleet_model::checksum::crc64;

@@ -237,7 +237,10 @@ fn source<'w>(world: &'w TenantState, disk: &Disk, option: &str) -> Result<&'w D
     let same_region = normalized_region(&source.region) == disk.region;
     let is_copy = source.properties["creationData"]["createOption"] == json!("CopyStart");
     let refusals = [
-        (option == "Copy" && of_snapshot && incremental(disk) && other_subscription, behaviours.copy_across_subscriptions),
+        (
+            option == "Copy" && of_snapshot && incremental(disk) && other_subscription,
+            behaviours.copy_across_subscriptions,
+        ),
         (option == "CopyStart" && same_region, behaviours.copy_start_in_region),
         (option == "CopyStart" && other_subscription, behaviours.copy_start_across_subscriptions),
         (option == "CopyStart" && is_copy, behaviours.copy_start_from_copy),

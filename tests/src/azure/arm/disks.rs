@@ -225,7 +225,8 @@ pub(super) fn delete(world: &mut TenantState, call: &Call) -> HandlerResult {
         return Err(ArmAnswer::error(StatusCode::CONFLICT, "OperationNotAllowed", message));
     }
     if !world.behaviours.image_outlives_snapshot
-        && let Some(image) = world.images.iter().find(|image| image.json().to_string().to_ascii_lowercase().contains(&key))
+        && let Some(image) =
+            world.images.iter().find(|image| image.json().to_string().to_ascii_lowercase().contains(&key))
     {
         let message = format!("Snapshot {} is in use by image {}.", disk.name, image.name);
         return Err(ArmAnswer::error(StatusCode::CONFLICT, "OperationNotAllowed", message));

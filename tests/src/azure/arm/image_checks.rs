@@ -163,7 +163,8 @@ pub(super) fn sources(world: &TenantState, wanted: &Wanted<'_>) -> Result<(), Ar
         let name = id.rsplit('/').next().unwrap_or(id);
         match disks::find(world, &id.to_ascii_lowercase()) {
             Some(source)
-                if !world.behaviours.image_from_incremental && source.properties["incremental"] == serde_json::json!(true) =>
+                if !world.behaviours.image_from_incremental
+                    && source.properties["incremental"] == serde_json::json!(true) =>
             {
                 let message = format!("The snapshot {name} is incremental.");
                 return Err(ArmAnswer::bad_request("InvalidParameter", message).target("osDisk.snapshot.id"));

@@ -106,7 +106,8 @@ async fn unreadable_replica_counts_as_foreign() {
     let all = RunOptions { allow_empty: true, ..RunOptions::default() };
     for _ in 0..3 {
         let work = work_of_sync(&sync, &all).unwrap();
-        let job = goldfleet_dispatcher::control::snapshots::request::request(&control, work, None).await.unwrap().job.id;
+        let job =
+            goldfleet_dispatcher::control::snapshots::request::request(&control, work, None).await.unwrap().job.id;
         scene.fleet.run(&scene.fleet.ports, 1, &job).await;
         assert_eq!(scene.bytes(&replica), before);
     }

@@ -43,7 +43,9 @@ async fn copies_across_subscriptions_need_a_result_of_a_probe() {
         options.collect::<Vec<_>>()
     };
     assert_eq!(option().await, ["\"CopyStart\""]);
-    for (answer, expected) in [(Answer::Unmeasured, "\"CopyStart\""), (Answer::Yes, "\"Copy\""), (Answer::No, "\"CopyStart\"")] {
+    for (answer, expected) in
+        [(Answer::Unmeasured, "\"CopyStart\""), (Answer::Yes, "\"Copy\""), (Answer::No, "\"CopyStart\"")]
+    {
         let place = |group: &str, number| format!("00000000-0000-0000-0000-00000000000{number}/westeurope/{group}");
         let result = ProbeResult {
             places: vec![place("probe", 1), place("probe", 2)],

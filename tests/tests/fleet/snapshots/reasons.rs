@@ -32,8 +32,7 @@ async fn each_removal_has_its_reason() {
 
     let planned = plan(&control, &RunSpec::of(&work).unwrap(), &"20261129-120000-abcd".parse().unwrap()).await.unwrap();
     let reasons: Vec<String> = planned.groups.iter().flatten().filter_map(|row| row.spec.reason()).collect();
-    let (gone, lost) =
-        ("its source a1 does not exist any more", "its source a2 lost the tag that selects it");
+    let (gone, lost) = ("its source a1 does not exist any more", "its source a2 lost the tag that selects it");
     assert_eq!(reasons, [gone, lost]);
 
     let job = request(&control, work, None).await.unwrap().job.id;
@@ -41,8 +40,8 @@ async fn each_removal_has_its_reason() {
     assert_succeeded(&status);
     let mut remarks: Vec<&str> = status.remarks.iter().map(|remark| remark.text.as_str()).collect();
     remarks.sort_unstable();
-    let expected = [(gone, "a1"), (lost, "a2")]
-        .map(|(reason, name)| format!("deleted {}: {reason}", scene.sync.replica(0, name)));
+    let expected =
+        [(gone, "a1"), (lost, "a2")].map(|(reason, name)| format!("deleted {}: {reason}", scene.sync.replica(0, name)));
     assert_eq!(remarks, expected);
     assert!(serde_json::to_string(&status).unwrap().contains(lost));
     let events = control.ports.table.events(&job, None).await.unwrap();

@@ -135,9 +135,7 @@ pub fn is_known(results: &[ProbeResult], id: &str, places: [&Place; 2], now: Tim
         same(first, places[0]) && same(second, places[1]) && now.duration_since(result.at) <= VALID
     };
     let newest = results.iter().filter(applies).max_by_key(|result| result.at);
-    newest.is_some_and(|result| {
-        result.measurements.iter().any(|found| found.id == id && found.answer == Answer::Yes)
-    })
+    newest.is_some_and(|result| result.measurements.iter().any(|found| found.id == id && found.answer == Answer::Yes))
 }
 
 #[cfg(test)]

@@ -91,15 +91,14 @@ impl Prober<'_> {
                 continue;
             }
             let why = match question.id {
+                "rights" => "the rights of the identity cannot be read",
                 "gallery" => "goldfleet does not use galleries yet",
                 "auxiliary-tokens" => "goldfleet does not use auxiliary tokens yet",
                 "encryption-set-at-copy" => "name a disk encryption set with --des",
                 "image-across-subscriptions" | COPY_ACROSS_SUBSCRIPTIONS | "copy-start-in-region" => {
                     "name a second place in the same region and another subscription"
                 }
-                "copy-start-across-subscriptions" => {
-                    "name a second place in another region and another subscription"
-                }
+                "copy-start-across-subscriptions" => "name a second place in another region and another subscription",
                 _ => "name a second place in another region",
             };
             let (id, detail) = (question.id.to_owned(), why.to_owned());
@@ -160,11 +159,14 @@ impl Prober<'_> {
         let right = pages.write(sas, 0, bytes.clone(), Some(sum)).await;
         let wrong = pages.write(sas, 0, bytes.clone(), Some(sum ^ 1)).await;
         self.record("page-crc64", verifies("CRC-64", right.map(drop), wrong.map(drop)));
-        self.record("page-md5-returned", match plain {
-            Ok(found) if found.md5 => (Answer::Yes, format!("with CRC-64: {}", found.crc64)),
-            Ok(found) => (Answer::No, format!("with CRC-64: {}", found.crc64)),
-            Err(error) => (Answer::Unmeasured, format!("{}: {error}", error.code)),
-        });
+        self.record(
+            "page-md5-returned",
+            match plain {
+                Ok(found) if found.md5 => (Answer::Yes, format!("with CRC-64: {}", found.crc64)),
+                Ok(found) => (Answer::No, format!("with CRC-64: {}", found.crc64)),
+                Err(error) => (Answer::Unmeasured, format!("{}: {error}", error.code)),
+            },
+        );
         self.source_md5(pages, sas).await;
         let (address, blob) = (self.request.block_blob.clone(), "page-block-blob");
         match address {
@@ -232,16 +234,22 @@ impl Prober<'_> {
     /// A second SAS, and the state after the end of one.
     async fn access(&mut self, snapshot: &ResourceId) {
         let renewal = self.renewal(snapshot).await;
-        self.record("sas-renewal", match renewal {
-            Ok(answer) => answer,
-            Err(error) => verdict(Err(error)),
-        });
+        self.record(
+            "sas-renewal",
+            match renewal {
+                Ok(answer) => answer,
+                Err(error) => verdict(Err(error)),
+            },
+        );
         self.say("waiting for the end of a SAS of one minute");
         let expiry = self.expiry(snapshot).await;
-        self.record("sas-expiry", match expiry {
-            Ok(answer) => answer,
-            Err(error) => (Answer::Unmeasured, format!("{}: {error}", error.code)),
-        });
+        self.record(
+            "sas-expiry",
+            match expiry {
+                Ok(answer) => answer,
+                Err(error) => (Answer::Unmeasured, format!("{}: {error}", error.code)),
+            },
+        );
         if let Err(error) = self.temporaries.end(snapshot).await {
             tracing::warn!(%error, "access to a snapshot of the probe could not be ended");
         }
@@ -256,7 +264,9 @@ impl Prober<'_> {
         self.temporaries.end(snapshot).await?;
         Ok(match (one, other) {
             (Ok(_), Ok(_)) => (Answer::Yes, format!("{url}; both are valid")),
-            (Err(error), Ok(_)) if error.kind == ErrorKind::Denied => (Answer::No, format!("{url}; the first one ended")),
+            (Err(error), Ok(_)) if error.kind == ErrorKind::Denied => {
+                (Answer::No, format!("{url}; the first one ended"))
+            }
             (Err(error), _) | (_, Err(error)) => (Answer::Unmeasured, format!("{}: {error}", error.code)),
         })
     }
@@ -289,7 +299,9 @@ impl Prober<'_> {
         let Some(image) = image else { return };
         let removed = self.temporaries.remove(&source).await;
         let outlives = match removed {
-            Ok(()) => self.temporaries.existing(&image).await.map(|_| "it is readable; no machine was created".to_owned()),
+            Ok(()) => {
+                self.temporaries.existing(&image).await.map(|_| "it is readable; no machine was created".to_owned())
+            }
             Err(error) => Err(error),
         };
         self.record("image-outlives-snapshot", verdict(outlives));

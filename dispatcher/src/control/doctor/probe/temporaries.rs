@@ -52,7 +52,8 @@ impl<'a> Temporaries<'a> {
         let Place { subscription, region, resource_group } = place;
         let group = GroupRef { subscription: *subscription, resource_group: resource_group.clone() };
         let name = names::of_temporary(self.fleet, &self.job, SOURCE, &group, region, part);
-        let id = format!("/subscriptions/{subscription}/resourceGroups/{resource_group}/providers/{resource_type}/{name}");
+        let id =
+            format!("/subscriptions/{subscription}/resourceGroups/{resource_group}/providers/{resource_type}/{name}");
         id.parse().map_err(|error| PortError::new(ErrorKind::Invalid, format!("{id}: {error}")))
     }
 

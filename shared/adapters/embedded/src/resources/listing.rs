@@ -59,11 +59,7 @@ fn add(
 }
 
 /// The ids of all resources in the scope of a query.
-fn ids(
-    files: &ResourceFiles,
-    query: &ResourceQuery,
-    unreadable: &mut Vec<Unreadable>,
-) -> PortResult<Vec<ResourceId>> {
+fn ids(files: &ResourceFiles, query: &ResourceQuery, unreadable: &mut Vec<Unreadable>) -> PortResult<Vec<ResourceId>> {
     let groups = match &query.resource_group {
         Some(group) => {
             files.check_group(&query.subscription, group)?;

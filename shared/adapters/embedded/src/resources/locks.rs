@@ -23,8 +23,8 @@ use goldfleet_ports::resources::emulation::not_found;
 use serde_json::{Value, json};
 
 use super::DirectoryResources;
-use super::listing;
 use super::files::{ResourceFiles, existing_spelling, replace_file};
+use super::listing;
 use crate::blob_store::paths::io_error;
 use crate::blocking::blocking;
 
