@@ -65,7 +65,7 @@ cargo build --workspace --bins --locked
 GOLDFLEET_PROGRAMS=$(realpath "${CARGO_TARGET_DIR:-target}")/debug cargo nextest run --workspace --locked --profile ci
 # What nextest does not run: examples in the documentation, and benchmarks, each as a short test.
 cargo test --workspace --doc --locked
-cargo test --workspace --bench plan --bench model --bench scan --bench transfer --bench fill --bench requests \
+cargo test --workspace --bench plan --bench sync --bench model --bench scan --bench transfer --bench fill --bench requests \
     --bench azure --bench soak --bench convert --locked # all but upload, which needs AzCopy
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
 

@@ -13,7 +13,7 @@ use futures::future::BoxFuture;
 use goldfleet_model::document::Document;
 use goldfleet_model::event::Event;
 use goldfleet_model::graph::{GateCondition, GateKey};
-use goldfleet_model::ids::{ImageName, ImageVersion, JobId};
+use goldfleet_model::ids::{ImageName, ImageVersion, JobId, ResourceGroup, SubscriptionId};
 use goldfleet_model::image::VhdNames;
 use goldfleet_model::job::Job;
 use goldfleet_model::message::QueueName;
@@ -198,6 +198,7 @@ intercept!(ResourceService {
 
 intercept!(ResourceLocks {
     locks(id: &ResourceId, tenant: Option<&str>) -> Vec<Lock>;
+    group_locks(subscription: &SubscriptionId, group: &ResourceGroup, tenant: Option<&str>) -> Vec<Lock>;
     put_lock(request: &LockRequest) -> ();
     delete_lock(id: &LockId, tenant: Option<&str>) -> ();
 });

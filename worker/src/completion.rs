@@ -31,7 +31,7 @@ pub async fn complete(context: &WorkerContext, lease: &LeaseGuard, ended: &StepR
     let written = lease
         .complete(|rows, progress, output, now| {
             let row = Recorded { rows, progress, output };
-            completion_commit(settings, row, now, ended, jitter)
+            completion_commit(settings, row, now, ended, jitter, |own| context.registry.get(&own.kind)?.remark(own))
         })
         .await;
     let Some(completed) = written else {
@@ -58,6 +58,7 @@ fn completion_commit(
     now: Timestamp,
     ended: &StepResult,
     jitter: f64,
+    remark: impl Fn(&Operation) -> Option<String>,
 ) -> Option<Commit> {
     let own = &rows.own.value;
     let event = event_for_outcome(settings, own, ended, now, jitter)?;
@@ -69,6 +70,9 @@ fn completion_commit(
     if let Err(illegal) = change.apply(&own.id, event) {
         tracing::error!(%illegal, "an outcome does not fit its operation");
         return None;
+    }
+    if let Some(remark) = change.operation(&own.id).filter(|own| own.state.is_done()).and_then(remark) {
+        change.explain(&own.id, remark);
     }
     change.advance();
     Some(change.into_commit())

@@ -4,6 +4,7 @@ mod dispatch;
 mod jobs;
 mod machines;
 mod selection;
+mod services;
 mod snapshots;
 
 use std::net::SocketAddr;
@@ -33,6 +34,7 @@ pub use jobs::{
 };
 pub use machines::{CloneArguments, VmCommand};
 pub use selection::SelectionArguments;
+pub use services::{DoctorArguments, SetupArguments};
 pub use snapshots::{CopyArguments, ListArguments, SnapshotJobArguments, SnapshotsCommand, SyncArguments};
 
 /// Shown below the list of commands.
@@ -150,9 +152,9 @@ pub enum Command {
     /// Compare stores, staged VHDs and managed images with the manifest
     Verify(VerifyArguments),
     /// Create the queues, tables and containers that are missing
-    Setup,
-    /// Check configuration, services and permissions without changing anything
-    Doctor,
+    Setup(SetupArguments),
+    /// Check configuration, services and permissions without changing anything; with --probe, measure Azure's behaviour
+    Doctor(DoctorArguments),
     /// Explain a failure code
     Explain {
         /// The code, such as ring-stopped; without it, all codes are listed

@@ -188,5 +188,5 @@ pub async fn finish_command(
         return Ok(INTERRUPTED);
     };
     view::write_status(&status, console)?;
-    Ok(status.state.exit_code())
+    Ok(status.exit_code())
 }

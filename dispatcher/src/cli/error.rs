@@ -187,6 +187,9 @@ fn control_hint(error: &ControlError) -> Option<&'static str> {
         }
         ControlError::NoTargets { .. } => Some("'goldfleet targets list' lists the targets"),
         ControlError::Illegal(_) => Some("'goldfleet status' shows the job's progress"),
+        ControlError::Unlisted(_) => Some(
+            "create the resource group, or give the identity the rights that 'goldfleet doctor' lists; nothing was changed",
+        ),
         ControlError::TooSlow(_) => Some("allow more time, or omit --within: 'goldfleet plan' shows the fastest plan"),
         ControlError::LiveSet(error) => Some(of_live_set(error)),
         ControlError::Port(error) => port_hint(error),

@@ -7,7 +7,7 @@ use super::error::{CommandError, DONE};
 use super::output::Console;
 
 /// The documentation pages that are compiled into the program, by topic.
-const PAGES: [(&str, &str); 15] = [
+const PAGES: [(&str, &str); 16] = [
     ("azure", include_str!("../../../docs/azure.md")),
     ("configuration", include_str!("../../../docs/configuration.md")),
     ("dashboard-page", include_str!("../../../docs/dashboard.md")),
@@ -17,6 +17,7 @@ const PAGES: [(&str, &str); 15] = [
     ("lifecycle", include_str!("../../../docs/lifecycle.md")),
     ("machines", include_str!("../../../docs/machines.md")),
     ("planning", include_str!("../../../docs/planning.md")),
+    ("probe", include_str!("../../../docs/probe.md")),
     ("quick-start", include_str!("../../../docs/quick-start.md")),
     ("scaling", include_str!("../../../docs/scaling.md")),
     ("security", include_str!("../../../docs/security.md")),

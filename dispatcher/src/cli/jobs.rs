@@ -109,7 +109,7 @@ pub async fn status_command(
     } else {
         view::write_status(&status, console)?;
     }
-    Ok(status.state.exit_code())
+    Ok(status.exit_code())
 }
 
 /// Shows the uploads. There may be one before the first job exists.

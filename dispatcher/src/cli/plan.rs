@@ -34,6 +34,9 @@ pub async fn plan_command(
         Output::Svg => write!(console.out, "{}", render::svg(&plan.plan))?,
         Output::Table => write_text(&version, &plan, console)?,
     }
+    if !control.config.sync.is_empty() {
+        writeln!(console.notes, "syncs of snapshots are planned by 'goldfleet snapshots sync --dry-run'")?;
+    }
     Ok(DONE)
 }
 

@@ -131,8 +131,14 @@ async fn with_ports(command: Command, config: Config, console: &mut Console<'_>)
     let control = ControlContext::new(ports, Arc::new(config), who);
     // These commands report each item that cannot be created or reached.
     match command {
-        Command::Setup => return run_interruptible(&stop, setup::run(&control, console)).await,
-        Command::Doctor => return run_interruptible(&stop, doctor::run(&control, console)).await,
+        Command::Setup(arguments) => {
+            return run_interruptible(&stop, setup::run(&control, &arguments, console)).await;
+        }
+        // A probe cleans up after an interruption, so it is not dropped.
+        Command::Doctor(arguments) if !arguments.probe.is_empty() => {
+            return doctor::probe(&control, &arguments, console, &stop).await;
+        }
+        Command::Doctor(_) => return run_interruptible(&stop, doctor::run(&control, console)).await,
         _ => {}
     }
     // On Azure, `setup` creates queues and tables. Other commands then need neither the permission nor the requests.
@@ -200,8 +206,8 @@ async fn with_ports(command: Command, config: Config, console: &mut Console<'_>)
         | Command::Demo(_)
         | Command::Rehearse(_)
         | Command::Targets(_)
-        | Command::Setup
-        | Command::Doctor => Ok(DONE),
+        | Command::Setup(_)
+        | Command::Doctor(_) => Ok(DONE),
     }
 }
 

@@ -1,8 +1,10 @@
 //! `snapshots`: copies, syncs, and where replicas are.
 
+use std::time::Duration;
+
 use goldfleet_model::ids::JobId;
 use goldfleet_model::job::Work;
-use goldfleet_model::text::{HumanBytes, pluralize};
+use goldfleet_model::text::{HumanBytes, duration, pluralize};
 use goldfleet_ports::rng;
 use goldfleet_snapshots::graph::{Row, RowSpec};
 use goldfleet_snapshots::rules::Speed;
@@ -11,12 +13,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::arguments::{CopyArguments, ListArguments, SnapshotJobArguments, SnapshotsCommand, SyncArguments};
 use super::dispatch::finish_command;
-use super::error::{CommandError, DONE, FAILED};
+use super::error::{CommandError, DONE, FAILED, SERVICE};
 use super::output::{Console, Output, write_json};
 use super::table::{Cell, write_table};
 use super::view;
 use crate::control::context::ControlContext;
 use crate::control::snapshots::RunSpec;
+use crate::control::snapshots::estimate::RunEstimate;
 use crate::control::snapshots::overview::{ReplicaState, SnapshotLine, SyncOverview, overview};
 use crate::control::snapshots::request::{
     CopyRequest, RunOptions, configured, copies, request, work_of_copy, work_of_sync,
@@ -59,13 +62,13 @@ fn copy_works(arguments: &CopyArguments) -> Result<Vec<Work>, CommandError> {
         scratch: arguments.scratch.as_ref().map(|scratch| scratch.0.clone()),
         speed: if arguments.enhanced { Speed::Enhanced } else { Speed::Standard },
     };
-    let options = RunOptions::default();
+    let options = RunOptions { name: arguments.name.clone(), ..RunOptions::default() };
     let works = copies(&asked)?;
     Ok(works.iter().map(|sync| work_of_copy(sync, &options)).collect::<Result<_, _>>()?)
 }
 
 fn sync_works(control: &ControlContext, arguments: &SyncArguments) -> Result<Vec<Work>, CommandError> {
-    let options = RunOptions { allow_empty: arguments.allow_empty, max_deletes: arguments.max_deletes };
+    let options = RunOptions { allow_empty: arguments.allow_empty, max_deletes: arguments.max_deletes, name: None };
     let syncs = configured(control, &arguments.names)?;
     Ok(syncs.into_iter().map(|sync| work_of_sync(sync, &options)).collect::<Result<_, _>>()?)
 }
@@ -114,6 +117,7 @@ async fn dry_run(control: &ControlContext, works: &[Work], console: &mut Console
         plans.push((work, plan(control, &RunSpec::of(work)?, &job).await?));
     }
     let failed = plans.iter().any(|(_, plan)| plan.findings.iter().any(|finding| finding.failed));
+    let unlisted = plans.iter().any(|(_, plan)| plan.is_unlisted);
     if console.output == Output::Json {
         write_json(console.out, &plans.iter().map(|(work, plan)| to_json(work, plan)).collect::<Vec<_>>())?;
     } else {
@@ -122,17 +126,27 @@ async fn dry_run(control: &ControlContext, works: &[Work], console: &mut Console
         }
         writeln!(console.notes, "nothing was changed: this was a dry run")?;
     }
-    Ok(if failed { FAILED } else { DONE })
+    Ok(match (unlisted, failed) {
+        (true, _) => SERVICE,
+        (false, true) => FAILED,
+        (false, false) => DONE,
+    })
 }
 
 fn to_json(work: &Work, plan: &PlannedRun) -> Value {
-    let actions = plan.groups.iter().flatten().map(|row| json!({ "action": action(row), "resource": resource(row) }));
+    let actions = plan
+        .groups
+        .iter()
+        .flatten()
+        .map(|row| json!({ "action": action(row), "resource": resource(row), "reason": row.spec.reason() }));
     json!({
         "title": work.title,
         "complete": plan.complete,
         "copies": plan.copies,
         "promotions": plan.promotions,
         "removals": plan.removals,
+        "locks": plan.locks,
+        "estimate": plan.estimate,
         "actions": actions.collect::<Vec<_>>(),
         "findings": plan.findings,
     })
@@ -148,18 +162,45 @@ fn write_plan(work: &Work, plan: &PlannedRun, console: &mut Console<'_>) -> Resu
         plan.promotions,
         plan.removals
     )?;
-    let rows: Vec<[Cell; 2]> = plan
+    let rows: Vec<[Cell; 3]> = plan
         .groups
         .iter()
         .flatten()
         // A discard acts only if its copy is cancelled.
         .filter(|row| !matches!(row.spec, RowSpec::Discard(_)))
-        .map(|row| [action(row).into(), resource(row).into()])
+        .map(|row| [action(row).into(), resource(row).into(), row.spec.reason().unwrap_or_default().into()])
         .collect();
     if !rows.is_empty() {
-        write_table(console, &["action", "resource"], rows)?;
+        write_table(console, &["action", "resource", "reason"], rows)?;
     }
+    write_estimate(&plan.estimate, console)?;
     view::write_findings(&plan.findings, console)?;
+    Ok(())
+}
+
+/// Writes what the copies between regions move, cost and take, if there are any.
+fn write_estimate(estimate: &RunEstimate, console: &mut Console<'_>) -> Result<(), CommandError> {
+    let copies = estimate.whole + estimate.differences;
+    if copies == 0 {
+        return Ok(());
+    }
+    let bytes = estimate.whole_bytes_at_most.saturating_add(estimate.differences_bytes_at_most);
+    writeln!(
+        console.out,
+        "\n{copies} of the copies are between regions: at most {}, {} of egress, {}",
+        HumanBytes(bytes),
+        estimate.egress_at_most,
+        duration(Duration::from_secs(estimate.seconds_at_most))
+    )?;
+    if estimate.differences > 0 {
+        writeln!(
+            console.out,
+            "{} of them transfer only the difference to an earlier snapshot, of at most {}; how large it is, the service does \
+             not report",
+            estimate.differences,
+            HumanBytes(estimate.differences_bytes_at_most)
+        )?;
+    }
     Ok(())
 }
 
@@ -172,6 +213,7 @@ fn action(row: &Row) -> String {
         RowSpec::Remove(_) => "delete",
         RowSpec::RemoveTemporary(_) => "delete temporary",
         RowSpec::Discard(_) => "delete if incomplete",
+        RowSpec::Lock(_) => "lock",
     }
     .to_owned()
 }
@@ -183,6 +225,7 @@ fn resource(row: &Row) -> String {
         RowSpec::Remove(spec) => spec.id.to_string(),
         RowSpec::RemoveTemporary(spec) => spec.id.clone(),
         RowSpec::Discard(spec) => spec.id.to_string(),
+        RowSpec::Lock(spec) => spec.id.to_string(),
     }
 }
 
@@ -206,7 +249,11 @@ async fn list(
     for group in &unlisted {
         writeln!(console.notes, "{} was not listed completely: {}", group.group, group.reason)?;
     }
-    Ok(if unlisted.is_empty() { DONE } else { FAILED })
+    for item in syncs.iter().flat_map(|sync| &sync.unreadable) {
+        let name = item.id.as_ref().unwrap_or(&item.group);
+        writeln!(console.notes, "{name} cannot be read, so it is left out: {}", item.reason)?;
+    }
+    Ok(if unlisted.is_empty() { DONE } else { SERVICE })
 }
 
 fn write_overview(sync: &SyncOverview, console: &mut Console<'_>) -> Result<(), CommandError> {

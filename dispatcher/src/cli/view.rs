@@ -19,6 +19,9 @@ use crate::terminal::job_view::duration;
 /// The number of failures that the status shows before it refers to `--failed`.
 const MAX_FAILURES_SHOWN: usize = 10;
 
+/// The number of remarks that the status shows before it refers to the log.
+const MAX_REMARKS_SHOWN: usize = 20;
+
 /// The column at which the values below the headline start.
 const VALUES: usize = 12;
 
@@ -41,6 +44,7 @@ pub fn write_status(status: &Status, console: &mut Console<'_>) -> io::Result<()
     if status.staged_removed {
         writeln!(console.out, "staged VHDs are deleted")?;
     }
+    write_remarks(status, console)?;
     write_findings(&status.findings, console)?;
     let shown = &status.failures[..status.failures.len().min(MAX_FAILURES_SHOWN)];
     if !shown.is_empty() {
@@ -230,6 +234,20 @@ fn write_next_steps(status: &Status, console: &mut Console<'_>) -> io::Result<()
         writeln!(console.out, "to start a new job: {}", status.resume)?;
     }
     writeln!(console.out, "to see what happened: goldfleet logs {} --failed", status.job)
+}
+
+/// Writes what operations did and why.
+fn write_remarks(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
+    if !status.remarks.is_empty() {
+        writeln!(console.out)?;
+    }
+    for remark in status.remarks.iter().take(MAX_REMARKS_SHOWN) {
+        writeln!(console.out, "{}", wrapped(console, &remark.text, ""))?;
+    }
+    match status.remarks.len().saturating_sub(MAX_REMARKS_SHOWN) {
+        0 => Ok(()),
+        more => writeln!(console.out, "and {more} more: goldfleet logs {}", status.job),
+    }
 }
 
 /// Writes what the planning of a job reported.

@@ -95,6 +95,9 @@ pub enum ControlError {
     /// The platform cannot copy a disk or snapshot to the targets.
     #[error("{}", join_refusals(.0))]
     NotCopied(Vec<goldfleet_hubs::plan::Refusal>),
+    /// A group of resources could not be listed, so nothing was decided.
+    #[error("{0}")]
+    Unlisted(String),
     /// The state of a row does not allow the request.
     #[error(transparent)]
     Illegal(#[from] IllegalTransition),
@@ -133,7 +136,7 @@ impl ControlError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Port(error) if error.kind == ErrorKind::Invalid => 2,
-            Self::Port(_) => 3,
+            Self::Port(_) | Self::Unlisted(_) => 3,
             _ => 2,
         }
     }

@@ -53,6 +53,9 @@ pub struct JobPlan {
     pub skipped: Vec<(Target, ManagedImageName)>,
 }
 
+/// The code of a job that was not planned because a group of resources could not be listed.
+pub(crate) const NOT_LISTED: &str = "not-listed";
+
 /// The number of rows that are written at a time.
 const ROWS_AT_ONCE: usize = 1000;
 
@@ -362,7 +365,11 @@ async fn abandon(control: &ControlContext, job: &Job) -> Result<FanOutResult, Co
 
 async fn reject(control: &ControlContext, id: &JobId, refusal: &ControlError) -> Result<FanOutResult, ControlError> {
     let at = control.ports.clock.now();
-    let failure = Failure { code: "not-plannable".to_owned(), message: refusal.to_string(), request_id: None, at };
+    let code = match refusal {
+        ControlError::Unlisted(_) => NOT_LISTED,
+        _ => "not-plannable",
+    };
+    let failure = Failure { code: code.to_owned(), message: refusal.to_string(), request_id: None, at };
     match control.apply_event(id, JobEvent::Reject, |job| job.failure = Some(failure.clone())).await {
         // Another dispatcher planned the job, or an operator cancelled it.
         Ok(_) | Err(ControlError::Illegal(_)) => {}

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::{StreamExt as _, stream};
 use goldfleet_config::targets::TargetsFile;
 use goldfleet_model::ids::{JobId, ResourceGroup, SubscriptionId};
-use goldfleet_model::resource::ResourceType;
+use goldfleet_model::resource::{DiskState, ResourceType};
 use goldfleet_model::upload::{Upload, UploadState};
 use goldfleet_ports::clock::elapsed;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
@@ -23,8 +23,10 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT};
+use crate::control::doctor::probe::record::open_probes;
 use crate::control::routes;
 use crate::control::snapshots::groups_of;
+use crate::control::upload::from::temporary::end_access;
 
 /// What happens to orphans.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -123,6 +125,8 @@ async fn groups(control: &ControlContext) -> Result<BTreeSet<GroupRef>, ControlE
     let uploads = control.ports.table.uploads().await?;
     let temporaries = uploads.iter().filter_map(|upload| upload.origin.as_ref()?.temporary.as_ref());
     groups.extend(temporaries.map(|id| group(id.subscription, &id.resource_group)));
+    let probes = open_probes(control.ports.records.as_ref()).await?;
+    groups.extend(probes.into_iter().flat_map(|probe| probe.groups));
     // A configuration for syncs alone needs no targets file.
     if control.config.targets.file.exists() {
         let file = TargetsFile::load(&control.config.targets.file)?;
@@ -140,7 +144,7 @@ async fn list_temporaries(control: &ControlContext, group: &GroupRef, fleet: Uui
     let wanted = [(tags::FLEET, fleet.to_string()), (tags::ROLE, Role::Temporary.as_str().to_owned())];
     let wanted: BTreeMap<String, String> = wanted.map(|(name, value)| (name.to_owned(), value)).into();
     let mut found = Vec::new();
-    for resource_type in [ResourceType::Disk, ResourceType::Snapshot] {
+    for resource_type in [ResourceType::Disk, ResourceType::Snapshot, ResourceType::Image] {
         let query = ResourceQuery {
             resource_type,
             subscription: group.subscription,
@@ -161,6 +165,8 @@ async fn ended_jobs(
 ) -> PortResult<BTreeMap<String, bool>> {
     let named: BTreeSet<&str> = resources.iter().filter_map(job_of).collect();
     let mut ended = BTreeMap::new();
+    let probes = open_probes(control.ports.records.as_ref()).await?;
+    let now = control.ports.clock.now();
     for name in named {
         let Ok(id) = name.parse::<JobId>() else { continue };
         let has_ended = match control.ports.table.job(&id).await? {
@@ -168,6 +174,8 @@ async fn ended_jobs(
             // Uploads create temporaries too.
             None => control.ports.table.upload(&id).await?.map(|upload| has_ended(control, &upload)),
         };
+        let of_probe = || probes.iter().find(|probe| probe.job == id).map(|probe| probe.has_ended(now));
+        let has_ended = has_ended.or_else(of_probe);
         if let Some(has_ended) = has_ended.or_else(|| (given == Some(&id)).then_some(true)) {
             ended.insert(name.to_owned(), has_ended);
         }
@@ -179,6 +187,13 @@ async fn ended_jobs(
 pub(crate) fn has_ended(control: &ControlContext, upload: &Upload) -> bool {
     let since = elapsed(upload.updated, control.ports.clock.now());
     upload.state != UploadState::Running || since > control.config.cleanup.chunk_grace.get()
+}
+
+/// The time in the id of a job.
+fn time_in(job: &str) -> Option<Timestamp> {
+    let text = job.get(..15)?;
+    let time = jiff::civil::DateTime::strptime("%Y%m%d-%H%M%S", text).ok()?;
+    Some(time.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())
 }
 
 fn job_of(resource: &Resource) -> Option<&str> {
@@ -193,6 +208,9 @@ async fn handle(
     delete: bool,
 ) -> Temporary {
     let created = resource.body.properties.disk().and_then(|disk| disk.time_created.as_deref()?.parse().ok());
+    // The platform reports no time for images. Their job began before they were created.
+    let is_image = resource.id.resource_type == ResourceType::Image;
+    let created = created.or_else(|| job_of(&resource).filter(|_| is_image).and_then(time_in));
     let mut line = Temporary {
         id: resource.id.to_string(),
         job: job_of(&resource).map(str::to_owned),
@@ -238,6 +256,11 @@ pub(crate) async fn remove(control: &ControlContext, listed: &Resource, fleet: U
         Decision::Delete => {}
         Decision::Refuse { code, message } => return Err(refused(code, format!("{}: {message}", listed.id))),
         Decision::Done | Decision::LiftLock(_) | Decision::Keep(_) => return Ok(()),
+    }
+    // A probe that was killed may have left access, with which the service does not delete a resource.
+    let state = found.body.properties.disk().and_then(|disk| disk.disk_state.as_ref());
+    if matches!(state, Some(DiskState::ActiveSas | DiskState::ActiveUpload)) {
+        end_access(control, &listed.id).await?;
     }
     let change = ports.resources.delete(&listed.id, None).await?;
     wait_until_done(ports.resources.as_ref(), ports.clock.as_ref(), change).await

@@ -278,6 +278,8 @@ mod tests {
             bytes_per_second: 3e8,
             seconds: 75.0,
             seconds_left: Some(130.0),
+            remarks: Vec::new(),
+            unlisted: false,
             failures: Vec::new(),
             findings: Vec::new(),
             planned: true,

@@ -97,7 +97,15 @@ impl Check<'_> {
         for (number, sync) in (1..).zip(&config.sync) {
             let item = format!("[{number}]");
             let mut faults = sync.faults();
-            let is_readable = faults.is_empty() && !self.unread.iter().any(|fault| is_below(fault, SYNC, &item));
+            let unread = |keys: &[&str]| {
+                let mut below = self.unread.iter().filter(|fault| is_below(fault, SYNC, &item));
+                below
+                    .any(|fault| keys.is_empty() || fault.keys().get(2).is_some_and(|key| keys.contains(&key.as_str())))
+            };
+            if !unread(&["tags", "names", "families"]) {
+                faults.extend(sync.selection_fault());
+            }
+            let is_readable = faults.is_empty() && !unread(&[]);
             if is_readable {
                 faults.extend(sync.contradictions());
             }

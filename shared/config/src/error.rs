@@ -37,10 +37,20 @@ impl ConfigError {
     }
 }
 
+fn is_item(key: &str) -> bool {
+    key.starts_with('[')
+}
+
 /// How the operator can set a missing key.
 fn hint(keys: &[String]) -> String {
     let variable = format!("{PREFIX}{}", keys.join("__").to_uppercase());
     match keys {
+        // Only the file has lists of tables.
+        [list, item, key] if is_item(item) => format!("add {key} to this [[{list}]]"),
+        [list, item, tables @ .., key] if is_item(item) => {
+            let table = tables.join(".").replace(".[", "[");
+            format!("add {key} to {table} of this [[{list}]]")
+        }
         [section] => format!("add the section [{section}], or set its keys as {variable}__KEY"),
         [tables @ .., key] => format!("add {key} to [{}], or set {variable}", tables.join(".")),
         [] => String::new(),

@@ -78,14 +78,15 @@ fn explain_removed_key(fault: FieldError) -> FieldError {
 }
 
 fn remove_faulty_key(rest: &mut Node, fault: &FieldError) {
+    let is_item = |key: &String| key.starts_with('[');
     let keys = match fault.keys() {
         // The backend determines the valid keys of the section. If it is invalid, none of them can be checked.
         [section, key] if key == TAG && !fault.is_unknown() => std::slice::from_ref(section),
-        // An item cannot be removed from its list, so the list is removed.
-        keys => keys.iter().position(|key| key.starts_with('[')).map_or(keys, |item| &keys[..item]),
+        // An item cannot be removed from its list, so the list is removed. The items of a sync are tables, whose keys can.
+        [list @ .., item] if list.first().is_some_and(|first| first == SYNC) && is_item(item) => list,
+        keys if keys.first().is_some_and(|first| first == SYNC) => keys,
+        keys => keys.iter().position(is_item).map_or(keys, |item| &keys[..item]),
     };
-    // A part of a key of a sync is replaced with the whole key, so that the rest of the list is read.
-    let keys = if keys.len() > 3 && keys[0] == SYNC { &keys[..3] } else { keys };
     match insert_placeholder(keys) {
         Some(stand_in) => rest.set(keys, stand_in),
         None => rest.remove(keys),
@@ -97,7 +98,7 @@ fn insert_placeholder(keys: &[String]) -> Option<Node> {
     let node = |value| Node { origin: None, value };
     let text = |text: &str| node(Value::Text(text.to_owned()));
     match keys {
-        [list, _, keys @ ..] if list == SYNC => sync_placeholder(keys.first()?),
+        [list, _, keys @ ..] if list == SYNC => sync_placeholder(keys),
         [only] if only == section => {
             let entries = required.iter().map(|(key, value)| ((*key).to_owned(), text(value)));
             Some(node(Value::Table(entries.collect())))
@@ -110,16 +111,23 @@ fn insert_placeholder(keys: &[String]) -> Option<Node> {
 }
 
 /// The placeholder for a key of a sync that has no default.
-fn sync_placeholder(key: &str) -> Option<Node> {
+fn sync_placeholder(keys: &[String]) -> Option<Node> {
     let node = |value| Node { origin: None, value };
     let text = |text: &str| node(Value::Text(text.to_owned()));
-    match key {
-        "name" => Some(text("")),
-        "from" => {
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    match keys[..] {
+        ["name"] => Some(text("")),
+        ["from"] => {
             let group = [("subscription", text(PLACEHOLDERS.1[0].1)), ("resource_group", text("group"))];
             Some(node(Value::Table(group.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())))
         }
-        "to" => Some(node(Value::Array(Vec::new()))),
+        ["to"] => Some(node(Value::Array(Vec::new()))),
+        ["from" | "scratch", key] | ["to", _, key] => match key {
+            "subscription" => Some(text(PLACEHOLDERS.1[0].1)),
+            "region" => Some(text("region")),
+            "resource_group" => Some(text("group")),
+            _ => None,
+        },
         _ => None,
     }
 }

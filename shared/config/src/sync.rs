@@ -130,6 +130,7 @@ impl Sync {
             grace: signed(self.grace),
             lock: self.lock,
             speed: self.speed,
+            replica_name: None,
             copy_across_subscriptions,
         })
     }
@@ -146,14 +147,17 @@ impl Sync {
                 format!("{:?} is the name of copies by 'goldfleet snapshots copy': use another one", self.name);
             faults.push(("name", message));
         }
-        if self.tags.is_empty() && self.names.is_empty() && self.families.is_empty() {
-            let message = "it selects every snapshot: set 'tags', 'names' or 'families'; names = [\"*\"] selects all";
-            faults.push(("name", message.to_owned()));
-        }
         if self.min_age.zip(self.max_age).is_some_and(|(min, max)| min > max) {
             faults.push(("max_age", "less than min_age, so no snapshot is selected: swap them".to_owned()));
         }
         faults
+    }
+
+    /// The fault of a section without filters.
+    pub(super) fn selection_fault(&self) -> Option<(&'static str, String)> {
+        let message = "it selects every snapshot: set 'tags', 'names' or 'families'; names = [\"*\"] selects all";
+        let is_open = self.tags.is_empty() && self.names.is_empty() && self.families.is_empty();
+        is_open.then(|| ("name", message.to_owned()))
     }
 
     /// The rules that contradict each other. The globs are valid.

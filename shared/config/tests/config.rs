@@ -444,6 +444,29 @@ fn sync_errors_name_file_line_and_key() {
     insta::assert_snapshot!(Given::besides_source(SYNC).variable("GOLDFLEET_SYNC__NAME", "x").refusal());
 }
 
+/// A missing key of a sync has no variable, and all faults of a sync are reported.
+#[test]
+fn missing_keys_of_syncs_are_named_without_variables() {
+    let text = format!(
+        "{SYNC}{}",
+        r#"
+[[sync]]
+from = { resource_group = "snaps" }
+tags = 7
+names = ["a", 8]
+to = [{ subscription = "00000000-0000-0000-0000-000000000002", region = "eastus" }, { region = 1, resource_group = "r" }]
+delete = "sometimes"
+grace = "7 moons"
+
+[[sync]]
+name = "third"
+tags = { a = "b" }
+scratch = { subscription = "x" }
+"#
+    );
+    insta::assert_snapshot!(Given::besides_source(&text).refusal());
+}
+
 #[test]
 fn image_tags_that_azure_or_goldfleet_does_not_permit_are_rejected() {
     let errors =

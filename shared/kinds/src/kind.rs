@@ -71,6 +71,12 @@ pub trait Kind: Send + Sync {
         false
     }
 
+    /// What an operation that succeeded did and why, if its state does not say it: what was deleted, for example. It is in
+    /// the log of the job and in its status.
+    fn remark(&self, _operation: &Operation) -> Option<String> {
+        None
+    }
+
     /// What `verify` checks for an operation that is done.
     fn verification(&self, _ports: &Ports, _operation: &Operation) -> Verification {
         Verification::Probe

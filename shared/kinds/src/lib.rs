@@ -8,7 +8,7 @@
 //! - `change`: changes of resources for several kinds.
 //! - `power`: the power state of machines, for several kinds.
 //! - [`writers`]: the records of those who write chunks to a store.
-//! - [`seed`], [`copy`], [`image`], [`snapshot`], [`disk`], [`remove`], [`deallocate`], [`start`],
+//! - [`seed`], [`copy`], [`image`], [`snapshot`], [`disk`], [`lock`], [`remove`], [`deallocate`], [`start`],
 //!   [`machine`]: the kinds.
 //!
 //! To add a kind, write its folder and add one line to [`registry`].
@@ -22,6 +22,7 @@ pub mod disk;
 pub mod image;
 pub mod kind;
 pub mod lease;
+pub mod lock;
 pub mod machine;
 pub mod messages;
 pub mod outcome;

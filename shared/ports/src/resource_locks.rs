@@ -1,6 +1,7 @@
 //! Management locks on resources.
 
 use async_trait::async_trait;
+use goldfleet_model::ids::{ResourceGroup, SubscriptionId};
 use goldfleet_model::resource::{Lock, LockId, LockLevel, ResourceId};
 use serde_json::{Value, json};
 
@@ -41,6 +42,18 @@ pub trait ResourceLocks: Send + Sync {
     /// `Denied` with the code `authorization-failed` if the identity may not read locks; or if the service refuses or
     /// cannot be reached.
     async fn locks(&self, id: &ResourceId, tenant: Option<&str>) -> PortResult<Vec<Lock>>;
+
+    /// Lists the locks of a resource group, of its subscription, and of the resources in the group. The list is complete,
+    /// or the result is an error.
+    ///
+    /// # Errors
+    /// As [`ResourceLocks::locks`].
+    async fn group_locks(
+        &self,
+        subscription: &SubscriptionId,
+        group: &ResourceGroup,
+        tenant: Option<&str>,
+    ) -> PortResult<Vec<Lock>>;
 
     /// Puts a lock on a resource, or replaces its lock of the same name.
     ///

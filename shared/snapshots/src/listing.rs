@@ -117,9 +117,37 @@ impl ListingReader {
         result
     }
 
-    /// Records that a page has an item whose id cannot be expressed. It may be any snapshot.
-    pub fn skip(&mut self) {
-        self.set_aside(None, SnapshotError::Name);
+    /// Records that a page has an item that cannot be read. If `id` is none, it may be any snapshot. `name` is what the
+    /// service calls it.
+    pub fn unreadable(&mut self, id: Option<SnapshotId>, name: &str, reason: &str) {
+        let id = id.filter(|id| id.group == self.listing.group);
+        let error = match &id {
+            Some(_) => SnapshotError::Unreadable(reason.to_owned()),
+            None => SnapshotError::Unnamed { name: name.to_owned(), reason: reason.to_owned() },
+        };
+        self.set_aside(id, error);
+    }
+
+    /// Adds an item of a page in the service's JSON. One that cannot be used is set aside.
+    pub fn item(&mut self, item: &Value) {
+        match Snapshot::from_json(item) {
+            Ok(snapshot) => self.insert(snapshot),
+            Err(error) => {
+                let id = Snapshot::id_in(item).filter(|id| id.group == self.listing.group);
+                self.set_aside(id, error);
+            }
+        }
+    }
+
+    /// Records that all items of a page were added.
+    pub fn end_page(&mut self, is_last: bool) {
+        self.ended = is_last;
+    }
+
+    /// Whether a page could not be read or fetched.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.failure.is_some()
     }
 
     /// Records that a page could not be fetched.
@@ -144,15 +172,9 @@ impl ListingReader {
             Some(_) => return Err(PageError::Link),
         };
         for item in items {
-            match Snapshot::from_json(item) {
-                Ok(snapshot) => self.insert(snapshot),
-                Err(error) => {
-                    let id = Snapshot::id_in(item).filter(|id| id.group == self.listing.group);
-                    self.set_aside(id, error);
-                }
-            }
+            self.item(item);
         }
-        self.ended = next.is_none();
+        self.end_page(next.is_none());
         Ok(next)
     }
 

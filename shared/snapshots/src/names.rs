@@ -1,9 +1,14 @@
 //! Names of the resources that a sync creates.
 
-use goldfleet_model::ids::{JobId, Region};
+use std::fmt;
+use std::str::FromStr;
+
+use goldfleet_model::ids::{InvalidName, JobId, Region};
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::id::{GroupRef, SnapshotId};
+use crate::snapshot::Snapshot;
 use crate::tags::Role;
 
 /// The largest number of characters in the name of a snapshot. Source: `Snapshots_CreateOrUpdate`, DiskRP 2025-01-02:
@@ -38,6 +43,57 @@ fn permitted(name: &str, identity: &[&str]) -> String {
     let readable: String = name.chars().map(|c| if is_allowed(c) { c } else { '-' }).collect();
     let kept = readable.len().min(MAX_LENGTH - SHORT_HASH - 1);
     format!("{}-{}", &readable[..kept], hash(identity, SHORT_HASH))
+}
+
+/// A template for names of replicas: text with the fields `{name}`, the name of the source, `{date}`, the day on which the
+/// source was created, such as `20261129`, and `{region}`, the region of the replica.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ReplicaName(String);
+
+impl ReplicaName {
+    const FIELDS: [&'static str; 3] = ["{name}", "{date}", "{region}"];
+
+    /// The name of the replica of a source in a region. As in [`of_replica`], a name that the service does not permit is
+    /// replaced by one that it permits.
+    #[must_use]
+    pub fn fill(&self, source: &Snapshot, region: &Region) -> String {
+        let date = source.created.strftime("%Y%m%d").to_string();
+        let name = self.0.replace("{name}", &source.id.name).replace("{date}", &date);
+        permitted(&name.replace("{region}", region.as_str()), &["replica", &source.id.key()])
+    }
+}
+
+impl FromStr for ReplicaName {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        let plain = Self::FIELDS.iter().fold(text.to_owned(), |text, field| text.replace(field, "x"));
+        let rule =
+            "use {name}, {date} and {region}, with letters, digits, '-' or '_' between them, such as {name}-copy";
+        let invalid = || InvalidName { what: "template of replica names", given: text.to_owned(), rule };
+        if is_valid(&plain) { Ok(Self(text.to_owned())) } else { Err(invalid()) }
+    }
+}
+
+impl TryFrom<String> for ReplicaName {
+    type Error = InvalidName;
+
+    fn try_from(text: String) -> Result<Self, InvalidName> {
+        text.parse()
+    }
+}
+
+impl From<ReplicaName> for String {
+    fn from(name: ReplicaName) -> Self {
+        name.0
+    }
+}
+
+impl fmt::Display for ReplicaName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
 }
 
 /// The name of a staged replica. It is the same in every run, so a later run finds it.

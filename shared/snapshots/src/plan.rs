@@ -41,6 +41,8 @@ pub struct Copy<'a> {
     pub method: Method,
     /// Whether the copy began in an earlier run.
     pub underway: bool,
+    /// Whether the service transfers only the difference to an earlier snapshot of the disk that the destination has or gets.
+    pub has_base: bool,
     /// The unique id of the remains of our failed copy that have the name. They are deleted first.
     pub remains: Option<String>,
 }
@@ -102,6 +104,15 @@ pub struct Newer {
     pub source_unique_id: String,
 }
 
+/// A replica that this sync created and that exists after the run.
+#[derive(Debug, Clone, Copy)]
+pub struct Lockable<'a> {
+    /// The replica.
+    pub snapshot: &'a Snapshot,
+    /// The index of the destination in the rules.
+    pub destination: usize,
+}
+
 /// How important a note is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
@@ -139,6 +150,11 @@ pub struct Plan<'a> {
     pub promotions: Vec<Promotion<'a>>,
     /// The snapshots to delete.
     pub removals: Vec<Removal<'a>>,
+    /// With locks: the replicas at which a lock of the sync belongs. The caller reads the locks of the destinations, and
+    /// adds those without one to [`Plan::locks`].
+    pub lockable: Vec<Lockable<'a>>,
+    /// The replicas that get a lock.
+    pub locks: Vec<Lockable<'a>>,
     /// The number of replicas that are complete, staged ones included.
     pub complete: usize,
     /// What the run reports.
@@ -164,6 +180,6 @@ impl Plan<'_> {
     /// Whether there is nothing to do.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.copies.is_empty() && self.promotions.is_empty() && self.removals.is_empty()
+        self.copies.is_empty() && self.promotions.is_empty() && self.removals.is_empty() && self.locks.is_empty()
     }
 }

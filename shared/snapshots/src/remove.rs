@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use goldfleet_model::ids::JobId;
 use goldfleet_model::operation::OperationId;
 pub use goldfleet_model::resource::Lock;
+use goldfleet_model::text::pluralize;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -100,6 +101,22 @@ fn refuse(code: &'static str, message: impl Into<String>) -> Decision {
 }
 
 impl RemoveSpec {
+    /// Why the snapshot is deleted, for people.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        let source = &self.source.name;
+        match &self.because {
+            Because::Replica(Cause::Gone) => format!("its source {source} does not exist any more"),
+            Because::Replica(Cause::Untagged) => format!("its source {source} lost the tag that selects it"),
+            Because::Replica(Cause::Surplus) => {
+                let newer = pluralize(self.newer.len(), "newer replica");
+                format!("'keep' retains only {newer} of its disk")
+            }
+            Because::Staged(done) => format!("replica {} has its content under the final name", done.name),
+            Because::Remains => "its copy failed before it was complete".to_owned(),
+        }
+    }
+
     /// Decides whether the snapshot is deleted now.
     #[must_use]
     pub fn decide(&self, facts: Facts<'_>) -> Decision {
@@ -230,6 +247,12 @@ pub struct DiscardSpec {
 }
 
 impl DiscardSpec {
+    /// Why the replica is deleted, for people.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        "its copy was cancelled or failed before it was complete"
+    }
+
     /// Decides whether the replica is deleted now. `is_cancelled` is whether the row of the copy was cancelled. A copy
     /// whose row failed otherwise may still complete, and then a later run finds it.
     #[must_use]
@@ -254,6 +277,39 @@ impl DiscardSpec {
             None => Decision::Delete,
         }
     }
+}
+
+/// A replica to lock that was copied before its sync had locks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockSpec {
+    /// The fleet.
+    pub fleet: Uuid,
+    /// The name of the sync.
+    pub sync: String,
+    /// The replica.
+    pub id: SnapshotId,
+    /// The unique id that it had when the run was planned.
+    pub unique_id: String,
+}
+
+impl LockSpec {
+    /// Checks that the snapshot is proven to be a complete replica of the sync. Only such a replica is locked.
+    ///
+    /// # Errors
+    /// Why it is not.
+    pub fn check(&self, found: &Snapshot) -> Result<(), &'static str> {
+        match owner_of(found, self.fleet, &self.sync) {
+            Owner::Ours(ours) if is_lockable(&ours, found) => Ok(()),
+            Owner::Ours(_) => Err("it is not a complete replica that the service confirms"),
+            Owner::OtherSync(_) => Err("another sync created it"),
+            Owner::Foreign(reason) => Err(reason),
+        }
+    }
+}
+
+/// Whether a snapshot of a sync may get its lock.
+pub(crate) fn is_lockable(ours: &Ours, snapshot: &Snapshot) -> bool {
+    ours.is_confirmed && !ours.is_mislabelled && ours.condition(snapshot) == Condition::Complete
 }
 
 /// What `cleanup --orphans` does with a resource.

@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::id::GroupRef;
-use crate::names;
+use crate::names::{self, ReplicaName};
 use crate::select::Selection;
+use crate::snapshot::Snapshot;
 
 /// The number of copies between regions that may run at the same time in a subscription and region. Source: Microsoft,
 /// `disks-copy-incremental-snapshot-across-regions`.
@@ -85,6 +86,8 @@ pub struct Rules {
     pub lock: bool,
     /// The speed of copies between regions.
     pub speed: Speed,
+    /// The names of replicas. None if a replica has the name of its source.
+    pub replica_name: Option<ReplicaName>,
     /// Whether Copy creates an incremental snapshot in another subscription of the same region. It is not documented.
     /// If not known, false: CopyStart is used.
     pub copy_across_subscriptions: bool,
@@ -143,6 +146,15 @@ impl Rules {
             errors.push(RuleError::NegativeGrace);
         }
         errors
+    }
+
+    /// The final name of the replica of a source in a region.
+    #[must_use]
+    pub fn name_of(&self, source: &Snapshot, region: &Region) -> String {
+        match &self.replica_name {
+            Some(template) => template.fill(source, region),
+            None => names::of_replica(&source.id),
+        }
     }
 
     /// A text that differs if the rules can conclude something else about the absence of a source.

@@ -127,15 +127,20 @@ impl Selection {
             return Selected::Untagged;
         }
         let has = |(name, value): (&String, &Pattern)| snapshot.tag(name).is_some_and(|found| value.matches(found));
-        let name = &snapshot.id.name;
         let age = now.duration_since(snapshot.created).max(SignedDuration::ZERO);
         let passes = !self.exclude_tags.iter().any(has)
-            && (self.names.is_empty() || self.names.iter().any(|pattern| pattern.matches(name)))
-            && !self.exclude_names.iter().any(|pattern| pattern.matches(name))
+            && !self.excludes_name(&snapshot.id.name)
             && (self.families.is_empty() || self.families.iter().any(|pattern| is_of_family(snapshot, pattern)))
             && self.min_age.is_none_or(|min| age >= min)
             && self.max_age.is_none_or(|max| age <= max);
         if passes { Selected::Yes } else { Selected::Excluded }
+    }
+
+    /// Whether the filters by name exclude a snapshot, of which nothing else may be known.
+    #[must_use]
+    pub fn excludes_name(&self, name: &str) -> bool {
+        (!self.names.is_empty() && !self.names.iter().any(|pattern| pattern.matches(name)))
+            || self.exclude_names.iter().any(|pattern| pattern.matches(name))
     }
 
     /// Whether these tags pass the filter by tags.

@@ -81,6 +81,14 @@ impl<'a> GroupChange<'a> {
         }
     }
 
+    /// Adds a reason to the last transition of the row with this id, if it has none.
+    pub fn explain(&mut self, id: &OperationId, why: String) {
+        let row = self.rows.iter_mut().find(|row| row.operation.id == *id);
+        if let Some(event) = row.and_then(|row| row.events.last_mut()) {
+            event.why.get_or_insert(why);
+        }
+    }
+
     /// Applies several transitions to the row with this id, through another function.
     ///
     /// # Errors

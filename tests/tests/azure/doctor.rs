@@ -215,6 +215,55 @@ fn doctor_finds_roles_at_every_scope() {
     has(&findings(&fixture), "error", "000000000001/westeurope", "authorization-failed");
 }
 
+/// `setup --register` registers what is missing, and nothing else. A dry run changes nothing.
+#[test]
+fn setup_registers_missing_providers() {
+    let azure = AzureFixture::start(2, &["westeurope"]);
+    let fixture = azure.process_fixture(Backend::Local, Backend::Azure, 1 << 20);
+    fixture.succeed(&["setup"]);
+    azure.manager.world().write(|world| {
+        world.registration_reads = 0;
+        let register = Role::custom("register", &["Microsoft.Compute/register/action"], &[]);
+        world.roles.push(RoleAssignment::new(PRINCIPAL, "/", register));
+        let subscription = world.subscriptions.iter_mut().find(|found| found.id.ends_with('2')).unwrap();
+        subscription.unregistered.insert("Microsoft.Compute".to_owned());
+    });
+    let found = findings(&fixture);
+    has(&found, "error", "000000000002/westeurope", "provider-not-registered");
+    assert!(fixture.json(&["doctor"]).to_string().contains("goldfleet setup --register"));
+    let what = "Microsoft.Compute in 00000000-0000-0000-0000-000000000002";
+    let states = |arguments: &[&str]| {
+        let said = fixture.json(arguments);
+        let state =
+            |line: &Value| (line["what"].as_str().unwrap().to_owned(), line["state"].as_str().unwrap().to_owned());
+        said.as_array().unwrap().iter().map(state).collect::<std::collections::BTreeMap<_, _>>()
+    };
+    let before = azure.manager.log().accepted.len();
+    let dry = states(&["setup", "--register", "--dry-run"]);
+    assert_eq!(dry.len(), 5, "{dry:#?}");
+    assert_eq!(
+        dry.iter().filter(|(_, state)| *state != "registered").collect::<Vec<_>>(),
+        [(&what.to_owned(), &"not registered".to_owned())]
+    );
+    assert_eq!(azure.manager.log().accepted.len(), before, "a dry run changes nothing");
+    // The tables of the process advance by the real clock, so the registration ends with the first poll.
+    let made = states(&["setup", "--register"]);
+    assert_eq!(made[what], "registered now");
+    assert_eq!(made["queues"], "ready");
+    let accepted = azure.manager.log().accepted;
+    assert_eq!(accepted[before..].iter().filter(|each| each.id.ends_with("/Microsoft.Compute")).count(), 1);
+    assert_eq!(findings(&fixture), []);
+    assert_eq!(states(&["setup", "--register"])[what], "registered");
+    // The role that the double then applies permits no registration.
+    azure.manager.world().write(|world| {
+        world.subscriptions[1].unregistered.insert("Microsoft.Compute".to_owned());
+        world.roles = vec![RoleAssignment::new(PRINCIPAL, "/", Role::reader())];
+    });
+    let refused = fixture.run(&["setup", "--register"]);
+    assert_eq!(refused.status.code(), Some(3));
+    assert!(String::from_utf8(refused.stdout).unwrap().contains("failed [authorization-failed]"));
+}
+
 /// Without Azure, the doctor checks fewer things.
 #[test]
 fn doctor_checks_embedded_fleet() {

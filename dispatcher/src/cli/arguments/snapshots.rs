@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use goldfleet_config::SyncDestination;
 use goldfleet_machines::request::Place;
 use goldfleet_snapshots::id::{GroupRef, SnapshotId};
+use goldfleet_snapshots::names::ReplicaName;
 
 /// The commands on snapshots.
 #[derive(Debug, Subcommand)]
@@ -41,6 +42,9 @@ pub struct CopyArguments {
     /// Where the replicas are created; can be given several times
     #[arg(long, required = true, value_name = "SUBSCRIPTION/REGION/GROUP")]
     pub to: Vec<PlaceArgument>,
+    /// The names of the replicas, with {name} for the source's name, {date} for its day of creation, {region} for the replica's region [default: {name}]
+    #[arg(long, value_name = "TEMPLATE")]
+    pub name: Option<ReplicaName>,
     /// The id of the disk encryption set of the replicas
     #[arg(long, value_name = "ID")]
     pub des: Option<String>,

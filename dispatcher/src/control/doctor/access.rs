@@ -71,6 +71,19 @@ pub(super) const SCRATCH: [Needed; 7] = [
     action("Microsoft.Authorization/locks/read"),
 ];
 
+/// For access to disks and snapshots, which only the probe and sources in the cloud need.
+const ACCESS: [Needed; 4] = [
+    action("Microsoft.Compute/disks/beginGetAccess/action"),
+    action("Microsoft.Compute/disks/endGetAccess/action"),
+    action("Microsoft.Compute/snapshots/beginGetAccess/action"),
+    action("Microsoft.Compute/snapshots/endGetAccess/action"),
+];
+
+/// For a place of the probe.
+pub(super) fn of_probe() -> impl Iterator<Item = &'static Needed> {
+    SCRATCH.iter().chain(&IMAGES).chain(&ACCESS)
+}
+
 /// The required actions that are not allowed.
 pub(super) fn missing<'n>(
     permissions: &Permissions,

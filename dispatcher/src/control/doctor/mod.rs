@@ -4,6 +4,7 @@ mod access;
 mod account;
 mod directory_cloud;
 mod finding;
+pub mod probe;
 mod services;
 mod sync;
 mod target;
@@ -25,6 +26,8 @@ use crate::control::request::plan_order;
 use crate::control::sample_regions::similar_region;
 
 pub use finding::{Finding, Level};
+use probe::questions::Answer;
+use probe::record::{ProbeResult, results};
 pub(crate) use services::container_exists;
 
 /// Checks configuration, services, permissions and targets concurrently. The findings have a fixed order.
@@ -51,6 +54,7 @@ pub async fn examine(
         }
     }
     findings.extend(services::coordination(control).await);
+    findings.extend(probed(control).await);
     findings.extend(services::store(control, &control.config.source.store(), "source store").await);
     for store in &file.stores {
         findings.extend(services::store(control, store, "store").await);
@@ -65,6 +69,24 @@ pub async fn examine(
         None => findings.extend(directory_cloud::targets(control, &targets).await),
     }
     Ok(findings)
+}
+
+/// The newest stored result of the probe for each pair of places. Without tables there are none.
+async fn probed(control: &ControlContext) -> Vec<Finding> {
+    let mut newest: BTreeMap<Vec<String>, ProbeResult> = BTreeMap::new();
+    for result in results(control.ports.records.as_ref()).await.unwrap_or_default() {
+        match newest.get(&result.places) {
+            Some(known) if known.at >= result.at => {}
+            _ => drop(newest.insert(result.places.clone(), result)),
+        }
+    }
+    let finding = |(places, result): (Vec<String>, ProbeResult)| {
+        let measured = result.measurements.iter().filter(|found| found.answer != Answer::Unmeasured);
+        let answers: Vec<String> = measured.map(|found| format!("{} {}", found.id, found.answer.as_str())).collect();
+        let message = format!("measured on {}: {}", result.at.strftime("%Y-%m-%d"), answers.join(", "));
+        Finding::ok(format!("probe {}", places.join(" ")), message)
+    };
+    newest.into_iter().map(finding).collect()
 }
 
 fn configuration(control: &ControlContext) -> Finding {

@@ -1,10 +1,15 @@
 //! Checks of a sync: its resource groups, and what the identity may do there.
 
+use std::collections::BTreeSet;
+
 use goldfleet_config::Sync;
+use goldfleet_model::ids::SubscriptionId;
 use goldfleet_ports::error::PortResult;
 use goldfleet_ports::inspector::Inspector;
 use goldfleet_snapshots::id::GroupRef;
 use goldfleet_snapshots::rules::DeletePolicy;
+
+use crate::control::snapshots::groups_of;
 
 use super::Finding;
 use super::access::{LOCKS, Needed, REPLICA_REMOVAL, REPLICAS, SCRATCH, SNAPSHOT_SOURCES, missing};
@@ -20,8 +25,25 @@ pub(super) async fn examine(inspector: &dyn Inspector, sync: &Sync) -> Vec<Findi
             Err(error) => findings.push(access_error(subject.clone(), &error, "Reader on the resource group")),
         }
     }
+    findings.extend(unregistered(inspector, &subject, sync).await);
     if findings.is_empty() {
         findings.push(Finding::ok(subject, "ready"));
+    }
+    findings
+}
+
+/// The subscriptions of a sync that are not registered for snapshots. An identity without rights on a whole subscription
+/// cannot read that, and its first copy reports it.
+async fn unregistered(inspector: &dyn Inspector, subject: &str, sync: &Sync) -> Vec<Finding> {
+    let subscriptions: BTreeSet<SubscriptionId> = groups_of(sync).into_iter().map(|group| group.subscription).collect();
+    let mut findings = Vec::new();
+    for subscription in subscriptions {
+        if let Ok(None) = inspector.image_regions(&subscription, None).await {
+            let message = format!("subscription {subscription} is not registered for Microsoft.Compute");
+            let remedy =
+                "run 'goldfleet setup --register', which needs Microsoft.Compute/register/action on the subscription";
+            findings.push(Finding::error(subject, "provider-not-registered", message, remedy));
+        }
     }
     findings
 }

@@ -67,8 +67,8 @@ impl Examined<'_> {
         }
         match self.inspector.image_regions(subscription, self.tenant()).await? {
             None => {
-                let remedy =
-                    format!("az provider register --namespace Microsoft.Compute --subscription {subscription}");
+                let remedy = "run 'goldfleet setup --register', which needs Microsoft.Compute/register/action on the \
+                              subscription";
                 let message = "the subscription is not registered for Microsoft.Compute";
                 findings.push(self.bad("provider-not-registered", message, remedy));
             }

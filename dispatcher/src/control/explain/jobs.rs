@@ -9,6 +9,11 @@ pub(super) static CODES: &[Code] = &[
         remedy: "Correct the targets file or the configuration, and dispatch again.",
     },
     Code {
+        codes: &["not-listed"],
+        cause: "The source group of a sync or copy could not be listed, so nothing was decided and nothing changed.",
+        remedy: "Create the resource group or grant the permission that the reason names; then run the command again.",
+    },
+    Code {
         codes: &["ring-stopped"],
         cause: "The target was not started because an operation of an earlier ring did not succeed.",
         remedy: "Fix the failure in the earlier ring, then run `goldfleet retry JOB`: the rings then follow each other again.",

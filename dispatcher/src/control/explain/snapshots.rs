@@ -64,6 +64,27 @@ pub(super) static CODES: &[Code] = &[
         remedy: "Check whether a newer version of goldfleet supports it, or exclude it with `exclude_names`.",
     },
     Code {
+        codes: &["locks-unlisted"],
+        cause: "The locks of a destination could not be read, so replicas that were copied before `lock = true` stay without a lock.",
+        remedy: "Grant the permission that the reason names; then run the sync again.",
+    },
+    Code {
+        codes: &["replica-name-taken"],
+        cause: "Two snapshots of a copy would get replicas of the same name, so only the first of them is copied.",
+        remedy: "Use `{name}` in `--name`.",
+    },
+    Code {
+        codes: &["replica-named-otherwise"],
+        cause: "A replica of the snapshot exists under another name than `--name` demands. It is kept, and no other one is made.",
+        remedy: "To have the other name, delete that replica, and copy again.",
+    },
+    Code {
+        codes: &["destination-unreadable"],
+        cause: "A snapshot at a destination has a property that this program cannot read. It counts as somebody else's, and is \
+                never changed. If it has no readable id either, no replica is deleted there.",
+        remedy: "Check whether a newer version of goldfleet supports it, or move it to another resource group.",
+    },
+    Code {
         codes: &["source-unknown", "list-inconsistent", "other-source-group"],
         cause: "A replica's source is not in the list of the source group, and nothing proves that it is gone. The replica is kept.",
         remedy: "Nothing needs to be done. If the sync has another source group now, delete replicas of the earlier one yourself.",

@@ -3,7 +3,7 @@
 //!
 //! - A group for each copy: the snapshot, and the removal of what a cancelled copy leaves behind.
 //! - Two groups for each full snapshot that is copied to another region: its temporaries, and their removal.
-//! - A group for each staged replica that gets its final name, and for each removal.
+//! - A group for each staged replica that gets its final name, for each removal, and for each lock.
 
 use async_trait::async_trait;
 use goldfleet_kinds::context::write_spec;
@@ -20,7 +20,7 @@ use crate::control::snapshots::run::{PlannedRun, plan};
 use crate::control::snapshots::{ROUTE, RunSpec, groups_of};
 
 /// The ids of the kinds that the route uses, in the order in which they are shown.
-pub const KINDS: [&str; 3] = ["disk", "snapshot", "remove"];
+pub const KINDS: [&str; 4] = ["disk", "snapshot", "remove", "lock"];
 
 /// The route.
 pub struct Snapshots;

@@ -2,15 +2,14 @@
 
 use goldfleet_model::resource::{ResourceId, ResourceType};
 use goldfleet_ports::Ports;
-use goldfleet_ports::error::{ErrorKind, PortError};
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::resources::{Resource, ResourcePage, ResourceQuery};
 use goldfleet_ports::retry::retry_transient;
 use goldfleet_snapshots::difference::Evidence;
 use goldfleet_snapshots::id::{GroupRef, SnapshotId};
 use goldfleet_snapshots::listing::{Listing, ListingReader};
-use serde_json::{Value, json};
 
-/// Reads all pages of a group. If one of them cannot be read, the listing says so.
+/// Reads all pages of a group. If one of them cannot be read, the listing says so. One page is in memory at a time.
 pub async fn list(ports: &Ports, group: &GroupRef) -> Listing {
     let mut reader = ListingReader::new(group.clone());
     let query = ResourceQuery {
@@ -22,28 +21,32 @@ pub async fn list(ports: &Ports, group: &GroupRef) -> Listing {
     };
     let mut marker = None;
     loop {
-        let read = || ports.resources.list(&query, marker.as_deref());
-        let page = match retry_transient(ports.clock.as_ref(), PortError::is_retryable, read).await {
-            Ok(page) => page,
-            Err(error) => {
-                reader.fail(&error.to_string());
-                break;
-            }
-        };
-        let next = page.next.clone();
-        (0..page.skipped).for_each(|_| reader.skip());
-        if reader.json_page(&to_json(&page)).is_err() || next.is_none() {
-            break;
+        match next_page(ports, &query, marker.as_deref()).await {
+            Ok(page) => marker = read(&mut reader, page),
+            Err(error) => reader.fail(&error.to_string()),
         }
-        marker = next;
+        if marker.is_none() || reader.has_failed() {
+            return reader.finish();
+        }
     }
-    reader.finish()
 }
 
-/// The page in the service's JSON.
-fn to_json(page: &ResourcePage) -> Value {
-    let resources: Vec<Value> = page.resources.iter().map(Resource::to_json).collect();
-    json!({ "value": resources, "nextLink": page.next })
+async fn next_page(ports: &Ports, query: &ResourceQuery, marker: Option<&str>) -> PortResult<ResourcePage> {
+    let read = || ports.resources.list(query, marker);
+    retry_transient(ports.clock.as_ref(), PortError::is_retryable, read).await
+}
+
+/// Adds a page to a listing. Returns the marker of the next page.
+fn read(reader: &mut ListingReader, page: ResourcePage) -> Option<String> {
+    for item in &page.unreadable {
+        let id = item.id.as_ref().and_then(|id| id.to_string().parse().ok());
+        reader.unreadable(id, &item.name, &item.reason);
+    }
+    for resource in page.resources {
+        reader.item(&resource.to_json());
+    }
+    reader.end_page(page.next.is_none());
+    page.next
 }
 
 /// What the service returns for a snapshot that a complete list of its group does not contain.

@@ -2,9 +2,11 @@
 //!
 //! - [`request`] creates the jobs, [`schedule`] those of syncs with an interval.
 //! - [`listing`] and [`run`] read both sides and compare them. `goldfleet-snapshots` decides.
+//! - [`estimate`] is what a run moves, costs and takes.
 //! - [`state`] is what a sync remembers between its runs.
 //! - [`overview`] is what `goldfleet snapshots list` shows.
 
+pub mod estimate;
 pub mod listing;
 pub mod overview;
 pub mod request;
@@ -15,6 +17,7 @@ pub mod state;
 use goldfleet_config::{Sync, SyncDestination};
 use goldfleet_model::job::Work;
 use goldfleet_snapshots::id::GroupRef;
+use goldfleet_snapshots::names::ReplicaName;
 use serde::{Deserialize, Serialize};
 
 use crate::control::context::ControlError;
@@ -36,6 +39,9 @@ pub struct RunSpec {
     /// The limit of deletions for this run. None for the limit of the sync.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_deletes: Option<u32>,
+    /// The names of the replicas. None if a replica has the name of its source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<ReplicaName>,
 }
 
 /// The resource groups of a sync.

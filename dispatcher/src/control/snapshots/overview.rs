@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use goldfleet_config::Sync;
-use goldfleet_snapshots::listing::{Coverage, Listing};
+use goldfleet_snapshots::listing::{Coverage, Listing, SetAside};
 use goldfleet_snapshots::replica::{Owner, owner_at};
 use goldfleet_snapshots::rules::{Destination, Rules};
 use goldfleet_snapshots::select::Selected;
@@ -27,6 +27,19 @@ pub struct SyncOverview {
     pub snapshots: Vec<SnapshotLine>,
     /// Groups that could not be listed completely, with the reason. What is in them is not known.
     pub unlisted: Vec<Unlisted>,
+    /// Snapshots that cannot be read. They are not copied, and never changed.
+    pub unreadable: Vec<UnreadableSnapshot>,
+}
+
+/// A snapshot that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct UnreadableSnapshot {
+    /// Its group, `SUBSCRIPTION/GROUP`.
+    pub group: String,
+    /// Its id, if that can be read.
+    pub id: Option<String>,
+    /// Why it cannot be read.
+    pub reason: String,
 }
 
 /// A group that could not be listed.
@@ -108,7 +121,7 @@ impl ReplicaState {
 /// # Errors
 /// If the table cannot be read. A group that cannot be listed is in [`SyncOverview::unlisted`].
 pub async fn overview(control: &ControlContext, sync: &Sync) -> Result<SyncOverview, ControlError> {
-    let spec = RunSpec { sync: sync.clone(), allow_empty: false, max_deletes: None };
+    let spec = RunSpec { sync: sync.clone(), allow_empty: false, max_deletes: None, name: None };
     let rules = rules(control, &spec).await?;
     let sides = list_sides(control, &rules).await;
     let now = control.ports.clock.now();
@@ -125,6 +138,15 @@ pub async fn overview(control: &ControlContext, sync: &Sync) -> Result<SyncOverv
     }
     snapshots.sort_by(|a, b| (&a.created, &a.snapshot, &a.destination).cmp(&(&b.created, &b.snapshot, &b.destination)));
     let all = std::iter::once(&sides.source).chain(&sides.destinations);
+    let unreadable = all.clone().flat_map(|listing| {
+        let item = |item: &SetAside| UnreadableSnapshot {
+            group: listing.group.to_string(),
+            id: item.id.as_ref().map(ToString::to_string),
+            reason: item.error.to_string(),
+        };
+        listing.set_aside.iter().map(item)
+    });
+    let unreadable = unreadable.collect();
     let unlisted = all.filter_map(|listing| match &listing.coverage {
         Coverage::Complete => None,
         Coverage::Incomplete(reason) => Some(Unlisted { group: listing.group.to_string(), reason: reason.clone() }),
@@ -134,6 +156,7 @@ pub async fn overview(control: &ControlContext, sync: &Sync) -> Result<SyncOverv
         from: rules.source.to_string(),
         snapshots,
         unlisted: unlisted.collect(),
+        unreadable,
     })
 }
 
@@ -189,7 +212,7 @@ fn lines(
                 line(source, Some(replica), state, percent)
             }
             None if !listing.is_complete() => line(source, None, ReplicaState::Unknown, None),
-            None => match listing.snapshots.get(&goldfleet_snapshots::names::of_replica(&source.id).to_lowercase()) {
+            None => match listing.snapshots.get(&rules.name_of(source, &destination.region).to_lowercase()) {
                 Some(other) => line(source, Some(other), ReplicaState::NameTaken, None),
                 None if !kept.contains(source.unique_id.as_str()) => line(source, None, ReplicaState::NotKept, None),
                 None => line(source, None, ReplicaState::Missing, None),

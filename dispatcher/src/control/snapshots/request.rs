@@ -7,6 +7,7 @@ use goldfleet_model::document::Document;
 use goldfleet_model::job::Work;
 use goldfleet_model::text::pluralize;
 use goldfleet_snapshots::id::{GroupRef, SnapshotId};
+use goldfleet_snapshots::names::ReplicaName;
 use goldfleet_snapshots::rules::{DeletePolicy, Speed};
 
 use super::{ROUTE, RunSpec, VERSION};
@@ -23,6 +24,8 @@ pub struct RunOptions {
     pub allow_empty: bool,
     /// See [`RunSpec::max_deletes`].
     pub max_deletes: Option<u32>,
+    /// See [`RunSpec::name`].
+    pub name: Option<ReplicaName>,
 }
 
 /// Snapshots to copy once.
@@ -144,6 +147,9 @@ pub fn work_of_copy(sync: &Sync, options: &RunOptions) -> Result<Work, ControlEr
     if let Some(set) = sync.to.iter().find_map(|to| to.disk_encryption_set.as_ref()) {
         resume += &format!(" --des {set}");
     }
+    if let Some(name) = &options.name {
+        resume += &format!(" --name '{name}'");
+    }
     if let Some(scratch) = &sync.scratch {
         resume += &format!(" --scratch {scratch}");
     }
@@ -154,7 +160,8 @@ pub fn work_of_copy(sync: &Sync, options: &RunOptions) -> Result<Work, ControlEr
 }
 
 fn work(sync: &Sync, options: &RunOptions, title: String, resume: String) -> Result<Work, ControlError> {
-    let spec = RunSpec { sync: sync.clone(), allow_empty: options.allow_empty, max_deletes: options.max_deletes };
+    let RunOptions { allow_empty, max_deletes, name } = options.clone();
+    let spec = RunSpec { sync: sync.clone(), allow_empty, max_deletes, name };
     let spec = Document::new(VERSION, &spec).map_err(|error| ControlError::Refused(error.to_string()))?;
     Ok(Work { route: ROUTE.to_owned(), title, resume, spec })
 }

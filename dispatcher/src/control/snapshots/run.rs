@@ -1,23 +1,31 @@
 //! A run of a sync: lists both sides, looks up what a list does not contain, and decides.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use futures::{StreamExt as _, stream};
 use goldfleet_config::RESERVED_NAME;
-use goldfleet_model::ids::JobId;
+use goldfleet_machines::request::Place;
+use goldfleet_model::ids::{JobId, Region};
 use goldfleet_model::job::Finding;
+use goldfleet_ports::error::PortError;
+use goldfleet_ports::retry::retry_transient;
+use goldfleet_rates::Rates;
 use goldfleet_snapshots::difference::{Difference, Evidence};
 use goldfleet_snapshots::graph::{Graph, Row};
-use goldfleet_snapshots::id::SnapshotId;
-use goldfleet_snapshots::listing::Listing;
-use goldfleet_snapshots::plan::{Note, Plan, Severity};
-use goldfleet_snapshots::rules::{DeletePolicy, Rules, Run};
+use goldfleet_snapshots::id::{GroupRef, SnapshotId};
+use goldfleet_snapshots::listing::{Coverage, Listing};
+use goldfleet_snapshots::plan::{Lockable, Note, Plan, Severity};
+use goldfleet_snapshots::remove::Lock;
+use goldfleet_snapshots::rules::{DeletePolicy, Destination, Rules, Run};
 use goldfleet_snapshots::state::SyncState;
 
 use super::RunSpec;
+use super::estimate::RunEstimate;
 use super::listing::{list, look_up};
 use super::state::StoredState;
 use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT};
+use crate::control::doctor::probe::questions::COPY_ACROSS_SUBSCRIPTIONS;
+use crate::control::doctor::probe::record;
 
 /// What a run does and reports.
 pub struct PlannedRun {
@@ -31,8 +39,14 @@ pub struct PlannedRun {
     pub promotions: usize,
     /// Snapshots to delete, replaced replicas included.
     pub removals: usize,
+    /// Replicas that were copied before the sync had locks, and get one.
+    pub locks: usize,
+    /// What the copies move between regions, cost and take.
+    pub estimate: RunEstimate,
     /// Replicas that are complete already.
     pub complete: usize,
+    /// Whether a destination could not be listed completely, and is left out.
+    pub is_unlisted: bool,
     /// What the sync remembers, and the record that has it. None if the run cannot conclude anything for later ones.
     pub(crate) state: Option<(StoredState, SyncState)>,
 }
@@ -49,8 +63,37 @@ pub(super) struct Sides {
 /// [`ControlError::Refused`] if a pattern is not valid, or if the table cannot be read.
 pub(super) async fn rules(control: &ControlContext, spec: &RunSpec) -> Result<Rules, ControlError> {
     let fleet = control.ports.table.fleet().await?;
-    // It is not documented whether Copy creates incremental snapshots in other subscriptions, so CopyStart is used.
-    spec.sync.rules(fleet, false).map_err(|error| ControlError::Refused(format!("sync {:?}: {error}", spec.sync.name)))
+    // Only a probe shows whether Copy creates incremental snapshots in other subscriptions: see `plan`.
+    let invalid = |error| ControlError::Refused(format!("sync {:?}: {error}", spec.sync.name));
+    let rules = spec.sync.rules(fleet, false).map_err(invalid)?;
+    Ok(Rules { replica_name: spec.name.clone(), ..rules })
+}
+
+/// Whether a probe found that Copy creates incremental snapshots in the other subscriptions to which snapshots are copied
+/// inside their region. Without a result, CopyStart is used.
+async fn copies_across_subscriptions(
+    control: &ControlContext,
+    rules: &Rules,
+    source: &Listing,
+) -> Result<bool, ControlError> {
+    let regions: BTreeSet<&Region> = source.snapshots.values().map(|snapshot| &snapshot.region).collect();
+    let is_across =
+        |to: &&Destination| to.group.subscription != rules.source.subscription && regions.contains(&to.region);
+    let across: Vec<&Destination> = rules.destinations.iter().filter(is_across).collect();
+    if across.is_empty() {
+        return Ok(false);
+    }
+    let results = record::results(control.ports.records.as_ref()).await?;
+    let now = control.ports.clock.now();
+    let place = |group: &GroupRef, region: &Region| Place {
+        subscription: group.subscription,
+        region: region.clone(),
+        resource_group: group.resource_group.clone(),
+    };
+    Ok(across.into_iter().all(|to| {
+        let places = [&place(&rules.source, &to.region), &place(&to.group, &to.region)];
+        record::is_known(&results, COPY_ACROSS_SUBSCRIPTIONS, places, now)
+    }))
 }
 
 /// Lists the groups of the source and of all destinations.
@@ -67,38 +110,86 @@ pub(super) async fn list_sides(control: &ControlContext, rules: &Rules) -> Sides
 /// Plans a run. Changes nothing.
 ///
 /// # Errors
-/// [`ControlError::Refused`] if the source cannot be listed completely or the rules contradict each other. Others if the
-/// table cannot be read.
+/// [`ControlError::Unlisted`] if the source cannot be listed completely, [`ControlError::Refused`] if the rules contradict
+/// each other. Others if the table cannot be read.
 pub async fn plan(control: &ControlContext, spec: &RunSpec, job: &JobId) -> Result<PlannedRun, ControlError> {
-    let rules = rules(control, spec).await?;
+    let mut rules = rules(control, spec).await?;
+    let rates = Rates::load(control.config.plan.rates.as_deref())?;
     let run = Run {
         job: job.clone(),
         now: control.ports.clock.now(),
         allow_empty: spec.allow_empty,
         max_deletes: spec.max_deletes,
     };
-    let stored = StoredState::read(control.ports.records.as_ref(), &rules.name).await?;
+    // Only deletions need what earlier runs found.
+    let stored = match rules.delete {
+        DeletePolicy::Mirror => Some(StoredState::read(control.ports.records.as_ref(), &rules.name).await?),
+        DeletePolicy::Never => None,
+    };
     let sides = list_sides(control, &rules).await;
+    if let Coverage::Incomplete(reason) = &sides.source.coverage {
+        let message = format!("the source {} was not listed completely: {reason}", rules.source);
+        return Err(ControlError::Unlisted(message));
+    }
+    rules.copy_across_subscriptions = copies_across_subscriptions(control, &rules, &sides.source).await?;
+    let is_unlisted = sides.destinations.iter().any(|listing| !listing.is_complete());
     let difference = Difference::new(&rules, &run, &sides.source, &sides.destinations);
     let evidence = look_up_all(control, difference.lookups()).await;
-    let plan = difference.decide(&evidence, &stored.state);
+    let remembered = stored.as_ref().map(|stored| stored.state.clone()).unwrap_or_default();
+    let mut plan = difference.decide(&evidence, &remembered);
     if let Some(reason) = &plan.stopped {
         return Err(ControlError::Refused(reason.clone()));
     }
+    let unlocked = lock_all(control, &rules, &mut plan).await;
     let mut findings = findings(&plan, &rules);
+    findings.extend(unlocked);
+    findings.sort_by_key(|finding| !finding.failed);
     if spec.sync.name == RESERVED_NAME {
         require_all(&rules, &sides.source, &mut findings);
     }
-    let state = (rules.delete == DeletePolicy::Mirror).then(|| (stored, plan.state.clone()));
+    let state = stored.map(|stored| (stored, plan.state.clone()));
     Ok(PlannedRun {
         groups: Graph::new(&plan, &rules, &run).groups().collect(),
         findings,
         copies: plan.copies.len(),
         promotions: plan.promotions.len(),
         removals: plan.removals.len() + plan.promotions.iter().filter(|one| one.replaces.is_some()).count(),
+        locks: plan.locks.len(),
+        estimate: RunEstimate::of(&plan.copies, &rules, &rates),
         complete: plan.complete,
+        is_unlisted,
         state,
     })
+}
+
+/// Has the plan lock the replicas that have no lock of the sync. Returns a finding for each destination whose locks cannot
+/// be read: nothing is locked there.
+async fn lock_all(control: &ControlContext, rules: &Rules, plan: &mut Plan<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let lockable = std::mem::take(&mut plan.lockable);
+    let places: BTreeSet<usize> = lockable.iter().map(|each| each.destination).collect();
+    for place in places {
+        let GroupRef { subscription, resource_group } = &rules.destinations[place].group;
+        let read = || control.ports.locks.group_locks(subscription, resource_group, None);
+        match retry_transient(control.ports.clock.as_ref(), PortError::is_retryable, read).await {
+            Ok(locks) => {
+                let own = |lock: &&Lock| lock.name.eq_ignore_ascii_case(&Lock::name_of(&rules.name));
+                let ids: HashSet<String> = locks.iter().filter(own).map(|lock| lock.id.to_ascii_lowercase()).collect();
+                let lacks = |each: &&Lockable<'_>| {
+                    let lock = Lock::at(&each.snapshot.id.to_string(), &Lock::name_of(&rules.name), "");
+                    each.destination == place && !ids.contains(&lock.id.to_ascii_lowercase())
+                };
+                plan.locks.extend(lockable.iter().filter(lacks).copied());
+            }
+            Err(error) => findings.push(Finding {
+                code: "locks-unlisted".to_owned(),
+                failed: true,
+                place: Some(rules.destinations[place].key()),
+                message: format!("the locks cannot be read, so replicas without a lock stay without one: {error}"),
+            }),
+        }
+    }
+    findings
 }
 
 /// A copy on request names its snapshots. One that does not exist, or that is not copied, is a failure.

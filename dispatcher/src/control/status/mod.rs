@@ -27,6 +27,7 @@ use serde::Serialize;
 
 use crate::control::context::{ControlContext, ControlError, states};
 use crate::control::explain;
+use crate::control::fan_out::NOT_LISTED;
 use crate::control::rings::RingAction;
 use crate::control::suggest::resume_command;
 use phases::as_f64;
@@ -151,6 +152,28 @@ impl Approvals {
     }
 }
 
+/// What an operation did and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Remark {
+    /// The operation.
+    pub operation: String,
+    /// The kind of the operation.
+    pub phase: String,
+    /// The place of its effect.
+    pub place: String,
+    /// What it did and why.
+    pub text: String,
+}
+
+impl Remark {
+    fn of(registry: &Registry, operation: &Operation) -> Option<Self> {
+        let done = operation.state.is_done().then_some(operation)?;
+        let text = registry.get(&done.kind)?.remark(done)?;
+        let place = done.place.label.clone();
+        Some(Self { operation: done.id.to_string(), phase: done.kind.to_string(), place, text })
+    }
+}
+
 /// The status of a job.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Status {
@@ -205,6 +228,9 @@ pub struct Status {
     /// What failed, and why. Images that were not started because their copy failed are counted as cancelled and are
     /// not listed.
     pub failures: Vec<FailureRow>,
+    /// What operations did and why, if their states do not say it: what was deleted, for example.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub remarks: Vec<Remark>,
     /// What the planning reported besides operations. One that failed makes the job fail.
     pub findings: Vec<Finding>,
     /// Whether planning was completed. Only then can the job be retried.
@@ -225,9 +251,22 @@ pub struct Status {
     pub created: Timestamp,
     /// When its last operation ended. None until then.
     pub finished: Option<Timestamp>,
+    /// Whether a group of resources could not be listed, so that the job did less than requested.
+    #[serde(skip)]
+    pub unlisted: bool,
 }
 
 impl Status {
+    /// The exit code of a command that waited for the job. A job that failed only because a service did not list a group
+    /// has the code of a service that refused.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self.state {
+            ReportedState::Failed if self.unlisted && self.failures.is_empty() => 3,
+            state => state.exit_code(),
+        }
+    }
+
     /// The state as lists and filters show it. It distinguishes requested and cancelling jobs, and shows the result of
     /// a job as soon as its operations have ended.
     #[must_use]
@@ -340,6 +379,7 @@ fn count_rows(
         seconds_left: (goes_on && idle.is_none() && rate > 0.0 && left > 0).then(|| as_f64(left) / rate),
         idle_seconds: idle,
         failures: operations.iter().filter_map(|row| FailureRow::of(&row.value)).collect(),
+        remarks: operations.iter().filter_map(|row| Remark::of(registry, &row.value)).collect(),
         findings: job.findings.clone(),
         planned: job.operations.is_some(),
         staged_removed: job.cleaned,
@@ -349,7 +389,13 @@ fn count_rows(
         note: job.note.clone(),
         created: job.created,
         finished,
+        unlisted: is_unlisted(job),
     }
+}
+
+fn is_unlisted(job: &Job) -> bool {
+    let is_left_out = |finding: &Finding| finding.code == "destination-incomplete";
+    job.failure.as_ref().is_some_and(|failure| failure.code == NOT_LISTED) || job.findings.iter().any(is_left_out)
 }
 
 /// Bytes that were copied from one region to another, by destination region.

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use goldfleet_azure::{
-    AzureBlobs, AzureInspector, AzureJobTable, AzureQueue, AzureResources, ConnectionError, ResourceManager,
+    AzureBlobs, AzureDiskPages, AzureInspector, AzureJobTable, AzureProviders, AzureQueue, AzureResources,
+    ConnectionError, ResourceManager,
 };
 use goldfleet_azure_settings::{AzureCloud, AzureCoordination};
 use goldfleet_config::targets::TargetsFile;
@@ -14,10 +15,12 @@ use goldfleet_ports::Ports;
 use goldfleet_ports::blob_store::BlobStore;
 use goldfleet_ports::clock::{Clock, SystemClock};
 use goldfleet_ports::disk_access::DiskAccess;
+use goldfleet_ports::disk_pages::DiskPages;
 use goldfleet_ports::error::{ErrorKind, PortError};
 use goldfleet_ports::inspector::Inspector;
 use goldfleet_ports::job_table::JobTable;
 use goldfleet_ports::liveness::{Liveness, Undetected};
+use goldfleet_ports::providers::Providers;
 use goldfleet_ports::queue::Queue;
 use goldfleet_ports::records::Records;
 use goldfleet_ports::resource_locks::ResourceLocks;
@@ -148,6 +151,27 @@ pub fn open_inspector(config: &Config) -> Result<Option<Arc<dyn Inspector>>, Bac
     let arm = ResourceManager::new(&connection, &azure.resource_manager())?;
     let blobs = AzureBlobs::new(&connection, azure);
     Ok(Some(Arc::new(AzureInspector::new(&connection, arm, blobs))))
+}
+
+/// Opens the registrations of subscriptions for resource providers. Returns None for clouds without them.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_providers(config: &Config) -> Result<Option<Arc<dyn Providers>>, BackendError> {
+    let (Some(azure), Some(identity)) = (config.azure_cloud(), config.identity()) else { return Ok(None) };
+    let connection = Connection::open(&identity)?;
+    Ok(Some(Arc::new(AzureProviders::new(ResourceManager::new(&connection, &azure.resource_manager())?))))
+}
+
+/// Opens single writes to the contents of disks, for the probe. Returns None for clouds without them.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_disk_pages(config: &Config) -> Result<Option<Arc<dyn DiskPages>>, BackendError> {
+    let (Some(azure), Some(identity)) = (config.azure_cloud(), config.identity()) else { return Ok(None) };
+    let connection = Connection::open(&identity)?;
+    let arm = ResourceManager::new(&connection, &azure.resource_manager())?;
+    Ok(Some(Arc::new(AzureDiskPages::new(AzureResources::new(arm, azure), AzureBlobs::new(&connection, azure)))))
 }
 
 fn azure_coordination(

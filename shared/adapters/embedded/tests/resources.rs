@@ -355,9 +355,85 @@ async fn files_of_others_are_listed_or_counted() {
     for pages in [1, 100] {
         let found = list_all(&resources.clone().with_list_page(pages), clock, &query).await.unwrap();
         let names: Vec<&str> = found.resources.iter().map(|resource| resource.id.name.as_str()).collect();
-        assert_eq!((names.as_slice(), found.skipped), (&["ours", "theirs"][..], 2));
+        assert_eq!((names.as_slice(), found.unreadable.len()), (&["ours", "theirs"][..], 2));
+        assert!(found.unreadable.iter().all(|item| item.id.is_none()), "{found:?}");
     }
-    fs::write(folder.join("images/disks/theirs.json"), "{").unwrap();
-    let error = list_all(&resources, clock, &query).await.unwrap_err();
-    assert!(error.message.contains("theirs.json"), "{}", error.message);
+}
+
+/// One file that cannot be read does not hide the others.
+#[tokio::test]
+async fn unreadable_file_is_set_aside() {
+    let (root, _blobs, resources) = cloud().await;
+    for name in ["ours", "broken", "strange"] {
+        resources.put(&disk(name, CreationData::upload(20 * MIB))).await.unwrap();
+    }
+    let folder = root.path().join(format!("subscriptions/{}/resourceGroups", SubscriptionId::nth_for_tests(1)));
+    fs::write(folder.join("images/disks/broken.json"), "{").unwrap();
+    let strange = folder.join("images/disks/strange.json");
+    let mut value: serde_json::Value = serde_json::from_slice(&fs::read(&strange).unwrap()).unwrap();
+    value["properties"]["osType"] = "Plan9".into();
+    fs::write(&strange, value.to_string()).unwrap();
+    let mut query = ResourceQuery {
+        resource_type: ResourceType::Disk,
+        subscription: SubscriptionId::nth_for_tests(1),
+        resource_group: Some("images".parse().unwrap()),
+        tags: BTreeMap::new(),
+        tenant: None,
+    };
+    let clock: &dyn Clock = &SystemClock;
+    for pages in [1, 100] {
+        let found = list_all(&resources.clone().with_list_page(pages), clock, &query).await.unwrap();
+        let names: Vec<&str> = found.resources.iter().map(|resource| resource.id.name.as_str()).collect();
+        assert_eq!(names, ["ours"]);
+        let bad: Vec<_> = found.unreadable.iter().map(|item| item.id.as_ref().unwrap().name.as_str()).collect();
+        assert_eq!(bad, ["broken", "strange"]);
+        assert!(found.unreadable[1].to_string().contains("Plan9"), "{}", found.unreadable[1]);
+    }
+    // Its tags can be read, and exclude it.
+    query.tags.insert("a".to_owned(), "b".to_owned());
+    let found = list_all(&resources, clock, &query).await.unwrap();
+    let bad: Vec<_> = found.unreadable.iter().map(|item| item.id.as_ref().unwrap().name.as_str()).collect();
+    assert_eq!((found.resources.len(), bad), (0, vec!["broken"]));
+}
+
+/// As at Azure: nothing can be concluded from a list of a group that does not exist.
+#[tokio::test]
+async fn list_of_a_missing_group_is_an_error() {
+    let (root, _blobs, resources) = cloud().await;
+    let query = ResourceQuery {
+        resource_type: ResourceType::Snapshot,
+        subscription: SubscriptionId::nth_for_tests(1),
+        resource_group: Some("Gone".parse().unwrap()),
+        tags: BTreeMap::new(),
+        tenant: None,
+    };
+    let error = resources.list(&query, None).await.unwrap_err();
+    assert_eq!((error.kind, error.code.as_str()), (ErrorKind::NotFound, "resource-group-not-found"));
+    assert!(error.message.contains("create the folder"), "{error}");
+    let groups = root.path().join(format!("subscriptions/{}/resourceGroups", SubscriptionId::nth_for_tests(1)));
+    fs::create_dir_all(groups.join("gone")).unwrap();
+    assert!(resources.list(&query, None).await.unwrap().resources.is_empty());
+    let query = ResourceQuery { resource_group: None, ..query };
+    assert!(resources.list(&query, None).await.unwrap().resources.is_empty());
+}
+
+/// Thousands of deletions would take minutes if each of them listed all snapshots.
+#[tokio::test]
+async fn deletion_lists_nothing() {
+    let (root, _blobs, resources) = cloud().await;
+    let source = disk("source", CreationData::upload(20 * MIB));
+    resources.put(&source).await.unwrap();
+    begin(&resources, &source.id, Access::Write).await;
+    resources.end(&source.id, None).await.unwrap();
+    let snapshot = id(ResourceType::Snapshot, "snapshot");
+    let properties = Properties::Snapshot(SnapshotProperties::new(CreationData::copy(&source.id), true));
+    let body = ResourceBody::new("westeurope".parse().unwrap(), properties);
+    let request = PutRequest { id: snapshot.clone(), tenant: None, mode: PutMode::Create, body };
+    resources.put(&request).await.unwrap();
+    // A list of this subscription fails.
+    let other = root.path().join(format!("subscriptions/{}", SubscriptionId::nth_for_tests(2)));
+    fs::create_dir_all(&other).unwrap();
+    fs::write(other.join("resourceGroups"), "no folder").unwrap();
+    resources.delete(&snapshot, None).await.unwrap();
+    assert_eq!(resources.get(&snapshot, None).await.unwrap(), None);
 }

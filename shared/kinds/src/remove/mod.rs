@@ -33,6 +33,13 @@ pub struct Kept {
     pub kept: String,
 }
 
+/// The output of an operation that deletes a resource. It is written before the deletion.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deletes {
+    /// The resource id.
+    pub deletes: String,
+}
+
 #[async_trait]
 impl Kind for Remove {
     fn id(&self) -> &'static str {
@@ -45,6 +52,20 @@ impl Kind for Remove {
 
     fn title(&self) -> &'static str {
         "Removals checked"
+    }
+
+    /// A removal of a snapshot says why. Temporaries are part of their job.
+    fn remark(&self, operation: &Operation) -> Option<String> {
+        let (id, reason) = match read_spec(operation).ok()? {
+            RowSpec::Remove(spec) => (spec.id.to_string(), spec.reason()),
+            RowSpec::Discard(spec) => (spec.id.to_string(), spec.reason().to_owned()),
+            _ => return None,
+        };
+        let output = operation.output.as_ref()?;
+        if let Ok(kept) = output.read::<Kept>(1) {
+            return Some(format!("kept {id}: {}", kept.kept));
+        }
+        output.read::<Deletes>(1).ok().map(|deleted| format!("deleted {}: {reason}", deleted.deletes))
     }
 
     async fn probe(&self, ports: &Ports, operation: &Operation) -> PortResult<Probe> {
@@ -130,10 +151,13 @@ async fn discard(attempt: Attempt<'_>, spec: &DiscardSpec) -> StepResult {
 async fn carry_out(attempt: Attempt<'_>, id: &ResourceId, decision: Decision) -> StepResult {
     match decision {
         Decision::Done => Ok(StepOutcome::Done),
-        Decision::Delete => match change::delete(attempt, id).await? {
-            Changed::Later(error) => Ok(later(attempt, &error)),
-            Changed::Yes | Changed::NameTaken => Ok(StepOutcome::Done),
-        },
+        Decision::Delete => {
+            attempt.lease.put_output(write_spec(&Deletes { deletes: id.to_string() })).await?;
+            match change::delete(attempt, id).await? {
+                Changed::Later(error) => Ok(later(attempt, &error)),
+                Changed::Yes | Changed::NameTaken => Ok(StepOutcome::Done),
+            }
+        }
         Decision::Keep(reason) => {
             tracing::info!(resource = %id, "it is not deleted: {reason}");
             attempt.lease.put_output(write_spec(&Kept { kept: reason.to_owned() })).await?;

@@ -1,9 +1,8 @@
 //! The replica of a snapshot: it is probed, created, and probed until its content is complete.
 
 use goldfleet_model::chunk_set::ChunkSet;
-use goldfleet_model::resource::{LockLevel, ResourceBody, ResourceId};
+use goldfleet_model::resource::{ResourceBody, ResourceId};
 use goldfleet_ports::error::{ErrorKind, PortError};
-use goldfleet_ports::resource_locks::LockRequest;
 use goldfleet_snapshots::difference::Evidence;
 use goldfleet_snapshots::graph::CopySpec;
 use goldfleet_snapshots::remove::{Because, Decision, Facts, RemoveSpec};
@@ -14,9 +13,10 @@ use goldfleet_snapshots::tags;
 
 use super::{Reading, TEMPORARY_MISSING, read};
 use crate::attempt_error::AttemptError;
-use crate::change::{self, Changed, later, own_lock, poll_delay, read_body, read_id, vanished};
+use crate::change::{self, Changed, later, poll_delay, read_body, read_id, vanished};
 use crate::context::Attempt;
 use crate::disk::CreateOutput;
+use crate::lock;
 use crate::outcome::{StepError, StepOutcome, StepResult};
 
 /// The service's code of a copy whose source was deleted before its content arrived. Source: DiskRP 2025-01-02,
@@ -217,18 +217,10 @@ impl Copy<'_> {
 
     /// Puts the lock of the sync on the complete replica.
     async fn lock(&self) -> Result<(), StepError> {
-        let Some(name) = &self.spec.lock else { return Ok(()) };
-        self.attempt.lease.ensure_held()?;
-        let request = LockRequest {
-            id: own_lock(&self.id, name)?,
-            tenant: None,
-            level: LockLevel::CanNotDelete,
-            notes: format!(
-                "Sync {:?} of goldfleet keeps this replica, and deletes the lock before it.",
-                self.spec.sync
-            ),
-        };
-        Ok(self.attempt.shared.ports.locks.put_lock(&request).await?)
+        match &self.spec.lock {
+            Some(_) => lock::put(self.attempt, &self.id, &self.spec.sync).await,
+            None => Ok(()),
+        }
     }
 
     fn wait(&self) -> StepOutcome {

@@ -172,10 +172,48 @@ pub struct ResourceQuery {
 }
 
 impl ResourceQuery {
+    /// Whether an item of a list can have the tags of the query, before it is read. Tags that cannot be read may be any.
+    #[must_use]
+    pub fn may_match(&self, item: &Value) -> bool {
+        let Some(tags) = item.get("tags").and_then(Value::as_object).filter(|_| !self.tags.is_empty()) else {
+            return self.tags.is_empty() || !item.get("tags").is_none_or(Value::is_null);
+        };
+        let found =
+            |name: &str| tags.iter().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value);
+        self.tags.iter().all(|(name, value)| found(name).is_some_and(|found| !found.is_string() || found == value))
+    }
+
     /// Whether a resource of the queried scope has the tags of the query.
     #[must_use]
     pub fn matches_tags(&self, tags: &BTreeMap<String, String>) -> bool {
         self.tags.iter().all(|(name, value)| tag(tags, name) == Some(value))
+    }
+}
+
+/// A listed resource that cannot be read: a property has a value that goldfleet does not know, for example. It exists,
+/// and it may be anyone's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Its id. None if goldfleet cannot express it, for example because the resource group has letters outside of ASCII.
+    /// goldfleet has not created such a resource.
+    pub id: Option<ResourceId>,
+    /// What the service calls it: its id, or a part of it.
+    pub name: String,
+    /// Why it cannot be read.
+    pub reason: String,
+}
+
+impl Unreadable {
+    /// A resource whose id goldfleet cannot express.
+    #[must_use]
+    pub fn unnamed(name: impl Into<String>) -> Self {
+        Self { id: None, name: name.into(), reason: "goldfleet cannot express its id".to_owned() }
+    }
+}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} cannot be read: {}", self.name, self.reason)
     }
 }
 
@@ -184,11 +222,32 @@ impl ResourceQuery {
 pub struct ResourcePage {
     /// The resources that match the query.
     pub resources: Vec<Resource>,
-    /// The number of resources of the scope whose ids goldfleet cannot express, for example because the resource group
-    /// has letters outside of ASCII. goldfleet has not created them.
-    pub skipped: usize,
+    /// The resources of the scope that goldfleet cannot read. Nothing is known about them except that they exist.
+    pub unreadable: Vec<Unreadable>,
     /// The marker of the next page, in the format of the adapter. None after the last page.
     pub next: Option<String>,
+}
+
+impl ResourcePage {
+    /// Adds an item in the JSON of Resource Manager, if it matches the query. An item that cannot be read is set aside,
+    /// so that it does not hide the others.
+    pub fn add(&mut self, query: &ResourceQuery, id: ResourceId, item: Value) {
+        if query.may_match(&item) {
+            self.add_read(query, &id.clone(), Resource::from_json(id, item));
+        }
+    }
+
+    /// Adds the result of reading an item, as [`ResourcePage::add`] does.
+    pub fn add_read(&mut self, query: &ResourceQuery, id: &ResourceId, read: PortResult<Resource>) {
+        match read {
+            Ok(resource) if query.matches_tags(&resource.body.tags) => self.resources.push(resource),
+            Ok(_) => {}
+            Err(error) => {
+                let source = error.source.as_ref().map_or_else(|| error.to_string(), ToString::to_string);
+                self.unreadable.push(Unreadable { id: Some(id.clone()), name: id.to_string(), reason: source });
+            }
+        }
+    }
 }
 
 /// An action on a virtual machine.
@@ -234,7 +293,8 @@ pub trait ResourceService: Send + Sync {
     async fn get(&self, id: &ResourceId, tenant: Option<&str>) -> PortResult<Option<Resource>>;
 
     /// Returns one page of a list: the first one, or the one at `marker`. A list is complete only after its last page:
-    /// see [`list_all`]. Ids in a list may differ in case from the ids of the same resources elsewhere. Machines in a list
+    /// see [`list_all`]. A missing resource group is an error with the code `resource-group-not-found`: nothing can be
+    /// concluded about what was in it. A resource that cannot be read is in [`ResourcePage::unreadable`]. Ids in a list may differ in case from the ids of the same resources elsewhere. Machines in a list
     /// may have no instance view.
     ///
     /// # Errors
@@ -305,7 +365,7 @@ pub async fn list_all(
         let read = || resources.list(query, marker.as_deref());
         let page = retry_transient(clock, PortError::is_retryable, read).await?;
         all.resources.extend(page.resources);
-        all.skipped += page.skipped;
+        all.unreadable.extend(page.unreadable);
         if page.next.is_none() {
             return Ok(all);
         }

@@ -16,6 +16,8 @@ pub(super) struct Copies {
     /// The replicas whose name a source needs, by unique id: the index of the promotion that waits for the name, or
     /// none if no complete replica of that source exists.
     pub(super) needed: HashMap<String, Option<usize>>,
+    /// The names that sources without a replica get, in lower case.
+    names: HashSet<String>,
     /// The replica on which the first copy of a family is based, by family: its unique id.
     pub(super) bases: BTreeMap<String, String>,
 }
@@ -36,6 +38,10 @@ pub(super) fn plan<'a>(rules: &'a Rules, sources: &Sources<'a>, side: &Side<'a>,
             if let Some(base) = before.max_by(|one, other| one.order().cmp(&other.order())) {
                 copies.bases.insert(family.clone(), base.snapshot.unique_id.clone());
             }
+        }
+        let has_base = copies.bases.contains_key(family);
+        for (number, copy) in plan.copies[first..].iter_mut().enumerate() {
+            copy.has_base = copy.method == Method::CopyStart && (has_base || number > 0);
         }
     }
     remains(rules, side, plan);
@@ -84,6 +90,7 @@ impl<'a> Step<'_, 'a> {
         match (finals, staged) {
             (Some(replica), staged) if replica.is_complete() => {
                 plan.complete += 1;
+                self.report_other_name(replica, plan);
                 if let Some(staged) = staged {
                     plan.removals.push(self.removal_of_staged(staged, &replica.snapshot.id));
                 }
@@ -101,6 +108,16 @@ impl<'a> Step<'_, 'a> {
         for duplicate in finals.skip(1) {
             let message = "another replica of the same source exists; goldfleet keeps both".to_owned();
             plan.notes.push(self.side.note("replica-duplicate", Severity::Warning, &duplicate.snapshot.id, message));
+        }
+    }
+
+    /// The names of a request do not apply to replicas that exist.
+    fn report_other_name(&self, replica: &Replica<'a>, plan: &mut Plan<'a>) {
+        let found = &replica.snapshot.id;
+        if self.rules.replica_name.is_some() && found.name_key() != self.final_name().to_ascii_lowercase() {
+            let message =
+                "a complete replica of the snapshot has this name already, so no other one is made".to_owned();
+            plan.notes.push(self.side.note("replica-named-otherwise", Severity::Warning, found, message));
         }
     }
 
@@ -127,6 +144,7 @@ impl<'a> Step<'_, 'a> {
             staged: replica.is_staged(),
             method,
             underway: !is_new,
+            has_base: false,
             remains,
         });
     }
@@ -134,7 +152,14 @@ impl<'a> Step<'_, 'a> {
     /// A source without a replica.
     fn create(&self, plan: &mut Plan<'a>, copies: &mut Copies) {
         let Some(method) = self.method(plan) else { return };
-        let name = names::of_replica(&self.source.id);
+        let name = self.final_name();
+        if !copies.names.insert(name.to_ascii_lowercase()) {
+            let message = format!(
+                "the replica of another snapshot of this run gets the name {name} too: use {{name}} in the template"
+            );
+            plan.notes.push(self.side.note("replica-name-taken", Severity::Failure, &self.source.id, message));
+            return;
+        }
         // The snapshot with the name may be the replica, and have lost its tags. Then the order is only a consequence.
         if let Holder::Other(reason) = self.side.holder(&name, self.rules) {
             return self.report_foreign(&name, &reason, plan);
@@ -149,6 +174,7 @@ impl<'a> Step<'_, 'a> {
             staged,
             method,
             underway: false,
+            has_base: false,
             remains,
         };
         match self.side.holder(&name, self.rules) {
@@ -173,7 +199,7 @@ impl<'a> Step<'_, 'a> {
 
     /// A staged replica that is complete gets its final name if that is free or can become free.
     fn promote(&self, staged: &Replica<'a>, plan: &mut Plan<'a>, copies: &mut Copies) {
-        let name = staged.tags().staged_for.clone().unwrap_or_else(|| names::of_replica(&self.source.id));
+        let name = staged.tags().staged_for.clone().unwrap_or_else(|| self.final_name());
         let mut held = false;
         let remains = match self.side.holder(&name, self.rules) {
             Holder::Nobody => None,
@@ -242,6 +268,10 @@ impl<'a> Step<'_, 'a> {
             plan.notes.push(self.side.note("snapshot-order", Severity::Failure, &self.source.id, message.to_owned()));
         }
         is_late
+    }
+
+    fn final_name(&self) -> String {
+        self.rules.name_of(self.source, &self.side.destination.region)
     }
 
     fn staged_name(&self) -> String {

@@ -9,11 +9,12 @@ mod deletions;
 mod side;
 mod sources;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::id::SnapshotId;
-use crate::listing::{Coverage, Listing};
-use crate::plan::{Note, Plan, Severity};
+use crate::listing::{Coverage, Listing, SetAside};
+use crate::plan::{Lockable, Note, Plan, Severity};
+use crate::remove::is_lockable;
 use crate::rules::{DeletePolicy, Rules, Run};
 use crate::state::SyncState;
 
@@ -35,6 +36,18 @@ pub enum Evidence {
     Absent,
     /// Anything else: nothing is proven.
     Unknown(String),
+}
+
+/// The note about an item at a destination that cannot be used. It counts as present and as somebody else's.
+fn unreadable(destination: usize, item: &SetAside) -> Note {
+    let effect = if item.id.is_some() { "it is not changed" } else { "no replica is deleted" };
+    Note {
+        code: "destination-unreadable",
+        severity: Severity::Warning,
+        destination: Some(destination),
+        snapshot: item.id.clone(),
+        message: format!("a snapshot at the destination cannot be read, so {effect}: {}", item.error),
+    }
 }
 
 /// A comparison, before absences are proven.
@@ -61,7 +74,10 @@ impl<'a> Difference<'a> {
         difference.sources = Some(Sources::new(source, rules, run, &mut difference.notes));
         for (index, listing) in destinations.iter().enumerate() {
             match &listing.coverage {
-                Coverage::Complete => difference.sides.push(Side::new(index, rules, listing)),
+                Coverage::Complete => {
+                    difference.sides.push(Side::new(index, rules, listing));
+                    difference.notes.extend(listing.set_aside.iter().map(|item| unreadable(index, item)));
+                }
                 Coverage::Incomplete(reason) => difference.notes.push(Note {
                     code: "destination-incomplete",
                     severity: Severity::Failure,
@@ -111,6 +127,29 @@ impl<'a> Difference<'a> {
         without_use.collect()
     }
 
+    /// The complete replicas that the plan does not delete.
+    fn lockable(&self, plan: &Plan<'a>) -> Vec<Lockable<'a>> {
+        let replaced = plan
+            .promotions
+            .iter()
+            .flat_map(|promotion| promotion.replaces.iter().map(|removal| removal.snapshot).chain([promotion.staged]));
+        let deleted: HashSet<&str> = plan
+            .removals
+            .iter()
+            .map(|removal| removal.snapshot)
+            .chain(replaced)
+            .map(|snapshot| snapshot.unique_id.as_str())
+            .collect();
+        let of_side = |side: &Side<'a>| {
+            let kept = side.replicas.iter().filter(|replica| {
+                is_lockable(&replica.ours, replica.snapshot) && !deleted.contains(replica.snapshot.unique_id.as_str())
+            });
+            let destination = side.index;
+            kept.map(move |replica| Lockable { snapshot: replica.snapshot, destination }).collect::<Vec<_>>()
+        };
+        self.sides.iter().flat_map(of_side).collect()
+    }
+
     /// Decides what the run does. A source without evidence counts as unknown.
     #[must_use]
     pub fn decide(mut self, evidence: &BTreeMap<SnapshotId, Evidence>, state: &SyncState) -> Plan<'a> {
@@ -119,6 +158,8 @@ impl<'a> Difference<'a> {
             copies: Vec::new(),
             promotions: Vec::new(),
             removals: Vec::new(),
+            lockable: Vec::new(),
+            locks: Vec::new(),
             complete: 0,
             notes: std::mem::take(&mut self.notes),
             state: SyncState::reset(self.rules),
@@ -131,6 +172,9 @@ impl<'a> Difference<'a> {
             due.plan(state, &mut plan);
         }
         deletions::limit(self.rules, self.run, sources.is_empty, &mut plan);
+        if self.rules.lock {
+            plan.lockable = self.lockable(&plan);
+        }
         plan
     }
 }

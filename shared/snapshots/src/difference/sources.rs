@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use crate::id::SnapshotId;
 use crate::listing::Listing;
 use crate::plan::{Note, Severity};
 use crate::rules::{Rules, Run};
@@ -55,7 +56,9 @@ impl<'a> Sources<'a> {
                 sources.standings.insert(&retired.unique_id, Standing::Retired);
             }
         }
-        notes.extend(listing.set_aside.iter().map(|item| Note {
+        let is_excluded = |id: &SnapshotId| rules.selection.excludes_name(&id.name);
+        let unreadable = listing.set_aside.iter().filter(|item| !item.id.as_ref().is_some_and(is_excluded));
+        notes.extend(unreadable.map(|item| Note {
             code: "source-unreadable",
             severity: Severity::Failure,
             destination: None,

@@ -47,12 +47,13 @@ impl<'p, 'a> Graph<'p, 'a> {
         Self { plan, rules, run, edges, scratch }
     }
 
-    /// The groups: temporaries, copies, promotions, and removals. The rows of a group are a chain.
+    /// The groups: temporaries, copies, promotions, removals, and locks. The rows of a group are a chain.
     pub fn groups(&self) -> impl Iterator<Item = Vec<Row>> + '_ {
         let scratch = self.scratch.iter().flat_map(|(source, copies)| self.temporaries(source, copies));
         let copies = (0..self.plan.copies.len()).map(|index| self.copy(index));
         let promotions = self.plan.promotions.iter().map(|promotion| self.promotion(promotion));
         let removals = self.plan.removals.iter().map(|removal| vec![self.removal(removal)]);
-        scratch.chain(copies).chain(promotions).chain(removals)
+        let locks = self.plan.locks.iter().map(|lock| vec![self.lock(lock)]);
+        scratch.chain(copies).chain(promotions).chain(removals).chain(locks)
     }
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::id::SnapshotId;
-use crate::remove::{DiscardSpec, RemoveSpec, TemporarySpec};
+use crate::remove::{DiscardSpec, LockSpec, RemoveSpec, TemporarySpec};
 
 /// A row with a specification. Its fields are those of an [`Operation`](goldfleet_model::operation::Operation) with the
 /// same names.
@@ -49,8 +49,23 @@ pub enum RowSpec {
     Remove(Box<RemoveSpec>),
     /// Delete a temporary.
     RemoveTemporary(TemporarySpec),
+    /// Lock a replica.
+    Lock(LockSpec),
     /// Delete the replica of a copy that was cancelled or failed before it was complete.
     Discard(DiscardSpec),
+}
+
+impl RowSpec {
+    /// Why a row deletes something. None for a row that does not.
+    #[must_use]
+    pub fn reason(&self) -> Option<String> {
+        match self {
+            Self::Remove(spec) => Some(spec.reason()),
+            Self::Discard(spec) => Some(spec.reason().to_owned()),
+            Self::RemoveTemporary(_) => Some("the job created it only for its copies".to_owned()),
+            Self::Copy(_) | Self::Create(_) | Self::Sink(_) | Self::Lock(_) => None,
+        }
+    }
 }
 
 /// A replica to create.

@@ -10,8 +10,8 @@ use super::row::{CopySpec, CreateSpec, Row, RowSpec};
 use crate::body;
 use crate::id::{GroupRef, SnapshotId};
 use crate::names;
-use crate::plan::{Copy, Method, Promotion, Reason, Removal};
-use crate::remove::{Because, DiscardSpec, Lock, RemoveSpec, TemporarySpec};
+use crate::plan::{Copy, Lockable, Method, Promotion, Reason, Removal};
+use crate::remove::{Because, DiscardSpec, Lock, LockSpec, RemoveSpec, TemporarySpec};
 use crate::snapshot::Snapshot;
 use crate::tags::{self, ReplicaTags};
 
@@ -72,7 +72,8 @@ impl Graph<'_, '_> {
         let source = copy.source;
         let mut tags = ReplicaTags::of(source, self.rules.fleet, &self.rules.name);
         if copy.staged {
-            tags.staged_for = Some(names::of_replica(&source.id));
+            let region = &self.rules.destinations[copy.destination].region;
+            tags.staged_for = Some(self.rules.name_of(source, region));
         }
         let scratch = self.rules.scratch.as_ref().filter(|_| copy.method == Method::Scratch);
         let (copied, unique_id) = match scratch {
@@ -157,6 +158,19 @@ impl Graph<'_, '_> {
         }));
         let group = group_of("remove", &removal.snapshot.id, &destination.region);
         row(&group, "remove", "remove", &destination.group, &destination.region, spec)
+    }
+
+    /// The row that locks a replica.
+    pub(super) fn lock(&self, lock: &Lockable<'_>) -> Row {
+        let destination = &self.rules.destinations[lock.destination];
+        let spec = RowSpec::Lock(LockSpec {
+            fleet: self.rules.fleet,
+            sync: self.rules.name.clone(),
+            id: lock.snapshot.id.clone(),
+            unique_id: lock.snapshot.unique_id.clone(),
+        });
+        let group = group_of("lock", &lock.snapshot.id, &destination.region);
+        row(&group, "lock", "lock", &destination.group, &destination.region, spec)
     }
 
     fn replica(

@@ -28,11 +28,17 @@ pub enum SnapshotError {
         /// What the field must be.
         expected: &'static str,
     },
-    /// It was listed, and has a name or a resource group that goldfleet cannot express.
-    #[error(
-        "a snapshot of the group has a name that goldfleet does not support: use letters, digits, '_', '-' and '.'"
-    )]
-    Name,
+    /// It was listed, and cannot be read.
+    #[error("{0}")]
+    Unreadable(String),
+    /// It was listed, and has an id that goldfleet cannot express. It may be any snapshot.
+    #[error("snapshot {name} of the group: {reason}; rename it with letters, digits, '_', '-' and '.'")]
+    Unnamed {
+        /// What the service calls it.
+        name: String,
+        /// Why it has no id.
+        reason: String,
+    },
     /// The snapshot is not in the resource group that was listed.
     #[error("field id names a snapshot of another resource group than the one that was listed")]
     OtherGroup,

@@ -103,6 +103,7 @@ fn rules() -> Rules {
         grace: SignedDuration::from_hours(24),
         lock: false,
         speed: Speed::Standard,
+        replica_name: None,
         copy_across_subscriptions: false,
     }
 }

@@ -83,6 +83,7 @@ fn rules(rng: &mut Rng) -> Rules {
         grace: SignedDuration::from_secs(if rng.chance(0.3) { 0 } else { GRACE }),
         lock: rng.chance(0.3),
         speed: Speed::Standard,
+        replica_name: None,
         copy_across_subscriptions: false,
     }
 }

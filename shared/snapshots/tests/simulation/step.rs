@@ -65,6 +65,8 @@ pub(crate) fn advance(
         RowSpec::Remove(spec) => remove(spec, phase, service),
         RowSpec::RemoveTemporary(spec) => remove_temporary(spec, service),
         RowSpec::Discard(spec) => discard(spec, is_cancelled, phase, service),
+        // The caller of a plan adds these after it has read the locks, and this one reads none.
+        RowSpec::Lock(_) => unreachable!("the plan has no locks"),
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::pipeline::{Call, page};
 use super::resources::{LockLevel, Policy, RoleAssignment, within};
 use super::response::{ArmAnswer, HandlerResult};
-use super::route::Route;
+use super::route::{Kind, Route};
 use super::state::TenantState;
 use super::token::Principal;
 
@@ -61,7 +61,11 @@ pub(super) fn authorize(
     route: &Route,
     method: &Method,
 ) -> Result<(), ArmAnswer> {
-    let action = route.kind.action(method);
+    // Source: Azure, resource provider operations: the action belongs to the provider.
+    let action = match route.kind {
+        Kind::Register => format!("{}/register/action", route.name),
+        kind => kind.action(method),
+    };
     let any = |patterns: &[String]| patterns.iter().any(|pattern| matches(pattern, &action));
     let allows = |role: &RoleAssignment| any(&role.role.actions) && !any(&role.role.not_actions);
     if world.authorization == Authorization::Open || held(world, &principal.object, &route.scope).any(allows) {

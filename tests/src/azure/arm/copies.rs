@@ -33,6 +33,11 @@ pub(super) fn family(disk: &Disk, source: &Disk) -> Option<String> {
     Some(Uuid::from_u64_pair(half(0), half(1)).to_string())
 }
 
+/// The unique id of the snapshot that a copy copies.
+fn source_of(copy: &Disk) -> &serde_json::Value {
+    &copy.properties["creationData"]["sourceUniqueId"]
+}
+
 /// The place of a snapshot in the order of its family.
 pub(super) fn order(source: &Disk) -> (String, String) {
     let text = |name: &str| source.properties[name].as_str().unwrap_or_default().to_owned();
@@ -53,7 +58,11 @@ pub(super) fn check(world: &TenantState, disk: &Disk, source: &Disk) -> Result<(
     }
     let of_family =
         || world.disks.iter().filter(here).filter(|other| other.properties[FAMILY] == disk.properties[FAMILY]);
-    if let Some(other) = of_family().find(|other| other.is_arriving()) {
+    let is_other = |other: &&Disk| {
+        let same = source_of(other) == source_of(disk);
+        other.is_arriving() && !(same && world.behaviours.copies_of_one_at_once)
+    };
+    if let Some(other) = of_family().find(is_other) {
         return busy(format!("The copy of another snapshot of the same disk, {}, is in progress.", other.name));
     }
     // The times have the same format, whose text has the order of the times only if the fractions have equal lengths.

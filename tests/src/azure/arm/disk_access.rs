@@ -5,6 +5,7 @@
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
+use super::behaviours::Renewal;
 use super::disks::{self, DiskKind};
 use super::operations::{self, Change};
 use super::pipeline::Call;
@@ -21,14 +22,23 @@ pub(super) fn post(world: &mut TenantState, call: &Call, kind: DiskKind, verb: A
         AccessVerb::Begin => {
             let asked = body::parse(&call.body)?;
             schema::GRANT_ACCESS.check(&asked)?;
-            (Change::SetState(begun(&asked, &disk.properties["diskState"])?), asked["durationInSeconds"].as_i64())
+            let exists = world.disk_data.has_access(&key, call.now);
+            if exists && world.behaviours.renewal == Renewal::Refused {
+                let message = "There is an active shared access signature outstanding.";
+                return Err(ArmAnswer::error(StatusCode::CONFLICT, "OperationNotAllowed", message));
+            }
+            let state = Change::SetState(begun(&asked, &disk.properties["diskState"])?);
+            (state, asked["durationInSeconds"].as_i64().map(|seconds| (seconds, asked["access"] == json!("Write"))))
         }
         AccessVerb::End => (Change::SetState(ended(&disk.properties["diskState"])), None),
     };
     let settings = operations::settings(world, &call.route.name);
     operations::refused_at_once(&settings)?;
     let output = match seconds {
-        Some(seconds) => Some(json!({ "accessSAS": world.disk_data.give(&call.endpoint, &key, call.now, seconds) })),
+        Some((seconds, writes)) => {
+            let terms = (seconds, writes, world.behaviours.renewal);
+            Some(json!({ "accessSAS": world.disk_data.give(&call.endpoint, &key, call.now, terms) }))
+        }
         None => {
             world.disk_data.end(&key);
             None

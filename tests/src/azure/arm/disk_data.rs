@@ -1,5 +1,5 @@
-//! The content of disks and snapshots behind a SAS: a page blob that allows Get Page Ranges and ranged reads, and refuses
-//! everything else.
+//! The content of disks and snapshots behind a SAS: a page blob that allows Get Page Ranges, ranged reads and page writes, and
+//! refuses everything else.
 //!
 //! Source: Azure, Get Page Ranges, Get Blob, status and error codes; azure-storage-azcopy, `ste/sender-pageBlob.go`: such
 //! blobs support neither tokens nor conditions. The content of an exported disk ends with the footer of a fixed VHD.
@@ -16,6 +16,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::behaviours::Renewal;
+use super::disk_pages;
 use super::disks::{Disk, DiskKind};
 use super::images::ImageState;
 use super::response::ArmAnswer;
@@ -33,6 +35,8 @@ const PAGE: usize = 512;
 struct Grant {
     key: String,
     expires: Timestamp,
+    writes: bool,
+    url: String,
 }
 
 /// The contents of disks and snapshots, and the access to them.
@@ -70,13 +74,45 @@ impl DiskData {
     }
 
     /// Gives a SAS. The URL has the recorded form, at the address of the double.
-    pub(super) fn give(&mut self, endpoint: &str, key: &str, now: Timestamp, seconds: i64) -> String {
+    pub(super) fn give(
+        &mut self,
+        endpoint: &str,
+        key: &str,
+        now: Timestamp,
+        (seconds, writes, renewal): (i64, bool, Renewal),
+    ) -> String {
+        let earlier = self.grants.values_mut().find(|grant| grant.key == key && grant.expires > now);
+        if let (Renewal::SameUrl, Some(earlier)) = (renewal, earlier) {
+            let lasts = Duration::from_secs(u64::try_from(seconds).unwrap_or_default());
+            earlier.expires = now.checked_add(lasts).unwrap_or(Timestamp::MAX);
+            return earlier.url.clone();
+        }
+        if renewal == Renewal::EndsFirst {
+            self.end(key);
+        }
         let id = || Uuid::new_v4().simple().to_string();
         let (signature, blob) = (id(), &id()[..12]);
         let lasts = Duration::from_secs(u64::try_from(seconds).unwrap_or_default());
         let expires = now.checked_add(lasts).unwrap_or(Timestamp::MAX);
-        self.grants.insert(signature.clone(), Grant { key: key.to_owned(), expires });
-        format!("{endpoint}/md-{blob}/abcd?sv=2018-03-28&sr=b&si={}&sig={signature}", Uuid::new_v4())
+        let url = format!("{endpoint}/md-{blob}/abcd?sv=2018-03-28&sr=b&si={}&sig={signature}", Uuid::new_v4());
+        self.grants.insert(signature, Grant { key: key.to_owned(), expires, writes, url: url.clone() });
+        url
+    }
+
+    /// Whether access to a resource exists.
+    pub(super) fn has_access(&self, key: &str, now: Timestamp) -> bool {
+        self.grants.values().any(|grant| grant.key == key && grant.expires > now)
+    }
+
+    /// The resource to which a SAS gives write access.
+    pub(super) fn writable(&self, signature: &str, now: Timestamp) -> Result<String, ArmAnswer> {
+        let grant = self.grants.get(signature).filter(|grant| grant.expires > now && grant.writes);
+        grant.map(|grant| grant.key.clone()).ok_or_else(unauthenticated)
+    }
+
+    /// Sets the content of the disk with this unique id.
+    pub(super) fn set(&mut self, unique_id: &str, content: Arc<Vec<u8>>) {
+        self.contents.insert(unique_id.to_owned(), content);
     }
 
     /// Ends all access to a resource.
@@ -85,7 +121,7 @@ impl DiskData {
     }
 }
 
-fn unique_id(disk: &Disk) -> String {
+pub(super) fn unique_id(disk: &Disk) -> String {
     disk.properties["uniqueId"].as_str().unwrap_or_default().to_owned()
 }
 
@@ -137,7 +173,7 @@ impl TenantState {
     }
 
     /// The content of a disk or snapshot without the footer: its own, that of its source, or zeros.
-    fn content_of(&self, disk: &Disk) -> Arc<Vec<u8>> {
+    pub(super) fn content_of(&self, disk: &Disk) -> Arc<Vec<u8>> {
         let contents = &self.disk_data.contents;
         let mut id = unique_id(disk);
         loop {
@@ -179,8 +215,11 @@ impl Content {
 }
 
 /// Answers a request for a content.
-pub(super) fn answer(world: &mut TenantState, parts: &Parts) -> ArmAnswer {
+pub(super) fn answer(world: &mut TenantState, parts: &Parts, body: &[u8]) -> ArmAnswer {
     let query = Query::parse(parts.uri.query().unwrap_or_default());
+    if parts.method == Method::PUT && query.get("comp") == Some("page") && violation(parts).is_none() {
+        return disk_pages::put(world, parts, &query, body);
+    }
     match checked(world, parts, &query) {
         Ok(content) if query.get("comp") == Some("pagelist") => page_list(world, &content, query.get("marker")),
         Ok(content) => read(parts, &content),
@@ -190,20 +229,10 @@ pub(super) fn answer(world: &mut TenantState, parts: &Parts) -> ArmAnswer {
 
 /// The content to which the SAS of a request gives access.
 fn checked(world: &mut TenantState, parts: &Parts, query: &Query) -> Result<Content, ArmAnswer> {
-    let violation = if parts.headers.contains_key(header::AUTHORIZATION) {
-        Some("a token")
-    } else if ["if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "x-ms-lease-id"]
-        .iter()
-        .any(|name| parts.headers.contains_key(*name))
-    {
-        Some("a condition")
-    } else if !parts.headers.contains_key("x-ms-version") {
-        Some("no version")
-    } else if parts.method != Method::GET || query.get("comp").is_some_and(|comp| comp != "pagelist") {
-        Some("an unsupported operation")
-    } else {
-        None
-    };
+    let violation = violation(parts).or_else(|| {
+        let is_read = parts.method == Method::GET && query.get("comp").is_none_or(|comp| comp == "pagelist");
+        (!is_read).then_some("an unsupported operation")
+    });
     if let Some(what) = violation {
         world.disk_data.violations.push(format!("{} with {what}", parts.method));
         return Err(refused(
@@ -216,14 +245,43 @@ fn checked(world: &mut TenantState, parts: &Parts, query: &Query) -> Result<Cont
     let signature = query.get("sig").unwrap_or_default();
     let grant = world.disk_data.grants.get(signature).filter(|grant| grant.expires > now);
     let disk = grant.and_then(|grant| world.disks.iter().find(|disk| disk.key() == grant.key));
-    let Some(disk) = disk else {
-        let message = "Server failed to authenticate the request. Make sure the value of Authorization header is formed \
-                       correctly including the signature.";
-        return Err(refused(StatusCode::FORBIDDEN, "AuthenticationFailed", message));
-    };
-    let disk = world.content_of(disk);
+    let disk = world.content_of(disk.ok_or_else(unauthenticated)?);
     let footer = world.disk_data.footers.then(|| Footer::fixed_for(disk.len() as u64, Uuid::new_v4().as_u128()));
     Ok(Content { disk, footer: footer.map_or_else(Vec::new, |footer| footer.to_bytes().to_vec()) })
+}
+
+/// What no client may send to such a blob.
+fn violation(parts: &Parts) -> Option<&'static str> {
+    let conditions = [
+        "if-match",
+        "if-none-match",
+        "if-modified-since",
+        "if-unmodified-since",
+        "x-ms-lease-id",
+        "x-ms-if-sequence-number-le",
+    ];
+    if parts.headers.contains_key(header::AUTHORIZATION) {
+        Some("a token")
+    } else if conditions.iter().any(|name| parts.headers.contains_key(*name)) {
+        Some("a condition")
+    } else if !parts.headers.contains_key("x-ms-version") {
+        Some("no version")
+    } else {
+        None
+    }
+}
+
+fn unauthenticated() -> ArmAnswer {
+    let message = "Server failed to authenticate the request. Make sure the value of Authorization header is formed \
+                   correctly including the signature.";
+    refused(StatusCode::FORBIDDEN, "AuthenticationFailed", message)
+}
+
+/// The content to which a SAS gives access.
+pub(super) fn content_for(world: &TenantState, signature: &str) -> Result<Arc<Vec<u8>>, ArmAnswer> {
+    let grant = world.disk_data.grants.get(signature).filter(|grant| grant.expires > world.clock.now());
+    let disk = grant.and_then(|grant| world.disks.iter().find(|disk| disk.key() == grant.key));
+    disk.map(|disk| world.content_of(disk)).ok_or_else(unauthenticated)
 }
 
 /// Get Page Ranges.
@@ -275,7 +333,7 @@ fn read(parts: &Parts, content: &Content) -> ArmAnswer {
     }
 }
 
-fn refused(status: StatusCode, code: &'static str, message: &str) -> ArmAnswer {
+pub(super) fn refused(status: StatusCode, code: &'static str, message: &str) -> ArmAnswer {
     let text = format!(
         "<?xml version=\"1.0\" encoding=\"utf-8\"?><Error><Code>{code}</Code><Message>{message}\nRequestId:1</Message>\
          </Error>"

@@ -232,6 +232,23 @@ fn source<'w>(world: &'w TenantState, disk: &Disk, option: &str) -> Result<&'w D
     if source.kind == DiskKind::Disk && incremental(disk) && other_subscription {
         return Err(invalid("An incremental snapshot must be in the subscription of its disk."));
     }
+    let behaviours = &world.behaviours;
+    let of_snapshot = source.kind == DiskKind::Snapshot;
+    let same_region = normalized_region(&source.region) == disk.region;
+    let is_copy = source.properties["creationData"]["createOption"] == json!("CopyStart");
+    let refusals = [
+        (
+            option == "Copy" && of_snapshot && incremental(disk) && other_subscription,
+            behaviours.copy_across_subscriptions,
+        ),
+        (option == "CopyStart" && same_region, behaviours.copy_start_in_region),
+        (option == "CopyStart" && other_subscription, behaviours.copy_start_across_subscriptions),
+        (option == "CopyStart" && is_copy, behaviours.copy_start_from_copy),
+        (!disk.properties["encryption"]["diskEncryptionSetId"].is_null(), behaviours.encryption_set_at_copy),
+    ];
+    if refusals.iter().any(|(applies, permitted)| *applies && !permitted) {
+        return Err(invalid("The operation is not supported for this source."));
+    }
     if !source.is_complete() {
         let message = format!("The source {id} is not complete.");
         return Err(ArmAnswer::error(StatusCode::CONFLICT, "OperationNotAllowed", message));

@@ -192,6 +192,14 @@ pub(super) fn get(world: &mut TenantState, call: &Call, kind: DiskKind) -> Handl
         return before.as_ref().map(|disk| ArmAnswer::ok(disk.json())).ok_or_else(|| not_found(call, kind));
     }
     world.operations.count_poll(&key);
+    if world.behaviours.expiry_ends_access && !world.disk_data.has_access(&key, call.now) {
+        let states = [("ActiveSAS", "Unattached"), ("ActiveUpload", "ReadyToUpload")];
+        let disk = find(world, &key);
+        let next = disk.and_then(|disk| states.iter().find(|(active, _)| disk.properties["diskState"] == *active));
+        if let (Some((_, next)), Some(disk)) = (next, find_mut(world, &key)) {
+            disk.properties["diskState"] = json!(next);
+        }
+    }
     let disk = find_mut(world, &key).ok_or_else(|| not_found(call, kind))?;
     let answer = ArmAnswer::ok(disk.json());
     if !disk.source_gone
@@ -214,6 +222,13 @@ pub(super) fn delete(world: &mut TenantState, call: &Call) -> HandlerResult {
     if let Some(owner) = disk.members.get("managedBy").and_then(Value::as_str) {
         // Source: seen, the message of Microsoft.Compute for a disk in use.
         let message = format!("Disk {} is attached to VM {owner}.", disk.name);
+        return Err(ArmAnswer::error(StatusCode::CONFLICT, "OperationNotAllowed", message));
+    }
+    if !world.behaviours.image_outlives_snapshot
+        && let Some(image) =
+            world.images.iter().find(|image| image.json().to_string().to_ascii_lowercase().contains(&key))
+    {
+        let message = format!("Snapshot {} is in use by image {}.", disk.name, image.name);
         return Err(ArmAnswer::error(StatusCode::CONFLICT, "OperationNotAllowed", message));
     }
     let settings = operations::settings(world, &call.route.name);

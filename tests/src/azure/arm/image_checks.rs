@@ -79,6 +79,8 @@ fn disk(world: &TenantState, wanted: &Wanted<'_>, disk: &Value, at: &str) -> Res
     encryption_set(world, wanted, &disk["diskEncryptionSet"])?;
     match source {
         "managedDisk" => sub_resource(wanted, &disk[source], source, "disks").map(|()| None),
+        // A snapshot of another subscription is checked with the other sources.
+        "snapshot" if world.behaviours.image_from_other_subscription => Ok(None),
         "snapshot" => sub_resource(wanted, &disk[source], source, "snapshots").map(|()| None),
         _ => {
             let url = disk[source].as_str().unwrap_or_default();
@@ -160,6 +162,13 @@ pub(super) fn sources(world: &TenantState, wanted: &Wanted<'_>) -> Result<(), Ar
     for id in ids {
         let name = id.rsplit('/').next().unwrap_or(id);
         match disks::find(world, &id.to_ascii_lowercase()) {
+            Some(source)
+                if !world.behaviours.image_from_incremental
+                    && source.properties["incremental"] == serde_json::json!(true) =>
+            {
+                let message = format!("The snapshot {name} is incremental.");
+                return Err(ArmAnswer::bad_request("InvalidParameter", message).target("osDisk.snapshot.id"));
+            }
             Some(source) if normalized_region(&source.region) == wanted.region && source.is_complete() => {}
             Some(source) if normalized_region(&source.region) == wanted.region => {
                 let message = format!("The resource {name} is not complete.");

@@ -78,6 +78,7 @@ async fn handle(State(core): State<Arc<Core>>, Extension(reset): Extension<Reset
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();
     };
     let fault = core.faults.take(parts.method.as_str(), resource_type, &path);
+    let is_served = fault.is_none();
     let answer = match fault {
         None => pipeline::answer(&core, &parts, body).await,
         Some(Fault::Delay(delay)) => {
@@ -95,7 +96,13 @@ async fn handle(State(core): State<Arc<Core>>, Extension(reset): Extension<Reset
             reset.now().await
         }
     };
-    core.world.write(|world| *world.log.answers.entry(answer.status.as_u16()).or_default() += 1);
+    core.world.write(|world| {
+        *world.log.answers.entry(answer.status.as_u16()).or_default() += 1;
+        if is_served && matches!(answer.status.as_u16(), 400 | 405 | 415) {
+            let path = parts.uri.path();
+            world.log.violations.push(format!("{} {path}: {}", parts.method, answer.status.as_u16()));
+        }
+    });
     answer.response(parts.headers.get("x-ms-correlation-request-id"))
 }
 

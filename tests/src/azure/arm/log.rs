@@ -27,6 +27,9 @@ pub struct Log {
     pub requests: BTreeMap<String, usize>,
     /// The responses by status code. Reset connections have none.
     pub answers: BTreeMap<u16, usize>,
+    /// Requests that the specification does not permit: an unknown path or method, a body or header that it does not
+    /// describe, or a value that it does not allow. Each with the status of its refusal.
+    pub violations: Vec<String>,
     /// The accepted bodies, in order.
     pub accepted: Vec<Accepted>,
 }

@@ -24,12 +24,14 @@
 //! ```
 
 mod access;
+pub mod behaviours;
 mod blobs;
 mod body;
 mod clock;
 mod copies;
 mod disk_access;
 mod disk_data;
+mod disk_pages;
 mod disk_put;
 mod disks;
 mod faults;

@@ -59,7 +59,7 @@ pub(super) async fn answer(core: &Arc<Core>, parts: &Parts, body: Bytes) -> ArmA
     if disk_data::is_content(parts.uri.path()) {
         return core.world.write(|world| {
             world.settle();
-            disk_data::answer(world, parts)
+            disk_data::answer(world, parts, &body)
         });
     }
     let checked = core.world.write(|world| {
@@ -164,6 +164,7 @@ fn dispatch(world: &mut TenantState, call: &Call) -> HandlerResult {
         (Kind::Subscription, _) => subscriptions::get(world, call),
         (Kind::Locations, _) => subscriptions::locations(world, call),
         (Kind::Provider, _) => providers::get(world, call),
+        (Kind::Register, _) => providers::register(world, call),
         (Kind::Groups, _) => groups::list(world, call),
         (Kind::Group, &Method::PUT) => groups::put(world, call),
         (Kind::Group, &Method::HEAD) => groups::head(world, call),

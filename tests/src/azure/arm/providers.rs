@@ -1,4 +1,4 @@
-//! Resource providers. Source: specification, Microsoft.Resources 2025-04-01, `Providers_Get`.
+//! Resource providers. Source: specification, Microsoft.Resources 2025-04-01, `Providers_Get` and `Providers_Register`.
 
 use axum::http::StatusCode;
 use serde_json::json;
@@ -66,7 +66,44 @@ fn region_names(world: &TenantState, resource_type: &str) -> String {
     world.regions_of(resource_type).into_iter().map(|region| region.name).collect::<Vec<_>>().join(", ")
 }
 
-pub(super) fn get(world: &TenantState, call: &Call) -> HandlerResult {
+/// Starts a registration. Later GETs of the provider let it end: Azure needs minutes.
+pub(super) fn register(world: &mut TenantState, call: &Call) -> HandlerResult {
+    let id = call.route.subscription.as_deref().unwrap_or_default();
+    let answer = get(world, call)?;
+    let key = registration_key(id, &call.route.name);
+    let missing = world.find_subscription(id).is_some_and(|found| registered(found, &call.route.name).is_err());
+    world.log.accepted.push(call.accepted(&serde_json::Value::Null));
+    if !missing {
+        return Ok(answer);
+    }
+    let reads = world.registration_reads;
+    world.registering.insert(key, reads);
+    show(world, call)
+}
+
+fn registration_key(subscription: &str, namespace: &str) -> String {
+    format!("{subscription}/{namespace}").to_ascii_lowercase()
+}
+
+/// Returns a provider. Each call lets a registration progress.
+pub(super) fn get(world: &mut TenantState, call: &Call) -> HandlerResult {
+    let id = call.route.subscription.clone().unwrap_or_default();
+    let key = registration_key(&id, &call.route.name);
+    match world.registering.get_mut(&key) {
+        Some(left @ 1..) => *left -= 1,
+        Some(_) => {
+            world.registering.remove(&key);
+            let same = |found: &&mut Subscription| found.id.eq_ignore_ascii_case(&id);
+            if let Some(subscription) = world.subscriptions.iter_mut().find(same) {
+                subscription.unregistered.retain(|name| !name.eq_ignore_ascii_case(&call.route.name));
+            }
+        }
+        None => {}
+    }
+    show(world, call)
+}
+
+fn show(world: &TenantState, call: &Call) -> HandlerResult {
     let id = call.route.subscription.as_deref().unwrap_or_default();
     let kinds: &[(&str, &str)] = match call.route.name.to_ascii_lowercase().as_str() {
         "microsoft.compute" => &[
@@ -96,7 +133,11 @@ pub(super) fn get(world: &TenantState, call: &Call) -> HandlerResult {
     });
     Ok(ArmAnswer::ok(json!({
         "id": format!("/subscriptions/{id}/providers/{namespace}"), "namespace": namespace,
-        "registrationState": if registered { "Registered" } else { "NotRegistered" },
+        "registrationState": match (registered, world.registering.contains_key(&registration_key(id, namespace))) {
+            (true, _) => "Registered",
+            (false, true) => "Registering",
+            (false, false) => "NotRegistered",
+        },
         "registrationPolicy": "RegistrationRequired", "resourceTypes": types.collect::<Vec<_>>(),
     })))
 }

@@ -27,6 +27,7 @@ pub(super) enum Kind {
     Subscription,
     Locations,
     Provider,
+    Register,
     Groups,
     Group,
     Images,
@@ -53,7 +54,7 @@ impl Kind {
         match self {
             Self::Subscriptions | Self::Subscription => "Microsoft.Resources/subscriptions",
             Self::Locations => "Microsoft.Resources/subscriptions/locations",
-            Self::Provider => "Microsoft.Resources/subscriptions/providers",
+            Self::Provider | Self::Register => "Microsoft.Resources/subscriptions/providers",
             Self::Groups | Self::Group => "Microsoft.Resources/subscriptions/resourceGroups",
             Self::Images | Self::Image => "Microsoft.Compute/images",
             Self::Machines | Self::Machine | Self::Power(_) => machines::TYPE,
@@ -71,7 +72,8 @@ impl Kind {
     pub(super) fn version(self) -> &'static str {
         match self {
             Self::Subscriptions | Self::Subscription | Self::Locations => "2022-12-01",
-            Self::Provider | Self::Groups | Self::Group | Self::Images | Self::Image | Self::Operation => "2025-04-01",
+            Self::Provider | Self::Register => "2025-04-01",
+            Self::Groups | Self::Group | Self::Images | Self::Image | Self::Operation => "2025-04-01",
             Self::Disks(_) | Self::Disk(_) | Self::Access(..) | Self::DiskOperation => "2025-01-02",
             Self::Machines | Self::Machine | Self::Power(_) => "2025-04-01",
             Self::Accounts | Self::Account => "2025-01-01",
@@ -96,7 +98,7 @@ impl Kind {
         match self {
             Self::Image => [Method::GET, Method::PUT, Method::PATCH, Method::DELETE].contains(method),
             Self::Disk(_) | Self::Lock | Self::Machine => [Method::GET, Method::PUT, Method::DELETE].contains(method),
-            Self::Access(..) | Self::Power(_) => method == Method::POST,
+            Self::Access(..) | Self::Power(_) | Self::Register => method == Method::POST,
             Self::Group => [Method::GET, Method::PUT, Method::HEAD].contains(method),
             _ => method == Method::GET,
         }
@@ -114,6 +116,7 @@ impl Kind {
             _ if matches!(self, Self::Access(_, AccessVerb::End)) => "endGetAccess/action",
             _ if matches!(self, Self::Power(PowerVerb::Deallocate)) => "deallocate/action",
             _ if matches!(self, Self::Power(PowerVerb::Start)) => "start/action",
+            _ if self == Self::Register => "register/action",
             Method::GET | Method::HEAD => "read",
             Method::DELETE => "delete",
             _ => "write",
@@ -147,7 +150,7 @@ impl Route {
             Kind::Lock => parts.len() - 4,
             Kind::Groups | Kind::Locations => 2,
             Kind::Images | Kind::Disks(_) | Kind::Machines | Kind::Accounts => parts.len() - 3,
-            Kind::Access(..) | Kind::Power(_) => parts.len() - 1,
+            Kind::Access(..) | Kind::Power(_) | Kind::Register => parts.len() - 1,
             _ => parts.len(),
         };
         let group = (words.get(2) == Some(&"resourcegroups")).then(|| parts.get(3)).flatten();
@@ -157,7 +160,7 @@ impl Route {
             group: group.map(ToString::to_string),
             // The name of the resource, not that of the action on it.
             name: match kind {
-                Kind::Access(..) | Kind::Power(_) => parts.get(parts.len() - 2),
+                Kind::Access(..) | Kind::Power(_) | Kind::Register => parts.get(parts.len() - 2),
                 _ => parts.last(),
             }
             .map(ToString::to_string)
@@ -183,6 +186,7 @@ fn kind(words: &[&str]) -> Option<Kind> {
         [_, "resourcegroups"] => Some(Kind::Groups),
         [_, "resourcegroups", _] => Some(Kind::Group),
         [_, "providers", _] => Some(Kind::Provider),
+        [_, "providers", _, "register"] => Some(Kind::Register),
         [_, "providers", "microsoft.compute", "locations", _, "capsoperations", _] => Some(Kind::Operation),
         [_, "providers", "microsoft.compute", "locations", _, "diskoperations", _] => Some(Kind::DiskOperation),
         [_, what @ .., "providers", "microsoft.authorization", last] => scoped(last, what),

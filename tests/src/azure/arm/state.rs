@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::access::Authorization;
+use super::behaviours::Behaviours;
 use super::blobs::{BlobChecks, Blobs};
 use super::clock::Clock;
 use super::disk_data::DiskData;
@@ -44,6 +45,10 @@ pub struct TenantState {
     pub subscriptions: Vec<Subscription>,
     /// The resource groups.
     pub groups: Vec<Group>,
+    /// The number of GETs of a provider that find its registration in progress.
+    pub registration_reads: u32,
+    /// The registrations in progress, by subscription and namespace, and how many GETs still find them so.
+    pub(super) registering: BTreeMap<String, u32>,
     /// The storage accounts.
     pub accounts: Vec<Account>,
     /// The managed images.
@@ -52,6 +57,10 @@ pub struct TenantState {
     pub disks: Vec<Disk>,
     /// The virtual machines.
     pub machines: Vec<Machine>,
+    /// Behaviours that are not documented.
+    pub behaviours: Behaviours,
+    /// Blobs that a page write can name as its source: the bytes by the end of the path.
+    pub page_sources: BTreeMap<String, Vec<u8>>,
     /// The contents of disks and snapshots.
     pub disk_data: DiskData,
     /// The number of GETs that find the content of a copy from another region incomplete.
@@ -121,6 +130,7 @@ impl TenantState {
             regions: REGIONS.iter().map(region).collect(),
             audiences: AUDIENCES.map(str::to_owned).to_vec(),
             copy_reads: 2,
+            registration_reads: 1,
             copy_limit: 100,
             ..Self::default()
         }

@@ -24,7 +24,7 @@ use super::directory::Scene;
 use super::scene::{SIZE, TRIGGER, assert_succeeded, id};
 
 /// The rules of the scene as the configuration has them.
-fn sync(scene: &Scene) -> Sync {
+pub(super) fn sync(scene: &Scene) -> Sync {
     let rules = &scene.sync.rules;
     let to = |index: usize| {
         let to = &rules.destinations[index];
@@ -59,19 +59,19 @@ fn sync(scene: &Scene) -> Sync {
 }
 
 /// The context of a process whose configuration has the sync.
-fn control(scene: &Scene, sync: &Sync) -> ControlContext {
+pub(super) fn control(scene: &Scene, sync: &Sync) -> ControlContext {
     let control = scene.fleet.control_with_own_ports();
     let config = Config { sync: vec![sync.clone()], ..(*control.config).clone() };
     ControlContext { config: Arc::new(config), ..control }
 }
 
-async fn run(scene: &Scene, control: &ControlContext, sync: &Sync) -> Status {
+pub(super) async fn run(scene: &Scene, control: &ControlContext, sync: &Sync) -> Status {
     let work = work_of_sync(sync, &RunOptions::default()).unwrap();
     let job = request(control, work, None).await.unwrap().job.id;
     scene.fleet.run(&scene.fleet.ports, 1, &job).await
 }
 
-fn codes(status: &Status) -> Vec<&str> {
+pub(super) fn codes(status: &Status) -> Vec<&str> {
     status.findings.iter().map(|finding| finding.code.as_str()).collect()
 }
 

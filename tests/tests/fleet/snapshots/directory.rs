@@ -14,6 +14,8 @@ use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use goldfleet_snapshots::id::GroupRef;
+
 use super::scene::{Planned, Sync, TRIGGER, id};
 
 /// A fleet with a sync.
@@ -37,7 +39,19 @@ impl Scene {
     fn with(sync: impl Fn(&Ports) -> Sync) -> Self {
         let fleet = InProcessFleet::new();
         let sync = sync(&fleet.ports);
-        Self { fleet, sync, rng: StdRng::seed_from_u64(7) }
+        let scene = Self { fleet, sync, rng: StdRng::seed_from_u64(7) };
+        let rules = &scene.sync.rules;
+        let groups = rules.destinations.iter().map(|to| &to.group).chain(&rules.scratch).chain([&rules.source]);
+        for group in groups {
+            std::fs::create_dir_all(scene.folder(group)).unwrap();
+        }
+        scene
+    }
+
+    /// The folder of a resource group.
+    pub(crate) fn folder(&self, group: &GroupRef) -> PathBuf {
+        let GroupRef { subscription, resource_group } = group;
+        self.fleet.cloud().join(format!("subscriptions/{subscription}/resourceGroups/{resource_group}"))
     }
 
     /// Creates a disk with snapshots, between which some bytes of the disk change.

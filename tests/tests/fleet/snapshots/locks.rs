@@ -6,6 +6,9 @@ use goldfleet_model::resource::{Lock, LockId, LockLevel};
 use goldfleet_ports::error::ErrorKind;
 use goldfleet_ports::resource_locks::LockRequest;
 
+use goldfleet_config::Sync;
+
+use super::commands;
 use super::directory::Scene;
 use super::scene::assert_succeeded;
 
@@ -52,6 +55,43 @@ async fn replicas_are_locked_and_their_own_lock_is_lifted() {
     }
     assert_eq!(locks(&scene, "a1").await.len(), 1);
     scene.assert_in_sync().await;
+}
+
+/// `lock = true` that is set later applies to the replicas that exist and are proven to be ours, and to nothing else.
+#[tokio::test(flavor = "multi_thread")]
+async fn locks_that_are_set_later_are_put_on_existing_replicas() {
+    let mut scene = Scene::to(1);
+    let before = commands::sync(&scene);
+    let control = commands::control(&scene, &before);
+    scene.family("one", &["a1", "a2"]).await;
+    scene.family("two", &["b1"]).await;
+    assert_succeeded(&commands::run(&scene, &control, &before).await);
+    let foreign = scene.foreign("other").await;
+    // The replica of a source that the service does not confirm is not proven to be ours.
+    let doubtful = scene.properties(&scene.sync.replica(0, "b1"));
+    Scene::edit(&doubtful, |value| drop(value["properties"]["creationData"]["sourceUniqueId"].take()));
+    let locked = Sync { lock: true, ..before };
+    let first = commands::run(&scene, &control, &locked).await;
+    assert_succeeded(&first);
+    assert_eq!(first.phases.of_kind("lock").succeeded, 2, "{first:#?}");
+    for name in ["a1", "a2"] {
+        let replica = scene.sync.replica(0, name);
+        let found = locks(&scene, name).await;
+        assert!(found.len() == 1 && found[0].is_of("Citrix", &replica), "{found:?}");
+    }
+    assert_eq!(locks(&scene, "b1").await, []);
+    assert_eq!(scene.sync.ports.locks.locks(&foreign, None).await.unwrap(), []);
+    // The next run has nothing to lock.
+    let next = commands::run(&scene, &control, &locked).await;
+    assert_eq!((next.phases.of_kind("lock").total, next.findings.len()), (0, 0), "{next:#?}");
+    // A sync without locks reads none.
+    scene.sync.ports.locks.delete_lock(&lock_of(&scene, "a1"), None).await.unwrap();
+    let repaired = commands::run(&scene, &control, &locked).await;
+    assert_eq!(repaired.phases.of_kind("lock").succeeded, 1, "{repaired:#?}");
+}
+
+fn lock_of(scene: &Scene, name: &str) -> LockId {
+    LockId::new(scene.sync.replica(0, name), &Lock::name_of("Citrix")).unwrap()
 }
 
 /// A foreign lock, inherited or not, keeps the replica, and also keeps the lock of the sync.

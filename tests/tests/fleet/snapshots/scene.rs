@@ -95,6 +95,7 @@ impl Sync {
             grace: SignedDuration::from_hours(1),
             lock: false,
             speed: Speed::Standard,
+            replica_name: None,
             copy_across_subscriptions: false,
         };
         Self { ports: ports.clone(), rules, size: SIZE, state: SyncState::default(), runs: 0 }

@@ -3,7 +3,7 @@
 //! The properties of the resource are checked first. A disk that a machine has is snapshotted. Then the upload reads the
 //! content by a SAS as it reads a file. However the upload ends, the access is ended and the snapshot is deleted.
 
-mod temporary;
+pub(crate) mod temporary;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -159,7 +159,7 @@ async fn remove_if_abandoned(control: &ControlContext, found: &Resource, fleet: 
 }
 
 /// A killed upload may have left access to the snapshot, which the service then does not delete.
-async fn end_access(control: &ControlContext, id: &ResourceId) -> PortResult<()> {
+pub(crate) async fn end_access(control: &ControlContext, id: &ResourceId) -> PortResult<()> {
     let access = &control.ports.disk_access;
     let mut status = retried(control, || access.end(id, None)).await?;
     loop {

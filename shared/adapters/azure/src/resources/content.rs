@@ -22,7 +22,7 @@ use super::AzureResources;
 use crate::error::{incomplete, port_error};
 
 /// The name of the content in messages. Its URL contains the signature.
-const WHAT: &str = "the content of a disk or snapshot";
+pub(super) const WHAT: &str = "the content of a disk or snapshot";
 
 /// The length of a blob. Source: Azure, Get Page Ranges.
 const BLOB_LENGTH: HeaderName = HeaderName::from_static("x-ms-blob-content-length");
@@ -68,7 +68,7 @@ impl DiskContent for AzureResources {
 }
 
 impl AzureResources {
-    fn content(&self, sas: &DiskSas) -> PortResult<BlobClient> {
+    pub(super) fn content(&self, sas: &DiskSas) -> PortResult<BlobClient> {
         let unusable = |why: &str| PortError::new(ErrorKind::Invalid, format!("{WHAT}: its URL is {why}"));
         // The error of the parser could contain a part of the URL.
         let url = Url::parse(sas.expose()).map_err(|_| unusable("not valid"))?;
@@ -82,7 +82,7 @@ impl AzureResources {
 
 /// The error of a read. A SAS that has expired and one that was ended are refused with 403. Source: Azure Storage,
 /// status and error codes: `AuthenticationFailed`.
-fn refusal(error: &azure_core::Error) -> PortError {
+pub(super) fn refusal(error: &azure_core::Error) -> PortError {
     let error = port_error(WHAT, error);
     match error.kind {
         ErrorKind::Denied => PortError { request_id: error.request_id.clone(), ..access_ended() }.with_source(error),

@@ -5,6 +5,7 @@
 
 use async_trait::async_trait;
 use azure_core::http::Method;
+use goldfleet_model::ids::{ResourceGroup, SubscriptionId};
 use goldfleet_model::resource::{Lock, LockId, ResourceId};
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::resource_locks::{LockRequest, ResourceLocks};
@@ -15,10 +16,10 @@ use super::AzureResources;
 /// The version of the API.
 const VERSION: &str = "2020-05-01";
 
-#[async_trait]
-impl ResourceLocks for AzureResources {
-    async fn locks(&self, id: &ResourceId, tenant: Option<&str>) -> PortResult<Vec<Lock>> {
-        let path = format!("{id}/providers/Microsoft.Authorization/locks");
+impl AzureResources {
+    /// All locks in the list of a scope.
+    async fn list_locks(&self, scope: &str, tenant: Option<&str>) -> PortResult<Vec<Lock>> {
+        let path = format!("{scope}/providers/Microsoft.Authorization/locks");
         let mut page = self.arm.call(Method::Get, &path, VERSION, None, tenant).await?.check_status(&path)?.body;
         let mut locks = Vec::new();
         loop {
@@ -28,13 +29,29 @@ impl ResourceLocks for AzureResources {
                 || PortError::new(ErrorKind::Unavailable, format!("{path}: the service's answer has no list"));
             locks.extend(values.ok_or_else(incomplete)?.iter().map(Lock::from_json));
             let Some(next) = page.get("nextLink").and_then(Value::as_str).filter(|next| !next.is_empty()) else {
-                break;
+                return Ok(locks);
             };
             page = self.arm.next_page(next, tenant, &path).await?;
         }
+    }
+}
+
+#[async_trait]
+impl ResourceLocks for AzureResources {
+    async fn locks(&self, id: &ResourceId, tenant: Option<&str>) -> PortResult<Vec<Lock>> {
+        let mut locks = self.list_locks(&id.to_string(), tenant).await?;
         // The service may also return locks of resources below this one.
         locks.retain(|lock| lock.applies_to(id));
         Ok(locks)
+    }
+
+    async fn group_locks(
+        &self,
+        subscription: &SubscriptionId,
+        group: &ResourceGroup,
+        tenant: Option<&str>,
+    ) -> PortResult<Vec<Lock>> {
+        self.list_locks(&format!("/subscriptions/{subscription}/resourceGroups/{group}"), tenant).await
     }
 
     async fn put_lock(&self, request: &LockRequest) -> PortResult<()> {

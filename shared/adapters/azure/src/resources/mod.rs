@@ -4,6 +4,7 @@ mod access;
 mod change;
 mod content;
 mod locks;
+mod pages;
 mod versions;
 
 use async_trait::async_trait;
@@ -16,12 +17,15 @@ use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::resources::emulation::region_change;
 use goldfleet_ports::resources::{
     ChangeStatus, MachineAction, Pending, PutMode, PutRequest, Resource, ResourcePage, ResourceQuery, ResourceService,
+    Unreadable,
 };
 use serde_json::Value;
 
 use self::change::{Change, Goal};
 use self::versions::api_version;
 use super::arm::{ArmResponse, ResourceManager};
+
+pub use self::pages::AzureDiskPages;
 
 /// Resources in the subscriptions that the identity of the process can access.
 pub struct AzureResources {
@@ -175,19 +179,17 @@ fn read_page(query: &ResourceQuery, mut page: Value, path: &str) -> PortResult<R
     let next = page.get("nextLink").and_then(Value::as_str).filter(|next| !next.is_empty()).map(str::to_owned);
     let mut read = ResourcePage { next, ..ResourcePage::default() };
     for value in values {
-        let id = value.get("id").and_then(Value::as_str).and_then(|id| id.parse::<ResourceId>().ok());
+        let named = value.get("id").and_then(Value::as_str);
+        let id = named.and_then(|id| id.parse::<ResourceId>().ok());
         let Some(mut id) = id.filter(|id| id.resource_type == query.resource_type) else {
-            read.skipped += 1;
+            read.unreadable.push(Unreadable::unnamed(named.unwrap_or("a resource without id")));
             continue;
         };
         // Lists return resource groups in upper case.
         if let Some(group) = &query.resource_group {
             id.resource_group = group.clone();
         }
-        let resource = Resource::from_json(id, value)?;
-        if query.matches_tags(&resource.body.tags) {
-            read.resources.push(resource);
-        }
+        read.add(query, id, value);
     }
     Ok(read)
 }
@@ -231,7 +233,8 @@ mod tests {
         let values =
             [snapshot("GOLDEN", "a", "golden"), snapshot("GOLDEN", "b", "clone"), snapshot("GRÜN", "c", "golden")];
         let page = read_page(&query(), json!({ "value": values, "nextLink": "https://x/next" }), "path").unwrap();
-        assert_eq!((page.skipped, page.next.as_deref()), (1, Some("https://x/next")));
+        assert_eq!((page.unreadable.len(), page.next.as_deref()), (1, Some("https://x/next")));
+        assert!(page.unreadable[0].id.is_none() && page.unreadable[0].name.contains("GRÜN"), "{page:?}");
         let [found] = &page.resources[..] else { panic!("{page:?}") };
         assert!(found.id.to_string().contains("/resourceGroups/Golden/"), "{}", found.id);
         assert_eq!(found.body.region.as_str(), "westus");
@@ -240,7 +243,23 @@ mod tests {
     #[test]
     fn response_without_list_is_not_an_empty_list() {
         assert_eq!(read_page(&query(), json!({}), "path").unwrap_err().kind, ErrorKind::Unavailable);
-        let damaged = json!({ "value": [json!({ "id": snapshot("g", "a", "golden")["id"] })] });
-        assert_eq!(read_page(&query(), damaged, "path").unwrap_err().code, "resource-unreadable");
+    }
+
+    /// A value that this version does not know must not hide the other resources.
+    #[test]
+    fn unreadable_item_is_set_aside() {
+        let mut strange = snapshot("GOLDEN", "b", "golden");
+        strange["properties"]["osType"] = json!("Plan9");
+        let mut other = snapshot("GOLDEN", "c", "clone");
+        other["properties"]["osType"] = json!("Plan9");
+        let mut untagged = snapshot("GOLDEN", "d", "golden");
+        untagged["tags"] = json!("?");
+        let values = [snapshot("GOLDEN", "a", "golden"), strange, other, untagged];
+        let page = read_page(&query(), json!({ "value": values }), "path").unwrap();
+        assert_eq!(page.resources.iter().map(|found| found.id.name.as_str()).collect::<Vec<_>>(), ["a"]);
+        // The tags of one exclude it, those of another cannot be read.
+        let names: Vec<_> = page.unreadable.iter().map(|found| found.id.as_ref().unwrap().name.as_str()).collect();
+        assert_eq!(names, ["b", "d"]);
+        assert!(page.unreadable[0].reason.contains("Plan9"), "{page:?}");
     }
 }

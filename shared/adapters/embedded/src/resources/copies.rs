@@ -2,22 +2,23 @@
 //!
 //! The bytes of a copy are written at once. If the file `<root>/subscriptions/settings.json` has a member
 //! `copy_seconds`, the cloud reports the content as arriving during this time, as Azure does. The file `<name>.copy`
-//! beside a snapshot has the beginning and the end of its copy.
+//! beside a snapshot has the beginning and the end of its copy. The folder `<root>/subscriptions/arriving/<unique id>` has a file for
+//! each copy of that source, so that the deletion of a source finds them without a list of all snapshots.
 
 use std::fs;
 use std::io::ErrorKind as Io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use goldfleet_model::ids::SubscriptionId;
-use goldfleet_model::resource::{Properties, ResourceId, ResourceType};
+use goldfleet_model::resource::{Properties, ResourceId};
 use goldfleet_ports::clock::after;
 use goldfleet_ports::error::PortResult;
+use goldfleet_ports::resources::Resource;
 use goldfleet_ports::resources::emulation::source_gone;
-use goldfleet_ports::resources::{Resource, ResourceQuery};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use uuid::Uuid;
 
 use super::files::{ResourceFiles, replace_file, unreadable};
 use super::listing;
@@ -52,14 +53,26 @@ fn read<T: serde::de::DeserializeOwned>(path: &Path) -> PortResult<Option<T>> {
 }
 
 impl ResourceFiles {
-    /// Records when the content of a new copy arrives. The file is written before that of the snapshot.
-    pub(super) fn begin_copy(&self, copy: &ResourceId, now: Timestamp) -> PortResult<()> {
+    /// The folder with the copies of the snapshot with this unique id.
+    fn copies_of(&self, unique_id: &str) -> PathBuf {
+        let name = unique_id.to_ascii_lowercase().replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+        self.root().join("subscriptions").join("arriving").join(name)
+    }
+
+    /// Records when the content of a new copy arrives. The files are written before that of the snapshot.
+    pub(super) fn begin_copy(&self, copy: &Resource, now: Timestamp) -> PortResult<()> {
+        let source = copy.body.properties.disk().and_then(|disk| disk.creation_data.source_unique_id.clone());
+        let copy = &copy.id;
         let settings: Settings = read(&self.root().join("subscriptions").join("settings.json"))?.unwrap_or_default();
         let takes = Duration::try_from_secs_f64(settings.copy_seconds).unwrap_or_default();
         let path = arrival_file(&self.json(copy));
         if takes.is_zero() {
             return remove(&path);
         }
+        let folder = self.copies_of(source.as_deref().unwrap_or_default());
+        fs::create_dir_all(&folder)
+            .map_err(|error| io_error(&format!("could not create {}", folder.display()), error))?;
+        replace_file(&folder.join(format!("{}.json", Uuid::new_v4().simple())), &json!(copy.to_string()))?;
         replace_file(&path, &json!(Arrival { begin: now, end: after(now, takes) }))
     }
 
@@ -72,21 +85,20 @@ impl ResourceFiles {
     /// not be locked.
     pub(super) fn fail_copies_of(&self, source: &Resource) -> PortResult<()> {
         let unique_id = source.body.properties.disk().and_then(|disk| disk.unique_id.clone());
-        for subscription in self.subscriptions()? {
-            let query = ResourceQuery {
-                resource_type: ResourceType::Snapshot,
-                subscription,
-                resource_group: None,
-                tags: [].into(),
-                tenant: None,
-            };
-            for id in listing::ids(self, &query, &mut 0)? {
-                if arrival_file(&self.json(&id)).exists() {
-                    self.fail_copy(&id, &source.id, unique_id.as_deref())?;
-                }
+        let folder = self.copies_of(unique_id.as_deref().unwrap_or_default());
+        for name in listing::names(&folder)? {
+            let copy: Option<String> = read(&folder.join(&name)).unwrap_or_default();
+            // A file that is being written is of a copy whose snapshot does not exist yet.
+            if let Some(copy) = copy.and_then(|copy| copy.parse().ok()).filter(|_| !name.starts_with('.')) {
+                self.fail_copy(&copy, &source.id, unique_id.as_deref())?;
             }
         }
-        Ok(())
+        match fs::remove_dir_all(&folder) {
+            Err(error) if error.kind() != Io::NotFound => {
+                Err(io_error(&format!("could not remove {}", folder.display()), error))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn fail_copy(&self, id: &ResourceId, source: &ResourceId, unique_id: Option<&str>) -> PortResult<()> {
@@ -99,11 +111,6 @@ impl ResourceFiles {
         snapshot.copy_completion_error = Some(source_gone(source));
         self.write(&copy)?;
         self.forget_copy(id)
-    }
-
-    fn subscriptions(&self) -> PortResult<Vec<SubscriptionId>> {
-        let names = listing::names(&self.root().join("subscriptions"))?;
-        Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
     }
 }
 

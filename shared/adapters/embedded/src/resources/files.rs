@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use goldfleet_file_lock::FileLock;
-use goldfleet_model::ids::SubscriptionId;
+use goldfleet_model::ids::{ResourceGroup, SubscriptionId};
 use goldfleet_model::resource::{ResourceId, ResourceType};
 use goldfleet_ports::clock::Clock;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
@@ -18,6 +18,9 @@ use uuid::Uuid;
 use super::copies;
 use super::machines;
 use crate::blob_store::paths::io_error;
+
+/// The code of a file that holds no resource, or one that cannot be read.
+pub(super) const UNREADABLE: &str = "resource-unreadable";
 
 /// The files of resources under a root. All methods block.
 #[derive(Clone)]
@@ -50,6 +53,24 @@ impl ResourceFiles {
         existing_spelling(&self.groups(subscription), group).join(resource_type.segment())
     }
 
+    /// Checks that a resource group exists.
+    pub(super) fn check_group(&self, subscription: &SubscriptionId, group: &ResourceGroup) -> PortResult<()> {
+        let folder = existing_spelling(&self.groups(subscription), group.as_str());
+        match fs::metadata(&folder) {
+            Ok(found) if found.is_dir() => Ok(()),
+            Err(error) if error.kind() != Io::NotFound => {
+                Err(io_error(&format!("could not read {}", folder.display()), error))
+            }
+            _ => {
+                let message = format!(
+                    "there is no resource group {group} in subscription {subscription}: create the folder {}",
+                    folder.display()
+                );
+                Err(PortError::new(ErrorKind::NotFound, message).with_code("resource-group-not-found"))
+            }
+        }
+    }
+
     fn folder_of(&self, id: &ResourceId) -> PathBuf {
         self.folder(&id.subscription, id.resource_group.as_str(), id.resource_type)
     }
@@ -79,11 +100,15 @@ impl ResourceFiles {
 
     /// Reads the file of a resource. None if it does not exist.
     pub(super) fn read_file(&self, path: &Path, id: &ResourceId) -> PortResult<Option<Resource>> {
-        let mut found = read_file(path, id)?;
-        if let Some(resource) = &mut found {
-            copies::show(path, resource, self.clock.now())?;
-        }
-        Ok(found)
+        let Some(value) = read_value(path)? else { return Ok(None) };
+        self.resource(path, id, value).map(Some).map_err(|error| unreadable(path, error))
+    }
+
+    /// The resource in a file with this content.
+    pub(super) fn resource(&self, path: &Path, id: &ResourceId, value: Value) -> PortResult<Resource> {
+        let mut resource = Resource::from_json(id.clone(), value)?;
+        copies::show(path, &mut resource, self.clock.now())?;
+        Ok(resource)
     }
 
     /// Creates or replaces the file of a resource atomically.
@@ -135,20 +160,19 @@ pub(super) fn replace_file(path: &Path, value: &Value) -> PortResult<()> {
     written.map_err(|error| io_error(&format!("could not write {}", path.display()), error))
 }
 
-/// Reads the file of a resource. None if it does not exist.
-fn read_file(path: &Path, id: &ResourceId) -> PortResult<Option<Resource>> {
+/// Reads a JSON file. None if it does not exist.
+pub(super) fn read_value(path: &Path) -> PortResult<Option<Value>> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == Io::NotFound => return Ok(None),
         Err(error) => return Err(io_error(&format!("could not read {}", path.display()), error)),
     };
-    let value: Value = serde_json::from_slice(&bytes).map_err(|error| unreadable(path, error))?;
-    Resource::from_json(id.clone(), value).map(Some).map_err(|error| unreadable(path, error))
+    serde_json::from_slice(&bytes).map(Some).map_err(|error| unreadable(path, error))
 }
 
 pub(super) fn unreadable(path: &Path, error: impl std::error::Error + Send + Sync + 'static) -> PortError {
     let fault = PortError::new(ErrorKind::Invalid, format!("{} holds no resource: {error}", path.display()));
-    fault.with_code("resource-unreadable").with_source(error)
+    fault.with_code(UNREADABLE).with_source(error)
 }
 
 /// The path of an entry in a folder whose name matches except for case, because names in Resource Manager are

@@ -6,9 +6,9 @@ use std::path::Path;
 
 use goldfleet_model::resource::ResourceId;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
-use goldfleet_ports::resources::{ResourcePage, ResourceQuery};
+use goldfleet_ports::resources::{ResourcePage, ResourceQuery, Unreadable};
 
-use super::files::ResourceFiles;
+use super::files::{ResourceFiles, UNREADABLE, read_value};
 use crate::blob_store::paths::io_error;
 
 /// Lists up to `limit` resources in the order of their ids, after the id in the marker. Blocks.
@@ -22,29 +22,49 @@ pub(super) fn list(
         PortError::new(ErrorKind::Invalid, format!("{marker:?} is not a marker of this cloud")).with_source(error)
     })?;
     let mut page = ResourcePage::default();
-    let mut ids = ids(files, query, &mut page.skipped)?;
+    let mut ids = ids(files, query, &mut page.unreadable)?;
     ids.retain(|id| after.as_ref().is_none_or(|after| id > after));
     ids.sort();
-    // What is skipped has no id and no place in the order. It counts on the first page.
-    page.skipped = if after.is_some() { 0 } else { page.skipped };
+    // What has no id has no place in the order. It is on the first page.
+    if after.is_some() {
+        page.unreadable.clear();
+    }
     let is_last = ids.len() <= limit;
     ids.truncate(limit);
     page.next = ids.last().filter(|_| !is_last).map(ToString::to_string);
     for id in ids {
         let folder = files.folder(&id.subscription, id.resource_group.as_str(), id.resource_type);
-        // A resource may be removed while the list is read.
-        let Some(resource) = files.read_file(&folder.join(format!("{}.json", id.name)), &id)? else { continue };
-        if query.matches_tags(&resource.body.tags) {
-            page.resources.push(resource);
-        }
+        add(files, query, &folder.join(format!("{}.json", id.name)), &id, &mut page)?;
     }
     Ok(page)
 }
 
+/// Adds the resource in a file to a page, if it matches the query.
+fn add(
+    files: &ResourceFiles,
+    query: &ResourceQuery,
+    path: &Path,
+    id: &ResourceId,
+    page: &mut ResourcePage,
+) -> PortResult<()> {
+    match read_value(path) {
+        // A resource may be removed while the list is read.
+        Ok(None) => {}
+        Ok(Some(value)) if !query.may_match(&value) => {}
+        Ok(Some(value)) => page.add_read(query, id, files.resource(path, id, value)),
+        Err(error) if error.code == UNREADABLE => page.add_read(query, id, Err(error)),
+        Err(error) => return Err(error),
+    }
+    Ok(())
+}
+
 /// The ids of all resources in the scope of a query.
-pub(super) fn ids(files: &ResourceFiles, query: &ResourceQuery, skipped: &mut usize) -> PortResult<Vec<ResourceId>> {
+fn ids(files: &ResourceFiles, query: &ResourceQuery, unreadable: &mut Vec<Unreadable>) -> PortResult<Vec<ResourceId>> {
     let groups = match &query.resource_group {
-        Some(group) => vec![group.to_string()],
+        Some(group) => {
+            files.check_group(&query.subscription, group)?;
+            vec![group.to_string()]
+        }
         None => names(&files.groups(&query.subscription))?,
     };
     let mut ids = Vec::new();
@@ -59,7 +79,7 @@ pub(super) fn ids(files: &ResourceFiles, query: &ResourceQuery, skipped: &mut us
                     resource_type: query.resource_type,
                     name,
                 }),
-                _ => *skipped += 1,
+                _ => unreadable.push(Unreadable::unnamed(format!("{group}/{name}"))),
             }
         }
     }

@@ -15,7 +15,8 @@ use std::io::ErrorKind as Io;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
-use goldfleet_model::resource::{Lock, LockId, ResourceId};
+use goldfleet_model::ids::{ResourceGroup, SubscriptionId};
+use goldfleet_model::resource::{Lock, LockId, ResourceId, ResourceType};
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::resource_locks::{LockRequest, ResourceLocks, check_change, check_deletion};
 use goldfleet_ports::resources::emulation::not_found;
@@ -23,6 +24,7 @@ use serde_json::{Value, json};
 
 use super::DirectoryResources;
 use super::files::{ResourceFiles, existing_spelling, replace_file};
+use super::listing;
 use crate::blob_store::paths::io_error;
 use crate::blocking::blocking;
 
@@ -54,6 +56,25 @@ impl ResourceFiles {
         let mut locks = Vec::new();
         for (folder, scope) in self.lock_folders(id) {
             read_locks(&folder, &scope, &mut locks)?;
+        }
+        Ok(locks)
+    }
+
+    /// The locks of a resource group, of its subscription, and of the resources in the group.
+    fn locks_of_group(&self, subscription: &SubscriptionId, group: &ResourceGroup) -> PortResult<Vec<Lock>> {
+        self.check_group(subscription, group)?;
+        let scope = format!("/subscriptions/{subscription}");
+        let mut locks = Vec::new();
+        read_locks(&self.subscription(subscription).join(LOCKS), &scope, &mut locks)?;
+        let folder = existing_spelling(&self.groups(subscription), group.as_str()).join(LOCKS);
+        let scope = format!("{scope}/resourceGroups/{group}");
+        read_locks(&folder, &scope, &mut locks)?;
+        for resource_type in ResourceType::ALL {
+            let folder = folder.join(resource_type.segment());
+            for name in listing::names(&folder)? {
+                let scope = format!("{scope}/providers/{resource_type}/{name}");
+                read_locks(&folder.join(&name), &scope, &mut locks)?;
+            }
         }
         Ok(locks)
     }
@@ -156,6 +177,16 @@ impl ResourceLocks for DirectoryResources {
     async fn locks(&self, id: &ResourceId, _tenant: Option<&str>) -> PortResult<Vec<Lock>> {
         let (files, id) = (self.files.clone(), id.clone());
         blocking(move || files.locks(&id)).await
+    }
+
+    async fn group_locks(
+        &self,
+        subscription: &SubscriptionId,
+        group: &ResourceGroup,
+        _tenant: Option<&str>,
+    ) -> PortResult<Vec<Lock>> {
+        let (files, subscription, group) = (self.files.clone(), *subscription, group.clone());
+        blocking(move || files.locks_of_group(&subscription, &group)).await
     }
 
     async fn put_lock(&self, request: &LockRequest) -> PortResult<()> {

@@ -161,7 +161,7 @@ fn put(files: &ResourceFiles, request: &PutRequest, identity: NewIdentity) -> Po
             let made = new_disk(request, source.as_ref(), identity)?;
             content::create(files, &made, source_id.as_ref())?;
             if is_copy_start(request) {
-                files.begin_copy(&made.id, created)?;
+                files.begin_copy(&made, created)?;
             }
             files.write(&made)
         }

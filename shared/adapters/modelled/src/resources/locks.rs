@@ -1,6 +1,7 @@
 //! Management locks of the model.
 
 use async_trait::async_trait;
+use goldfleet_model::ids::{ResourceGroup, SubscriptionId};
 use goldfleet_model::resource::{Lock, LockId, LockLevel, ResourceId};
 use goldfleet_ports::error::PortResult;
 use goldfleet_ports::resource_locks::{LockRequest, ResourceLocks, check_change, check_deletion};
@@ -50,6 +51,27 @@ impl ResourceLocks for ModelledResources {
             Ok(world.arm.locks.values().filter(|lock| lock.applies_to(id)).cloned().collect::<Vec<Lock>>())
         };
         let begin = |world: &mut CloudState, now| world.begin_management(now, id.subscription, ArmKind::Read, find);
+        self.0.run_request(begin).await
+    }
+
+    async fn group_locks(
+        &self,
+        subscription: &SubscriptionId,
+        group: &ResourceGroup,
+        _tenant: Option<&str>,
+    ) -> PortResult<Vec<Lock>> {
+        let scope = format!("/subscriptions/{subscription}/resourceGroups/{group}").to_ascii_lowercase();
+        let find = |world: &mut CloudState| {
+            let is_in = |lock: &&Lock| {
+                let found = lock.scope().unwrap_or_default().to_ascii_lowercase();
+                let contains = |outer: &str, inner: &str| {
+                    inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+                };
+                contains(&scope, &found) || contains(&found, &scope)
+            };
+            Ok(world.arm.locks.values().filter(is_in).cloned().collect::<Vec<Lock>>())
+        };
+        let begin = |world: &mut CloudState, now| world.begin_management(now, *subscription, ArmKind::Read, find);
         self.0.run_request(begin).await
     }
 

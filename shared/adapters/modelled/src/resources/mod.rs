@@ -281,6 +281,6 @@ impl CloudState {
         found.truncate(LIST_PAGE);
         let next = found.last().filter(|_| !is_last).map(|(id, _)| id.to_string());
         let matching = found.iter().filter(|(_, found)| query.matches_tags(&found.resource.body.tags));
-        ResourcePage { resources: matching.map(|(_, found)| found.at(now)).collect(), skipped: 0, next }
+        ResourcePage { resources: matching.map(|(_, found)| found.at(now)).collect(), unreadable: Vec::new(), next }
     }
 }

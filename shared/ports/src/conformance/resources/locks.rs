@@ -73,6 +73,10 @@ impl ResourceSuite<'_> {
             assert_eq!(listed(ports, &snapshot.id).await, [expected], "{time} time");
             let own = ports.locks.locks(&snapshot.id, None).await.expect("a list").remove(0);
             assert!(own.is_of("suite", &snapshot.id), "{own:?}");
+            let ResourceId { subscription, resource_group, .. } = &snapshot.id;
+            let of_group = ports.locks.group_locks(subscription, resource_group, None).await.expect("a list");
+            let own = of_group.iter().filter(|lock| lock.is_of("suite", &snapshot.id));
+            assert_eq!(own.count(), 1, "{of_group:?}");
             refused_as(self.delete(&snapshot.id).await, ErrorKind::Locked, "scope-locked");
         }
         let changed = PutRequest { body: self.existing(&snapshot.id).await.body.with_tags(tags("locked")), ..snapshot };

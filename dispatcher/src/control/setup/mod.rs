@@ -1,5 +1,7 @@
 //! Setup: creates the missing queues, tables and containers of a fleet.
 
+pub mod register;
+
 use std::collections::BTreeSet;
 
 use futures::stream::{self, StreamExt as _};

@@ -1,0 +1,26 @@
+//! The arguments of commands that create and check what a fleet needs.
+
+use clap::Args;
+use goldfleet_machines::request::Place;
+
+/// Arguments of `setup`.
+#[derive(Debug, Args)]
+pub struct SetupArguments {
+    /// Also register the subscriptions of targets and syncs for the resource providers that they need, such as Microsoft.Compute
+    #[arg(long)]
+    pub register: bool,
+    /// Show which registrations are missing, and change nothing
+    #[arg(long, requires = "register")]
+    pub dry_run: bool,
+}
+
+/// Arguments of `doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArguments {
+    /// Measure behaviour of Azure that is not documented, with a disk of 20 MiB in this resource group and copies in a second one; it takes minutes and costs cents
+    #[arg(long, num_args = 1..=2, value_names = ["SUBSCRIPTION/REGION/GROUP", "SUBSCRIPTION/REGION/GROUP"])]
+    pub probe: Vec<Place>,
+    /// A disk encryption set in the first place, to measure whether a copy can use it
+    #[arg(long, value_name = "ID", requires = "probe")]
+    pub des: Option<String>,
+}

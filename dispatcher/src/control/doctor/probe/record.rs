@@ -1,0 +1,170 @@
+//! The records of probes: results by place and date, and the probes that have not cleaned up.
+
+use goldfleet_machines::request::Place;
+use goldfleet_model::document::Document;
+use goldfleet_model::hash::digest_of;
+use goldfleet_model::ids::JobId;
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
+use goldfleet_ports::records::{RecordName, Records};
+use goldfleet_snapshots::id::GroupRef;
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::questions::{Answer, Measurement};
+
+const VERSION: u16 = 1;
+
+/// The names of records with results begin with this.
+const RESULTS: &str = "probe.";
+
+/// The names of records of probes that may have left resources behind begin with this.
+const OPEN: &str = "probe-run.";
+
+/// The number of results that are kept for the same places.
+const KEPT: usize = 10;
+
+/// The time after which a result is not used any more: the platform changes.
+const VALID: SignedDuration = SignedDuration::from_hours(24 * 180);
+
+/// A probe takes minutes. One that began earlier has ended, or was killed.
+const LONGEST: SignedDuration = SignedDuration::from_hours(6);
+
+/// The results of one probe.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbeResult {
+    /// The places, `SUBSCRIPTION/REGION/GROUP`.
+    pub places: Vec<String>,
+    /// When it ended.
+    pub at: Timestamp,
+    /// The answers.
+    pub measurements: Vec<Measurement>,
+}
+
+/// A probe that may have left resources behind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenProbe {
+    /// The id that its resources have as the tag of their job.
+    pub job: JobId,
+    /// The groups in which it creates resources.
+    pub groups: Vec<GroupRef>,
+    /// When it began.
+    pub since: Timestamp,
+}
+
+impl OpenProbe {
+    /// Whether it has ended, so that what is left of it can be deleted.
+    #[must_use]
+    pub fn has_ended(&self, now: Timestamp) -> bool {
+        now.duration_since(self.since) > LONGEST
+    }
+}
+
+fn document(value: &impl Serialize) -> PortResult<Document> {
+    Document::new(VERSION, value).map_err(|error| PortError::new(ErrorKind::Invalid, error.to_string()))
+}
+
+fn name(text: &str) -> PortResult<RecordName> {
+    text.parse().map_err(|error| PortError::new(ErrorKind::Invalid, format!("record {text}: {error}")))
+}
+
+/// Records that a probe begins.
+///
+/// # Errors
+/// If the table cannot be reached.
+pub async fn open(records: &dyn Records, probe: &OpenProbe) -> PortResult<()> {
+    records.put(&name(&format!("{OPEN}{}", probe.job))?, &document(probe)?, None).await.map(drop)
+}
+
+/// Records that nothing of a probe is left.
+///
+/// # Errors
+/// If the table cannot be reached.
+pub async fn close(records: &dyn Records, job: &JobId) -> PortResult<()> {
+    let name = name(&format!("{OPEN}{job}"))?;
+    match records.get(&name).await? {
+        Some(found) => records.remove(&name, &found.etag).await,
+        None => Ok(()),
+    }
+}
+
+/// The probes that may have left resources behind.
+///
+/// # Errors
+/// If the table cannot be reached.
+pub async fn open_probes(records: &dyn Records) -> PortResult<Vec<OpenProbe>> {
+    let found = records.list(OPEN).await?;
+    // A record of a newer version belongs to a newer program.
+    Ok(found.iter().filter_map(|record| record.document.value.read(VERSION).ok()).collect())
+}
+
+/// Stores the results of a probe beside earlier ones of the same places.
+///
+/// # Errors
+/// `Conflict` if another probe of these places ended at the same time. Others if the table cannot be reached.
+pub async fn store(records: &dyn Records, result: &ProbeResult) -> PortResult<()> {
+    let hash = digest_of(result.places.join(" ").to_ascii_lowercase().as_bytes()).to_string();
+    let name = name(&format!("{RESULTS}{}", &hash.trim_start_matches("b3:")[..16]))?;
+    let found = records.get(&name).await?;
+    let earlier = found.as_ref().and_then(|found| found.value.read::<Vec<ProbeResult>>(VERSION).ok());
+    let mut all = vec![result.clone()];
+    all.extend(earlier.unwrap_or_default());
+    all.truncate(KEPT);
+    records.put(&name, &document(&all)?, found.as_ref().map(|found| &found.etag)).await.map(drop)
+}
+
+/// All stored results, the newest of each place first.
+///
+/// # Errors
+/// If the table cannot be reached.
+pub async fn results(records: &dyn Records) -> PortResult<Vec<ProbeResult>> {
+    let found = records.list(RESULTS).await?;
+    let results = found.iter().filter_map(|record| record.document.value.read::<Vec<ProbeResult>>(VERSION).ok());
+    Ok(results.flatten().collect())
+}
+
+/// Whether the newest valid result for these subscriptions and region answers a question with yes. Without a result, the
+/// caller takes the safe way.
+#[must_use]
+pub fn is_known(results: &[ProbeResult], id: &str, places: [&Place; 2], now: Timestamp) -> bool {
+    let same = |text: &String, place: &Place| {
+        let prefix = format!("{}/{}/", place.subscription, place.region);
+        text.to_ascii_lowercase().starts_with(&prefix.to_ascii_lowercase())
+    };
+    let applies = |result: &&ProbeResult| {
+        let [first, second] = &result.places[..] else { return false };
+        same(first, places[0]) && same(second, places[1]) && now.duration_since(result.at) <= VALID
+    };
+    let newest = results.iter().filter(applies).max_by_key(|result| result.at);
+    newest.is_some_and(|result| result.measurements.iter().any(|found| found.id == id && found.answer == Answer::Yes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(subscription: u32, region: &str, group: &str) -> Place {
+        format!("00000000-0000-0000-0000-00000000000{subscription}/{region}/{group}").parse().unwrap()
+    }
+
+    /// Only a recent "yes" for the same subscriptions and regions counts, and a newer "no" replaces it.
+    #[test]
+    fn a_result_applies_to_its_places_and_for_a_limited_time() {
+        let now: Timestamp = "2026-11-29T00:00:00Z".parse().unwrap();
+        let result = |days: i64, answer| ProbeResult {
+            places: vec![place(1, "westeurope", "a").to_string(), place(2, "westeurope", "b").to_string()],
+            at: now.checked_sub(SignedDuration::from_hours(24 * days)).unwrap(),
+            measurements: vec![Measurement { id: "x".to_owned(), answer, detail: String::new() }],
+        };
+        let known = |results: &[ProbeResult], from: &Place, to: &Place| is_known(results, "x", [from, to], now);
+        let (from, to) = (place(1, "westeurope", "other"), place(2, "westeurope", "other"));
+        assert!(known(&[result(1, Answer::Yes)], &from, &to));
+        assert!(!known(&[], &from, &to));
+        assert!(!known(&[result(1, Answer::Unmeasured)], &from, &to));
+        assert!(!known(&[result(5, Answer::Yes), result(1, Answer::No)], &from, &to));
+        assert!(!known(&[result(200, Answer::Yes)], &from, &to));
+        for other in [place(3, "westeurope", "b"), place(2, "eastus", "b")] {
+            assert!(!known(&[result(1, Answer::Yes)], &from, &other));
+        }
+        assert!(!known(&[result(1, Answer::Yes)], &to, &from));
+    }
+}
