@@ -155,7 +155,9 @@ impl CommandError {
             Self::Upload(UploadError::Refused(_)) => {
                 Some("'goldfleet explain CODE' explains a finding, 'goldfleet help formats' every check")
             }
-            Self::Upload(UploadError::Source(refusal)) => return Some(uncapitalised(refusal.code.remedy)),
+            Self::Upload(UploadError::Source(refusal)) | Self::Control(ControlError::Source(refusal)) => {
+                return Some(uncapitalised(refusal.code.remedy));
+            }
             Self::Convert(ConvertError::Exists(_)) => Some("name another file, or replace it with --force"),
             Self::Unhealthy { .. } => {
                 Some("'goldfleet dispatcher' starts a dispatcher; the log of a running one has the reason")
@@ -188,6 +190,7 @@ fn control_hint(error: &ControlError) -> Option<&'static str> {
         ControlError::TooSlow(_) => Some("allow more time, or omit --within: 'goldfleet plan' shows the fastest plan"),
         ControlError::LiveSet(error) => Some(of_live_set(error)),
         ControlError::Port(error) => port_hint(error),
+        ControlError::NotCopied(_) => Some("'goldfleet explain CODE' explains a code"),
         _ => None,
     }
 }

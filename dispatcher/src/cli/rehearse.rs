@@ -75,7 +75,7 @@ fn rehearsal_input(arguments: &RehearseArguments, config: &Config) -> Result<Reh
         None => {
             let file = TargetsFile::load(&config.targets.file).map_err(ControlError::from)?;
             let targets = file.selected(&arguments.targets).into_iter().cloned().collect();
-            TargetsFile { targets, stores: file.stores }
+            TargetsFile { targets, ..file }
         }
     };
     match (&arguments.image, &arguments.version, arguments.data) {
@@ -110,7 +110,7 @@ fn uploaded(
         let to_do = planned.targets.into_iter().map(|(target, _)| target).collect();
         Ok::<_, CommandError>(RehearsalInput {
             image,
-            targets: TargetsFile { targets: to_do, stores: targets.stores },
+            targets: TargetsFile { targets: to_do, ..targets },
             held: planned.inventory,
         })
     });

@@ -17,6 +17,7 @@ use goldfleet_ports::commit::{Commit, CommitOutcome, commit_confirmed};
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::{Ports, Versioned};
 use goldfleet_runtime::health::Monitor;
+use goldfleet_sources::Refusal;
 
 /// Ports, configuration, and the identity of the caller.
 #[derive(Clone)]
@@ -88,6 +89,12 @@ pub enum ControlError {
     /// The request conflicts with the existing state.
     #[error("{0}")]
     Refused(String),
+    /// A disk or snapshot cannot become an image version.
+    #[error(transparent)]
+    Source(Box<Refusal>),
+    /// The platform cannot copy a disk or snapshot to the targets.
+    #[error("{}", join_refusals(.0))]
+    NotCopied(Vec<goldfleet_hubs::plan::Refusal>),
     /// The state of a row does not allow the request.
     #[error(transparent)]
     Illegal(#[from] IllegalTransition),
@@ -106,6 +113,18 @@ pub enum ControlError {
     /// A port failed.
     #[error(transparent)]
     Port(#[from] PortError),
+}
+
+impl From<Refusal> for ControlError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Source(Box::new(refusal))
+    }
+}
+
+fn join_refusals(refusals: &[goldfleet_hubs::plan::Refusal]) -> String {
+    let text =
+        |refusal: &goldfleet_hubs::plan::Refusal| format!("{}: {} ({})", refusal.place, refusal.message, refusal.code);
+    refusals.iter().map(text).collect::<Vec<_>>().join("; ")
 }
 
 impl ControlError {

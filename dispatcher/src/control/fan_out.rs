@@ -137,7 +137,11 @@ pub async fn plan_with_preferred_time(
     plan(control, version, selection, speed).await
 }
 
-fn name_images(
+/// The names of the managed images of targets.
+///
+/// # Errors
+/// [`ControlError::Refused`] if a name cannot be formed, or if two images would have the same name.
+pub(crate) fn name_images(
     control: &ControlContext,
     image: &ImageRef,
     targets: Vec<Target>,
@@ -164,7 +168,7 @@ fn name_images(
 }
 
 /// Whether a target has exactly this version as a managed image.
-async fn has_image(
+pub(crate) async fn has_image(
     control: &ControlContext,
     image: &ImageRef,
     target: &Target,

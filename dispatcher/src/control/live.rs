@@ -189,7 +189,8 @@ impl LiveSet {
         jobs: impl IntoIterator<Item = &'a Job>,
     ) -> Result<(), ControlError> {
         for job in jobs {
-            let Some(image) = job.image() else { continue };
+            // Only the route `staging` uses chunks.
+            let Some(image) = job.image().filter(|_| job.delivery().is_none()) else { continue };
             if !self.versions.contains(image) && control.has_unfinished_work(job).await? {
                 let image = Box::new(image.clone());
                 return Err(LiveSetError::UnknownVersion { job: job.id.clone(), image }.into());

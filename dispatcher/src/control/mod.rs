@@ -13,6 +13,7 @@
 //!   [`suggest`]: command lines in messages.
 //! - [`snapshots`]: runs of syncs, and copies of snapshots on request.
 //! - [`machines`]: clones of virtual machines.
+//! - [`platform`]: disks and snapshots that become image versions by copies that the platform makes.
 //! - [`local`]: a dispatcher and a worker in one process.
 
 pub mod approve;
@@ -31,6 +32,7 @@ pub mod local;
 pub mod machines;
 pub mod operator;
 pub mod orphans;
+pub mod platform;
 pub mod reconcile;
 pub mod request;
 pub mod retention;

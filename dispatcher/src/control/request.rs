@@ -86,6 +86,7 @@ pub fn new_job(id: JobId, subject: Subject, selection: Vec<Selector>, now: Times
         failure: None,
         cleaned: false,
         removing: false,
+        gates_held_until: None,
         created: now,
         updated: now,
         finished: None,
@@ -99,6 +100,32 @@ pub struct Terms {
     pub approve: bool,
     /// A remark of the operator.
     pub note: Option<String>,
+}
+
+impl Terms {
+    /// A new job with these terms.
+    pub(crate) fn apply_to(self, control: &ControlContext, job: Job) -> Job {
+        let approvals: Option<Vec<Approval>> = self.approve.then(Vec::new);
+        Job { requested_by: Some(control.actor.clone()), note: self.note, approvals, ..job }
+    }
+
+    /// Continues an open job of an equal request.
+    ///
+    /// # Errors
+    /// If it does not have the requested approvals, or if the queue cannot be reached.
+    pub(crate) async fn continue_job(&self, control: &ControlContext, job: Job) -> Result<RequestResult, ControlError> {
+        if self.approve && job.approvals.is_none() {
+            return Err(ControlError::Refused(format!(
+                "job {id} already does this, without approvals between its rings: cancel it with 'goldfleet cancel {id}', \
+                 then dispatch again",
+                id = job.id
+            )));
+        }
+        if job.state == JobState::Requested {
+            control.enqueue_job(&job.id).await?;
+        }
+        Ok(RequestResult { job, new: false })
+    }
 }
 
 /// [`request_on`] without a remark.
@@ -127,25 +154,17 @@ pub async fn request_on(
     image: &ImageName,
     version: &ImageVersion,
     selection: &[Selector],
-    Terms { approve, note }: Terms,
+    terms: Terms,
 ) -> Result<RequestResult, ControlError> {
     let ArtifactRecord { artifact, provenance } = artifact_record(control, image, version).await?;
     let image = artifact.named(image, version);
     // Report errors in the files to the caller now, instead of as a failure of the job later.
     let (_, targets) = selected_targets(control, selection)?;
     Rates::load(control.config.plan.rates.as_deref())?;
-    if let Some(job) = find_open_job(control, &image, selection, &targets).await? {
-        if approve && job.approvals.is_none() {
-            return Err(ControlError::Refused(format!(
-                "job {id} already does this, without approvals between its rings: cancel it with 'goldfleet cancel {id}', \
-                 then dispatch again",
-                id = job.id
-            )));
-        }
-        if job.state == JobState::Requested {
-            control.enqueue_job(&job.id).await?;
-        }
-        return Ok(RequestResult { job, new: false });
+    refuse_other_sinks(&targets)?;
+    let is_same = |job: &Job| job.image() == Some(&image);
+    if let Some(job) = find_open_job(control, is_same, selection, &targets).await? {
+        return terms.continue_job(control, job).await;
     }
     let system = match provenance.system {
         // An upload without a check wrote the record. Another one may have checked the same content.
@@ -153,8 +172,24 @@ pub async fn request_on(
         system => system,
     };
     let payload = job_payload(&artifact, system);
-    let approvals = approve.then(Vec::new);
-    insert(control, Subject::Image { image, payload }, selection.to_vec(), approvals, note).await
+    insert(control, Subject::Image { image, payload, delivery: None }, selection.to_vec(), terms).await
+}
+
+/// Rejects targets that receive something else than a managed image. The route `staging` creates only images.
+fn refuse_other_sinks(targets: &[Target]) -> Result<(), ControlError> {
+    let others: Vec<String> = targets
+        .iter()
+        .filter(|target| !target.sinks.is_default())
+        .map(|target| format!("{} ({})", target.key(), target.sinks))
+        .collect();
+    if others.is_empty() {
+        return Ok(());
+    }
+    Err(ControlError::Refused(format!(
+        "an uploaded version reaches targets as a managed image only, and these have other sinks: {}; use 'goldfleet dispatch \
+         --from' for them, or select other targets",
+        others.join(", ")
+    )))
 }
 
 /// Creates a job, and sends its message to the dispatcher.
@@ -162,13 +197,15 @@ async fn insert(
     control: &ControlContext,
     subject: Subject,
     selection: Vec<Selector>,
-    approvals: Option<Vec<Approval>>,
-    note: Option<String>,
+    terms: Terms,
 ) -> Result<RequestResult, ControlError> {
     let now = control.ports.clock.now();
     let id = JobId::new(now, rng::random_u64());
-    let requested_by = Some(control.actor.clone());
-    let job = Job { requested_by, note, approvals, ..new_job(id, subject, selection, now) };
+    insert_job(control, terms.apply_to(control, new_job(id, subject, selection, now))).await
+}
+
+/// Writes the row of a new job, and sends its message to the dispatcher.
+pub(crate) async fn insert_job(control: &ControlContext, job: Job) -> Result<RequestResult, ControlError> {
     control.ports.table.insert_job(&job).await?;
     control.enqueue_job(&job.id).await?;
     Ok(RequestResult { job, new: true })
@@ -204,7 +241,7 @@ pub async fn request_work(
         }
         return Ok(RequestResult { job: open, new: false });
     }
-    insert(control, Subject::Work { work }, Vec::new(), None, note).await
+    insert(control, Subject::Work { work }, Vec::new(), Terms { approve: false, note }).await
 }
 
 /// The operating system of an image version, as its uploads recorded it.
@@ -217,15 +254,14 @@ async fn system(control: &ControlContext, image: &ImageRef) -> PortResult<Option
     Ok(system_of(&control.ports.table.uploads().await?, &image.digest).cloned())
 }
 
-/// The open job of an equal request, if there is one.
-async fn find_open_job(
+/// The open job of an equal request, if there is one. `is_same` returns whether a job delivers the same content.
+pub(crate) async fn find_open_job(
     control: &ControlContext,
-    image: &ImageRef,
+    is_same: impl Fn(&Job) -> bool,
     selection: &[Selector],
     targets: &[Target],
 ) -> PortResult<Option<Job>> {
-    let same =
-        |job: &Job| job.image() == Some(image) && job.selection == selection && job.state != JobState::Cancelling;
+    let same = |job: &Job| is_same(job) && job.selection == selection && job.state != JobState::Cancelling;
     for job in control.ports.table.open_jobs().await?.into_iter().map(|job| job.value).filter(same) {
         // A job that is not planned yet will be planned for the current targets.
         if job.state == JobState::Requested {

@@ -23,6 +23,7 @@ pub mod ranges;
 pub mod resource;
 pub mod selector;
 mod serde_string;
+pub mod sink;
 pub mod state;
 pub mod store;
 pub mod system;

@@ -20,12 +20,24 @@ const SHORT_HASH: usize = 12;
 /// a name.
 #[must_use]
 pub fn of_replica(source: &SnapshotId) -> String {
-    if is_valid(&source.name) {
-        return source.name.clone();
+    permitted(&source.name, &["replica", &source.key()])
+}
+
+/// The name of a snapshot or disk that a target receives: the name of its managed image. If the service does not permit
+/// that name, characters are replaced, and a hash makes the name unique.
+#[must_use]
+pub fn of_sink(image: &str) -> String {
+    permitted(image, &["sink", image])
+}
+
+/// A name that the service permits, from a name that it may not permit. `identity` makes a changed name unique.
+fn permitted(name: &str, identity: &[&str]) -> String {
+    if is_valid(name) {
+        return name.to_owned();
     }
-    let readable: String = source.name.chars().map(|c| if is_allowed(c) { c } else { '-' }).collect();
+    let readable: String = name.chars().map(|c| if is_allowed(c) { c } else { '-' }).collect();
     let kept = readable.len().min(MAX_LENGTH - SHORT_HASH - 1);
-    format!("{}-{}", &readable[..kept], hash(&["replica", &source.key()], SHORT_HASH))
+    format!("{}-{}", &readable[..kept], hash(identity, SHORT_HASH))
 }
 
 /// The name of a staged replica. It is the same in every run, so a later run finds it.

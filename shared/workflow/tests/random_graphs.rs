@@ -302,6 +302,7 @@ impl World {
         let job = self.job.clone();
         let rules = RetryRules {
             selects: &|_| true,
+            runs_again: &|_| false,
             lacks_input: &|row| row.failure.as_ref().is_some_and(|failure| failure.code == "lost-input"),
             output_may_be_missing: &|_| false,
             gates_are_open: &|row| gates.state_for(&job, row) == GateState::Open,

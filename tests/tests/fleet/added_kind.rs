@@ -121,7 +121,7 @@ impl Scene {
         let (name, version) = ("golden".parse().unwrap(), "1".parse().unwrap());
         let artifact = artifact_record(&control, &name, &version).await.unwrap().artifact;
         let image = artifact.named(&name, &version);
-        let subject = Subject::Image { image, payload: job_payload(&artifact, None) };
+        let subject = Subject::Image { image, payload: job_payload(&artifact, None), delivery: None };
         let job = new_job(JobId::new(now, 7), subject, Vec::new(), now);
         Job { kinds: vec!["note".parse().unwrap()], ..job }
     }

@@ -15,6 +15,7 @@ mod killed_uploads;
 mod large_jobs;
 mod machines;
 mod plan;
+mod platform;
 mod recovery;
 mod retention;
 mod rings;

@@ -8,6 +8,7 @@ use goldfleet_dispatcher::control::reconcile::reconcile_job_by_id;
 use goldfleet_dispatcher::control::retry::{RetryFilter, retry};
 use goldfleet_dispatcher::control::status::ReportedState;
 use goldfleet_model::job::JobState;
+use goldfleet_model::message::QueueName;
 use goldfleet_model::operation::OperationState;
 use goldfleet_ports::job_table::Change;
 use goldfleet_tests::faults::{Faults, with_faults};
@@ -98,14 +99,16 @@ async fn message_of_an_operation_that_another_worker_claimed_is_soon_discarded()
         worker.await.unwrap();
     };
     let late = Faults::before("JobTable.commit", 0, claimed_by_other);
-    let settings = WorkerSettings {
-        concurrency: 1,
-        visibility: Duration::from_secs(3600),
-        exit_when_idle: true,
-        ..fleet.settings()
+    let settings = WorkerSettings { concurrency: 1, visibility: Duration::from_secs(3600), ..fleet.settings() };
+    let context = WorkerContext::new(with_faults(&fleet.ports, &late), settings);
+    let consumer = Consumer::new(context, CancellationToken::new());
+    let discarded = async {
+        while !late.was_hit() || fleet.ports.queue.depth(QueueName::Copy).await.unwrap() > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     };
-    let consumer =
-        Consumer::new(WorkerContext::new(with_faults(&fleet.ports, &late), settings), CancellationToken::new());
-    tokio::time::timeout(Duration::from_secs(60), consumer.run()).await.expect("it waits for the hidden message");
-    assert!(late.was_hit());
+    tokio::select! {
+        () = async { consumer.run().await } => panic!("the worker ended"),
+        discarded = tokio::time::timeout(Duration::from_secs(30), discarded) => discarded.expect("it stays hidden"),
+    }
 }

@@ -135,7 +135,8 @@ impl VerifyScope {
     /// # Errors
     /// If the table cannot be read.
     pub async fn scope_of_job(control: &ControlContext, job: &Job) -> Result<Self, ControlError> {
-        let mut places = job.image().map_or_else(Self::default, |_| Self::scope_of_source(control));
+        let has_chunks = job.image().is_some() && job.delivery().is_none();
+        let mut places = if has_chunks { Self::scope_of_source(control) } else { Self::default() };
         let rows: Vec<Operation> = control.operations(job).await?.into_iter().map(|row| row.value).collect();
         let delivers = |row: &&Operation| control.registry.delivers(row);
         let delivered: BTreeSet<&GroupId> =
@@ -163,6 +164,11 @@ impl VerifyScope {
     #[must_use]
     pub fn scope_of_source(control: &ControlContext) -> Self {
         Self { stores: BTreeSet::from([control.config.source.store()]), ..Self::default() }
+    }
+
+    /// Whether there are places whose content the manifest describes.
+    fn has_chunks(&self) -> bool {
+        !self.stores.is_empty() || !self.vhds.is_empty()
     }
 
     fn all(&self) -> Vec<Location<'_>> {
@@ -241,13 +247,15 @@ pub async fn verify(
     how: VerifyOptions,
     watch: &(dyn Fn(VerifyProgress) + Sync),
 ) -> Result<VerifyReport, ControlError> {
-    let version = match image {
+    // A version that the platform copied has no manifest.
+    let version = match image.filter(|_| places.has_chunks()) {
         Some(image) => Some(current_version(control, image).await?),
         None => None,
     };
     let bytes_total = version.as_ref().filter(|_| how.read).map_or(0, |version| estimated_bytes(places, version));
     let checking = VerifyRun {
         control,
+        image,
         version: version.as_ref(),
         how,
         places_total: places.all().len(),
@@ -290,7 +298,9 @@ fn estimated_bytes(places: &VerifyScope, version: &LoadedVersion) -> u64 {
 /// A running verification.
 struct VerifyRun<'a> {
     control: &'a ControlContext,
-    /// The version, for stores, VHDs and images.
+    /// The version, for images.
+    image: Option<&'a ImageRef>,
+    /// The version with its manifests, for stores and VHDs.
     version: Option<&'a LoadedVersion>,
     how: VerifyOptions,
     places_total: usize,
@@ -301,9 +311,14 @@ struct VerifyRun<'a> {
 }
 
 impl<'a> VerifyRun<'a> {
-    /// The version that stores, VHDs and images must have.
+    /// The version that images must have.
+    fn image_version(&self) -> PortResult<&'a ImageRef> {
+        self.image.ok_or_else(|| PortError::new(ErrorKind::Invalid, "the job names no image version"))
+    }
+
+    /// The version that stores and VHDs must have.
     fn version(&self) -> PortResult<&'a LoadedVersion> {
-        self.version.ok_or_else(|| PortError::new(ErrorKind::Invalid, "the job names no image version"))
+        self.version.ok_or_else(|| PortError::new(ErrorKind::Invalid, "the job's version has no manifest"))
     }
 
     /// Inspects one location.

@@ -6,6 +6,7 @@ use goldfleet_disk::Footer;
 use goldfleet_model::artifact::LoadedVersion;
 use goldfleet_model::ids::{AccountName, ContainerName, Region, SubscriptionId};
 use goldfleet_model::manifest::{CHUNK_SIZE, ChunkEntry, ChunkHash, Generation, Manifest, Md5Sum, OsType, Run};
+use goldfleet_model::sink::Sinks;
 use goldfleet_model::target::Target;
 
 use super::RehearsalError;
@@ -64,10 +65,11 @@ pub fn targets(count: u32, regions: u32) -> Result<TargetsFile, RehearsalError> 
             enabled: true,
             tags: Default::default(),
             disk_encryption_set: None,
+            sinks: Sinks::default(),
             tenant: None,
         })
     };
-    Ok(TargetsFile { targets: (0..count).map(target).collect::<Result<_, _>>()?, stores: Vec::new() })
+    Ok(TargetsFile { targets: (0..count).map(target).collect::<Result<_, _>>()?, ..TargetsFile::default() })
 }
 
 /// A disk full of data. `changed` percent of its chunks differ between versions. The data are rounded up to whole

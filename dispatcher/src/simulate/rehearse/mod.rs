@@ -111,7 +111,10 @@ impl Rehearsal {
     #[must_use]
     pub fn for_single_target(&self, target: &Target) -> Self {
         let stores = self.targets.stores.clone();
-        Self { targets: TargetsFile { targets: vec![target.clone()], stores }, ..self.clone() }
+        Self {
+            targets: TargetsFile { targets: vec![target.clone()], stores, ..TargetsFile::default() },
+            ..self.clone()
+        }
     }
 }
 

@@ -265,5 +265,9 @@ impl RehearsalRun {
 
 /// What a job of this version is about.
 fn subject_of(version: &LoadedVersion) -> Subject {
-    Subject::Image { image: version.image.clone(), payload: request::job_payload(&version.artifact, None) }
+    Subject::Image {
+        image: version.image.clone(),
+        payload: request::job_payload(&version.artifact, None),
+        delivery: None,
+    }
 }

@@ -122,7 +122,12 @@ fn job(n: usize, image: ImageRef, state: JobState, tree: Option<Tree>, now: Time
         state,
         tree,
         finished,
-        ..goldfleet_dispatcher::control::request::new_job(id, Subject::Image { image, payload }, Vec::new(), now)
+        ..goldfleet_dispatcher::control::request::new_job(
+            id,
+            Subject::Image { image, payload, delivery: None },
+            Vec::new(),
+            now,
+        )
     }
 }
 
