@@ -30,6 +30,7 @@ use goldfleet_model::message::QueueName;
 use goldfleet_model::operation::{GroupId, Operation, OperationId, OperationState, Place, TransferProgress};
 use goldfleet_ports::Ports;
 use goldfleet_ports::error::PortResult;
+use goldfleet_ports::job_table::Change;
 use goldfleet_tests::fleet::InProcessFleet;
 use goldfleet_worker::consumer::Consumer;
 use goldfleet_worker::context::WorkerContext;
@@ -318,4 +319,20 @@ async fn a_worker_that_does_not_know_the_kind_leaves_it_alone() {
     // The status shows it nevertheless.
     let phase = scene.fleet.status(&scene.job).await.phases.of_kind("note");
     assert_eq!((phase.total, phase.title), (6, ""));
+}
+
+/// The job was cancelled before the fan-out had sent its messages, and the message of the clean-up is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn clean_up_of_a_job_that_was_never_announced_runs() {
+    let scene = Scene::new().await;
+    let control = scene.control();
+    assert!(!control.job(&scene.job).await.unwrap().value.announced);
+    cancel(&control, &scene.job).await.unwrap();
+    let clean_up = id("four", "clean-up");
+    let row = scene.fleet.ports.table.operation(&scene.job, &clean_up).await.unwrap().unwrap();
+    let ready = Operation { state: OperationState::Ready, opened: true, ..row.value.clone() };
+    scene.fleet.ports.table.commit(&[Change::new(&row, ready)], &[]).await.unwrap();
+    let status = scene.run().await;
+    assert_eq!(status.state, ReportedState::Cancelled, "{status:#?}");
+    assert_eq!(*scene.notes.0.lock().unwrap().runs, [clean_up.to_string()]);
 }

@@ -244,8 +244,8 @@ async fn repeated_upload_repairs_store() {
     assert_eq!((once_more.counts.bytes_sent, once_more.repaired), (0, 0));
     let calls = counted.calls();
     let of_blobs: Vec<_> = calls.iter().filter(|(name, _)| name.starts_with("BlobStore")).collect();
-    // The lists are those of the chunks and of the writers.
-    assert_eq!(of_blobs, [(&"BlobStore.ensure_container", &1), (&"BlobStore.get", &1), (&"BlobStore.list", &2)]);
+    // The record and the manifest are read. The lists are those of the manifests, of the chunks and of the writers.
+    assert_eq!(of_blobs, [(&"BlobStore.ensure_container", &1), (&"BlobStore.get", &2), (&"BlobStore.list", &3)]);
 }
 
 /// Another upload ended early: chunks that it may have written after its last proof are read back, and no others.
@@ -268,7 +268,8 @@ async fn upload_reads_back_only_chunks_that_may_be_unproven() {
     let counted = Faults::counting();
     let uploaded = fleet.upload(&with_faults(&fleet.ports, &counted), "3").await.unwrap();
     assert_eq!(counted.calls()["BlobStore.holds"], 2);
-    assert_eq!(counted.calls()["BlobStore.put_blob"], 3, "the corrupt chunk, the manifest and the upload's record");
+    let reason = "the corrupt chunk, the manifest, the artifact record and the upload's writer record";
+    assert_eq!(counted.calls()["BlobStore.put_blob"], 4, "{reason}");
     assert!(
         uploaded.counts.bytes_sent > 0 && uploaded.counts.bytes_reused > uploaded.counts.bytes_sent,
         "{uploaded:?}"

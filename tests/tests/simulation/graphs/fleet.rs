@@ -99,7 +99,7 @@ impl GraphFleet {
         let clock_skew = WorkerSettings::skew_for(config.worker.lease.get());
         Arc::new(Self {
             watch: Watch::new(&faults, (clock, clock_skew), &job, &rows),
-            notes: Arc::new(Notes { faults: Arc::clone(&faults), may_fail: true.into() }),
+            notes: Notes::new(&faults),
             services,
             config: Arc::new(config),
             clock_skew,

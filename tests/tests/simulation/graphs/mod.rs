@@ -40,6 +40,7 @@ fn run(seed: u64, keep_all: bool, coordination: fleet::Coordination) -> Outcome 
 }
 
 /// Runs seeds, and prints the violations of those that fail, with the end of the trace of the first one.
+#[expect(clippy::print_stderr, reason = "tests")]
 fn check(seeds: impl IntoIterator<Item = u64>, coordination: fleet::Coordination) {
     let (began, mut lines, mut count) = (Instant::now(), 0, 0);
     let mut failed = Vec::new();

@@ -27,6 +27,14 @@ pub(super) struct Notes {
     pub(super) faults: Arc<FaultInjector>,
     /// Whether attempts may still fail.
     pub(super) may_fail: AtomicBool,
+    /// Whether attempts end at once.
+    pub(super) is_instant: AtomicBool,
+}
+
+impl Notes {
+    pub(super) fn new(faults: &Arc<FaultInjector>) -> Arc<Self> {
+        Arc::new(Self { faults: Arc::clone(faults), may_fail: true.into(), is_instant: false.into() })
+    }
 }
 
 /// A kind with this id.
@@ -61,9 +69,10 @@ impl Kind for Note {
     }
 
     async fn run(&self, attempt: Attempt<'_>) -> Result<StepOutcome, StepError> {
-        let Notes { faults, may_fail } = self.1.as_ref();
+        let Notes { faults, may_fail, is_instant } = self.1.as_ref();
         let (rng, clock) = (&faults.rng, &attempt.shared.ports.clock);
-        for _ in 0..rng.number(0..4) {
+        let sleeps = if is_instant.load(Ordering::Relaxed) { 0 } else { rng.number(0..4) };
+        for _ in 0..sleeps {
             attempt.lease.ensure_held()?;
             clock.sleep(rng.millis(0..8000)).await;
         }
@@ -85,8 +94,7 @@ impl Kind for Note {
 
 #[test]
 fn registry_knows_the_later_kind_only_if_asked() {
-    let notes = |rng| Notes { faults: FaultInjector::new(rng, crate::trace::Trace::new(false)), may_fail: true.into() };
-    let notes = Arc::new(notes(crate::rng::SimRng::new(1)));
+    let notes = Notes::new(&FaultInjector::new(crate::rng::SimRng::new(1), crate::trace::Trace::new(false)));
     let later = LATER.parse().unwrap();
     assert!(registry(&notes, false).get(&later).is_none() && registry(&notes, true).get(&later).is_some());
 }
