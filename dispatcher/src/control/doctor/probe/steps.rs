@@ -67,9 +67,8 @@ impl Prober<'_> {
         self.access(&snapshot).await;
         self.images(&snapshot).await;
         self.encryption(&snapshot).await;
-        match &self.request.second {
-            Some(second) => self.copies(&snapshot, second).await,
-            None => {}
+        if let Some(second) = &self.request.second {
+            self.copies(&snapshot, second).await;
         }
         self.fill_in();
         Ok(())
