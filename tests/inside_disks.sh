@@ -20,6 +20,7 @@ tools=$PWD/shared/inside/tests/disks
 cache=$(realpath -m "${INSIDE_CACHE:-target/inside}")
 mkdir -p "$cache"
 seconds=${BOOT_SECONDS:-300}
+PATH=$(tests/qemu.sh):$PATH
 work=$(mktemp -d "$cache/trees.XXXXXX")
 trap 'umount "$work"/*/root "$work/after" 2> /dev/null || true; rm -rf "$work"' EXIT
 

@@ -1,8 +1,9 @@
 #!/bin/bash
 # Measures inspections of real Debian disks in all formats, and fails above the targets: 1 s and 64 MiB for a disk, 3 s for a kernel whose
-# initramfs is compressed by xz.
+# initramfs is compressed by xz. The time is that of the processor: the files are in the page cache, and an inspection has one thread, so
+# that on an idle machine it takes as long. The elapsed time is printed too; it depends on what else the machine does.
 #
-# usage: tests/inside_measure.sh
+# usage: tests/inside_measure.sh [RUNS]      the best of so many runs (5)
 #
 # Runs as root. Needs the packages of tests/boot.sh, qemu-utils and xz-utils. The systems are kept in target/inside.
 set -euo pipefail
@@ -12,6 +13,7 @@ cache=${INSIDE_CACHE:-target/inside}
 mkdir -p "$cache"
 cargo build --quiet --release -p goldfleet-inside --example inspect
 failed=0
+runs=${1:-5}
 # NAME:FORMAT OF qemu-img:ITS OPTIONS
 formats='VHDX:vhdx:
 fixed VHD:vpc:-o subformat=fixed,force_size=on
@@ -22,16 +24,16 @@ VMDK:vmdk:
 VMDK, compressed:vmdk:-o subformat=streamOptimized'
 measure() { # measure NAME DISK MILLISECONDS
   local best=
-  # The best of five: the first reads the file into the page cache, and others share the machine.
-  for _ in 1 2 3 4 5; do
+  # The first run reads the file into the page cache, and others may share the machine.
+  for ((run = 0; run < runs; run++)); do
     line=$(target/release/examples/inspect "$2" | tail -1 || true)
     read -r ms _ cpu _ _ _ _ read _ _ _ _ _ memory _ <<< "$line"
-    if [ -z "$best" ] || [ "$ms" -lt "${best%% *}" ]; then best="$ms $cpu $read $memory"; fi
+    if [ -z "$best" ] || [ "$cpu" -lt "${best%% *}" ]; then best="$cpu $ms $read $memory"; fi
   done
-  read -r ms cpu read memory <<< "$best"
+  read -r cpu ms read memory <<< "$best"
   verdict=ok
-  if [ "$ms" -gt "$3" ] || [ "$memory" -gt 64 ]; then verdict="above the target" failed=1; fi
-  printf '%-28s %5d ms  %5d ms of processor time  %4d MiB read  %3d MiB of memory  %s\n' "$1" "$ms" "$cpu" "$read" "$memory" \
+  if [ "$cpu" -gt "$3" ] || [ "$memory" -gt 64 ]; then verdict="above the target" failed=1; fi
+  printf '%-28s %5d ms of processor time  %5d ms  %4d MiB read  %3d MiB of memory  %s\n' "$1" "$cpu" "$ms" "$read" "$memory" \
     "$verdict"
 }
 for builder in initramfs-tools:debian12 dracut:debian13; do

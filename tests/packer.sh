@@ -4,21 +4,20 @@
 #
 # usage: tests/packer.sh
 #
-# Needs the packages packer, qemu-system-x86 and qemu-utils (Debian 12 has Packer 1.6.6), and a built goldfleet: GOLDFLEET_BINARY
-# names it, or else target/debug/goldfleet. Without /dev/kvm the disk boots by emulation.
+# Needs the packages packer and qemu-utils (Debian 12 has Packer 1.6.6), and a built goldfleet: GOLDFLEET_BINARY names it, or else
+# target/debug/goldfleet. tests/qemu.sh gets QEMU. The disk boots by emulation.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-for program in packer qemu-system-x86_64 qemu-img python3; do
-    command -v "$program" >/dev/null || { echo "there is no $program: install packer, qemu-system-x86 and qemu-utils" >&2; exit 1; }
+for program in packer qemu-img python3; do
+    command -v "$program" >/dev/null || { echo "there is no $program: install packer and qemu-utils" >&2; exit 1; }
 done
+PATH=$(tests/qemu.sh):$PATH
 repository=$PWD
 binary=$(realpath "${GOLDFLEET_BINARY:-target/debug/goldfleet}")
 [ -x "$binary" ] || { echo "there is no $binary: 'cargo build' first" >&2; exit 1; }
 unset GOLDFLEET_CONFIG
 export GOLDFLEET=$binary CHECKPOINT_DISABLE=1 PACKER_NO_COLOR=1
-accelerator=none
-[ ! -w /dev/kvm ] || accelerator=kvm
 
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
@@ -77,7 +76,7 @@ build() { # build VERSION: leaves code and log
     code=0
     disk base.raw
     timeout 600 packer build -force -var base=base.raw -var base_checksum="sha256:$(sha256sum base.raw | cut -d' ' -f1)" \
-        -var version="$1" -var accelerator="$accelerator" -var disk_size=64M golden.pkr.hcl >log 2>&1 || code=$?
+        -var version="$1" -var accelerator=none -var disk_size=64M golden.pkr.hcl >log 2>&1 || code=$?
 }
 
 build 2026.11.1

@@ -44,6 +44,7 @@ need zstd zstd
 need lz4 lz4
 need sbsigntool sbsign     # signs a loader
 need systemd-boot-efi /usr/lib/systemd/boot/efi/systemd-bootx64.efi # is such a loader
+need packer packer         # builds the template of docs/images.md
 node_modules tests/azurite
 node_modules tests/browser
 
@@ -68,10 +69,11 @@ cargo test --workspace --bench plan --bench sync --bench model --bench scan --be
     --bench azure --bench soak --bench convert --locked # all but upload, which needs AzCopy
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
 
-# With the programs themselves: the dashboard in a browser, the upload script, the quick start from a fresh clone, the
+# With the programs themselves: the dashboard in a browser, the upload script, Packer, the quick start from a fresh clone, the
 # container file and a container's constraints. The rest of what is in infra/, and what all of it depends on, by lints.
 npm test --silent --prefix tests/browser
 bash tests/upload_script.sh
+bash tests/packer.sh
 bash tests/quick_start.sh
 bash tests/containerfile.sh
 bash infra/check.sh

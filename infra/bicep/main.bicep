@@ -16,6 +16,7 @@ type targetRow = {
   disk_encryption_set: string?
   @description('Targets of other tenants are left out, because a deployment cannot reach them.')
   tenant: string?
+  sinks: string[]?
 }
 
 @description('A [[store]] of the targets file. Its account is created in the resource group of the fleet.')
@@ -31,11 +32,11 @@ type operatorRow = {
   kind: 'User' | 'Group' | 'ServicePrincipal'
 }
 
-@description('A resource group of a [[sync]]. It exists already.')
+@description('A resource group of a [[sync]] or of dispatch --from. It exists already.')
 type snapshotGroupRow = {
   subscription: string
   resource_group: string
-  @description('source: the group of `from`. replicas: a group of `to`, or of `scratch`.')
+  @description('source: the group of `from`. replicas: a group of `to`, of `scratch`, of a hub, or of a target of dispatch --from.')
   use: 'source' | 'replicas'
   @description('Whether the replicas get locks: `lock = true`.')
   lock: bool?
@@ -87,7 +88,7 @@ param targetsAtOnce int = 250
 @description('The [[store]]s of the targets file.')
 param stores storeRow[] = []
 
-@description('The resource groups of all [[sync]]s.')
+@description('The resource groups of all [[sync]]s and of dispatch --from.')
 param snapshotGroups snapshotGroupRow[] = []
 
 @description('The resource groups with disks and snapshots that operators upload.')

@@ -28,6 +28,7 @@ LAYERS = {
     "workflow": ["model", "ports"],
     "snapshots": ["model"],
     "machines": ["model", "snapshots"],
+    "hubs": ["model", "snapshots"],
     "azure-settings": ["model"],
     "config": ["model", "diagnostics", "file-lock", "snapshots", "azure-settings"],
     "azure": ["model", "ports", "azure-settings"],
@@ -39,7 +40,7 @@ LAYERS = {
     "worker": ["model", "ports", "workflow", "config", "connect", "runtime", "kinds"],
     # It runs workers in its own process, for a job on one machine, and rehearses jobs on the modelled cloud.
     "dispatcher": [
-        "model", "disk", "inside", "sources", "rates", "plan", "ports", "workflow", "config", "modelled", "connect", "runtime", "snapshots", "machines", "kinds", "worker",
+        "model", "disk", "inside", "sources", "rates", "plan", "ports", "workflow", "config", "modelled", "connect", "runtime", "snapshots", "machines", "hubs", "kinds", "worker",
     ],
 }
 PREFIX = "goldfleet-"

@@ -66,7 +66,7 @@ fn fleet(targets: u32, regions: u32) -> anyhow::Result<Rehearsal> {
         targets: rehearse::targets(targets, regions)?,
         held: Inventory::default(),
         before: Vec::new(),
-        image: rehearse::manifest(data(), 1, 100)?,
+        image: rehearse::version(data(), 1, 100)?,
         rates: Rates::built_in()?,
         workers: None,
         seed: 1,
@@ -138,13 +138,13 @@ fn refresh() -> anyhow::Result<()> {
 }
 
 fn refresh_by(clone_and_patch: bool) -> anyhow::Result<()> {
-    let (before, image) = (rehearse::manifest(data(), 1, 10)?, rehearse::manifest(data(), 2, 10)?);
-    let changed = image.1.chunks.iter().zip(&before.1.chunks).filter(|(a, b)| a.hash != b.hash).count();
+    let (before, image) = (rehearse::version(data(), 1, 10)?, rehearse::version(data(), 2, 10)?);
+    let changed = image.chunks().zip(before.chunks()).filter(|(a, b)| a.hash != b.hash).count();
     let first = Rehearsal { image: before.clone(), ..fleet(12, 3)? };
     let mut next = Rehearsal { before: vec![before], image, ..first.clone() };
     next.config.worker.clone_and_patch = clone_and_patch;
     let (all, first, next) =
-        (next.image.1.chunks.len(), rehearse::run_rehearsal(&first)?, rehearse::run_rehearsal(&next)?);
+        (next.image.chunks().count(), rehearse::run_rehearsal(&first)?, rehearse::run_rehearsal(&next)?);
     println!(
         "\nrefresh of 12 targets in 3 regions, {changed} of {all} chunks changed, clone_and_patch = {clone_and_patch}"
     );

@@ -21,6 +21,7 @@ use goldfleet_dispatcher::control::context::ControlContext;
 use goldfleet_dispatcher::control::fan_out::fan_out;
 use goldfleet_dispatcher::control::request::request_job;
 use goldfleet_dispatcher::simulate::rehearse;
+use goldfleet_model::artifact::{ArtifactRecord, Provenance};
 use goldfleet_model::image::VhdNames;
 use goldfleet_model::message::QueueName;
 use goldfleet_model::operation::OperationState;
@@ -53,6 +54,10 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 const IN_FLIGHT: usize = 64;
+
+/// The files from which the sink answers.
+const MANIFEST: &str = "manifest.jsonl";
+const RECORD: &str = "artifact.jsonl";
 
 /// Bytes of data of the disk.
 fn data() -> u64 {
@@ -107,8 +112,13 @@ impl Scene {
     fn new() -> Self {
         let folder = TempDir::new().unwrap();
         let certificates = Certificates::make(folder.path());
-        let (_, manifest) = rehearse::manifest(data(), 1, 100).unwrap();
-        std::fs::write(folder.path().join("manifest.json"), manifest.encode()).unwrap();
+        let version = rehearse::version(data(), 1, 100).unwrap();
+        std::fs::write(folder.path().join(MANIFEST), version.manifests[0].encode()).unwrap();
+        let (uploaded, by) = (jiff::Timestamp::UNIX_EPOCH, "bench".to_owned());
+        let upload = goldfleet_model::ids::JobId::new(uploaded, 1);
+        let provenance = Provenance { uploaded, upload, by, source: None, system: None };
+        let record = ArtifactRecord { artifact: version.artifact, provenance };
+        std::fs::write(folder.path().join(RECORD), record.encode()).unwrap();
         let mut sink = Command::new(std::env::current_exe().unwrap());
         sink.arg("sink").arg(folder.path()).stdin(Stdio::null()).stdout(Stdio::piped());
         let mut sink = Process(sink.spawn().unwrap());
@@ -138,8 +148,8 @@ impl Scene {
         ports.queue.ensure().await.unwrap();
         ports.table.ensure().await.unwrap();
         let control = ControlContext::new(ports.clone(), Arc::new(config), "bench".to_owned());
-        let (image, manifest) = rehearse::manifest(data(), 1, 100).unwrap();
-        let job = request_job(&control, &image.name, &image.version, &[], false).await.unwrap().job.id;
+        let version = rehearse::version(data(), 1, 100).unwrap();
+        let job = request_job(&control, &version.image.name, &version.image.version, &[], false).await.unwrap().job.id;
         fan_out(&control, &job).await.unwrap();
         for message in ports.queue.receive(QueueName::Dispatch, 1, Duration::from_secs(60)).await.unwrap() {
             ports.queue.delete(QueueName::Dispatch, &message.receipt).await.unwrap();
@@ -150,7 +160,7 @@ impl Scene {
         let spent = cpu() - begun;
         let operations = ports.table.operations(&job).await.unwrap();
         assert!(operations.iter().all(|row| row.value.state == OperationState::Succeeded), "{operations:#?}");
-        ((manifest.chunks.len() * targets() as usize) as f64, spent)
+        ((version.chunks().count() * targets() as usize) as f64, spent)
     }
 
     /// Sends as many of the same requests, and takes nothing but the status. Returns the CPU seconds.
@@ -241,7 +251,7 @@ impl ResourceService for AtOnce {
 /// The page blobs that were made: what a look at each is answered with, by path.
 type Made = Arc<Mutex<HashMap<String, HeaderMap>>>;
 
-/// Answers as a Blob service that has a manifest and takes everything. Says where it is, and goes on until it is killed.
+/// Answers as a Blob service that has a version and takes everything. Says where it is, and goes on until it is killed.
 async fn sink(folder: &Path) {
     let certificates = Certificates {
         root: folder.join("root.pem"),
@@ -249,20 +259,21 @@ async fn sink(folder: &Path) {
         key: folder.join("server.key"),
     };
     let acceptor = TlsAcceptor::from(certificates.server_config());
-    let manifest = Bytes::from(std::fs::read(folder.join("manifest.json")).unwrap());
+    let manifest = Bytes::from(std::fs::read(folder.join(MANIFEST)).unwrap());
+    let version = (manifest, Bytes::from(std::fs::read(folder.join(RECORD)).unwrap()));
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     println!("https://{}", listener.local_addr().unwrap());
     let made = Made::default();
     loop {
         let (stream, _) = listener.accept().await.unwrap();
-        tokio::spawn(connection(stream, acceptor.clone(), manifest.clone(), Arc::clone(&made)));
+        tokio::spawn(connection(stream, acceptor.clone(), version.clone(), Arc::clone(&made)));
     }
 }
 
-async fn connection(stream: TcpStream, acceptor: TlsAcceptor, manifest: Bytes, made: Made) {
+async fn connection(stream: TcpStream, acceptor: TlsAcceptor, version: (Bytes, Bytes), made: Made) {
     stream.set_nodelay(true).unwrap();
     let Ok(stream) = acceptor.accept(stream).await else { return };
-    let service = service_fn(|request| std::future::ready(Ok::<_, Infallible>(answer(&request, &manifest, &made))));
+    let service = service_fn(|request| std::future::ready(Ok::<_, Infallible>(answer(&request, &version, &made))));
     // Clients end connections as they like.
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
@@ -278,7 +289,7 @@ fn written(request: &HeaderMap) -> Response<Full<Bytes>> {
     response
 }
 
-fn answer(request: &Request<Incoming>, manifest: &Bytes, made: &Made) -> Response<Full<Bytes>> {
+fn answer(request: &Request<Incoming>, (manifest, record): &(Bytes, Bytes), made: &Made) -> Response<Full<Bytes>> {
     let headers = request.headers();
     let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
     let (status, body) = match *request.method() {
@@ -297,6 +308,7 @@ fn answer(request: &Request<Incoming>, manifest: &Bytes, made: &Made) -> Respons
             return response;
         }
         Method::POST => (200, Bytes::from_static(KEY)),
+        Method::GET if path.contains("artifacts") && !query.contains("comp=") => return ranged(request, record),
         Method::GET if path.contains("manifests") && !query.contains("comp=") => return ranged(request, manifest),
         _ => (404, Bytes::new()),
     };

@@ -14,9 +14,10 @@ use std::time::Instant;
 use anyhow::{Context as _, ensure};
 use goldfleet_config::Config;
 use goldfleet_disk::GoldenSpec;
+use goldfleet_dispatcher::control::artifacts::load_version;
 use goldfleet_dispatcher::control::context::ControlContext;
 use goldfleet_dispatcher::control::local::LocalFleet;
-use goldfleet_dispatcher::control::request::{manifest, request_job};
+use goldfleet_dispatcher::control::request::request_job;
 use goldfleet_dispatcher::control::status::{ReportedState, Status};
 use goldfleet_dispatcher::control::upload::{UploadRequest, UploadResult, upload};
 use goldfleet_dispatcher::terminal::follow::{FinishedBy, follow};
@@ -119,8 +120,8 @@ async fn version(
     local.drain().await;
     println!("version {version}: at 4 targets in {:.2} s", begun.elapsed().as_secs_f64());
     ensure!(status.state == ReportedState::Succeeded, "the job has {:?}", status.failures);
-    let (_, manifest) = manifest(control, &asked.image, &version).await?;
-    Ok((uploaded, manifest, status))
+    let mut loaded = load_version(control, &asked.image, &version).await?;
+    Ok((uploaded, loaded.manifests.swap_remove(0), status))
 }
 
 /// Gives some extents other data.

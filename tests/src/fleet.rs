@@ -18,9 +18,12 @@ use goldfleet_dispatcher::control::service::{RunUntil, run};
 use goldfleet_dispatcher::control::status::{ReportedState, Status, status};
 use goldfleet_dispatcher::control::upload::{UploadError, UploadRequest, UploadResult, upload};
 use goldfleet_kinds::context::StepSettings;
+use goldfleet_kinds::registry::Registry;
 use goldfleet_model::ids::JobId;
 use goldfleet_model::manifest::OsType;
 use goldfleet_model::message::QueueName;
+use goldfleet_model::operation::Operation;
+use goldfleet_model::store::BlobAddress;
 use goldfleet_model::upload::Upload;
 use goldfleet_ports::Ports;
 use goldfleet_sources::DiskFile;
@@ -371,7 +374,7 @@ impl InProcessFleet {
         let mut targets = 0;
         for row in self.ports.table.operations(job).await.unwrap() {
             if row.value.kind.as_str() == "copy" {
-                let vhd = self.ports.vhd(row.value.target().unwrap(), row.value.image.as_ref().unwrap());
+                let vhd = staged_vhd(&self.ports, &row.value);
                 let file = self.cloud().join(vhd.to_string());
                 assert_eq!(same_disk(&golden, &file).unwrap(), None, "{} differs", file.display());
                 targets += 1;
@@ -405,4 +408,10 @@ impl Default for InProcessFleet {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// The address of the VHD that a copy stages.
+#[must_use]
+pub fn staged_vhd(ports: &Ports, copy: &Operation) -> BlobAddress {
+    Registry::default().temporary_blob(ports, copy).unwrap().blob
 }

@@ -1,5 +1,6 @@
 //! The command line's arguments.
 
+mod dispatch;
 mod jobs;
 mod machines;
 mod selection;
@@ -26,6 +27,7 @@ use super::targets::TargetsCommand;
 use crate::control::check::{ImageChecks, Inside, check_acceptable};
 use crate::control::upload::ByteRate;
 
+pub use dispatch::DispatchArguments;
 pub use jobs::{
     ApproveArguments, ChangedJob, CleanupArguments, JobsArguments, LogsArguments, RetryArguments, ShownJob,
     StatusArguments,
@@ -103,18 +105,8 @@ pub enum Command {
         #[arg(long, value_name = "DURATION")]
         within: Option<HumanDuration>,
     },
-    /// Create managed images of an uploaded version at the targets
-    Dispatch {
-        /// Which version of which image.
-        #[command(flatten)]
-        image: ImageArguments,
-        /// Which targets.
-        #[command(flatten)]
-        selection: SelectionArguments,
-        /// What the job does besides.
-        #[command(flatten)]
-        job: NewJobArguments,
-    },
+    /// Create managed images of an uploaded version, or of a disk or snapshot, at the targets
+    Dispatch(DispatchArguments),
     /// Copy snapshots of disks to other subscriptions and regions, and keep them in sync
     #[command(subcommand)]
     Snapshots(SnapshotsCommand),
@@ -202,7 +194,7 @@ pub enum Command {
 }
 
 /// A parser that lists its values in help and completions.
-fn values<T>(names: &'static [&'static str]) -> impl clap::builder::TypedValueParser<Value = T>
+pub(super) fn values<T>(names: &'static [&'static str]) -> impl clap::builder::TypedValueParser<Value = T>
 where
     T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static> + Clone + Send + Sync + 'static,
 {

@@ -127,6 +127,11 @@ async fn cleanup_chunks(
     if done.foreign > 0 {
         writeln!(console.notes, "{} under chunks/ are not chunks and stay", pluralize(done.foreign, "blob"))?;
     }
+    if done.manifests > 0 {
+        let (manifests, verb) =
+            (pluralize(done.manifests, "manifest"), if done.dry_run { "would be deleted" } else { "deleted" });
+        writeln!(console.notes, "{manifests} that no version has {verb}")?;
+    }
     if console.output == Output::Json {
         write_json(console.out, &done)?;
     } else {

@@ -5,16 +5,18 @@ use std::time::Instant;
 use goldfleet_config::Coordination;
 use goldfleet_model::ids::JobId;
 use goldfleet_model::text::HumanBytes;
+use goldfleet_sources::SourceLocation;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::arguments::{ImageArguments, NewJobArguments, SelectionArguments, UploadArguments};
+use super::arguments::{DispatchArguments, ImageArguments, NewJobArguments, UploadArguments};
 use super::error::{CommandError, DONE, INTERRUPTED};
 use super::output::{Console, Output, write_json};
 use super::upload_source::{Asked, command_again};
 use super::{check, view};
-use crate::control::context::ControlContext;
+use crate::control::context::{ControlContext, ControlError};
 use crate::control::local::LocalFleet;
+use crate::control::platform::request::{PlatformRequest, refuse_dispatched, request_from};
 use crate::control::request::{Terms, request_on, selected_targets};
 use crate::control::suggest::{command_line, resume_command};
 use crate::control::upload::{UploadError, UploadResult};
@@ -37,6 +39,7 @@ pub async fn upload_command(
         selected_targets(control, &selection)?;
     }
     let (image, version) = (&arguments.image.image, &arguments.image.version);
+    refuse_dispatched(control, image, version).await?;
     let asked = Asked::of(control, arguments)?;
     let progress = ProgressDisplay::new(ProgressMode::for_stderr(console.output == Output::Json));
     let begun = Instant::now();
@@ -120,18 +123,30 @@ fn terms(control: &ControlContext, arguments: &NewJobArguments) -> Terms {
 /// [`CommandError`].
 pub async fn dispatch_command(
     control: &ControlContext,
-    image: &ImageArguments,
-    selection: &SelectionArguments,
-    arguments: &NewJobArguments,
+    arguments: &DispatchArguments,
     console: &mut Console<'_>,
     stop: &CancellationToken,
 ) -> Result<u8, CommandError> {
-    let terms = terms(control, arguments);
-    let requested = request_on(control, &image.image, &image.version, &selection.selectors(), terms).await?;
+    let DispatchArguments { from, image: ImageArguments { image, version }, os, generation, selection, job } =
+        arguments;
+    let (terms, selection) = (terms(control, job), selection.selectors());
+    let requested = match from {
+        Some(from) => {
+            let url_of = |blob: &_| control.ports.resources.blob_url(blob);
+            let from = SourceLocation::parse(from, &url_of).map_err(ControlError::from)?;
+            let (image, version) = (image.clone(), version.clone());
+            let request = PlatformRequest { from, image, version, os: *os, generation: *generation };
+            request_from(control, &request, &selection, terms).await?
+        }
+        None => {
+            refuse_dispatched(control, image, version).await?;
+            request_on(control, image, version, &selection, terms).await?
+        }
+    };
     if !requested.new {
         writeln!(console.notes, "job {} already does this", requested.job.id)?;
     }
-    finish_command(control, &requested.job.id, arguments.wait, console, stop, None).await
+    finish_command(control, &requested.job.id, job.wait, console, stop, None).await
 }
 
 /// Ends a command that created or reopened a job: prints the job, or waits until it ends.

@@ -155,7 +155,9 @@ impl CommandError {
             Self::Upload(UploadError::Refused(_)) => {
                 Some("'goldfleet explain CODE' explains a finding, 'goldfleet help formats' every check")
             }
-            Self::Upload(UploadError::Source(refusal)) => return Some(uncapitalised(refusal.code.remedy)),
+            Self::Upload(UploadError::Source(refusal)) | Self::Control(ControlError::Source(refusal)) => {
+                return Some(uncapitalised(refusal.code.remedy));
+            }
             Self::Convert(ConvertError::Exists(_)) => Some("name another file, or replace it with --force"),
             Self::Unhealthy { .. } => {
                 Some("'goldfleet dispatcher' starts a dispatcher; the log of a running one has the reason")
@@ -191,6 +193,7 @@ fn control_hint(error: &ControlError) -> Option<&'static str> {
         ControlError::TooSlow(_) => Some("allow more time, or omit --within: 'goldfleet plan' shows the fastest plan"),
         ControlError::LiveSet(error) => Some(of_live_set(error)),
         ControlError::Port(error) => port_hint(error),
+        ControlError::NotCopied(_) => Some("'goldfleet explain CODE' explains a code"),
         _ => None,
     }
 }
@@ -206,9 +209,11 @@ fn of_live_set(error: &LiveSetError) -> &'static str {
              the command with --without-source ACCOUNT/CONTAINER"
         }
         LiveSetError::Unreadable { .. } => {
-            "repeat the command if the version was given up just now; a damaged manifest is removed with 'goldfleet cleanup \
-             --image NAME --version V'; move any other file out of manifests/; a newer manifest needs a newer goldfleet"
+            "repeat the command if the version was given up just now; an upload of the same content writes a damaged manifest \
+             again; a damaged artifact record is removed with 'goldfleet cleanup --image NAME --version V'; move any other file \
+             out of artifacts/ and manifests/; a newer record or manifest needs a newer goldfleet"
         }
+        LiveSetError::Earlier(_) => "'goldfleet images' lists all versions that earlier releases uploaded",
         LiveSetError::UnknownVersion { .. } => {
             "run the command with the configuration that the job was dispatched with, or cancel the job"
         }

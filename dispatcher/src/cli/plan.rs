@@ -1,8 +1,7 @@
 //! `plan`.
 
 use goldfleet_config::HumanDuration;
-use goldfleet_model::image::ImageRef;
-use goldfleet_model::manifest::Manifest;
+use goldfleet_model::artifact::LoadedVersion;
 use goldfleet_model::selector::Selector;
 use goldfleet_model::text::{HumanBytes, pluralize};
 use goldfleet_plan::render;
@@ -12,9 +11,9 @@ use super::arguments::ImageArguments;
 use super::error::{CommandError, DONE};
 use super::output::{Console, Output, write_json};
 use super::table::write_table;
+use crate::control::artifacts::load_version;
 use crate::control::context::ControlContext;
 use crate::control::fan_out::{self, JobPlan, TimeLimit};
-use crate::control::request::manifest;
 
 /// `goldfleet plan`.
 ///
@@ -27,13 +26,13 @@ pub async fn plan_command(
     within: Option<HumanDuration>,
     console: &mut Console<'_>,
 ) -> Result<u8, CommandError> {
-    let (image, manifest) = manifest(control, &image.image, &image.version).await?;
+    let version = load_version(control, &image.image, &image.version).await?;
     let speed = TimeLimit::Required(within.or(control.config.plan.within).map(HumanDuration::get));
-    let plan = fan_out::plan(control, &image, &manifest, selection, speed).await?;
+    let plan = fan_out::plan(control, &version, selection, speed).await?;
     match console.output {
-        Output::Json => write_json(console.out, &as_json(&image, &manifest, &plan))?,
+        Output::Json => write_json(console.out, &as_json(&version, &plan))?,
         Output::Svg => write!(console.out, "{}", render::svg(&plan.plan))?,
-        Output::Table => write_text(&manifest, &plan, console)?,
+        Output::Table => write_text(&version, &plan, console)?,
     }
     if !control.config.sync.is_empty() {
         writeln!(console.notes, "syncs of snapshots are planned by 'goldfleet snapshots sync --dry-run'")?;
@@ -41,8 +40,8 @@ pub async fn plan_command(
     Ok(DONE)
 }
 
-fn as_json(image: &ImageRef, manifest: &Manifest, plan: &JobPlan) -> Value {
-    let unique = manifest.unique_bytes();
+fn as_json(version: &LoadedVersion, plan: &JobPlan) -> Value {
+    let (image, unique) = (&version.image, version.unique_bytes());
     let links: Vec<Value> = plan
         .plan
         .links
@@ -65,7 +64,7 @@ fn as_json(image: &ImageRef, manifest: &Manifest, plan: &JobPlan) -> Value {
         "image": image.name,
         "version": image.version,
         "digest": image.digest,
-        "data_bytes": manifest.data_bytes(),
+        "data_bytes": version.artifact.data_bytes(),
         "unique_bytes": unique,
         "source": plan.plan.tree.stores.first().map(|planned| &planned.store),
         "links": links,
@@ -78,7 +77,7 @@ fn as_json(image: &ImageRef, manifest: &Manifest, plan: &JobPlan) -> Value {
     value
 }
 
-fn write_text(manifest: &Manifest, plan: &JobPlan, console: &mut Console<'_>) -> std::io::Result<()> {
+fn write_text(version: &LoadedVersion, plan: &JobPlan, console: &mut Console<'_>) -> std::io::Result<()> {
     if plan.targets.is_empty() {
         let targets = pluralize(plan.skipped.len(), "target");
         return writeln!(console.out, "nothing to do: {targets}, all of which have this version already");
@@ -92,7 +91,7 @@ fn write_text(manifest: &Manifest, plan: &JobPlan, console: &mut Console<'_>) ->
         pluralize(plan.targets.len() + plan.skipped.len(), "target"),
         plan.skipped.len(),
         if plan.skipped.len() == 1 { "has" } else { "have" },
-        HumanBytes(manifest.data_bytes()),
+        HumanBytes(version.artifact.data_bytes()),
         render::bytes(plan.plan.estimate.wan_bytes)
     )?;
     let points = render::points(&plan.plan);

@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use goldfleet_config::targets::TargetsFile;
 use goldfleet_config::{Config, environment};
+use goldfleet_model::artifact::LoadedVersion;
 use goldfleet_model::ids::{ImageName, ImageVersion};
-use goldfleet_model::image::ImageRef;
-use goldfleet_model::manifest::Manifest;
 use goldfleet_model::text::{HumanBytes, pluralize};
 use goldfleet_plan::{Inventory, render};
 use goldfleet_rates::Rates;
@@ -19,9 +18,9 @@ use super::error::{CommandError, DONE, FAILED};
 use super::output::{Console, Output, write_json};
 use super::run::load_config;
 use super::table::write_table;
+use crate::control::artifacts::load_version;
 use crate::control::context::{ControlContext, ControlError};
 use crate::control::fan_out;
-use crate::control::request::manifest;
 use crate::simulate::rehearse::{self, Rehearsal, RehearsalError, Report};
 
 /// `goldfleet rehearse`.
@@ -65,7 +64,7 @@ pub fn run(
 /// The input of a rehearsal: the image and the targets, configured or generated, and the chunks that stores already
 /// hold.
 struct RehearsalInput {
-    image: (ImageRef, Manifest),
+    image: LoadedVersion,
     targets: TargetsFile,
     held: Inventory,
 }
@@ -76,13 +75,13 @@ fn rehearsal_input(arguments: &RehearseArguments, config: &Config) -> Result<Reh
         None => {
             let file = TargetsFile::load(&config.targets.file).map_err(ControlError::from)?;
             let targets = file.selected(&arguments.targets).into_iter().cloned().collect();
-            TargetsFile { targets, stores: file.stores }
+            TargetsFile { targets, ..file }
         }
     };
     match (&arguments.image, &arguments.version, arguments.data) {
         (Some(image), Some(version), _) => uploaded(arguments, config, (image, version), targets),
         (_, _, Some(data)) => {
-            Ok(RehearsalInput { image: rehearse::manifest(data.0, 1, 100)?, targets, held: Inventory::default() })
+            Ok(RehearsalInput { image: rehearse::version(data.0, 1, 100)?, targets, held: Inventory::default() })
         }
         _ => Err(RehearsalError::Invalid("give --image and --version, or --data".to_owned()).into()),
     }
@@ -103,15 +102,15 @@ fn uploaded(
             ports.table.ensure().await?;
         }
         let control = ControlContext::new(ports, Arc::new(config.clone()), "rehearsal".to_owned());
-        let image = manifest(&control, image, version).await?;
+        let image = load_version(&control, image, version).await?;
         if arguments.targets_like.is_some() {
             return Ok(RehearsalInput { image, targets, held: Inventory::default() });
         }
-        let planned = fan_out::plan_with_preferred_time(&control, &image.0, &image.1, &arguments.targets).await?;
+        let planned = fan_out::plan_with_preferred_time(&control, &image, &arguments.targets).await?;
         let to_do = planned.targets.into_iter().map(|(target, _)| target).collect();
         Ok::<_, CommandError>(RehearsalInput {
             image,
-            targets: TargetsFile { targets: to_do, stores: targets.stores },
+            targets: TargetsFile { targets: to_do, ..targets },
             held: planned.inventory,
         })
     });

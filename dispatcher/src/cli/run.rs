@@ -94,7 +94,7 @@ fn default_filter(arguments: &Arguments) -> String {
         Command::Dispatcher { .. } | Command::Worker { .. } | Command::Dashboard(_) => "info".to_owned(),
         _ if arguments.verbose => "info".to_owned(),
         // These commands do the work in this process, and their results include the failures of operations.
-        Command::Upload(_) | Command::Dispatch { .. } | Command::Retry(_) | Command::Snapshots(_) | Command::Vm(_) => {
+        Command::Upload(_) | Command::Dispatch(_) | Command::Retry(_) | Command::Snapshots(_) | Command::Vm(_) => {
             format!("error,{}=warn", upload::LOG_TARGET)
         }
         _ => "warn".to_owned(),
@@ -152,9 +152,7 @@ async fn with_ports(command: Command, config: Config, console: &mut Console<'_>)
             run_interruptible(&stop, plan::plan_command(&control, &image, &selection.selectors(), within, console))
                 .await
         }
-        Command::Dispatch { image, selection, job } => {
-            dispatch::dispatch_command(&control, &image, &selection, &job, console, &stop).await
-        }
+        Command::Dispatch(arguments) => dispatch::dispatch_command(&control, &arguments, console, &stop).await,
         Command::Dispatcher { exit_when_idle } => {
             let _listening = match control.config.dispatch.listen {
                 Some(at) => Some(process::start_http_listener(at.address(), &control.monitor).await?),

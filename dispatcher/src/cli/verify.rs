@@ -9,8 +9,8 @@ use super::arguments::VerifyArguments;
 use super::choose;
 use super::error::{CommandError, DONE, FAILED, SERVICE};
 use super::output::{Console, Output, write_json};
+use crate::control::artifacts::artifact_record;
 use crate::control::context::ControlContext;
-use crate::control::request::manifest;
 use crate::control::verify::{LocationKind, MISSING, VerifyFault, VerifyOptions, VerifyReport, VerifyScope, verify};
 use crate::terminal::progress::{ProgressDisplay, ProgressMode};
 
@@ -26,7 +26,7 @@ pub async fn run(
     let (subject, image, places): (String, Option<ImageRef>, VerifyScope) = match (&arguments.image, &arguments.version)
     {
         (Some(image), Some(version)) => {
-            let (image, _) = manifest(control, image, version).await?;
+            let image = artifact_record(control, image, version).await?.artifact.named(image, version);
             (image.to_string(), Some(image), VerifyScope::scope_of_source(control))
         }
         _ => {

@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use goldfleet_config::StagedPolicy;
+use goldfleet_kinds::kind::TemporaryBlob;
+use goldfleet_model::artifact::{ArtifactError, ArtifactRecord};
 use goldfleet_model::ids::{ImageName, ImageVersion, JobId};
 use goldfleet_model::image::VhdMetadata;
 use goldfleet_model::job::{Job, JobState};
-use goldfleet_model::manifest::{Manifest, ManifestError};
+use goldfleet_model::manifest::earlier_manifest_name;
 use goldfleet_model::operation::{Operation, OperationState};
 use goldfleet_model::store::BlobAddress;
 use goldfleet_model::upload::{Upload, UploadState};
@@ -20,6 +22,7 @@ use goldfleet_ports::Versioned;
 use goldfleet_ports::clock::{after, before};
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 
+use crate::control::artifacts::read_optional;
 use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT, states};
 use crate::control::fan_out::is_same_work;
 
@@ -190,12 +193,12 @@ async fn used_by_others(
         }
         if other.operations.is_none() {
             // The targets of an unplanned job are not known yet. It may use all VHDs of this job.
-            used.extend(vhds(control, operations).map(|(vhd, _)| vhd));
+            used.extend(vhds(control, operations).map(|(vhd, _)| vhd.blob));
             continue;
         }
         let others = control.operations(&other).await?;
         if other.job_end(states(&others)).is_none() {
-            used.extend(vhds(control, &others).map(|(vhd, _)| vhd));
+            used.extend(vhds(control, &others).map(|(vhd, _)| vhd.blob));
         }
     }
     Ok(used)
@@ -205,7 +208,7 @@ async fn used_by_others(
 fn vhds<'a>(
     control: &'a ControlContext,
     operations: &'a [Versioned<Operation>],
-) -> impl Iterator<Item = (BlobAddress, &'a Operation)> {
+) -> impl Iterator<Item = (TemporaryBlob, &'a Operation)> {
     operations
         .iter()
         .map(|row| &row.value)
@@ -266,10 +269,9 @@ struct StagedVhd {
 }
 
 impl StagedVhd {
-    fn of(vhd: BlobAddress, operation: &Operation) -> Self {
+    fn of(TemporaryBlob { blob, disk }: TemporaryBlob, operation: &Operation) -> Self {
         let name = operation.target().and_then(|target| target.name.clone());
-        let digest = operation.image.as_ref().map(|image| image.digest.to_string()).unwrap_or_default();
-        Self { target: operation.place.label.clone(), name, vhd, digest }
+        Self { target: operation.place.label.clone(), name, vhd: blob, digest: disk.manifest.to_string() }
     }
 }
 
@@ -324,11 +326,14 @@ async fn refuse_if_in_use(
     Ok(())
 }
 
-/// Deletes an image version: removes its manifest, so that garbage collection can delete its chunks. Managed images and
-/// staged VHDs of the version are kept. Returns whether the version existed.
+/// Deletes an image version: removes its artifact record, so that garbage collection can delete its manifests and chunks.
+/// Managed images and staged VHDs of the version are kept. Returns whether the version existed. A version that an earlier
+/// release uploaded has only a manifest, which is removed.
+///
+/// Manifests are not removed here: an upload that has just begun may have found them, and relies on them.
 ///
 /// # Errors
-/// [`ControlError::Refused`] if a job or an upload works with the version, or if the manifest was written again in the
+/// [`ControlError::Refused`] if a job or an upload works with the version, or if the record was written again in the
 /// meantime.
 pub async fn delete_version(
     control: &ControlContext,
@@ -348,19 +353,32 @@ pub async fn delete_version_with_mode(
     version: &ImageVersion,
     mode: Mode,
 ) -> Result<bool, ControlError> {
-    let store = control.config.source.store();
-    let blob = store.container().manifest(image, version);
-    let Some(found) = control.ports.blobs.properties(&blob).await? else { return Ok(false) };
+    let store = control.config.source.store().container();
+    let mut existed = false;
+    for blob in [store.artifact(image, version), store.blob(earlier_manifest_name(image, version))] {
+        existed |= delete_completion_mark(control, (image, version), &blob, mode).await?;
+    }
+    Ok(existed)
+}
+
+/// Deletes the blob whose existence means that a version exists. Returns whether it existed.
+async fn delete_completion_mark(
+    control: &ControlContext,
+    (image, version): (&ImageName, &ImageVersion),
+    blob: &BlobAddress,
+    mode: Mode,
+) -> Result<bool, ControlError> {
+    let Some(found) = control.ports.blobs.properties(blob).await? else { return Ok(false) };
     refuse_if_in_use(control, image, version, None).await?;
-    // An upload relies only on a manifest that it can read. A killed upload that left a damaged one seems to run for a while.
-    if is_being_uploaded(control, image, version).await? && !is_damaged(control, &blob).await? {
+    // An upload relies only on a record that it can read. A killed upload that left a damaged one seems to run for a while.
+    if is_being_uploaded(control, image, version).await? && is_readable(control, blob).await? {
         let message = format!("{image} {version} is being uploaded: wait for that, or interrupt it");
         return Err(ControlError::Refused(message));
     }
     if mode == Mode::DryRun {
         return Ok(true);
     }
-    match control.ports.blobs.delete(&blob, Some(&found.etag)).await {
+    match control.ports.blobs.delete(blob, Some(&found.etag)).await {
         Err(error) if error.kind == ErrorKind::Conflict => {
             Err(ControlError::Refused(format!("{image} {version} was uploaded again just now: it stays")))
         }
@@ -368,7 +386,7 @@ pub async fn delete_version_with_mode(
     }
 }
 
-/// Whether a version is being uploaded. The upload may have found the manifest and may rely on it to keep its chunks.
+/// Whether a version is being uploaded. The upload may have found the record and may rely on it to keep its chunks.
 async fn is_being_uploaded(control: &ControlContext, image: &ImageName, version: &ImageVersion) -> PortResult<bool> {
     let alive = before(control.ports.clock.now(), control.config.cleanup.chunk_grace.get());
     let same = |upload: &Upload| upload.image == *image && upload.version == *version;
@@ -376,7 +394,8 @@ async fn is_being_uploaded(control: &ControlContext, image: &ImageName, version:
     Ok(control.ports.table.uploads().await?.iter().any(|upload| same(upload) && runs(upload)))
 }
 
-async fn is_damaged(control: &ControlContext, manifest: &BlobAddress) -> PortResult<bool> {
-    let decoded = Manifest::decode(&control.ports.blobs.get(manifest, None).await?);
-    Ok(matches!(decoded, Err(ManifestError::Damaged { .. })))
+/// Whether an upload can use a record: neither a damaged one, nor the manifest of an earlier release.
+async fn is_readable(control: &ControlContext, record: &BlobAddress) -> PortResult<bool> {
+    let Some(bytes) = read_optional(control, record).await? else { return Ok(false) };
+    Ok(!matches!(ArtifactRecord::decode(&bytes), Err(ArtifactError::Damaged { .. })))
 }

@@ -17,6 +17,7 @@ use goldfleet_ports::commit::{Commit, CommitOutcome, commit_confirmed};
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::{Ports, Versioned};
 use goldfleet_runtime::health::Monitor;
+use goldfleet_sources::Refusal;
 
 /// Ports, configuration, and the identity of the caller.
 #[derive(Clone)]
@@ -76,6 +77,9 @@ pub enum ControlError {
         /// The source store.
         store: String,
     },
+    /// An earlier release uploaded the image version.
+    #[error(transparent)]
+    EarlierVersion(#[from] Box<crate::control::artifacts::EarlierVersion>),
     /// The selection matches no enabled target.
     #[error("no enabled target in {} is selected", file.display())]
     NoTargets {
@@ -85,6 +89,12 @@ pub enum ControlError {
     /// The request conflicts with the existing state.
     #[error("{0}")]
     Refused(String),
+    /// A disk or snapshot cannot become an image version.
+    #[error(transparent)]
+    Source(Box<Refusal>),
+    /// The platform cannot copy a disk or snapshot to the targets.
+    #[error("{}", join_refusals(.0))]
+    NotCopied(Vec<goldfleet_hubs::plan::Refusal>),
     /// A group of resources could not be listed, so nothing was decided.
     #[error("{0}")]
     Unlisted(String),
@@ -106,6 +116,18 @@ pub enum ControlError {
     /// A port failed.
     #[error(transparent)]
     Port(#[from] PortError),
+}
+
+impl From<Refusal> for ControlError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Source(Box::new(refusal))
+    }
+}
+
+fn join_refusals(refusals: &[goldfleet_hubs::plan::Refusal]) -> String {
+    let text =
+        |refusal: &goldfleet_hubs::plan::Refusal| format!("{}: {} ({})", refusal.place, refusal.message, refusal.code);
+    refusals.iter().map(text).collect::<Vec<_>>().join("; ")
 }
 
 impl ControlError {

@@ -6,10 +6,10 @@ use std::time::Duration;
 use futures::{StreamExt as _, TryStreamExt as _};
 use goldfleet_config::HumanDuration;
 use goldfleet_config::targets::TargetsFile;
+use goldfleet_model::artifact::{ArtifactDisk, LoadedVersion};
 use goldfleet_model::ids::{JobId, ManagedImageName};
 use goldfleet_model::image::ImageRef;
 use goldfleet_model::job::{Finding, Job, JobState, Subject};
-use goldfleet_model::manifest::Manifest;
 use goldfleet_model::operation::{Failure, Operation, OperationState};
 use goldfleet_model::selector::Selector;
 use goldfleet_model::state::JobEvent;
@@ -43,6 +43,8 @@ pub struct JobPlan {
     pub plan: Plan,
     /// The rates that the plan is based on.
     pub rates: Rates,
+    /// The disks of the version.
+    pub disks: Vec<ArtifactDisk>,
     /// The chunks that stores already have.
     pub inventory: Inventory,
     /// The targets that get the image, each with the name of its managed image.
@@ -81,11 +83,11 @@ pub enum TimeLimit {
 /// inspected counts as a target without the image.
 pub async fn plan(
     control: &ControlContext,
-    image: &ImageRef,
-    manifest: &Manifest,
+    version: &LoadedVersion,
     selection: &[Selector],
     speed: TimeLimit,
 ) -> Result<JobPlan, ControlError> {
+    let image = &version.image;
     let rates = Rates::load(control.config.plan.rates.as_deref())?;
     let (configured, mut selected) = selected_targets(control, selection)?;
     selected.sort_by_key(plan_order);
@@ -102,7 +104,7 @@ pub async fn plan(
         .await?;
     let (skipped, targets): (Vec<_>, Vec<_>) =
         named.into_iter().partition(|(target, _)| having.contains(&target.key()));
-    let (source, content) = (control.config.source.store(), PlanContent::from_manifest(manifest));
+    let (source, content) = (control.config.source.store(), PlanContent::from_manifests(&version.manifests));
     let wanted: Vec<&Target> = targets.iter().map(|(target, _)| target).collect();
     let held = read_inventory(control, &configured, &wanted, &content).await?;
     let (TimeLimit::Required(within) | TimeLimit::Wanted(within)) = speed;
@@ -122,7 +124,7 @@ pub async fn plan(
         }
         (made, _) => made?,
     };
-    Ok(JobPlan { plan, rates, inventory: held, targets, skipped })
+    Ok(JobPlan { plan, rates, disks: version.artifact.disks.clone(), inventory: held, targets, skipped })
 }
 
 /// Plans a job with the configured time limit. If no plan meets it, the fastest plan is used.
@@ -131,15 +133,18 @@ pub async fn plan(
 /// As [`plan`], except that a slow plan is not an error.
 pub async fn plan_with_preferred_time(
     control: &ControlContext,
-    image: &ImageRef,
-    manifest: &Manifest,
+    version: &LoadedVersion,
     selection: &[Selector],
 ) -> Result<JobPlan, ControlError> {
     let speed = TimeLimit::Wanted(control.config.plan.within.map(HumanDuration::get));
-    plan(control, image, manifest, selection, speed).await
+    plan(control, version, selection, speed).await
 }
 
-fn name_images(
+/// The names of the managed images of targets.
+///
+/// # Errors
+/// [`ControlError::Refused`] if a name cannot be formed, or if two images would have the same name.
+pub(crate) fn name_images(
     control: &ControlContext,
     image: &ImageRef,
     targets: Vec<Target>,
@@ -166,7 +171,7 @@ fn name_images(
 }
 
 /// Whether a target has exactly this version as a managed image.
-async fn has_image(
+pub(crate) async fn has_image(
     control: &ControlContext,
     image: &ImageRef,
     target: &Target,

@@ -1,4 +1,4 @@
-//! Garbage collection of chunks that no manifest refers to.
+//! Garbage collection of chunks that no version refers to.
 //!
 //! These rules prevent the deletion of a chunk that another process is about to rely on:
 //! - Only chunks older than the grace period are considered, by the list that was read at the start.
@@ -12,9 +12,10 @@
 //! - An upload whose row is one grace period old has ended. An upload that was only suspended notices this after half a
 //!   grace period, and lists its chunks again before it writes its manifest (and once more afterwards, if it was
 //!   suspended during the write).
-//! - Manifests are read last, after the chunks and the uploads. The manifest of an upload that ended in the meantime is
-//!   among them.
-//! - Nothing is deleted unless it is certain that all manifests were found: see [`crate::control::live`].
+//! - Artifact records and manifests are read last, after the chunks and the uploads. The record of an upload that ended in
+//!   the meantime is among them.
+//! - A manifest that no record names is deleted under the same rules as a chunk: an upload renews it, too.
+//! - Nothing is deleted unless it is certain that all records were found: see [`crate::control::live`].
 //!
 //! The clocks of uploaders, stores and the collecting process may therefore differ by nearly half a grace period.
 
@@ -68,6 +69,9 @@ pub struct CollectionReport {
     pub deleted_bytes: u64,
     /// The number of blobs under `chunks/` whose names are not chunk names. They are kept.
     pub foreign: usize,
+    /// The number of manifests that no version has and that are old enough to be deleted: of deleted versions, and of
+    /// uploads that never ended.
+    pub manifests: usize,
     /// The same numbers for each listed store.
     pub by_store: Vec<CollectedStore>,
     /// Stores that could not be listed, or in which a chunk could not be deleted.
@@ -172,7 +176,25 @@ pub async fn collect_garbage(
         }
         collected.add(one);
     }
+    delete_manifests(control, &live, keep_since, &mut collected).await;
     Ok(collected)
+}
+
+/// Deletes manifests that no version has and that are old enough. In a dry run, they are only counted.
+async fn delete_manifests(
+    control: &ControlContext,
+    live: &LiveSet,
+    keep_since: Timestamp,
+    collected: &mut CollectionReport,
+) {
+    for (store, manifest) in live.unnamed().iter().filter(|(_, manifest)| manifest.modified < keep_since) {
+        collected.manifests += 1;
+        if !collected.dry_run
+            && let Err(error) = delete_unchanged(control, store, manifest).await
+        {
+            collected.fail(store.clone(), &error);
+        }
+    }
 }
 
 /// Adds the stores in the trees of jobs.
@@ -232,7 +254,7 @@ fn sort_out(store: Container, blobs: Vec<ListedBlob>) -> Listed {
 async fn delete_all(control: &ControlContext, garbage: &[ListedBlob], one: &mut CollectedStore) -> PortResult<()> {
     for some in garbage.chunks(MAX_IN_FLIGHT) {
         let mut result = Ok(());
-        for deleted in join_all(some.iter().map(|chunk| delete(control, &one.store, chunk))).await {
+        for deleted in join_all(some.iter().map(|chunk| delete_unchanged(control, &one.store, chunk))).await {
             match deleted {
                 Ok(bytes) => {
                     one.deleted += usize::from(bytes.is_some());
@@ -267,10 +289,11 @@ async fn cutoff(control: &ControlContext, now: Timestamp) -> PortResult<Timestam
     Ok(running.map(relied_on).chain([ago]).min().unwrap_or(ago))
 }
 
-async fn delete(control: &ControlContext, store: &Container, chunk: &ListedBlob) -> PortResult<Option<u64>> {
-    match control.ports.blobs.delete(&store.blob(chunk.name.as_str()), Some(&chunk.etag)).await {
-        Ok(existed) => Ok(existed.then_some(chunk.length)),
-        // The chunk was renewed after it was listed: another process relies on it.
+/// Deletes a blob if it has not changed since it was listed. Returns its length if it was deleted.
+async fn delete_unchanged(control: &ControlContext, store: &Container, listed: &ListedBlob) -> PortResult<Option<u64>> {
+    match control.ports.blobs.delete(&store.blob(listed.name.as_str()), Some(&listed.etag)).await {
+        Ok(existed) => Ok(existed.then_some(listed.length)),
+        // It was renewed after it was listed: another process relies on it.
         Err(error) if error.kind == ErrorKind::Conflict => Ok(None),
         Err(error) => Err(error),
     }

@@ -1,20 +1,24 @@
 //! Which image versions are uploaded, where they come from, and what uses them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use futures::StreamExt as _;
+use goldfleet_model::artifact::{ARTIFACTS, ArtifactDisk, ArtifactRecord, DiskRef, DiskRole, version_of};
+use goldfleet_model::hash::Digest;
 use goldfleet_model::ids::{ImageName, ImageVersion, JobId};
 use goldfleet_model::job::{Job, JobState};
-use goldfleet_model::manifest::{MANIFESTS, Manifest};
+use goldfleet_model::manifest::{MANIFESTS, ManifestName};
+use goldfleet_model::store::Container;
 use goldfleet_model::system::System;
-use goldfleet_model::upload::{Upload, UploadState};
+use goldfleet_model::upload::{Upload, UploadState, system_of};
 use goldfleet_ports::blob_store::ListedBlob;
 use goldfleet_ports::chunk_store::list;
 use goldfleet_ports::clock::elapsed;
-use goldfleet_ports::error::PortResult;
+use goldfleet_ports::error::{ErrorKind, PortResult};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::control::artifacts::{EarlierVersion, read_optional, upload_again};
 use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT};
 
 /// The number of seconds without a write of its row after which an upload counts as stalled. It writes its row every 2 s.
@@ -27,16 +31,20 @@ pub struct ImageLine {
     pub image: ImageName,
     /// The version.
     pub version: ImageVersion,
-    /// The time at which its manifest was written. From then on it can be dispatched.
+    /// The time at which its artifact record was written. From then on it can be dispatched.
     pub uploaded: Timestamp,
-    /// Who uploaded it. None for uploads of earlier releases, and if the row was removed. The same holds for `file`.
+    /// Who uploaded it. None if the record cannot be read. The same holds for `digest`, `size` and `data_bytes`.
     pub by: Option<String>,
-    /// The file that it was uploaded from.
+    /// The file or other source that it was uploaded from.
     pub file: Option<String>,
-    /// The size of the disk in bytes. None if neither upload nor manifest can be read.
+    /// The digest of the version.
+    pub digest: Option<Digest>,
+    /// The sum of the sizes of its disks in bytes.
     pub size: Option<u64>,
     /// Bytes of its chunks, without zero runs.
     pub data_bytes: Option<u64>,
+    /// Its disks.
+    pub disks: Vec<DiskLine>,
     /// The operating system that the check found on the disk. None if that is not known.
     pub system: Option<System>,
     /// The number of jobs that have dispatched it.
@@ -45,13 +53,26 @@ pub struct ImageLine {
     pub last_job: Option<LastJob>,
     /// What still uses it.
     pub used_by: Vec<Use>,
-    /// Why it cannot be dispatched, if its manifest cannot be decoded.
-    pub fault: Option<ManifestFault>,
+    /// Why it cannot be dispatched.
+    pub fault: Option<VersionFault>,
 }
 
-/// The fault of a version's manifest.
+/// A disk of a version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ManifestFault {
+pub struct DiskLine {
+    /// The disk: `os`, or `data-` and its LUN.
+    pub disk: DiskRole,
+    /// The digest of its manifest.
+    pub manifest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Bytes of its chunks, without zero runs.
+    pub data_bytes: u64,
+}
+
+/// Why a version cannot be dispatched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct VersionFault {
     /// The code, listed in `docs/failures.md`.
     pub code: &'static str,
     /// What is wrong, and what to do.
@@ -127,22 +148,9 @@ pub async fn images(
 ) -> Result<(Vec<ImageLine>, Vec<UploadLine>), ControlError> {
     let uploads = control.ports.table.uploads().await?;
     let jobs: Vec<Job> = control.ports.table.jobs().await?.into_iter().map(|row| row.value).collect();
-    let source = control.config.source.store().container();
-    let wanted =
-        |listed: ListedBlob| version_of(&listed.name).map(|(image, version)| (image, version, listed.modified));
-    let manifests = match list(control.ports.blobs.as_ref(), &source, MANIFESTS).await {
-        Ok(listed) => listed,
-        // Nothing was uploaded yet.
-        Err(error) if error.kind == goldfleet_ports::error::ErrorKind::NotFound => Vec::new(),
-        Err(error) => return Err(error.into()),
-    };
-    let versions = manifests.into_iter().filter_map(wanted);
-    let mut lines: Vec<ImageLine> = versions
-        .filter(|(image, ..)| only.is_none_or(|only| only == image))
-        .map(|(image, version, uploaded)| line(image, version, uploaded, &uploads, &jobs))
-        .collect();
+    let found = FoundVersions::list(control, only).await?;
+    let mut lines = found.read(control, &uploads, &jobs).await?;
     lines.sort_by(|a, b| (&a.image, a.uploaded, &a.version).cmp(&(&b.image, b.uploaded, &b.version)));
-    read_manifests(control, &mut lines, &uploads).await?;
     let now = control.ports.clock.now();
     let done: BTreeMap<_, _> = lines.iter().map(|line| ((&line.image, &line.version), line.uploaded)).collect();
     let mut seen = BTreeSet::new();
@@ -158,20 +166,71 @@ pub async fn images(
     Ok((lines, running))
 }
 
-/// The image version that the name of a manifest stands for: the reverse of
-/// [`manifest_name`](goldfleet_model::manifest::manifest_name).
-fn version_of(name: &str) -> Option<(ImageName, ImageVersion)> {
-    let (image, version) = name.strip_prefix(MANIFESTS)?.strip_suffix(".jsonl")?.split_once('/')?;
-    Some((image.parse().ok()?, version.parse().ok()?))
+/// The versions in the source store, by the names of blobs.
+#[derive(Default)]
+struct FoundVersions {
+    /// The artifact records, with the times at which they were written.
+    records: Vec<(ImageName, ImageVersion, Timestamp)>,
+    /// The versions that an earlier release uploaded.
+    earlier: Vec<(EarlierVersion, Timestamp)>,
+    /// The names of manifests.
+    manifests: HashSet<String>,
 }
 
-fn line(image: ImageName, version: ImageVersion, uploaded: Timestamp, uploads: &[Upload], jobs: &[Job]) -> ImageLine {
-    // Uploads and jobs are sorted, the newest first.
-    let upload = uploads
-        .iter()
-        .find(|upload| upload.state == UploadState::Complete && upload.image == image && upload.version == version);
+impl FoundVersions {
+    /// Lists the source store. Only versions of one image if one is given.
+    async fn list(control: &ControlContext, only: Option<&ImageName>) -> PortResult<Self> {
+        let store = control.config.source.store().container();
+        let is_wanted = |image: &ImageName| only.is_none_or(|only| only == image);
+        let mut found = Self::default();
+        // Records are listed first. The manifests of a listed record were written before it.
+        for listed in list_if_there(control, &store, ARTIFACTS).await? {
+            if let Some((image, version)) = version_of(&listed.name).filter(|(image, _)| is_wanted(image)) {
+                found.records.push((image, version, listed.modified));
+            }
+        }
+        for listed in list_if_there(control, &store, MANIFESTS).await? {
+            match ManifestName::parse(&listed.name) {
+                Some(ManifestName::Earlier(image, version)) if is_wanted(&image) => {
+                    let store = store.clone();
+                    found.earlier.push((EarlierVersion { image, version, store }, listed.modified));
+                }
+                _ => drop(found.manifests.insert(listed.name)),
+            }
+        }
+        Ok(found)
+    }
+
+    /// Reads the artifact records, which are small.
+    async fn read(self, control: &ControlContext, uploads: &[Upload], jobs: &[Job]) -> PortResult<Vec<ImageLine>> {
+        let Self { records, earlier, manifests } = self;
+        let manifests = &manifests;
+        let reads = futures::stream::iter(records).map(async |(image, version, uploaded)| {
+            let line = line((image, version), uploaded, jobs);
+            read_record(control, line, uploads, manifests).await
+        });
+        let read: Vec<PortResult<Option<ImageLine>>> = reads.buffer_unordered(MAX_IN_FLIGHT).collect().await;
+        let mut lines: Vec<ImageLine> = read.into_iter().filter_map(Result::transpose).collect::<PortResult<_>>()?;
+        for (version, uploaded) in earlier {
+            let fault = Some(VersionFault { code: EarlierVersion::CODE, message: version.to_string() });
+            lines.push(ImageLine { fault, ..line((version.image, version.version), uploaded, jobs) });
+        }
+        Ok(lines)
+    }
+}
+
+/// The blobs with this prefix. None if the container does not exist, because nothing was uploaded yet.
+async fn list_if_there(control: &ControlContext, store: &Container, prefix: &str) -> PortResult<Vec<ListedBlob>> {
+    match list(control.ports.blobs.as_ref(), store, prefix).await {
+        Err(error) if error.kind == ErrorKind::NotFound => Ok(Vec::new()),
+        listed => listed,
+    }
+}
+
+/// The line of a version, without what its artifact record has.
+fn line((image, version): (ImageName, ImageVersion), uploaded: Timestamp, jobs: &[Job]) -> ImageLine {
+    // Jobs are sorted, the newest first.
     let own: Vec<&Job> = jobs.iter().filter(|job| job.is_for(&image, &version)).collect();
-    let payload = own.first().and_then(|job| job.payload());
     let used_by = own.iter().filter_map(|job| match job.state {
         state if !state.is_terminal() => Some(Use::OpenJob { job: job.id.clone() }),
         _ if job.tree.is_some() && !job.cleaned => Some(Use::StagedVhds { job: job.id.clone() }),
@@ -179,11 +238,13 @@ fn line(image: ImageName, version: ImageVersion, uploaded: Timestamp, uploads: &
     });
     ImageLine {
         uploaded,
-        by: upload.and_then(|upload| upload.by.clone()),
-        file: upload.and_then(|upload| upload.file.clone()),
-        size: upload.and_then(|upload| upload.size).or_else(|| payload.map(|payload| payload.size)),
-        data_bytes: payload.map(|payload| payload.data_bytes).or_else(|| upload.map(|upload| upload.bytes_data)),
-        system: upload.and_then(|upload| upload.system.clone()),
+        by: None,
+        file: None,
+        digest: None,
+        size: None,
+        data_bytes: None,
+        disks: Vec::new(),
+        system: None,
         jobs: own.len(),
         last_job: own.first().map(|job| LastJob { job: job.id.clone(), state: job.state }),
         used_by: used_by.collect(),
@@ -193,36 +254,54 @@ fn line(image: ImageName, version: ImageVersion, uploaded: Timestamp, uploads: &
     }
 }
 
-/// Reads the manifests that no upload has proven since they were written, and those of versions whose size no row has. An
-/// upload is complete after its manifest is proven. So this usually reads nothing: manifests have megabytes.
-async fn read_manifests(control: &ControlContext, lines: &mut [ImageLine], uploads: &[Upload]) -> PortResult<()> {
-    let source = control.config.source.store().container();
-    let unknown = lines.iter_mut().filter(|line| line.size.is_none() || !is_proven(line, uploads));
-    let reads = futures::stream::iter(unknown).map(async |line: &mut ImageLine| {
-        let bytes = control.ports.blobs.get(&source.manifest(&line.image, &line.version), None).await?;
-        match Manifest::decode(&bytes) {
-            Ok(manifest) => {
-                line.size = Some(manifest.size);
-                line.data_bytes = Some(manifest.data_bytes());
-            }
-            Err(error) => {
-                let message = error.with_remedy(&line.image, &line.version);
-                line.fault = Some(ManifestFault { code: error.code(), message });
-            }
+/// Adds what the artifact record of a version has. None if the version was deleted since it was listed.
+async fn read_record(
+    control: &ControlContext,
+    line: ImageLine,
+    uploads: &[Upload],
+    manifests: &HashSet<String>,
+) -> PortResult<Option<ImageLine>> {
+    let store = control.config.source.store().container();
+    let Some(bytes) = read_optional(control, &store.artifact(&line.image, &line.version)).await? else {
+        return Ok(None);
+    };
+    let ArtifactRecord { artifact, provenance } = match ArtifactRecord::decode(&bytes) {
+        Ok(record) => record,
+        Err(error) => {
+            let message = error.with_remedy(&line.image, &line.version);
+            return Ok(Some(ImageLine { fault: Some(VersionFault { code: error.code(), message }), ..line }));
         }
-        Ok(())
+    };
+    let is_missing = |disk: &&ArtifactDisk| {
+        !manifests.contains(&store.manifest(&line.image, &line.version, &disk.disk.manifest).name)
+    };
+    let fault = artifact.disks.iter().find(is_missing).map(|disk| VersionFault {
+        code: "manifest-missing",
+        message: format!(
+            "the manifest of disk {} is missing; {}",
+            disk.disk.role,
+            upload_again(&line.image, &line.version)
+        ),
     });
-    let read: Vec<PortResult<()>> = reads.buffer_unordered(MAX_IN_FLIGHT).collect().await;
-    read.into_iter().collect()
+    let digest = artifact.digest();
+    Ok(Some(ImageLine {
+        by: Some(provenance.by),
+        file: provenance.source,
+        digest: Some(digest),
+        size: Some(artifact.size()),
+        data_bytes: Some(artifact.data_bytes()),
+        disks: artifact.disks.iter().map(DiskLine::from).collect(),
+        system: provenance.system.or_else(|| system_of(uploads, &digest).cloned()),
+        fault,
+        ..line
+    }))
 }
 
-/// Whether an upload of the version completed after its manifest was last written. If the clocks of the store and the uploader
-/// differ, this may be false for a proven manifest.
-fn is_proven(line: &ImageLine, uploads: &[Upload]) -> bool {
-    uploads.iter().any(|upload| {
-        let is_complete = upload.state == UploadState::Complete && upload.updated >= line.uploaded;
-        is_complete && upload.image == line.image && upload.version == line.version
-    })
+impl From<&ArtifactDisk> for DiskLine {
+    fn from(disk: &ArtifactDisk) -> Self {
+        let ArtifactDisk { disk: DiskRef { role, manifest }, size, data_bytes } = *disk;
+        Self { disk: role, manifest, size, data_bytes }
+    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "seconds")]
@@ -239,20 +318,5 @@ fn upload_line(upload: &Upload, now: Timestamp) -> UploadLine {
         updated: upload.updated,
         idle,
         stalled: idle >= STALLED,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use goldfleet_model::manifest::manifest_name;
-
-    #[test]
-    fn a_manifest_is_of_one_version() {
-        let (image, version) = version_of(&manifest_name("ubuntu-24.04", "2026.11.1")).unwrap();
-        assert_eq!((image.as_str(), version.as_str()), ("ubuntu-24.04", "2026.11.1"));
-        for other in ["manifests/ubuntu.jsonl", "manifests/a/b/c.jsonl", "chunks/1", "manifests/a/1.json"] {
-            assert_eq!(version_of(other), None, "{other}");
-        }
     }
 }

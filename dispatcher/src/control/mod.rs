@@ -9,13 +9,15 @@
 //! - [`status`], [`approve`], [`retry`], [`cancel`], [`cleanup`], [`garbage_collection`] (with [`live`]),
 //!   [`retention`], [`orphans`]: the commands on jobs, chunks, history and temporaries.
 //! - [`store_inventory`], [`verify`]: where the chunks of a version are, and whether they are intact.
-//! - [`images`]: the uploaded versions; [`explain`]: the meaning of failure codes; [`operator`]: who runs a command;
+//! - [`artifacts`]: reads a version from the source store; [`images`]: the uploaded versions; [`explain`]: the meaning of failure codes; [`operator`]: who runs a command;
 //!   [`suggest`]: command lines in messages.
 //! - [`snapshots`]: runs of syncs, and copies of snapshots on request.
 //! - [`machines`]: clones of virtual machines.
+//! - [`platform`]: disks and snapshots that become image versions by copies that the platform makes.
 //! - [`local`]: a dispatcher and a worker in one process.
 
 pub mod approve;
+pub mod artifacts;
 pub mod cancel;
 pub mod check;
 pub mod cleanup;
@@ -30,6 +32,7 @@ pub mod local;
 pub mod machines;
 pub mod operator;
 pub mod orphans;
+pub mod platform;
 pub mod reconcile;
 pub mod request;
 pub mod retention;

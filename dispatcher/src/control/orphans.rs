@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::{StreamExt as _, stream};
 use goldfleet_config::targets::TargetsFile;
 use goldfleet_model::ids::{JobId, ResourceGroup, SubscriptionId};
-use goldfleet_model::job::Subject;
 use goldfleet_model::resource::{DiskState, ResourceType};
 use goldfleet_model::upload::{Upload, UploadState};
 use goldfleet_ports::clock::elapsed;
@@ -120,9 +119,8 @@ pub async fn orphans(control: &ControlContext, options: &OrphanOptions) -> Resul
 async fn groups(control: &ControlContext) -> Result<BTreeSet<GroupRef>, ControlError> {
     let mut groups: BTreeSet<GroupRef> = control.config.sync.iter().flat_map(groups_of).collect();
     for job in control.ports.table.jobs().await? {
-        if let (Subject::Work { work }, Some(route)) = (&job.value.subject, routes::find(&job.value.subject)) {
-            groups.extend(route.groups(work));
-        }
+        let route = routes::find(&job.value.subject);
+        groups.extend(route.into_iter().flat_map(|route| route.groups(&job.value.subject)));
     }
     let uploads = control.ports.table.uploads().await?;
     let temporaries = uploads.iter().filter_map(|upload| upload.origin.as_ref()?.temporary.as_ref());
@@ -132,6 +130,7 @@ async fn groups(control: &ControlContext) -> Result<BTreeSet<GroupRef>, ControlE
     // A configuration for syncs alone needs no targets file.
     if control.config.targets.file.exists() {
         let file = TargetsFile::load(&control.config.targets.file)?;
+        groups.extend(file.hubs.values().map(|hub| hub.group.clone()));
         groups.extend(file.targets.iter().map(|target| group(target.subscription, &target.resource_group)));
     }
     Ok(groups)

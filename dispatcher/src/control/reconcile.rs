@@ -119,7 +119,7 @@ async fn reconcile_job(
     }
     let repaired = repair_operations(control, job).await?;
     let mut ended = repaired.ended;
-    if counts.iter().any(|count| count.state == OperationState::Waiting) {
+    if counts.iter().any(|count| count.state == OperationState::Waiting) && !job.holds_gates(now) {
         ended |= open_gates(control, job, repaired, &counts).await?;
     }
     // The last operations may have ended, as those behind a broken gate do. Then the job ends now, not at the next sweep.

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use goldfleet_config::targets::TargetsFile;
+use goldfleet_model::artifact::{Artifact, ArtifactRecord};
 use goldfleet_model::ids::{ImageName, ImageVersion, JobId, Region};
 use goldfleet_model::image::ImageRef;
 use goldfleet_model::job::{Approval, Job, JobState, Payload, Subject, Work};
-use goldfleet_model::manifest::{Manifest, digest_of};
 use goldfleet_model::operation::Operation;
 use goldfleet_model::selector::Selector;
 use goldfleet_model::store::Store;
@@ -14,11 +14,12 @@ use goldfleet_model::system::System;
 use goldfleet_model::target::{Target, TargetKey};
 use goldfleet_model::upload::system_of;
 use goldfleet_ports::Versioned;
-use goldfleet_ports::error::{ErrorKind, PortResult};
+use goldfleet_ports::error::PortResult;
 use goldfleet_ports::rng;
 use goldfleet_rates::Rates;
 use jiff::Timestamp;
 
+use crate::control::artifacts::artifact_record;
 use crate::control::context::{ControlContext, ControlError, states};
 use crate::control::routes;
 
@@ -29,31 +30,6 @@ pub struct RequestResult {
     pub job: Job,
     /// Whether the job is new. False if an equal request was made before and its job has not ended.
     pub new: bool,
-}
-
-/// Reads an image version's manifest from the source store.
-///
-/// # Errors
-/// [`ControlError::NoSuchImage`] if it does not exist.
-pub async fn manifest(
-    control: &ControlContext,
-    image: &ImageName,
-    version: &ImageVersion,
-) -> Result<(ImageRef, Manifest), ControlError> {
-    let store = control.config.source.store();
-    let blob = store.container().manifest(image, version);
-    let bytes = control.ports.blobs.get(&blob, None).await.map_err(|error| match error.kind {
-        ErrorKind::NotFound => ControlError::NoSuchImage {
-            image: image.to_string(),
-            version: version.to_string(),
-            store: store.to_string(),
-        },
-        _ => error.into(),
-    })?;
-    let manifest = Manifest::decode(&bytes)
-        .map_err(|error| ControlError::Refused(format!("{blob}: {}", error.with_remedy(image, version))))?;
-    let image = ImageRef { name: image.clone(), version: version.clone(), digest: digest_of(&bytes) };
-    Ok((image, manifest))
 }
 
 /// The sort key of targets for planning. Targets are planned ring by ring, because the first target of a region
@@ -83,17 +59,11 @@ pub fn selected_targets(
     Ok((stores, selected))
 }
 
-/// The properties of an image version that a job carries, as far as its manifest has them: without the system.
+/// The properties of an image version that a job carries.
 #[must_use]
-pub fn job_payload(manifest: &Manifest) -> Payload {
-    Payload {
-        os: manifest.os,
-        generation: manifest.generation,
-        size: manifest.size,
-        chunks: manifest.chunk_count(),
-        data_bytes: manifest.data_bytes(),
-        system: None,
-    }
+pub fn job_payload(artifact: &Artifact, system: Option<System>) -> Payload {
+    let Artifact { os, generation, .. } = *artifact;
+    Payload { os, generation, size: artifact.size(), data_bytes: artifact.data_bytes(), system }
 }
 
 /// A job that is requested now.
@@ -116,6 +86,7 @@ pub fn new_job(id: JobId, subject: Subject, selection: Vec<Selector>, now: Times
         failure: None,
         cleaned: false,
         removing: false,
+        gates_held_until: None,
         created: now,
         updated: now,
         finished: None,
@@ -129,6 +100,32 @@ pub struct Terms {
     pub approve: bool,
     /// A remark of the operator.
     pub note: Option<String>,
+}
+
+impl Terms {
+    /// A new job with these terms.
+    pub(crate) fn apply_to(self, control: &ControlContext, job: Job) -> Job {
+        let approvals: Option<Vec<Approval>> = self.approve.then(Vec::new);
+        Job { requested_by: Some(control.actor.clone()), note: self.note, approvals, ..job }
+    }
+
+    /// Continues an open job of an equal request.
+    ///
+    /// # Errors
+    /// If it does not have the requested approvals, or if the queue cannot be reached.
+    pub(crate) async fn continue_job(&self, control: &ControlContext, job: Job) -> Result<RequestResult, ControlError> {
+        if self.approve && job.approvals.is_none() {
+            return Err(ControlError::Refused(format!(
+                "job {id} already does this, without approvals between its rings: cancel it with 'goldfleet cancel {id}', \
+                 then dispatch again",
+                id = job.id
+            )));
+        }
+        if job.state == JobState::Requested {
+            control.enqueue_job(&job.id).await?;
+        }
+        Ok(RequestResult { job, new: false })
+    }
 }
 
 /// [`request_on`] without a remark.
@@ -157,28 +154,42 @@ pub async fn request_on(
     image: &ImageName,
     version: &ImageVersion,
     selection: &[Selector],
-    Terms { approve, note }: Terms,
+    terms: Terms,
 ) -> Result<RequestResult, ControlError> {
-    let (image, manifest) = manifest(control, image, version).await?;
+    let ArtifactRecord { artifact, provenance } = artifact_record(control, image, version).await?;
+    let image = artifact.named(image, version);
     // Report errors in the files to the caller now, instead of as a failure of the job later.
     let (_, targets) = selected_targets(control, selection)?;
     Rates::load(control.config.plan.rates.as_deref())?;
-    if let Some(job) = find_open_job(control, &image, selection, &targets).await? {
-        if approve && job.approvals.is_none() {
-            return Err(ControlError::Refused(format!(
-                "job {id} already does this, without approvals between its rings: cancel it with 'goldfleet cancel {id}', \
-                 then dispatch again",
-                id = job.id
-            )));
-        }
-        if job.state == JobState::Requested {
-            control.enqueue_job(&job.id).await?;
-        }
-        return Ok(RequestResult { job, new: false });
+    refuse_other_sinks(&targets)?;
+    let is_same = |job: &Job| job.image() == Some(&image);
+    if let Some(job) = find_open_job(control, is_same, selection, &targets).await? {
+        return terms.continue_job(control, job).await;
     }
-    let payload = Payload { system: system(control, &image).await?, ..job_payload(&manifest) };
-    let approvals = approve.then(Vec::new);
-    insert(control, Subject::Image { image, payload }, selection.to_vec(), approvals, note).await
+    let system = match provenance.system {
+        // An upload without a check wrote the record. Another one may have checked the same content.
+        None => system(control, &image).await?,
+        system => system,
+    };
+    let payload = job_payload(&artifact, system);
+    insert(control, Subject::Image { image, payload, delivery: None }, selection.to_vec(), terms).await
+}
+
+/// Rejects targets that receive something else than a managed image. The route `staging` creates only images.
+fn refuse_other_sinks(targets: &[Target]) -> Result<(), ControlError> {
+    let others: Vec<String> = targets
+        .iter()
+        .filter(|target| !target.sinks.is_default())
+        .map(|target| format!("{} ({})", target.key(), target.sinks))
+        .collect();
+    if others.is_empty() {
+        return Ok(());
+    }
+    Err(ControlError::Refused(format!(
+        "an uploaded version reaches targets as a managed image only, and these have other sinks: {}; use 'goldfleet dispatch \
+         --from' for them, or select other targets",
+        others.join(", ")
+    )))
 }
 
 /// Creates a job, and sends its message to the dispatcher.
@@ -186,13 +197,15 @@ async fn insert(
     control: &ControlContext,
     subject: Subject,
     selection: Vec<Selector>,
-    approvals: Option<Vec<Approval>>,
-    note: Option<String>,
+    terms: Terms,
 ) -> Result<RequestResult, ControlError> {
     let now = control.ports.clock.now();
     let id = JobId::new(now, rng::random_u64());
-    let requested_by = Some(control.actor.clone());
-    let job = Job { requested_by, note, approvals, ..new_job(id, subject, selection, now) };
+    insert_job(control, terms.apply_to(control, new_job(id, subject, selection, now))).await
+}
+
+/// Writes the row of a new job, and sends its message to the dispatcher.
+pub(crate) async fn insert_job(control: &ControlContext, job: Job) -> Result<RequestResult, ControlError> {
     control.ports.table.insert_job(&job).await?;
     control.enqueue_job(&job.id).await?;
     Ok(RequestResult { job, new: true })
@@ -228,7 +241,7 @@ pub async fn request_work(
         }
         return Ok(RequestResult { job: open, new: false });
     }
-    insert(control, Subject::Work { work }, Vec::new(), None, note).await
+    insert(control, Subject::Work { work }, Vec::new(), Terms { approve: false, note }).await
 }
 
 /// The operating system of an image version, as its uploads recorded it.
@@ -241,15 +254,14 @@ async fn system(control: &ControlContext, image: &ImageRef) -> PortResult<Option
     Ok(system_of(&control.ports.table.uploads().await?, &image.digest).cloned())
 }
 
-/// The open job of an equal request, if there is one.
-async fn find_open_job(
+/// The open job of an equal request, if there is one. `is_same` returns whether a job delivers the same content.
+pub(crate) async fn find_open_job(
     control: &ControlContext,
-    image: &ImageRef,
+    is_same: impl Fn(&Job) -> bool,
     selection: &[Selector],
     targets: &[Target],
 ) -> PortResult<Option<Job>> {
-    let same =
-        |job: &Job| job.image() == Some(image) && job.selection == selection && job.state != JobState::Cancelling;
+    let same = |job: &Job| is_same(job) && job.selection == selection && job.state != JobState::Cancelling;
     for job in control.ports.table.open_jobs().await?.into_iter().map(|job| job.value).filter(same) {
         // A job that is not planned yet will be planned for the current targets.
         if job.state == JobState::Requested {

@@ -1,15 +1,18 @@
 //! Retry: runs operations that failed or were cancelled again, together with those that they depend on. The rules are
 //! in [`goldfleet_workflow::retry`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
+use goldfleet_model::graph::{GateCondition, GateKey};
 use goldfleet_model::ids::JobId;
 use goldfleet_model::job::{Job, JobState};
-use goldfleet_model::operation::{KindId, Operation, OperationId, OperationState};
+use goldfleet_model::operation::{GroupId, KindId, Operation, OperationId, OperationState};
 use goldfleet_model::selector::Selector;
 use goldfleet_model::state::JobEvent;
 use goldfleet_model::text::pluralize;
 use goldfleet_ports::Versioned;
+use goldfleet_ports::clock::after;
 use goldfleet_ports::commit::Commit;
 use goldfleet_workflow::gates::{GateState, Gates};
 use goldfleet_workflow::group::GroupChange;
@@ -19,6 +22,9 @@ use jiff::Timestamp;
 use crate::control::context::{ControlContext, ControlError, Group, group_rows};
 use crate::control::fan_out::is_same_work;
 use crate::control::suggest::resume_command;
+
+/// How long the gates of a job stay closed if its retry is interrupted.
+const MAX_RETRY_TIME: Duration = Duration::from_secs(300);
 
 /// Which operations to retry.
 #[derive(Debug, Clone, Default)]
@@ -73,12 +79,26 @@ pub async fn retry(control: &ControlContext, id: &JobId, which: &RetryFilter) ->
     // Write the job first, because the reconciler ignores jobs that have ended.
     if job.state.is_terminal() {
         ensure_no_newer_job(control, &job, groups.iter().flatten().map(|row| &row.value)).await?;
-        control.apply_event(id, JobEvent::Retry, |_| {}).await?;
     }
+    begin_retry(control, &job).await?;
     let retried = retry.groups(groups).await;
     // Do this even if the retry of a group failed.
     hold_job_open(control, id).await?;
     retried
+}
+
+/// Reopens a job that has ended, and holds its gates while the retry writes rows. A gate that was evaluated between two
+/// groups would find openers as they were before the retry: it would block the rows behind it, or remove a temporary that a
+/// row is about to use.
+async fn begin_retry(control: &ControlContext, job: &Job) -> Result<(), ControlError> {
+    let until = after(control.ports.clock.now(), MAX_RETRY_TIME);
+    let hold = |job: &mut Job| job.gates_held_until = Some(until);
+    if job.state.is_terminal() {
+        control.apply_event(&job.id, JobEvent::Retry, hold).await?;
+        return Ok(());
+    }
+    while !control.update_job(&control.job(&job.id).await?, hold).await? {}
+    Ok(())
 }
 
 /// Has a job planned that was cancelled before that.
@@ -114,15 +134,17 @@ async fn ensure_no_newer_job(
     }
 }
 
-/// Writes the job's row again. A reconciler pass that read the operations before the retry ends the job only if the
+/// Writes the job's row again, and lets its gates be evaluated. A reconciler pass that read the operations before the retry ends the job only if the
 /// row's ETag is unchanged, or it has already ended the job.
 async fn hold_job_open(control: &ControlContext, id: &JobId) -> Result<(), ControlError> {
     loop {
         let row = control.job(id).await?;
         let written = match row.value.state {
             JobState::Succeeded => true,
-            state if state.is_terminal() => control.apply_event_to(&row, JobEvent::Retry, |_| {}).await?.is_some(),
-            _ => control.bump_job_version(&row).await?,
+            state if state.is_terminal() => {
+                control.apply_event_to(&row, JobEvent::Retry, |job| job.gates_held_until = None).await?.is_some()
+            }
+            _ => control.update_job(&row, |job| job.gates_held_until = None).await?,
         };
         if written {
             return Ok(());
@@ -137,9 +159,16 @@ struct RetryRun<'a> {
     job: &'a Job,
     which: &'a RetryFilter,
     gates: Gates,
-    /// The operations that selected operations read from while they run.
+    /// The operations that selected operations read from while they run, or whose temporaries they need.
     streams: BTreeSet<OperationId>,
+    /// The operations that run again because what they created was temporary, and operations behind their gates need it.
+    restarted: BTreeSet<OperationId>,
+    /// The gates that these operations open.
+    closed: BTreeSet<GateKey>,
 }
+
+/// The operations that open each gate.
+type Openers<'a> = BTreeMap<&'a GateKey, Vec<&'a Operation>>;
 
 impl<'a> RetryRun<'a> {
     fn of(
@@ -153,7 +182,52 @@ impl<'a> RetryRun<'a> {
         // that phase is retried.
         let selected = rows().filter(|row| which.phase.is_none() && row.state.ended_badly() && which.is_target(row));
         let streams = selected.flat_map(|row| row.streams.iter().cloned()).collect();
-        Self { control, job, which, gates: Gates::of(rows()), streams }
+        let mut retry = Self {
+            control,
+            job,
+            which,
+            gates: Gates::of(rows()),
+            streams,
+            restarted: BTreeSet::new(),
+            closed: BTreeSet::new(),
+        };
+        let mut openers = Openers::new();
+        for row in rows() {
+            row.opens.iter().for_each(|gate| openers.entry(gate).or_default().push(row));
+        }
+        let mut groups: BTreeMap<&GroupId, Vec<&Operation>> = BTreeMap::new();
+        for row in rows() {
+            groups.entry(row.id.group()).or_default().push(row);
+        }
+        groups.values_mut().for_each(|group| group.sort_by_key(|row| row.position));
+        while retry.restart_inputs(groups.values().map(Vec::as_slice), &openers) {}
+        retry
+    }
+
+    /// Finds operations that created temporaries which retried operations of other groups need. Returns whether there are
+    /// new ones.
+    fn restart_inputs<'g>(&mut self, groups: impl Iterator<Item = &'g [&'g Operation]>, openers: &Openers<'_>) -> bool {
+        let mut found: Vec<&Operation> = Vec::new();
+        for rows in groups {
+            let RetryStart::From(from) = self.with_rules(rows, |rules| rules::start(rows, rules)) else { continue };
+            let retried =
+                rows[from..].iter().filter(|row| row.state.is_terminal() && row.state != OperationState::Skipped);
+            let gates = retried.flat_map(|row| &row.after).filter(|after| after.on == GateCondition::Opened);
+            let inputs = gates.filter_map(|after| openers.get(&after.gate)).flatten();
+            found.extend(inputs.filter(|row| self.control.registry.creates_temporary(row)));
+        }
+        // What failed is retried as if it were selected: it may be at no target.
+        let (succeeded, failed): (Vec<_>, Vec<_>) =
+            found.into_iter().partition(|row| row.state == OperationState::Succeeded);
+        let failed = failed.into_iter().filter(|row| self.which.phase.is_none() && row.state.ended_badly());
+        let selected = self.streams.len();
+        self.streams.extend(failed.map(|row| row.id.clone()));
+        let found: Vec<_> = succeeded.into_iter().filter(|row| !self.restarted.contains(&row.id)).collect();
+        for row in &found {
+            self.restarted.insert(row.id.clone());
+            self.closed.extend(row.opens.iter().cloned());
+        }
+        !found.is_empty() || self.streams.len() > selected
     }
 
     /// Returns the number of operations that were written.
@@ -238,7 +312,11 @@ impl<'a> RetryRun<'a> {
             selects: &|row| (is_phase(row) && self.which.is_target(row)) || self.streams.contains(&row.id),
             lacks_input: &lacks_input,
             output_may_be_missing: &output_may_be_missing,
-            gates_are_open: &|row| self.gates.state_for(self.job, row) == GateState::Open,
+            runs_again: &|row| self.restarted.contains(&row.id),
+            gates_are_open: &|row| {
+                let waits_again = row.after.iter().any(|after| self.closed.contains(&after.gate));
+                !waits_again && self.gates.state_for(self.job, row) == GateState::Open
+            },
             includes_predecessors: self.which.phase.is_none(),
         })
     }

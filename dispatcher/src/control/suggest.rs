@@ -18,8 +18,12 @@ pub fn command_line(command: &str, image: &str, version: &str, selection: &[Sele
 #[must_use]
 pub fn resume_command(job: &Job) -> String {
     match &job.subject {
-        Subject::Image { image, .. } => {
-            command_line("dispatch", image.name.as_str(), image.version.as_str(), &job.selection)
+        Subject::Image { image, delivery, .. } => {
+            let command = match delivery {
+                Some(delivery) => format!("dispatch {}", delivery.options),
+                None => "dispatch".to_owned(),
+            };
+            command_line(&command, image.name.as_str(), image.version.as_str(), &job.selection)
         }
         Subject::Work { work } => work.resume.clone(),
     }

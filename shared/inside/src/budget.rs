@@ -78,6 +78,11 @@ impl Budget {
         }
     }
 
+    /// What the inspection may use.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
     /// Why the inspection was stopped, if it was: the first limit that was exceeded, or the first read that failed.
     pub fn stopped(&self) -> Option<Stop> {
         self.stop.get().cloned()

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use goldfleet_disk::{DiskReader, Severity};
+use goldfleet_inside::budget::{Budget, Limits};
 use goldfleet_inside::fs::{FileKind, FileSystem, FsError, FsKind, btrfs::Btrfs, ext::Ext, ntfs::Ntfs, xfs::Xfs};
 use goldfleet_inside::{Options, inspect};
 use proptest::prelude::*;
@@ -271,6 +272,21 @@ fn the_system_of_a_disk_is_found_on_each_file_system() {
         let codes: Vec<&str> = errors.map(|f| f.code).collect();
         assert_eq!(codes, ["no-provisioning", "no-fallback-loader", "no-kernel"], "{kind}");
     }
+}
+
+/// The crate collects all entries of a folder before it returns them.
+#[test]
+fn a_btrfs_folder_that_needs_too_much_memory_is_not_listed() {
+    let source = source();
+    let made = volume(source.path(), FsKind::Btrfs, &[]);
+    let list = |memory| {
+        let budget = Arc::new(Budget::new(Limits { memory, ..Limits::default() }));
+        let fs = Btrfs::open(windowed(made.disk(), &budget), budget).unwrap();
+        assert_eq!(fs.stat("/many/file-with-a-longer-name-0001").unwrap().size, 37);
+        fs.list("/many").map(|entries| entries.len())
+    };
+    assert_eq!(list(Limits::default().memory).unwrap(), 600);
+    assert!(matches!(list(100_000), Err(FsError::Unsupported(_))));
 }
 
 /// A small volume for damage: with and without checksums, because those hide what is behind them.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use goldfleet_model::artifact::DiskRef;
 use goldfleet_model::document::Document;
 use goldfleet_model::image::{ImageRef, StorageType, VhdMetadata};
 use goldfleet_model::manifest::Manifest;
@@ -150,9 +151,9 @@ impl<'a> Attempt<'a> {
         read_spec(self.operation)
     }
 
-    /// Loads the manifest of the operation's version from `source`.
-    pub(crate) async fn manifest(&self, source: &Store) -> Result<Arc<Manifest>, StepError> {
-        Ok(self.shared.manifests.get(self.blobs(), source, self.image()?).await?)
+    /// Loads the manifest of a disk of the operation's version from `source`.
+    pub(crate) async fn manifest(&self, source: &Store, disk: &DiskRef) -> Result<Arc<Manifest>, StepError> {
+        Ok(self.shared.manifests.get(self.blobs(), source, self.image()?, disk).await?)
     }
 }
 

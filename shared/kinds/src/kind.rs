@@ -1,6 +1,7 @@
 //! The interface of a kind of operation.
 
 use async_trait::async_trait;
+use goldfleet_model::artifact::DiskRef;
 use goldfleet_model::ids::Region;
 use goldfleet_model::message::QueueName;
 use goldfleet_model::operation::Operation;
@@ -54,7 +55,7 @@ pub trait Kind: Send + Sync {
     }
 
     /// The blob that an operation creates and that is no longer needed after the job has ended.
-    fn temporary_blob(&self, _ports: &Ports, _operation: &Operation) -> Option<BlobAddress> {
+    fn temporary_blob(&self, _ports: &Ports, _operation: &Operation) -> Option<TemporaryBlob> {
         None
     }
 
@@ -119,13 +120,22 @@ pub struct Transfer {
     pub from: Vec<Store>,
 }
 
+/// A blob that an operation creates and that is no longer needed after the job has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TemporaryBlob {
+    /// Its address.
+    pub blob: BlobAddress,
+    /// The disk that it contains.
+    pub disk: DiskRef,
+}
+
 /// What `verify` checks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verification {
     /// A store that should have every chunk.
     Store(Store),
     /// A VHD that should be complete. It may be deleted once the target has what the job delivers.
-    Vhd(BlobAddress),
+    Vhd(TemporaryBlob),
     /// A managed image that should contain the version.
     Image {
         /// The image.

@@ -30,6 +30,7 @@ mod power;
 pub mod registry;
 pub mod remove;
 pub mod seed;
+mod sink;
 pub mod snapshot;
 pub mod start;
 pub mod transfer;

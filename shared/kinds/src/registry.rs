@@ -4,10 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use goldfleet_model::operation::{KindId, Operation};
-use goldfleet_model::store::BlobAddress;
 use goldfleet_ports::Ports;
 
-use crate::kind::Kind;
+use crate::kind::{Kind, TemporaryBlob};
 use crate::{copy, deallocate, disk, image, lock, machine, remove, seed, snapshot, start};
 
 /// The kinds that a process knows, in the order in which status shows them.
@@ -64,7 +63,7 @@ impl Registry {
 
     /// The blob that an operation creates and that is no longer needed after the job has ended.
     #[must_use]
-    pub fn temporary_blob(&self, ports: &Ports, operation: &Operation) -> Option<BlobAddress> {
+    pub fn temporary_blob(&self, ports: &Ports, operation: &Operation) -> Option<TemporaryBlob> {
         self.get(&operation.kind)?.temporary_blob(ports, operation)
     }
 

@@ -131,6 +131,7 @@ fn create(
         copied_unique_id: unique_id,
         body,
         requires_stopped: stopped,
+        once: false,
     }))
 }
 

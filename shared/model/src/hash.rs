@@ -120,7 +120,8 @@ impl FromStr for Md5Sum {
     }
 }
 
-/// The BLAKE3 hash of an encoded manifest: the identity of a disk's content. Written `b3:` and 64 hexadecimal digits.
+/// The BLAKE3 hash of an encoded manifest, or of the content in an artifact record: the identity of a disk or of an image
+/// version. Written `b3:` and 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Digest([u8; 32]);
@@ -147,7 +148,7 @@ impl FromStr for Digest {
 
 serde_as_string!(Digest);
 
-/// Returns the digest of an encoded manifest.
+/// Returns the digest of an encoded manifest, or of the content of an encoded artifact record.
 #[must_use]
 pub fn digest_of(encoded: &[u8]) -> Digest {
     Digest(*blake3::hash(encoded).as_bytes())

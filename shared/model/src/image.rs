@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::artifact::DiskRole;
 use super::ids::{ImageName, ImageVersion, JobId, VHD_SEPARATOR};
 use super::manifest::Digest;
 
@@ -15,7 +16,7 @@ pub struct ImageRef {
     pub name: ImageName,
     /// The version.
     pub version: ImageVersion,
-    /// The digest of the manifest.
+    /// The digest of its artifact record: see [`Artifact::digest`](crate::artifact::Artifact::digest).
     pub digest: Digest,
 }
 
@@ -31,10 +32,19 @@ pub enum VhdNames {
 }
 
 impl VhdNames {
-    /// The name of the VHD of an image version.
+    /// The name of the VHD of a disk of an image version: `<image>/<version>.vhd`, or
+    /// `<image>/<version>__data-3.vhd` for a data disk.
     #[must_use]
-    pub fn name(self, image: &ImageRef) -> String {
-        format!("{}{}.vhd", self.prefix(&image.name), image.version)
+    pub fn name(self, image: &ImageName, version: &ImageVersion, role: DiskRole) -> String {
+        format!("{}{version}{}.vhd", self.prefix(image), Self::suffix(role))
+    }
+
+    /// The end of the names of the VHDs of disks with this role. No version contains the separator.
+    fn suffix(role: DiskRole) -> String {
+        match role {
+            DiskRole::Os => String::new(),
+            DiskRole::Data(_) => format!("{VHD_SEPARATOR}{role}"),
+        }
     }
 
     /// The prefix of the names of all VHDs of an image.
@@ -47,10 +57,11 @@ impl VhdNames {
         format!("{image}{separator}")
     }
 
-    /// The version whose VHD of `image` has the name `name`. None if it is not such a VHD.
+    /// The version whose VHD of this disk of `image` has the name `name`. None if it is not such a VHD.
     #[must_use]
-    pub fn version(self, image: &ImageName, name: &str) -> Option<ImageVersion> {
-        name.strip_prefix(&self.prefix(image))?.strip_suffix(".vhd")?.parse().ok()
+    pub fn version(self, image: &ImageName, role: DiskRole, name: &str) -> Option<ImageVersion> {
+        let middle = name.strip_prefix(&self.prefix(image))?.strip_suffix(".vhd")?;
+        middle.strip_suffix(&Self::suffix(role))?.parse().ok()
     }
 }
 
@@ -141,11 +152,12 @@ impl ImageTags {
 pub struct VhdMetadata;
 
 impl VhdMetadata {
-    /// The digest of the image version from which the VHD was assembled.
+    /// The digest of the manifest from which the VHD was assembled.
     pub const DIGEST: &'static str = "goldfleet_digest";
     /// The job that created the VHD.
     pub const JOB: &'static str = "goldfleet_job";
-    /// The base version that the VHD was cloned from, if any: the version and its digest, separated by a space.
+    /// The base version that the VHD was cloned from, if any: the version and the digest of the disk's manifest there,
+    /// separated by a space.
     pub const BASE: &'static str = "goldfleet_base";
     /// The incarnation of the blob: a new UUID for every blob that is created, even under the same name.
     pub const INCARNATION: &'static str = "goldfleet_incarnation";
@@ -157,21 +169,26 @@ mod tests {
 
     #[test]
     fn vhd_names_map_to_one_version() {
-        let image = |name: &str, version: &str| ImageRef {
-            name: name.parse().unwrap(),
-            version: version.parse().unwrap(),
-            digest: crate::hash::digest_of(b"any"),
+        let image = |name: &str, version: &str| -> (ImageName, ImageVersion) {
+            (name.parse().unwrap(), version.parse().unwrap())
         };
+        let (os, data) = (DiskRole::Os, DiskRole::Data(3));
         let (short, long) = (image("web", "1_2-3"), image("web-1_2", "3"));
-        assert_eq!(VhdNames::Folders.name(&short), "web/1_2-3.vhd");
-        assert_eq!(VhdNames::Flat.name(&short), "web__1_2-3.vhd");
+        let name = |names: VhdNames, of: &(ImageName, ImageVersion), role| names.name(&of.0, &of.1, role);
+        assert_eq!(name(VhdNames::Folders, &short, os), "web/1_2-3.vhd");
+        assert_eq!(name(VhdNames::Flat, &short, os), "web__1_2-3.vhd");
+        assert_eq!(name(VhdNames::Flat, &short, data), "web__1_2-3__data-3.vhd");
         for names in [VhdNames::Folders, VhdNames::Flat] {
-            assert_ne!(names.name(&image("web-1", "2")), names.name(&image("web", "1-2")));
-            for image in [&short, &long] {
-                assert_eq!(names.version(&image.name, &names.name(image)).as_ref(), Some(&image.version));
+            assert_ne!(name(names, &image("web-1", "2"), os), name(names, &image("web", "1-2"), os));
+            for (image, role) in [(&short, os), (&long, os), (&short, data)] {
+                let text = name(names, image, role);
+                assert_eq!(names.version(&image.0, role, &text).as_ref(), Some(&image.1));
+                for other in [os, data, DiskRole::Data(4)].into_iter().filter(|other| *other != role) {
+                    assert_eq!(names.version(&image.0, other, &text), None, "{text} is not of {other}");
+                }
             }
-            assert_eq!(names.version(&long.name, &names.name(&short)), None);
-            assert_eq!(names.version(&short.name, &(names.prefix(&short.name) + "1.vhdx")), None);
+            assert_eq!(names.version(&long.0, os, &name(names, &short, os)), None);
+            assert_eq!(names.version(&short.0, os, &(names.prefix(&short.0) + "1.vhdx")), None);
         }
         assert!("web__1".parse::<ImageName>().is_err() && "1__2".parse::<ImageVersion>().is_err());
     }

@@ -67,18 +67,16 @@ impl fmt::Display for JobState {
     }
 }
 
-/// Facts of the image version that are needed without its manifest.
+/// Facts of the image version that are needed without its artifact record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Payload {
     /// The operating system.
     pub os: OsType,
     /// The Hyper-V generation.
     pub generation: Generation,
-    /// The disk's logical size in bytes, without the footer.
+    /// The sum of the logical sizes of its disks in bytes, without footers.
     pub size: u64,
-    /// The number of chunks.
-    pub chunks: u32,
-    /// The sum of the lengths of all chunks in bytes, without zero runs.
+    /// The sum of the lengths of the chunks of all disks in bytes, without zero runs.
     pub data_bytes: u64,
     /// The operating system that the check before the upload found. None if that is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -98,6 +96,17 @@ pub struct Work {
     pub spec: Document,
 }
 
+/// How an image version reaches the targets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delivery {
+    /// The route that plans it: see `control/routes` of the dispatcher.
+    pub route: String,
+    /// The options of `goldfleet dispatch` that request it.
+    pub options: String,
+    /// What the route needs for planning. The route owns its format.
+    pub spec: Document,
+}
+
 /// What a job is about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
@@ -108,6 +117,9 @@ pub enum Subject {
         image: ImageRef,
         /// Facts of the image version.
         payload: Payload,
+        /// How it reaches the targets. None for the route `staging`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        delivery: Option<Box<Delivery>>,
     },
     /// Other work on resources.
     Work {
@@ -194,6 +206,10 @@ pub struct Job {
     /// Whether the rows of the job are being removed. No other change is made to it then.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub removing: bool,
+    /// Until when its gates are not evaluated, because a retry is writing its rows. An interrupted retry holds them only
+    /// until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gates_held_until: Option<Timestamp>,
     /// Who requested the job, in the form that events use for operators. None in rows of earlier releases.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requested_by: Option<String>,
@@ -231,10 +247,25 @@ impl Job {
         }
     }
 
+    /// How an image version reaches the targets. None for the route `staging`, and for other work.
+    #[must_use]
+    pub fn delivery(&self) -> Option<&Delivery> {
+        match &self.subject {
+            Subject::Image { delivery, .. } => delivery.as_deref(),
+            Subject::Work { .. } => None,
+        }
+    }
+
     /// Whether it distributes this version of an image, of whatever content.
     #[must_use]
     pub fn is_for(&self, image: &ImageName, version: &ImageVersion) -> bool {
         self.image().is_some_and(|own| own.name == *image && own.version == *version)
+    }
+
+    /// Whether its gates are not evaluated at `now`.
+    #[must_use]
+    pub fn holds_gates(&self, now: Timestamp) -> bool {
+        self.gates_held_until.is_some_and(|until| now < until)
     }
 
     /// When the job ended, if all its operations have: at the moment of their last change. A job without operations ended when its

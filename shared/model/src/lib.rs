@@ -3,6 +3,7 @@
 //! [`state`] contains the transition functions of jobs and operations. Every other module contains the types of its
 //! name.
 
+pub mod artifact;
 pub mod checksum;
 pub mod chunk_set;
 pub mod document;
@@ -22,6 +23,7 @@ pub mod ranges;
 pub mod resource;
 pub mod selector;
 mod serde_string;
+pub mod sink;
 pub mod state;
 pub mod store;
 pub mod system;

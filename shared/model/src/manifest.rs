@@ -1,11 +1,10 @@
-//! The manifest of an image version: the content of its disk.
+//! The manifest of a disk: its size and its content.
 //!
-//! It contains no name, version or time, so equal content has an equal digest under any name. [`codec`] defines the
+//! It contains no name, version or time, so equal disks have an equal digest under any name. [`codec`] defines the
 //! encoding.
 
 pub mod codec;
 
-use std::collections::HashSet;
 use std::fmt;
 use std::ops::Range;
 use std::str::FromStr;
@@ -15,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::chunk_set::ChunkSet;
 pub use super::hash::{ChunkHash, Digest, Md5Sum, digest_of};
-use super::ids::InvalidName;
+use super::ids::{ImageName, ImageVersion, InvalidName};
 pub use codec::ManifestError;
 
 /// The size of the disk windows that become chunks, in bytes. It is also the maximum size of one page write (Azure: 4
@@ -115,9 +114,47 @@ pub fn chunk_name(hash: &ChunkHash) -> String {
     format!("{CHUNKS}{hash}")
 }
 
-/// The name of an image version's manifest in the source store.
+/// The number of hexadecimal digits of its digest in the name of a manifest.
+const NAME_DIGITS: usize = 32;
+
+/// The name of the manifest of a disk of an image version in the source store: `manifests/<image>/<version>/<32 digits>.jsonl`.
+/// The name depends on the content, so two uploads of one version with different content never write to the same blob.
 #[must_use]
-pub fn manifest_name(image: &str, version: &str) -> String {
+pub fn manifest_name(image: &ImageName, version: &ImageVersion, digest: &Digest) -> String {
+    let digits = digest.to_string();
+    let digits = digits.trim_start_matches("b3:").get(..NAME_DIGITS).unwrap_or_default();
+    format!("{MANIFESTS}{image}/{version}/{digits}.jsonl")
+}
+
+/// What the name of a blob under [`MANIFESTS`] stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ManifestName {
+    /// The manifest of a disk of this version.
+    Disk(ImageName, ImageVersion),
+    /// The manifest of this version, as earlier releases named it.
+    Earlier(ImageName, ImageVersion),
+}
+
+impl ManifestName {
+    /// Parses the name of a blob. None if it is not the name of a manifest.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        let parts: Vec<&str> = name.strip_prefix(MANIFESTS)?.strip_suffix(".jsonl")?.split('/').collect();
+        match parts[..] {
+            [image, version] => Some(Self::Earlier(image.parse().ok()?, version.parse().ok()?)),
+            [image, version, digits] => {
+                let is_hash =
+                    digits.len() == NAME_DIGITS && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+                is_hash.then_some(Self::Disk(image.parse().ok()?, version.parse().ok()?))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The name of an image version's manifest in the source store of an earlier release, which had no artifact records.
+#[must_use]
+pub fn earlier_manifest_name(image: &ImageName, version: &ImageVersion) -> String {
     format!("{MANIFESTS}{image}/{version}.jsonl")
 }
 
@@ -172,13 +209,9 @@ impl ChunkEntry {
     }
 }
 
-/// The content of the disk of an image version.
+/// The content of a disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Manifest {
-    /// The operating system.
-    pub os: OsType,
-    /// The Hyper-V generation.
-    pub generation: Generation,
     /// The disk's logical size in bytes, without the footer.
     pub size: u64,
     /// The footer of the fixed VHD.
@@ -213,23 +246,10 @@ impl Manifest {
         self.chunks.iter().map(|chunk| u64::from(chunk.length)).sum()
     }
 
-    /// The sum of the lengths of distinct chunks in bytes: the space that a store needs.
-    #[must_use]
-    pub fn unique_bytes(&self) -> u64 {
-        let mut seen = HashSet::new();
-        self.chunks.iter().filter(|chunk| seen.insert(chunk.hash)).map(|chunk| u64::from(chunk.length)).sum()
-    }
-
     /// Describes the differences to another manifest. Empty if both have the same digest.
     #[must_use]
     pub fn differences(&self, other: &Self) -> Vec<String> {
         let mut found = Vec::new();
-        if self.os != other.os {
-            found.push(format!("its operating system ({}, not {})", self.os, other.os));
-        }
-        if self.generation != other.generation {
-            found.push(format!("its generation ({}, not {})", self.generation, other.generation));
-        }
         if self.size != other.size {
             found.push(format!("its size ({} bytes, not {})", self.size, other.size));
         }

@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::hash::ChunkHash;
+use super::artifact::artifact_name;
+use super::hash::{ChunkHash, Digest};
 use super::ids::{AccountName, ContainerName, ImageName, ImageVersion, InvalidName, Region};
 use super::manifest::{chunk_name, manifest_name};
 
@@ -31,10 +32,16 @@ impl Container {
         self.blob(chunk_name(hash))
     }
 
-    /// The address of an image version's manifest, if this is the source store.
+    /// The address of an image version's artifact record, if this is the source store.
     #[must_use]
-    pub fn manifest(&self, image: &ImageName, version: &ImageVersion) -> BlobAddress {
-        self.blob(manifest_name(image.as_str(), version.as_str()))
+    pub fn artifact(&self, image: &ImageName, version: &ImageVersion) -> BlobAddress {
+        self.blob(artifact_name(image, version))
+    }
+
+    /// The address of the manifest with this digest of an image version's disk, if this is the source store.
+    #[must_use]
+    pub fn manifest(&self, image: &ImageName, version: &ImageVersion, digest: &Digest) -> BlobAddress {
+        self.blob(manifest_name(image, version, digest))
     }
 }
 
@@ -89,7 +96,7 @@ impl FromStr for BlobAddress {
     }
 }
 
-/// A container with `chunks/…` (and `manifests/…` in the source account), and its region.
+/// A container with `chunks/…` (and `artifacts/…` and `manifests/…` in the source account), and its region.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Store {
     /// The region of the storage account.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ids::{AccountName, ContainerName, InvalidName, ManagedImageName, Region, ResourceGroup, SubscriptionId};
 use super::resource::{ResourceId, ResourceType};
+use super::sink::Sinks;
 use super::store::{Container, Store};
 use crate::serde_as_string;
 
@@ -43,6 +44,9 @@ pub struct Target {
     /// The tenant of the subscription, if it differs from the credential's tenant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
+    /// What the target receives.
+    #[serde(default, skip_serializing_if = "Sinks::is_default")]
+    pub sinks: Sinks,
 }
 
 fn enabled_by_default() -> bool {

@@ -14,7 +14,7 @@ use super::system::System;
 pub enum UploadState {
     /// The uploader is sending bytes, or it died: then `updated` no longer changes.
     Running,
-    /// The manifest is in the source store.
+    /// The artifact record is in the source store.
     Complete,
     /// The upload ended with an error.
     Failed,
@@ -74,7 +74,7 @@ pub struct Upload {
     /// The operating system that the check found on the disk. None if it was not checked, or if none was found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub system: Option<System>,
-    /// The digest of the content. None until the upload is complete.
+    /// The digest of the version. None until the upload is complete.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
     /// When it began.

@@ -82,7 +82,7 @@ fn job(more: serde_json::Value) -> Job {
     let mut row = serde_json::json!({
         "id": "20261121-041502-7f3a",
         "image": { "name": "ubuntu", "version": "1", "digest": format!("b3:{}", "5".repeat(64)) },
-        "payload": { "os": "linux", "generation": "v2", "size": 1 << 20, "chunks": 1, "data_bytes": 4096 },
+        "payload": { "os": "linux", "generation": "v2", "size": 1 << 20, "data_bytes": 4096 },
         "selection": [], "state": "running",
         "created": "1970-01-01T00:00:00Z", "updated": "1970-01-01T00:00:00Z",
     });

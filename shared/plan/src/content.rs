@@ -36,13 +36,14 @@ pub struct Amount {
 pub struct Inventory(BTreeMap<Container, HashSet<ChunkHash>>);
 
 impl PlanContent {
-    /// Collects the chunks of a manifest.
+    /// Collects the chunks of the manifests of all disks.
     #[must_use]
-    pub fn from_manifest(manifest: &Manifest) -> Self {
-        let runs = manifest.chunks.iter().map(|chunk| chunk.runs.len() as u64);
-        let chunks: HashMap<_, _> = manifest.chunks.iter().map(|chunk| (chunk.hash, u64::from(chunk.length))).collect();
+    pub fn from_manifests(manifests: &[Manifest]) -> Self {
+        let all = || manifests.iter().flat_map(|manifest| &manifest.chunks);
+        let runs = all().map(|chunk| chunk.runs.len() as u64);
+        let chunks: HashMap<_, _> = all().map(|chunk| (chunk.hash, u64::from(chunk.length))).collect();
         Self {
-            data_bytes: manifest.data_bytes(),
+            data_bytes: manifests.iter().map(Manifest::data_bytes).sum(),
             runs: runs.clone().sum(),
             runs_of_a_chunk: runs.max().unwrap_or(0),
             all: Amount { chunks: chunks.len() as u64, bytes: chunks.values().sum() },

@@ -28,6 +28,7 @@ pub mod timeout;
 
 use std::sync::Arc;
 
+use goldfleet_model::artifact::DiskRole;
 use goldfleet_model::image::ImageRef;
 use goldfleet_model::store::BlobAddress;
 use goldfleet_model::target::Target;
@@ -66,10 +67,10 @@ pub struct Ports {
 }
 
 impl Ports {
-    /// The address of the VHD of an image version in a target's staging account.
+    /// The address of the VHD of a disk of an image version in a target's staging account.
     #[must_use]
-    pub fn vhd(&self, target: &Target, image: &ImageRef) -> BlobAddress {
-        target.staging().blob(self.resources.vhd_names().name(image))
+    pub fn vhd(&self, target: &Target, image: &ImageRef, role: DiskRole) -> BlobAddress {
+        target.staging().blob(self.resources.vhd_names().name(&image.name, &image.version, role))
     }
 }
 

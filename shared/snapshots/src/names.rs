@@ -25,17 +25,24 @@ const SHORT_HASH: usize = 12;
 /// a name.
 #[must_use]
 pub fn of_replica(source: &SnapshotId) -> String {
-    permitted(&source.name, source)
+    permitted(&source.name, &["replica", &source.key()])
 }
 
-/// A name, or if the service does not permit it, a similar one that is unique for the source.
-fn permitted(name: &str, source: &SnapshotId) -> String {
+/// The name of a snapshot or disk that a target receives: the name of its managed image. If the service does not permit
+/// that name, characters are replaced, and a hash makes the name unique.
+#[must_use]
+pub fn of_sink(image: &str) -> String {
+    permitted(image, &["sink", image])
+}
+
+/// A name that the service permits, from a name that it may not permit. `identity` makes a changed name unique.
+fn permitted(name: &str, identity: &[&str]) -> String {
     if is_valid(name) {
         return name.to_owned();
     }
     let readable: String = name.chars().map(|c| if is_allowed(c) { c } else { '-' }).collect();
     let kept = readable.len().min(MAX_LENGTH - SHORT_HASH - 1);
-    format!("{}-{}", &readable[..kept], hash(&["replica", &source.key()], SHORT_HASH))
+    format!("{}-{}", &readable[..kept], hash(identity, SHORT_HASH))
 }
 
 /// A template for names of replicas: text with the fields `{name}`, the name of the source, `{date}`, the day on which the
@@ -53,7 +60,7 @@ impl ReplicaName {
     pub fn fill(&self, source: &Snapshot, region: &Region) -> String {
         let date = source.created.strftime("%Y%m%d").to_string();
         let name = self.0.replace("{name}", &source.id.name).replace("{date}", &date);
-        permitted(&name.replace("{region}", region.as_str()), &source.id)
+        permitted(&name.replace("{region}", region.as_str()), &["replica", &source.id.key()])
     }
 }
 

@@ -49,6 +49,8 @@ pub enum Role {
     Temporary,
     /// A copy of a disk of a machine.
     Clone,
+    /// What a target receives: the snapshot or disk of an image version.
+    Sink,
 }
 
 impl Role {
@@ -60,6 +62,7 @@ impl Role {
             Self::Replica => "replica",
             Self::Temporary => "temporary",
             Self::Clone => "clone",
+            Self::Sink => "sink",
         }
     }
 
@@ -67,7 +70,8 @@ impl Role {
     #[must_use]
     pub fn in_tags(tags: &BTreeMap<String, String>) -> Option<Self> {
         let found = tag(tags, ROLE)?;
-        [Self::Golden, Self::Replica, Self::Temporary, Self::Clone].into_iter().find(|role| role.as_str() == found)
+        let all = [Self::Golden, Self::Replica, Self::Temporary, Self::Clone, Self::Sink];
+        all.into_iter().find(|role| role.as_str() == found)
     }
 }
 

@@ -57,6 +57,12 @@ codes! {
     HYPERV_MISMATCH = "hyperv-mismatch",
         "`--generation` contradicts the Hyper-V generation that the source has.",
         "Leave the option out. If the property of the source is wrong, correct it there.";
+    GENERATION_UNKNOWN = "generation-unknown",
+        "The disk or snapshot does not state a Hyper-V generation, and `dispatch --from` does not read its partition table.",
+        "Name the generation with `--generation`.";
+    VERSION_EXISTS = "version-exists",
+        "The version was uploaded, or dispatched from another disk or snapshot. A version has one content.",
+        "Use another version.";
     SOURCE_DAMAGED = "source-damaged",
         "The content of the source does not have the length of its disk, or the footer behind it is not that of the disk.",
         "Create a new snapshot of the disk and use that. If it is refused too, give the reason to Azure support.";

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use goldfleet_model::graph::{After, GateCondition, GateKey};
-use goldfleet_model::job::Job;
+use goldfleet_model::job::{Job, JobState};
 use goldfleet_model::operation::{Failure, Operation, OperationState};
 use goldfleet_model::state::OperationEvent;
 use jiff::Timestamp;
@@ -95,12 +95,14 @@ impl Gates {
         }
     }
 
-    /// The combined state of all gates of a row: broken if one is broken, open only if all are open.
+    /// The combined state of all gates of a row: broken if one is broken, open only if all are open. For a row that always
+    /// runs, a broken gate counts as open, because its openers have ended.
     #[must_use]
     pub fn state_for(&self, job: &Job, operation: &Operation) -> GateState {
         let mut together = GateState::Open;
         for after in &operation.after {
             match (self.state(job, after), &together) {
+                (GateState::Broken { .. }, _) if operation.always => {}
                 (broken @ GateState::Broken { .. }, _) => return broken,
                 (GateState::Closed, _) => together = GateState::Closed,
                 (GateState::AwaitsApproval, GateState::Open) => together = GateState::AwaitsApproval,
@@ -121,9 +123,9 @@ impl Gates {
         for (index, state, always) in waiting {
             let event = match state {
                 GateState::Closed | GateState::AwaitsApproval => continue,
+                // Its row will be cancelled.
+                GateState::Open if !always && job.state == JobState::Cancelling => continue,
                 GateState::Open => OperationEvent::Open,
-                // A row that always runs starts even if its gate is broken.
-                GateState::Broken { .. } if always => OperationEvent::Open,
                 GateState::Broken { code, message } => {
                     OperationEvent::Block(Failure { code: code.to_owned(), message, request_id: None, at: now })
                 }
@@ -180,7 +182,9 @@ fn label(operation: &Operation) -> String {
     format!("{} of {}", operation.kind, operation.place.label)
 }
 
-/// Whether the gate of a ring still needs an operator's approval.
+/// Whether the gate of a ring still needs an operator's approval. No ring of a cancelled job is approved any more, and only
+/// rows that always run wait there.
 fn lacks_approval(job: &Job, gate: &GateKey) -> bool {
-    gate.as_ring().is_some_and(|ring| job.approvals.is_some() && job.approval(ring).is_none())
+    job.state != JobState::Cancelling
+        && gate.as_ring().is_some_and(|ring| job.approvals.is_some() && job.approval(ring).is_none())
 }

@@ -9,6 +9,8 @@ use crate::group::GroupChange;
 pub struct RetryRules<'a> {
     /// Whether the operator selected this row, which failed or was cancelled.
     pub selects: &'a dyn Fn(&Operation) -> bool,
+    /// Whether this row succeeded, and must run again because another group needs what it created, which was deleted since.
+    pub runs_again: &'a dyn Fn(&Operation) -> bool,
     /// Whether this row failed because the output of the previous row no longer exists.
     pub lacks_input: &'a dyn Fn(&Operation) -> bool,
     /// Whether the output of this finished row may have been removed since.
@@ -33,13 +35,18 @@ pub enum RetryStart {
 /// Finds where the chain of a group restarts. `rows` are in the order of the chain.
 #[must_use]
 pub fn start(rows: &[&Operation], rules: &RetryRules<'_>) -> RetryStart {
-    let selected = rows.iter().position(|row| row.state.ended_badly() && (rules.selects)(row));
+    let is_selected = |row: &&Operation| (row.state.ended_badly() && (rules.selects)(row)) || (rules.runs_again)(row);
+    let selected = rows.iter().position(is_selected);
     let Some(selected) = selected else { return RetryStart::Nothing };
     let mut from = selected;
     while from > 0 {
         let (before, own) = (rows[from - 1], rows[from]);
+        // Not only of the row before: a disk may need the snapshot from which an image between them was created. A row that
+        // only cleans up needs nothing.
+        let is_missing =
+            |row: &&Operation| row.state == OperationState::Succeeded && (rules.output_may_be_missing)(row);
         let is_needed = (own.state == OperationState::Failed && (rules.lacks_input)(own))
-            || (before.state == OperationState::Succeeded && (rules.output_may_be_missing)(before));
+            || (!own.always && rows[..from].iter().any(is_missing));
         if before.state.ended_badly() && !rules.includes_predecessors {
             return RetryStart::Blocked(selected);
         }

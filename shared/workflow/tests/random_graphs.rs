@@ -48,7 +48,7 @@ fn job(with_approvals: bool) -> Job {
     let mut row = serde_json::json!({
         "id": "20261121-041502-7f3a",
         "image": { "name": "ubuntu", "version": "1", "digest": format!("b3:{}", "5".repeat(64)) },
-        "payload": { "os": "linux", "generation": "v2", "size": 1 << 20, "chunks": 1, "data_bytes": 4096 },
+        "payload": { "os": "linux", "generation": "v2", "size": 1 << 20, "data_bytes": 4096 },
         "selection": [], "state": "running",
         "created": "1970-01-01T00:00:00Z", "updated": "1970-01-01T00:00:00Z",
     });
@@ -302,6 +302,7 @@ impl World {
         let job = self.job.clone();
         let rules = RetryRules {
             selects: &|_| true,
+            runs_again: &|_| false,
             lacks_input: &|row| row.failure.as_ref().is_some_and(|failure| failure.code == "lost-input"),
             output_may_be_missing: &|_| false,
             gates_are_open: &|row| gates.state_for(&job, row) == GateState::Open,

@@ -92,7 +92,7 @@ fn row(id: &str) -> Value {
     let body = json!({
         "id": id,
         "image": { "name": "ubuntu", "version": "1", "digest": format!("b3:{}", "5".repeat(64)) },
-        "payload": { "os": "linux", "generation": "v2", "size": 1, "chunks": 1, "data_bytes": 1 },
+        "payload": { "os": "linux", "generation": "v2", "size": 1, "data_bytes": 1 },
         "selection": [],
         "state": "running",
         "created": "2026-11-21T04:15:02Z",

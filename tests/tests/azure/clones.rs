@@ -15,7 +15,7 @@ use goldfleet_model::resource::{
     CreationData, DiskProperties, PowerState, Properties, ResourceBody, ResourceId, ResourceType, SnapshotProperties,
 };
 use goldfleet_ports::disk_access::{Access, AccessRequest, AccessStatus, DiskAccess as _, MAX_ACCESS};
-use goldfleet_ports::error::PortResult;
+use goldfleet_ports::error::{ErrorKind, PortResult};
 use goldfleet_ports::resources::{ChangeStatus, MachineAction, PutMode, PutRequest, Resource, ResourceService as _};
 use goldfleet_snapshots::graph::RowSpec as SnapshotSpec;
 use goldfleet_tests::azure::arm::{Authorization, Links, LongRunning};
@@ -171,4 +171,46 @@ async fn clone(azure: &AzureFixture, links: Links, resources: &AzureResources) {
         assert_eq!(disks, [(None, disk("os").to_string()), (Some(4), disk("4").to_string())]);
         assert_eq!(get(resources, &disk("4")).await.body.machine(), Some(made.id.to_string().as_str()));
     }
+}
+
+/// Two clones get the same name at the same time. Both find the name free, and only one creates its machine: the other one is
+/// refused by the service, and changes nothing.
+#[test]
+fn a_machine_is_created_once() {
+    let azure = AzureFixture::start(1, &["westeurope"]);
+    azure.manager.world().write(|world| {
+        world.roles.clear();
+        world.authorization = Authorization::Open;
+    });
+    let resources = azure.resources();
+    azure.run(async {
+        let disks = [disk(&resources, "one").await, disk(&resources, "other").await];
+        for round in 0..4 {
+            let machine = id(ResourceType::Machine, &format!("web-{round}"));
+            let request = |disk: &Resource| {
+                let attach = json!({ "createOption": "Attach", "osType": "Linux", "managedDisk": { "id": disk.id } });
+                let body = json!({
+                    "location": "westeurope",
+                    "properties": {
+                        "hardwareProfile": { "vmSize": "Standard_D2s_v5" },
+                        "storageProfile": { "osDisk": attach },
+                        "networkProfile": { "networkInterfaces": [{ "id": "/nic" }] },
+                    },
+                });
+                let body = ResourceBody::from_json(ResourceType::Machine, body).unwrap();
+                PutRequest { id: machine.clone(), tenant: None, mode: PutMode::Create, body }
+            };
+            let [one, other] = [request(&disks[0]), request(&disks[1])];
+            let (one, other) = tokio::join!(resources.put(&one), resources.put(&other));
+            let refused: Vec<_> = [&one, &other].into_iter().filter_map(|put| put.as_ref().err()).collect();
+            assert_eq!(refused.len(), 1, "{one:?}, {other:?}");
+            assert_eq!(refused[0].kind, ErrorKind::AlreadyExists, "{refused:?}");
+            let winner = if one.is_ok() { 0 } else { 1 };
+            follow(&resources, if one.is_ok() { one } else { other }).await.unwrap();
+            let made = get(&resources, &machine).await;
+            let os = made.body.properties.machine().unwrap().disks().next().unwrap().disk_id().unwrap().to_owned();
+            assert_eq!(os, disks[winner].id.to_string());
+            follow(&resources, resources.delete(&machine, None).await).await.unwrap();
+        }
+    });
 }

@@ -7,6 +7,7 @@ mod cloud_sources;
 mod doctor;
 mod engine;
 mod images;
+mod platform;
 mod probe;
 mod proxy;
 mod resend_after_kill;

@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use goldfleet_dispatcher::control::artifacts::artifact_record;
 use goldfleet_dispatcher::control::cancel::cancel;
 use goldfleet_dispatcher::control::context::ControlContext;
-use goldfleet_dispatcher::control::request::{job_payload, manifest, new_job};
+use goldfleet_dispatcher::control::request::{job_payload, new_job};
 use goldfleet_dispatcher::control::retry::{RetryFilter, retry};
 use goldfleet_dispatcher::control::service::{RunUntil, run};
 use goldfleet_dispatcher::control::status::{ReportedState, Status, status};
@@ -117,8 +118,9 @@ impl Scene {
         let now = fleet.ports.clock.now();
         let control = fleet.control_with_own_ports();
         let (name, version) = ("golden".parse().unwrap(), "1".parse().unwrap());
-        let (image, manifest) = manifest(&control, &name, &version).await.unwrap();
-        let subject = Subject::Image { image, payload: job_payload(&manifest) };
+        let artifact = artifact_record(&control, &name, &version).await.unwrap().artifact;
+        let image = artifact.named(&name, &version);
+        let subject = Subject::Image { image, payload: job_payload(&artifact, None), delivery: None };
         let job = new_job(JobId::new(now, 7), subject, Vec::new(), now);
         Job { kinds: vec!["note".parse().unwrap()], ..job }
     }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
+use goldfleet_dispatcher::control::artifacts::load_version;
 use goldfleet_dispatcher::control::cleanup::cleanup_job;
 use goldfleet_dispatcher::control::garbage_collection::{CollectOptions, collect_garbage};
 use goldfleet_dispatcher::control::retry::{RetryFilter, retry};
@@ -64,7 +65,7 @@ fn all_given_up(fleet: &InProcessFleet) -> CollectOptions {
 async fn verified(fleet: &InProcessFleet, remove: bool) -> VerifyReport {
     let control = fleet.control_with_own_ports();
     let (name, version) = ("golden".parse().unwrap(), "1".parse().unwrap());
-    let image = goldfleet_dispatcher::control::request::manifest(&control, &name, &version).await.unwrap().0;
+    let image = load_version(&control, &name, &version).await.unwrap().image;
     verify(
         &control,
         Some(&image),
@@ -171,7 +172,7 @@ async fn suspended_upload_resends_collected_chunks() {
     }
 }
 
-/// An upload that is suspended repeatedly fails without a manifest. Running the command again continues it.
+/// An upload that is suspended repeatedly fails without a record. Running the command again continues it.
 #[tokio::test(flavor = "multi_thread")]
 async fn repeatedly_suspended_upload_fails() {
     let (fleet, ports, clock) = fleet_to_suspend();
@@ -182,7 +183,7 @@ async fn repeatedly_suspended_upload_fails() {
     };
     let lapsed = watched(&fleet, ports, &suspend).await.unwrap_err();
     assert!(matches!(lapsed, UploadError::Expired), "{lapsed}");
-    assert!(!fleet.cloud().join("goldsource/golden/manifests").exists());
+    assert!(!fleet.cloud().join("goldsource/golden/artifacts").exists());
     let again = fleet.upload(&fleet.ports, "1").await.unwrap();
     assert!(!again.existed && again.counts.bytes_sent == 0, "{again:?}");
 }

@@ -18,6 +18,7 @@ use goldfleet_dispatcher::dashboard::summaries::SummaryCache;
 use goldfleet_dispatcher::dashboard::throughput::Throughput;
 use goldfleet_dispatcher::terminal::follow::{FinishedBy, follow};
 use goldfleet_dispatcher::terminal::progress::{ProgressDisplay, ProgressMode};
+use goldfleet_model::artifact::DiskRole;
 use goldfleet_model::ids::JobId;
 use goldfleet_model::job::{Job, JobState};
 use goldfleet_model::operation::OperationState;
@@ -159,7 +160,7 @@ async fn staged_vhd_removal_is_retried() {
     assert!(status.staged_removed, "{status:#?}");
     for operation in fleet.ports.table.operations(&job).await.unwrap() {
         if let Some(target) = operation.value.target() {
-            let vhd = fleet.ports.vhd(target, operation.value.image.as_ref().unwrap());
+            let vhd = fleet.ports.vhd(target, operation.value.image.as_ref().unwrap(), DiskRole::Os);
             assert_eq!(fleet.ports.blobs.properties(&vhd).await.unwrap(), None, "{vhd} is still there");
         }
     }

@@ -199,8 +199,8 @@ async fn chunks_of_removed_job_are_compared_with_their_names() {
     let row = fleet.ports.table.job(&killed).await.unwrap().unwrap();
     fleet.ports.table.remove_job(&killed, &row.etag).await.unwrap();
     let image = row.value.image().unwrap();
-    let manifest = fleet.config.source.store().container().manifest(&image.name, &image.version);
-    fleet.ports.blobs.delete(&manifest, None).await.unwrap();
+    let record = fleet.config.source.store().container().artifact(&image.name, &image.version);
+    fleet.ports.blobs.delete(&record, None).await.unwrap();
     fleet.change_golden();
 
     assert_seeds(&fleet, &fleet.ports, "2").await;

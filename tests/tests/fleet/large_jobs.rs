@@ -52,7 +52,7 @@ fn job() -> Job {
     serde_json::from_value(json!({
         "id": "20261121-041502-7f3a",
         "image": { "name": "golden", "version": "1", "digest": format!("b3:{}", "5".repeat(64)) },
-        "payload": { "os": "linux", "generation": "v2", "size": 1 << 20, "chunks": 1, "data_bytes": 4096 },
+        "payload": { "os": "linux", "generation": "v2", "size": 1 << 20, "data_bytes": 4096 },
         "selection": [], "state": "running", "plan": 1, "operations": 1, "announced": true,
         "created": Timestamp::now(), "updated": Timestamp::now(),
     }))

@@ -1,6 +1,7 @@
 //! Fleets in the process of the test, on the embedded adapters.
 
 mod added_kind;
+mod artifact_records;
 mod bounded_reads;
 mod chunk_retention;
 mod cloud_sources;
@@ -14,6 +15,7 @@ mod killed_uploads;
 mod large_jobs;
 mod machines;
 mod plan;
+mod platform;
 mod recovery;
 mod retention;
 mod rings;

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use goldfleet_disk::GoldenSpec;
-use goldfleet_kinds::context::StepSettings;
+use goldfleet_kinds::context::{StepSettings, read_spec};
+use goldfleet_kinds::copy::CopySpec;
 use goldfleet_model::ids::JobId;
 use goldfleet_model::image::VhdMetadata;
 use goldfleet_model::manifest::Generation;
@@ -15,7 +16,7 @@ use goldfleet_model::store::BlobAddress;
 use goldfleet_ports::job_table::Change;
 use goldfleet_ports::{Ports, Versioned};
 use goldfleet_tests::faults::{Faults, LostPart, with_faults};
-use goldfleet_tests::fleet::InProcessFleet;
+use goldfleet_tests::fleet::{InProcessFleet, staged_vhd};
 use goldfleet_tests::process_fixture;
 use goldfleet_worker::consumer::Consumer;
 use goldfleet_worker::context::WorkerContext;
@@ -38,7 +39,7 @@ async fn copy(ports: &Ports, job: &JobId) -> Versioned<Operation> {
 }
 
 fn vhd(ports: &Ports, copy: &Operation) -> BlobAddress {
-    ports.vhd(copy.target().unwrap(), copy.image.as_ref().unwrap())
+    staged_vhd(ports, copy)
 }
 
 /// Runs a worker on these ports until an event, and kills it: it neither ends its steps nor releases its leases. Then
@@ -113,7 +114,8 @@ async fn vhd_without_incarnation_is_recreated() {
     let job = fleet.plan_job("1").await;
     let row = copy(&fleet.ports, &job).await.value;
     let (vhd, blobs) = (vhd(&fleet.ports, &row), &fleet.ports.blobs);
-    let metadata = [(VhdMetadata::DIGEST.to_owned(), row.image.as_ref().unwrap().digest.to_string())].into();
+    let metadata =
+        [(VhdMetadata::DIGEST.to_owned(), read_spec::<CopySpec>(&row).unwrap().disk.manifest.to_string())].into();
     blobs.ensure_container(&vhd.container).await.unwrap();
     blobs.create_page_blob(&vhd, (24 << 20) + 512, &metadata).await.unwrap();
     fleet.run(&fleet.ports, 1, &job).await;

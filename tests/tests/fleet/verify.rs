@@ -8,10 +8,13 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use goldfleet_disk::GoldenSpec;
-use goldfleet_dispatcher::control::request::manifest;
+use goldfleet_dispatcher::control::artifacts::{artifact_record, load_version};
+use goldfleet_dispatcher::control::context::ControlContext;
 use goldfleet_dispatcher::control::verify::{
     VerifyFault, VerifyOptions, VerifyProgress, VerifyReport, VerifyScope, VhdRequirement, verify,
 };
+use goldfleet_model::artifact::{ArtifactRecord, LoadedVersion};
+use goldfleet_model::image::ImageRef;
 use goldfleet_model::job::Job;
 use goldfleet_model::manifest::{Generation, Manifest};
 use goldfleet_ports::blob_store::SourceRange;
@@ -54,7 +57,7 @@ async fn verify_counts_and_reports_no_faults() {
     let job = rolled_out(&fleet).await;
     let control = fleet.control_with_own_ports();
     let places = VerifyScope::scope_of_job(&control, &job).await.unwrap();
-    assert!(places.vhds.values().all(|needed| *needed == VhdRequirement::Optional), "{places:?}");
+    assert!(places.vhds.values().all(|(_, needed)| *needed == VhdRequirement::Optional), "{places:?}");
     for read in [false, true] {
         let told = Mutex::new(Vec::new());
         let watch = |seen: VerifyProgress| told.lock().unwrap().push(seen);
@@ -99,8 +102,8 @@ async fn failed_request_does_not_lower_counts() {
     let missing = fleet.chunks("stage1eastus", "vhds").into_keys().next().unwrap();
     std::fs::remove_file(&missing).unwrap();
     let places = VerifyScope::scope_of_job(&fleet.control_with_own_ports(), &job).await.unwrap();
-    // The first request reads the manifest, the second a chunk in the first store.
-    let lost = Faults::failing_at("BlobStore.get", 1, LostPart::Request);
+    // The first requests read the record and the manifest, the third a chunk in the first store.
+    let lost = Faults::failing_at("BlobStore.get", 2, LostPart::Request);
     let control = fleet.control_with(with_faults(&fleet.ports, &lost));
     let found =
         verify(&control, job.image(), &places, VerifyOptions { read: true, remove: false }, &|_| {}).await.unwrap();
@@ -119,8 +122,8 @@ async fn replaced_chunk_is_not_removed() {
     let chunks = fleet.chunks("goldsource", "golden");
     let chunk = chunks.keys().next().unwrap().clone();
     let whole = std::fs::read(&chunk).unwrap();
-    // One request reads the manifest, and one each chunk.
-    for (call, nth) in [("BlobStore.get", 1 + chunks.len()), ("BlobStore.delete", 0)] {
+    // Two requests read the record and the manifest, and one each chunk.
+    for (call, nth) in [("BlobStore.get", 2 + chunks.len()), ("BlobStore.delete", 0)] {
         flip(&chunk, 100);
         let (file, content) = (chunk.clone(), whole.clone());
         let replaced = Faults::before(call, nth, async move {
@@ -143,8 +146,9 @@ async fn replaced_chunk_is_not_removed() {
 async fn a_chunk_that_only_a_manifest_calls_wrong_is_not_removed() {
     let fleet = InProcessFleet::new();
     fleet.upload(&fleet.ports, "1").await.unwrap();
-    let file = fleet.cloud().join("goldsource/golden/manifests/golden/1.jsonl");
-    let whole = Manifest::decode(&std::fs::read(&file).unwrap()).unwrap();
+    let control = fleet.control_with_own_ports();
+    let (name, version) = ("golden".parse().unwrap(), "1".parse().unwrap());
+    let whole = load_version(&control, &name, &version).await.unwrap().manifests.remove(0);
     let chunks = fleet.chunks("goldsource", "golden");
     let mut other_checksum = whole.clone();
     other_checksum.chunks[0].runs[0].crc64 ^= 1;
@@ -153,15 +157,29 @@ async fn a_chunk_that_only_a_manifest_calls_wrong_is_not_removed() {
     last.length -= 512;
     last.runs.last_mut().unwrap().length -= 512;
     for wrong in [other_checksum, other_length] {
-        std::fs::write(&file, wrong.encode()).unwrap();
-        let control = fleet.control_with_own_ports();
-        let image = manifest(&control, &"golden".parse().unwrap(), &"1".parse().unwrap()).await.unwrap().0;
+        let image = replace_version(&fleet, &control, wrong).await;
         let how = VerifyOptions { read: true, remove: true };
         let found =
             verify(&control, Some(&image), &VerifyScope::scope_of_source(&control), how, &|_| {}).await.unwrap();
         assert_eq!((found.faults.len(), found.removed), (1, 0), "{found:#?}");
         assert_eq!(fleet.chunks("goldsource", "golden"), chunks);
     }
+}
+
+/// Replaces version 1 by one whose disk has this manifest.
+async fn replace_version(fleet: &InProcessFleet, control: &ControlContext, manifest: Manifest) -> ImageRef {
+    let (name, version) = ("golden".parse().unwrap(), "1".parse().unwrap());
+    let ArtifactRecord { artifact, provenance } = artifact_record(control, &name, &version).await.unwrap();
+    let other = LoadedVersion::of_os_disk((&name, &version), (artifact.os, artifact.generation), manifest);
+    let store = control.config.source.store().container();
+    let (disk, manifest) = other.disks().next().unwrap();
+    let record = ArtifactRecord { artifact: other.artifact.clone(), provenance };
+    let manifest = (store.manifest(&name, &version, &disk.disk.manifest), manifest.encode());
+    for (blob, text) in [manifest, (store.artifact(&name, &version), record.encode())] {
+        let file = fleet.cloud().join(blob.to_string());
+        std::fs::write(file, text).unwrap();
+    }
+    other.image
 }
 
 /// Counts the bytes that copies read from the source store. In another region, each of them crosses the WAN.
@@ -254,7 +272,7 @@ async fn staged_vhd_is_optional_after_image() {
 
     let control = fleet.control_with_own_ports();
     let mut places = VerifyScope::scope_of_job(&control, &job).await.unwrap();
-    places.vhds.values_mut().for_each(|needed| *needed = VhdRequirement::Required);
+    places.vhds.values_mut().for_each(|(_, needed)| *needed = VhdRequirement::Required);
     let found = verify(&control, job.image(), &places, VerifyOptions::default(), &|_| {}).await.unwrap();
     assert_eq!(found.faults.len(), 1, "{found:#?}");
     assert_eq!(found.faults[0].fault, "is not there");

@@ -137,7 +137,7 @@ fn upload_resumes_after_kill() {
         assert!(upload.0.try_wait().unwrap().is_none(), "the upload was too fast to be killed");
     }
     upload.kill();
-    assert!(!fixture.path("cloud/goldsource/golden/manifests").exists(), "an upload that was killed looks complete");
+    assert!(!fixture.path("cloud/goldsource/golden/artifacts").exists(), "an upload that was killed looks complete");
     let before: u64 = std::fs::read_dir(&chunks).unwrap().map(|chunk| chunk.unwrap().metadata().unwrap().len()).sum();
     let again = fixture.json(&fixture.upload(&["--no-dispatch"]));
     let (data, sent) = (again["bytes_data"].as_u64().unwrap(), again["bytes_sent"].as_u64().unwrap());
@@ -228,7 +228,7 @@ fn upload_wait_reports_result_in_exit_code() {
     let broken = fixture.path("cloud/stage2japaneast");
     std::fs::write(&broken, "in the way").unwrap();
     let mut interrupted = fixture.start("goldfleet", &fixture.upload(&["--wait"]));
-    while !fixture.path("cloud/goldsource/golden/manifests").exists() {
+    while !fixture.path("cloud/goldsource/golden/artifacts").exists() {
         assert!(interrupted.0.try_wait().unwrap().is_none(), "the upload ended early");
     }
     interrupted.signal(Signal::INT);
@@ -330,23 +330,23 @@ fn logs_are_followed_to_the_end_of_the_job() {
     assert_eq!(planned["who"], operator);
 }
 
-/// A manifest is damaged in the store. The list names it, and the only remedy that an upload of the version prints works.
+/// An artifact record is damaged in the store. The list names it, and the only remedy that an upload of the version prints works.
 #[test]
-fn images_names_damaged_manifest() {
+fn images_names_damaged_record() {
     let fixture = fixture(1, MIB);
     fixture.succeed(&fixture.upload(&["--no-dispatch"]));
-    let manifest = fixture.path("cloud/goldsource/golden/manifests/golden/1.jsonl");
-    let whole = std::fs::read_to_string(&manifest).unwrap();
-    std::fs::write(&manifest, whole.replacen("\"os\":\"linux\"", "\"os\":\"windows\"", 1)).unwrap();
+    let record = fixture.path("cloud/goldsource/golden/artifacts/golden/1.jsonl");
+    let whole = std::fs::read_to_string(&record).unwrap();
+    std::fs::write(&record, whole.replacen("\"os\":\"linux\"", "\"os\":\"windows\"", 1)).unwrap();
 
     let command = "goldfleet cleanup --image golden --version 1";
     let remedy = format!("remove this version with '{command}', and upload it again");
     let fault = fixture.json(&["images"])["images"][0]["fault"].clone();
-    assert_eq!(fault["code"], "manifest-damaged");
+    assert_eq!(fault["code"], "artifact-damaged");
     assert!(fault["message"].as_str().unwrap().ends_with(&remedy), "{fault}");
     let table = fixture.run(&["images"]);
     let table = (table.status.code(), String::from_utf8(table.stdout).unwrap());
-    assert!(table.0 == Some(0) && table.1.contains("no; manifest-damaged") && table.1.contains(&remedy), "{table:?}");
+    assert!(table.0 == Some(0) && table.1.contains("no; artifact-damaged") && table.1.contains(&remedy), "{table:?}");
 
     let again = fixture.run(&fixture.upload(&["--no-dispatch"]));
     let message = String::from_utf8(again.stderr).unwrap();

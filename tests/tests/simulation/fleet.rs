@@ -76,7 +76,7 @@ impl SimFleet {
             clock,
             source: config.source.store().container(),
             clock_skew: WorkerSettings::skew_for(config.worker.lease.get()),
-            versions: golden().versions.iter().map(|v| (v.image.clone(), Arc::clone(&v.manifest))).collect(),
+            versions: golden().versions.iter().map(|version| Arc::clone(&version.loaded)).collect(),
             kept: Mutex::default(),
         };
         let services = model.ports();

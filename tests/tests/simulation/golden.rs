@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use goldfleet_disk::{Footer, GoldenSpec};
+use goldfleet_dispatcher::control::artifacts::load_version;
 use goldfleet_dispatcher::control::context::ControlContext;
-use goldfleet_dispatcher::control::request::manifest;
 use goldfleet_dispatcher::control::upload::{UploadRequest, upload};
 use goldfleet_dispatcher::simulate::rehearse;
+use goldfleet_model::artifact::LoadedVersion;
 use goldfleet_model::image::ImageRef;
-use goldfleet_model::manifest::{Generation, Manifest, OsType};
+use goldfleet_model::manifest::{Generation, OsType};
 use goldfleet_modelled::{LimitMode, Model};
 use goldfleet_ports::clock::TokioClock;
 use goldfleet_ports::rng;
@@ -42,7 +43,7 @@ const VERSIONS: [(&str, &str, u128); 6] = [
 /// An image version.
 pub(crate) struct Version {
     pub(crate) image: ImageRef,
-    pub(crate) manifest: Arc<Manifest>,
+    pub(crate) loaded: Arc<LoadedVersion>,
     /// Whether another version with the same name and version comes before it.
     pub(crate) is_twin: bool,
     file: PathBuf,
@@ -75,9 +76,9 @@ fn make() -> Golden {
     let versions = VERSIONS.iter().enumerate().map(|(n, (name, version, id))| {
         let file = folder.path().join(format!("{name}-{version}-{n}.vhd"));
         write(&file, n as u64, *id);
-        let (image, manifest) = runtime.block_on(manifest_of(&asked(&file, name, version)));
+        let loaded = runtime.block_on(loaded(&asked(&file, name, version)));
         let is_twin = VERSIONS[..n].iter().any(|(other, of, _)| (other, of) == (name, version));
-        Version { image, manifest: Arc::new(manifest), is_twin, file }
+        Version { image: loaded.image.clone(), loaded: Arc::new(loaded), is_twin, file }
     });
     let versions = versions.collect();
     drop(seeded);
@@ -108,11 +109,11 @@ fn asked(file: &Path, image: &str, version: &str) -> UploadRequest {
 }
 
 /// The result of an upload of a file.
-async fn manifest_of(asked: &UploadRequest) -> (ImageRef, Manifest) {
+async fn loaded(asked: &UploadRequest) -> LoadedVersion {
     let config = Arc::new(rehearse::config().unwrap());
     let clock = Arc::new(TokioClock::starting_at(Timestamp::UNIX_EPOCH));
     let model = Model::new(LimitMode::Unlimited, clock, &config.source.region, 0);
     let control = ControlContext::new(model.ports(), config, "test");
     upload(&control, asked, &|_| {}, &CancellationToken::new()).await.unwrap();
-    manifest(&control, &asked.image, &asked.version).await.unwrap()
+    load_version(&control, &asked.image, &asked.version).await.unwrap()
 }

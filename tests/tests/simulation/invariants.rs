@@ -17,6 +17,7 @@ use goldfleet_model::message::{Message, QueueName};
 use goldfleet_model::operation::{Operation, OperationState};
 use goldfleet_model::store::{BlobAddress, Container, Store};
 use goldfleet_model::target::Target;
+use goldfleet_tests::fleet::staged_vhd;
 use std::time::Duration;
 
 use crate::fleet::SimFleet;
@@ -124,7 +125,7 @@ async fn check_operation(fleet: &SimFleet, operation: &Operation) {
             }
         }
         "copy" if operation.state == OperationState::Succeeded => {
-            let vhd = fleet.services.vhd(target, image);
+            let vhd = staged_vhd(&fleet.services, operation);
             let there = fleet.services.blobs.properties(&vhd).await.unwrap().is_some();
             let may_be_gone = fleet.config.cleanup.staged == StagedPolicy::Remove || fleet.cleaned(image);
             if !there && !may_be_gone {
@@ -156,8 +157,9 @@ async fn check_locations(fleet: &SimFleet) {
             wrong(fleet, format!("{blob} is gone, which is none of goldfleet's business"));
         }
     }
-    for (image, manifest) in fleet.reference.present() {
-        for chunk in &manifest.chunks {
+    for version in fleet.reference.present() {
+        let image = &version.image;
+        for chunk in version.chunks() {
             let blob = fleet.reference.source.blob(chunk_name(&chunk.hash));
             let bytes = fleet.services.blobs.get(&blob, None).await;
             if !bytes.is_ok_and(|bytes| crc64(&bytes) == chunk.crc64()) {

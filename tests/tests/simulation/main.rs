@@ -10,6 +10,7 @@ mod actions;
 mod faults;
 mod fleet;
 mod golden;
+mod graphs;
 mod invariants;
 mod observer;
 mod operator_repair;

@@ -26,7 +26,7 @@ pub(crate) async fn repair_as_documented(fleet: &Arc<SimFleet>) {
     let jobs: Vec<Job> = fleet.reference.kept.lock().unwrap().jobs.values().cloned().collect();
     let present = fleet.reference.present();
     let used = |image: &ImageRef| {
-        present.iter().any(|(there, _)| there == image) || jobs.iter().any(|job| job.image() == Some(image))
+        present.iter().any(|there| there.image == *image) || jobs.iter().any(|job| job.image() == Some(image))
     };
     let versions: Vec<&Version> = golden().versions.iter().filter(|version| used(&version.image)).collect();
     for version in &versions {
@@ -49,10 +49,10 @@ pub(crate) async fn repair_as_documented(fleet: &Arc<SimFleet>) {
 async fn restore_version(fleet: &SimFleet, version: &Version, jobs: &[Job]) {
     let present = fleet.reference.present();
     let same = |there: &ImageRef| (&there.name, &there.version) == (&version.image.name, &version.image.version);
-    if present.iter().any(|(there, _)| same(there) && *there != version.image) {
+    if present.iter().any(|there| same(&there.image) && there.image != version.image) {
         return;
     }
-    if !present.iter().any(|(there, _)| *there == version.image) {
+    if !present.iter().any(|there| there.image == version.image) {
         upload_again(fleet, version).await;
     }
     let of_version = jobs.iter().filter(|job| job.image() == Some(&version.image)).map(Some);

@@ -5,12 +5,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use goldfleet_kinds::context::read_spec;
+use goldfleet_kinds::copy::CopySpec;
 use goldfleet_kinds::image::ImageSpec;
+use goldfleet_model::artifact::{ARTIFACTS, ArtifactRecord, LoadedVersion, artifact_name};
 use goldfleet_model::event::Event;
 use goldfleet_model::ids::JobId;
 use goldfleet_model::image::{ImageRef, ImageTags, VhdNames};
 use goldfleet_model::job::Job;
-use goldfleet_model::manifest::{Digest, Manifest, chunk_name, digest_of};
+use goldfleet_model::manifest::{Digest, MANIFESTS, Manifest, chunk_name, digest_of, manifest_name};
 use goldfleet_model::operation::{Operation, OperationId};
 use goldfleet_model::resource::{ResourceBody, ResourceId};
 use goldfleet_model::store::{BlobAddress, Container};
@@ -35,7 +37,7 @@ pub(crate) struct ReferenceModel {
     /// The maximum difference between the clocks of two processes.
     pub(crate) clock_skew: Duration,
     /// All versions that are uploaded at any time.
-    pub(crate) versions: Vec<(ImageRef, Arc<Manifest>)>,
+    pub(crate) versions: Vec<Arc<LoadedVersion>>,
     pub(crate) kept: Mutex<ReferenceState>,
 }
 
@@ -47,8 +49,8 @@ pub(crate) struct ReferenceState {
     pub(crate) images: BTreeMap<ResourceId, ResourceBody>,
     /// Operations that ever failed permanently.
     pub(crate) failed: BTreeSet<(JobId, OperationId)>,
-    /// The manifests in the source store.
-    manifests: BTreeMap<String, (ImageRef, Arc<Manifest>, Instant)>,
+    /// The artifact records in the source store.
+    records: BTreeMap<String, (Arc<LoadedVersion>, Instant)>,
     /// The versions that ever existed.
     seen: BTreeSet<Digest>,
     tokens: BTreeSet<Uuid>,
@@ -59,23 +61,25 @@ pub(crate) struct ReferenceState {
 }
 
 impl ReferenceModel {
-    pub(crate) fn manifest(&self, digest: Digest) -> Option<&Arc<Manifest>> {
-        self.versions.iter().find(|(image, _)| image.digest == digest).map(|(_, manifest)| manifest)
+    /// The manifest with this digest.
+    pub(crate) fn manifest(&self, digest: Digest) -> Option<&Manifest> {
+        let mut disks = self.versions.iter().flat_map(|version| version.disks());
+        disks.find(|(disk, _)| disk.disk.manifest == digest).map(|(_, manifest)| manifest)
     }
 
     /// The versions that exist now.
-    pub(crate) fn present(&self) -> Vec<(ImageRef, Arc<Manifest>)> {
+    pub(crate) fn present(&self) -> Vec<Arc<LoadedVersion>> {
         let kept = self.kept.lock().unwrap();
-        kept.manifests.values().map(|(image, manifest, _)| (image.clone(), Arc::clone(manifest))).collect()
+        kept.records.values().map(|(version, _)| Arc::clone(version)).collect()
     }
 
     /// Whether the version existed with other content too. The results of this content may have been replaced then.
     pub(crate) fn has_twin(&self, image: &ImageRef) -> bool {
         let kept = self.kept.lock().unwrap();
-        let twin = |(other, _): &&(ImageRef, Arc<Manifest>)| {
+        let twin = |other: &&ImageRef| {
             (&other.name, &other.version) == (&image.name, &image.version) && other.digest != image.digest
         };
-        self.versions.iter().filter(twin).any(|(other, _)| kept.seen.contains(&other.digest))
+        self.versions.iter().map(|version| &version.image).filter(twin).any(|other| kept.seen.contains(&other.digest))
     }
 
     /// Records an effect of a process.
@@ -162,10 +166,11 @@ impl ReferenceModel {
     /// Checks that the effect of a succeeded operation exists.
     fn succeeded(&self, kept: &ReferenceState, operation: &Operation) {
         let (Some(target), Some(image)) = (operation.target(), &operation.image) else { return };
-        let Some(manifest) = self.manifest(image.digest) else { return };
         match operation.kind.as_str() {
             "copy" => {
-                let vhd = target.staging().blob(VhdNames::Flat.name(image));
+                let CopySpec { disk, .. } = read_spec(operation).unwrap();
+                let Some(manifest) = self.manifest(disk.manifest) else { return };
+                let vhd = target.staging().blob(VhdNames::Flat.name(&image.name, &image.version, disk.role));
                 if !self.model.is_whole(&vhd, manifest) {
                     self.faults.trace.record_violation(format_args!("{vhd} is said to be done, and is not whole"));
                 }
@@ -193,23 +198,34 @@ impl ReferenceModel {
 
     fn written(&self, kept: &mut ReferenceState, blob: &BlobAddress, body: Option<&[u8]>) {
         kept.corrupted.remove(blob);
-        if blob.container != self.source || !blob.name.starts_with("manifests/") {
+        if blob.container != self.source {
             return;
         }
-        let digest = digest_of(body.unwrap_or_default());
-        match self.versions.iter().find(|(image, _)| image.digest == digest) {
-            Some((image, manifest)) => {
-                self.faults.trace.line(format_args!("{image} is there"));
-                kept.manifests.insert(blob.name.clone(), (image.clone(), Arc::clone(manifest), Instant::now()));
-                kept.seen.insert(image.digest);
+        let body = body.unwrap_or_default();
+        if blob.name.starts_with(MANIFESTS) && self.manifest(digest_of(body)).is_none() {
+            self.faults.trace.record_violation(format_args!("{blob} is of no version"));
+        }
+        if !blob.name.starts_with(ARTIFACTS) {
+            return;
+        }
+        let digest = ArtifactRecord::decode(body).map(|record| record.artifact.digest());
+        let of_version = |version: &&Arc<LoadedVersion>| {
+            let ImageRef { name, version, digest: wanted } = &version.image;
+            digest.as_ref() == Ok(wanted) && artifact_name(name, version) == blob.name
+        };
+        match self.versions.iter().find(of_version) {
+            Some(version) => {
+                self.faults.trace.line(format_args!("{} is there", version.image));
+                kept.records.insert(blob.name.clone(), (Arc::clone(version), Instant::now()));
+                kept.seen.insert(version.image.digest);
             }
-            None => self.faults.trace.record_violation(format_args!("{blob} is none of any version's")),
+            None => self.faults.trace.record_violation(format_args!("{blob} is of no version")),
         }
     }
 
     fn deleted(&self, kept: &mut ReferenceState, process: &str, blob: &BlobAddress) {
         self.faults.trace.line(format_args!("{process} has deleted {blob}"));
-        kept.manifests.remove(&blob.name);
+        kept.records.remove(&blob.name);
         if kept.foreign.contains(blob) {
             self.faults
                 .trace
@@ -221,11 +237,18 @@ impl ReferenceModel {
         // In the source store, chunks on which an upload that has just ended relies must be kept. In other stores,
         // nothing may rely on them yet.
         let since = if blob.container == self.source { Duration::ZERO } else { LONG };
-        let names = |(_, manifest, written): &(ImageRef, Arc<Manifest>, Instant)| {
-            written.elapsed() >= since && manifest.chunks.iter().any(|chunk| chunk_name(&chunk.hash) == blob.name)
+        let names = |(version, written): &(Arc<LoadedVersion>, Instant)| {
+            written.elapsed() >= since && blobs_of(version).any(|name| name == blob.name)
         };
-        if kept.manifests.values().any(names) {
-            self.faults.trace.record_violation(format_args!("{process} deleted {blob}, which a manifest names"));
+        if kept.records.values().any(names) {
+            self.faults.trace.record_violation(format_args!("{process} deleted {blob}, which a version needs"));
         }
     }
+}
+
+/// The names of the manifests and chunks of a version in the source store.
+fn blobs_of(version: &LoadedVersion) -> impl Iterator<Item = String> {
+    let ImageRef { name, version: number, .. } = &version.image;
+    let manifests = version.artifact.disks.iter().map(|disk| manifest_name(name, number, &disk.disk.manifest));
+    manifests.chain(version.chunks().map(|chunk| chunk_name(&chunk.hash)))
 }

@@ -13,6 +13,7 @@ use tokio::task::LocalSet;
 use tokio::time::Instant;
 
 use crate::actions;
+use crate::faults::FaultInjector;
 use crate::fleet::SimFleet;
 use crate::golden::golden;
 use crate::invariants;
@@ -39,21 +40,27 @@ thread_local! {
 /// Runs a seed. With `keep_all`, the complete trace is kept.
 pub(crate) fn run(seed: u64, keep_all: bool) -> Outcome {
     golden();
+    run_seed(seed, keep_all, async move |keep_all| {
+        let fleet = SimFleet::set(seed, keep_all);
+        run_faulty_phase(&fleet).await;
+        Arc::clone(&fleet.faults)
+    })
+}
+
+/// Runs a simulation in virtual time, on one thread whose random values `seed` determines. It returns its faults, which have
+/// the trace.
+pub(crate) fn run_seed(seed: u64, keep_all: bool, simulation: impl AsyncFnOnce(bool) -> Arc<FaultInjector>) -> Outcome {
     note_panics();
     PANICS.set(Some(Vec::new()));
     let seeded = rng::seed_thread(seed);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let commands = LocalSet::new();
-    let fleet = commands.block_on(&runtime, async {
-        let fleet = SimFleet::set(seed, keep_all);
-        run_faulty_phase(&fleet).await;
-        fleet
-    });
+    let faults = commands.block_on(&runtime, simulation(keep_all));
     drop((commands, runtime));
     drop(seeded);
-    let mut wrong = fleet.faults.trace.violations();
-    wrong.extend(PANICS.take().into_iter().flatten());
-    Outcome { violations: wrong, end: fleet.faults.trace.end(), digest: fleet.faults.trace.digest() }
+    let mut violations = faults.trace.violations();
+    violations.extend(PANICS.take().into_iter().flatten());
+    Outcome { violations, end: faults.trace.end(), digest: faults.trace.digest() }
 }
 
 /// Records the messages of panicking tasks, because most tasks are not awaited.

@@ -7,6 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use goldfleet_config::targets::{AccountPrefix, Format, OnDuplicate};
 use goldfleet_model::ids::{AccountName, ContainerName, Region, ResourceGroup, SubscriptionId};
 use goldfleet_model::selector::Selector;
+use goldfleet_model::sink::{InvalidSinks, Sink, Sinks};
 use goldfleet_model::target::Target;
 
 /// Show and change the targets: the subscriptions and regions that images go to
@@ -87,14 +88,18 @@ pub struct AddArguments {
     /// Tenant of the subscription, if it differs from the credential's
     #[arg(long)]
     pub tenant: Option<String>,
+    /// What the target receives, of image, snapshot and disk; can be given several times or with commas [default: image]
+    #[arg(long = "sink", value_name = "SINK", value_delimiter = ',', value_parser = super::super::arguments::values::<Sink>(&["image", "snapshot", "disk"]))]
+    pub sinks: Vec<Sink>,
     /// Exclude the target from jobs for now
     #[arg(long)]
     pub disabled: bool,
 }
 
 impl AddArguments {
-    pub(super) fn into_target(self) -> Target {
-        Target {
+    pub(super) fn into_target(self) -> Result<Target, InvalidSinks> {
+        let sinks = if self.sinks.is_empty() { Sinks::default() } else { Sinks::new(&self.sinks)? };
+        Ok(Target {
             subscription: self.subscription,
             region: self.region,
             resource_group: self.resource_group,
@@ -106,7 +111,8 @@ impl AddArguments {
             tags: self.tags.into_iter().collect::<BTreeMap<_, _>>(),
             disk_encryption_set: self.disk_encryption_set,
             tenant: self.tenant,
-        }
+            sinks,
+        })
     }
 }
 
@@ -132,7 +138,7 @@ impl ImportArguments {
 /// The format of a file with targets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ImportFormat {
-    /// A header and one row per target; tags as 'env=prod;team=x' or in columns 'tag.env'
+    /// A header and one row per target; tags as 'env=prod;team=x' or in columns 'tag.env', sinks as 'image;snapshot'
     Csv,
     /// A list of objects, as printed by 'goldfleet targets list --output json'
     Json,

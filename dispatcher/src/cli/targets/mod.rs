@@ -17,6 +17,7 @@ use goldfleet_config::targets::{
 };
 use goldfleet_model::ids::{InvalidName, Region, SubscriptionId};
 use goldfleet_model::selector::Selector;
+use goldfleet_model::sink::InvalidSinks;
 use goldfleet_model::target::{Target, TargetKey};
 
 pub use arguments::{AddArguments, GenerateArguments, ImportArguments, RemoveArguments, Selection, TargetsCommand};
@@ -68,6 +69,9 @@ pub enum TargetsError {
         /// The known region with a similar name.
         similar: &'static str,
     },
+    /// The sinks of a target are not valid.
+    #[error("--sink: {0}")]
+    Sinks(#[from] InvalidSinks),
     /// A generated name is not valid.
     #[error(transparent)]
     Name(#[from] InvalidName),
@@ -116,7 +120,7 @@ pub fn run(command: TargetsCommand, config: &Config, console: &mut Console<'_>) 
 }
 
 fn add(path: &Path, arguments: AddArguments, console: &mut Console<'_>) -> Result<(), TargetsError> {
-    let incoming = vec![Located::given("command line", arguments.into_target())];
+    let incoming = vec![Located::given("command line", arguments.into_target()?)];
     let merged = TargetsDocument::edit(path, |document| {
         let merged = document.merge(incoming, OnDuplicate::Keep)?;
         match merged.kept.first() {

@@ -12,7 +12,8 @@ use crate::cli::table::{Cell, write_table};
 use crate::terminal::color::Tone;
 
 /// The columns of a list. A column in which all targets have the same value is printed as one line above the table.
-const COLUMNS: [&str; 8] = ["subscription", "name", "region", "ring", "enabled", "resource group", "staging", "tags"];
+const COLUMNS: [&str; 9] =
+    ["subscription", "name", "region", "ring", "enabled", "resource group", "staging", "tags", "sinks"];
 
 /// The columns that are always shown.
 const SHOWN: [&str; 3] = ["subscription", "region", "staging"];
@@ -36,7 +37,10 @@ pub(super) fn list(targets: &[&Target], total: usize, console: &mut Console<'_>)
 }
 
 fn write_list(targets: &[&Target], console: &mut Console<'_>) -> io::Result<()> {
-    let rows: Vec<[String; 8]> = targets.iter().map(|target| texts(target)).collect();
+    let mut rows: Vec<[String; 9]> = targets.iter().map(|target| texts(target)).collect();
+    if targets.iter().all(|target| target.sinks.is_default()) {
+        rows.iter_mut().for_each(|[.., sinks]| sinks.clear());
+    }
     let differs = |column: usize| rows.iter().any(|row| row[column] != rows[0][column]);
     let is_shown = |column: &usize| rows.len() == 1 || SHOWN.contains(&COLUMNS[*column]) || differs(*column);
     let (shown, alike): (Vec<usize>, Vec<usize>) = (0..COLUMNS.len()).partition(is_shown);
@@ -53,7 +57,7 @@ fn write_list(targets: &[&Target], console: &mut Console<'_>) -> io::Result<()> 
     }
     let shown: Vec<usize> = filled(shown).collect();
     let header: Vec<&str> = shown.iter().map(|&column| COLUMNS[column]).collect();
-    let cell = |row: &[String; 8], column: usize| match (COLUMNS[column], row[column].as_str()) {
+    let cell = |row: &[String; 9], column: usize| match (COLUMNS[column], row[column].as_str()) {
         ("enabled", "yes") => Cell::toned(Tone::Success, "yes"),
         ("enabled", other) => Cell::toned(Tone::Muted, other),
         (_, text) => text.to_owned().into(),
@@ -66,7 +70,7 @@ fn write_list(targets: &[&Target], console: &mut Console<'_>) -> io::Result<()> 
 }
 
 /// The texts of a target's row, in the order of [`COLUMNS`].
-fn texts(target: &Target) -> [String; 8] {
+fn texts(target: &Target) -> [String; 9] {
     let tags: Vec<String> = target.tags.iter().map(|(name, value)| format!("{name}={value}")).collect();
     [
         target.subscription.to_string(),
@@ -77,6 +81,7 @@ fn texts(target: &Target) -> [String; 8] {
         target.resource_group.to_string(),
         target.staging().to_string(),
         tags.join(" "),
+        target.sinks.to_string(),
     ]
 }
 

@@ -108,15 +108,25 @@ pub(super) static CODES: &[Code] = &[
         remedy: "Dispatch the version again. If the reason says that the manifest cannot be read, see `manifest-damaged`.",
     },
     Code {
-        codes: &["manifest-damaged"],
-        cause: "The manifest in the source store cannot be read.",
+        codes: &["artifact-damaged"],
+        cause: "The artifact record in the source store cannot be read.",
         remedy: "Delete the version with `goldfleet cleanup --image NAME --version V`, and upload it again.",
     },
     Code {
+        codes: &["artifact-version"],
+        cause: "A later release of goldfleet wrote the artifact record, in a format that this release does not read.",
+        remedy: "Update goldfleet.",
+    },
+    Code {
+        codes: &["manifest-damaged", "manifest-missing"],
+        cause: "The manifest of a disk cannot be read, or is not in the source store.",
+        remedy: "Upload the same source as the same image and version again: the upload writes the manifest again.",
+    },
+    Code {
         codes: &["manifest-version"],
-        cause: "Another release of goldfleet wrote the manifest, in a format that this release does not read.",
-        remedy: "If an earlier release wrote it: upload the image again under another version, or delete this version with \
-                 `goldfleet cleanup --image NAME --version V` and upload it again. If a later release did: update goldfleet.",
+        cause: "Another release of goldfleet uploaded the version, in a format that this release does not read.",
+        remedy: "If an earlier release did: delete this version with `goldfleet cleanup --image NAME --version V` and upload \
+                 it again. If a later release did: update goldfleet.",
     },
     Code {
         codes: &["row-damaged"],

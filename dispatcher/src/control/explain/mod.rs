@@ -6,6 +6,7 @@ mod cloud;
 mod doctor;
 mod jobs;
 mod machine;
+mod platform;
 mod snapshots;
 #[cfg(test)]
 mod tests;
@@ -43,9 +44,10 @@ pub static TABLES: LazyLock<Vec<Table>> = LazyLock::new(|| {
         Table { title: "Storage accounts, permissions and the platform", codes: cloud::CODES.to_vec() },
         Table { title: "Copies and syncs of snapshots", codes: snapshots::CODES.to_vec() },
         Table { title: "Clones of machines", codes: clones::CODES.to_vec() },
+        Table { title: "Dispatches of disks and snapshots", codes: platform::CODES.to_vec() },
         Table { title: "Coordination and this machine", codes: machine::CODES.to_vec() },
         Table {
-            title: "Sources of an upload",
+            title: "Sources in the cloud",
             codes: goldfleet_sources::codes::ALL.iter().copied().map(of_source).collect(),
         },
         Table {

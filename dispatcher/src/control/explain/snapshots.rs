@@ -107,7 +107,7 @@ pub(super) static CODES: &[Code] = &[
     Code {
         codes: &["temporary-missing"],
         cause: "A temporary of the job that an operation copies does not exist: it was deleted, or the job removed it at its end.",
-        remedy: "Run the sync again: a new run creates new temporaries.",
+        remedy: "Run `goldfleet retry JOB`, which creates it again; or run the sync again.",
     },
     Code {
         codes: &["copy-failed"],

@@ -50,7 +50,7 @@ pub(super) struct Evaluated {
 /// If the table or the queue cannot be reached.
 pub async fn evaluate_gate(control: &ControlContext, id: &JobId, gate: &GateKey) -> Result<(), ControlError> {
     let job = control.job(id).await?.value;
-    if matches!(job.state, JobState::Running | JobState::Cancelling) {
+    if matches!(job.state, JobState::Running | JobState::Cancelling) && !job.holds_gates(control.ports.clock.now()) {
         evaluate_gates(control, &job, BTreeSet::from([gate.clone()])).await?;
     }
     Ok(())
@@ -106,8 +106,8 @@ struct Released {
     gates: BTreeSet<GateKey>,
 }
 
-/// Releases or blocks the operations that wait for a gate, group by group. None if the job was cancelled or has ended in
-/// the meantime.
+/// Releases or blocks the operations that wait for a gate, group by group. None if the job was cancelled, was retried or
+/// has ended in the meantime.
 async fn release(
     control: &ControlContext,
     job: &Job,
@@ -116,7 +116,8 @@ async fn release(
 ) -> Result<Option<Released>, ControlError> {
     let mut released = Released::default();
     for ids in one_for_each_group(waiting).chunks(RELEASE_BATCH) {
-        if control.job(&job.id).await?.value.state != job.state {
+        let current = control.job(&job.id).await?.value;
+        if current.state != job.state || current.holds_gates(control.ports.clock.now()) {
             return Ok(None);
         }
         for ids in ids.chunks(MAX_IN_FLIGHT) {

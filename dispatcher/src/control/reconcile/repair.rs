@@ -62,8 +62,9 @@ async fn end_leases(
 /// Sends messages of ready operations again that are lost: those that do not exist, or, if that cannot be known, those
 /// that were sent long ago.
 async fn announce_lost(control: &ControlContext, job: &Job, now: Timestamp) -> Result<Written, ControlError> {
-    // Until all messages of a new job were sent, the fan-out sends them.
-    if !job.announced {
+    // Until all messages of a new job were sent, the fan-out sends them. It does nothing for a job that was cancelled before,
+    // whose `always` operations run nevertheless.
+    if !job.announced && job.state == JobState::Running {
         return Ok(Written::default());
     }
     if let Some(ids) = control.ports.liveness.without_message(&job.id, job.plan).await? {

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use goldfleet_kinds::context::write_spec;
 use goldfleet_machines::graph::KINDS;
 use goldfleet_machines::spec::{Row, RowSpec};
-use goldfleet_model::job::{Finding, Job, Subject, Work};
+use goldfleet_model::job::{Finding, Job, Subject};
 use goldfleet_model::operation::Operation;
 use goldfleet_snapshots::id::GroupRef;
 use jiff::Timestamp;
@@ -29,7 +29,8 @@ impl Route for Machine {
         &KINDS
     }
 
-    fn groups(&self, work: &Work) -> Vec<GroupRef> {
+    fn groups(&self, subject: &Subject) -> Vec<GroupRef> {
+        let Subject::Work { work } = subject else { return Vec::new() };
         let Ok(request) = request_of(work) else { return Vec::new() };
         let source = request.source;
         vec![GroupRef { subscription: source.subscription, resource_group: source.resource_group }, request.to.group()]

@@ -3,12 +3,14 @@
 //! A route yields groups one by one, so that a large plan needs no list of all its rows.
 
 pub mod machine;
-mod rows;
+pub mod platform;
+mod rings;
+pub(crate) mod rows;
 pub mod snapshots;
 pub mod staging;
 
 use async_trait::async_trait;
-use goldfleet_model::job::{Finding, Job, Subject, Work};
+use goldfleet_model::job::{Finding, Job, Subject};
 use goldfleet_model::operation::{KindId, Operation};
 use goldfleet_model::tree::Tree;
 use goldfleet_snapshots::id::GroupRef;
@@ -19,14 +21,15 @@ use crate::control::context::{ControlContext, ControlError};
 /// A way to plan jobs.
 #[async_trait]
 pub trait Route: Send + Sync {
-    /// The id, which [`Work::route`](goldfleet_model::job::Work::route) names.
+    /// The id, which [`Work::route`](goldfleet_model::job::Work::route) or
+    /// [`Delivery::route`](goldfleet_model::job::Delivery::route) names.
     fn id(&self) -> &'static str;
 
     /// The ids of the kinds of its operations, in the order in which they are shown.
     fn kinds(&self) -> &'static [&'static str];
 
-    /// The resource groups in which jobs with this work create temporaries.
-    fn groups(&self, _work: &Work) -> Vec<GroupRef> {
+    /// The resource groups in which jobs about this create temporaries, besides those of targets and hubs.
+    fn groups(&self, _subject: &Subject) -> Vec<GroupRef> {
         Vec::new()
     }
 
@@ -67,13 +70,14 @@ pub trait PlannedJob: Send + Sync {
 pub type Groups<'p> = Box<dyn Iterator<Item = Vec<Operation>> + Send + 'p>;
 
 /// All routes.
-const ROUTES: [&dyn Route; 3] = [&staging::Staging, &snapshots::Snapshots, &machine::Machine];
+const ROUTES: [&dyn Route; 4] = [&staging::Staging, &platform::Platform, &snapshots::Snapshots, &machine::Machine];
 
 /// The route of jobs about this. None if this program does not know it.
 #[must_use]
 pub fn find(subject: &Subject) -> Option<&'static dyn Route> {
     let id = match subject {
-        Subject::Image { .. } => staging::ID,
+        Subject::Image { delivery: None, .. } => staging::ID,
+        Subject::Image { delivery: Some(delivery), .. } => delivery.route.as_str(),
         Subject::Work { work } => work.route.as_str(),
     };
     ROUTES.into_iter().find(|route| route.id() == id)

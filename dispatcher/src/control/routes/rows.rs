@@ -1,8 +1,10 @@
 //! Rows of a plan as operations of a job.
 
 use goldfleet_model::document::Document;
+use goldfleet_model::ids::ManagedImageName;
 use goldfleet_model::job::Job;
-use goldfleet_model::operation::{KindId, Operation, OperationId, OperationState, Place, TransferProgress};
+use goldfleet_model::operation::{GroupId, KindId, Operation, OperationId, OperationState, Place, TransferProgress};
+use goldfleet_model::target::Target;
 use goldfleet_snapshots::graph::Row;
 use jiff::Timestamp;
 
@@ -54,6 +56,18 @@ pub(super) fn ready(job: &Job, id: OperationId, kind: &str, place: Place, now: T
         work_period: None,
         updated: now,
     }
+}
+
+/// The group of a target. Its place is the image that the target gets.
+pub(crate) fn group_of(target: &Target, name: &ManagedImageName) -> GroupId {
+    let subscription = target.subscription.to_string();
+    let tenant = target.tenant.as_deref().unwrap_or_default();
+    // The names of resource groups and images are compared without regard to case.
+    let group = target.resource_group.as_str().to_lowercase();
+    let name = name.as_str().to_lowercase();
+    let parts = [tenant, subscription.as_str(), target.region.as_str(), group.as_str(), name.as_str()];
+    let short = subscription.rsplit('-').next().unwrap_or_default().trim_start_matches('0');
+    GroupId::of(&format!("{}-{short}", target.region), &parts)
 }
 
 /// The id of a kind. The routes name only valid ones, and a test of each route reads them all.

@@ -7,7 +7,7 @@
 
 use async_trait::async_trait;
 use goldfleet_kinds::context::write_spec;
-use goldfleet_model::job::{Finding, Job, Subject, Work};
+use goldfleet_model::job::{Finding, Job, Subject};
 use goldfleet_model::operation::Operation;
 use goldfleet_snapshots::graph::{Row, RowSpec};
 use goldfleet_snapshots::id::GroupRef;
@@ -35,7 +35,8 @@ impl Route for Snapshots {
         &KINDS
     }
 
-    fn groups(&self, work: &Work) -> Vec<GroupRef> {
+    fn groups(&self, subject: &Subject) -> Vec<GroupRef> {
+        let Subject::Work { work } = subject else { return Vec::new() };
         RunSpec::of(work).map_or_else(|_| Vec::new(), |spec| groups_of(&spec.sync))
     }
 

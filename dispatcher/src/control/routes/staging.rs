@@ -6,27 +6,27 @@
 //! - The copies of every ring except the first wait for the gate of their ring. All operations at the targets of lower
 //!   rings open it.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use goldfleet_kinds::context::write_spec;
 use goldfleet_kinds::copy::CopySpec;
-use goldfleet_kinds::image::ImageSpec;
+use goldfleet_kinds::image::{ImageOrigin, ImageSpec};
 use goldfleet_kinds::seed::{self, SeedSpec};
+use goldfleet_model::artifact::ArtifactDisk;
 use goldfleet_model::chunk_set::ChunkSet;
-use goldfleet_model::graph::{After, GateCondition, GateKey};
 use goldfleet_model::ids::ManagedImageName;
 use goldfleet_model::job::{Job, Payload};
-use goldfleet_model::operation::{GroupId, Operation, OperationId, OperationState, Place, TransferProgress};
+use goldfleet_model::operation::{Operation, OperationId, OperationState, Place, TransferProgress};
 use goldfleet_model::store::Store;
 use goldfleet_model::target::Target;
 use goldfleet_model::tree::Tree;
 use jiff::Timestamp;
 
+use crate::control::artifacts::load_version;
 use crate::control::context::{ControlContext, ControlError};
 use crate::control::fan_out::{JobPlan, plan_with_preferred_time};
-use crate::control::request::manifest;
+use crate::control::routes::rings::Rings;
 use crate::control::routes::{Groups, PlannedJob, Route, rows};
 
 /// The id of the route.
@@ -55,8 +55,12 @@ impl Route for Staging {
         let Some(image) = job.image() else {
             return Err(ControlError::Refused("the job names no image version".to_owned()));
         };
-        let (_, manifest) = manifest(control, &image.name, &image.version).await?;
-        Ok(Box::new(plan_with_preferred_time(control, image, &manifest, &job.selection).await?))
+        let version = load_version(control, &image.name, &image.version).await?;
+        if version.image.digest != image.digest {
+            let message = format!("{image} was uploaded again with other content: dispatch it again");
+            return Err(ControlError::Refused(message));
+        }
+        Ok(Box::new(plan_with_preferred_time(control, &version, &job.selection).await?))
     }
 }
 
@@ -75,54 +79,22 @@ impl PlannedJob for JobPlan {
 struct Graph<'a> {
     job: &'a Job,
     payload: &'a Payload,
+    /// The disk of the version.
+    disk: &'a ArtifactDisk,
     plan: &'a JobPlan,
     now: Timestamp,
     rings: Rings,
 }
 
-/// The rings of a plan.
-struct Rings {
-    /// The number of targets in each ring, including targets that already have the version.
-    targets: BTreeMap<u32, u32>,
-    /// The rings that wait for a gate.
-    gated: BTreeSet<u32>,
-}
-
-impl Rings {
-    /// The first ring is the lowest one that has work. If rings need approval, it is the lowest of all rings, even if
-    /// its targets already have the version: later rings start only after an operator approves them.
-    fn of(job: &Job, plan: &JobPlan) -> Self {
-        let to_do = || plan.targets.iter().map(|(target, _)| target.ring);
-        let had = || plan.skipped.iter().map(|(target, _)| target.ring);
-        let lowest_had = had().min().filter(|_| job.approvals.is_some());
-        let first = to_do().min().into_iter().chain(lowest_had).min();
-        let mut targets = BTreeMap::new();
-        for ring in to_do().chain(had()) {
-            *targets.entry(ring).or_default() += 1;
-        }
-        Self { targets, gated: to_do().filter(|ring| Some(*ring) != first).collect() }
-    }
-
-    /// The gates that the first operation at a target of this ring waits for.
-    fn after(&self, ring: u32) -> Vec<After> {
-        if !self.gated.contains(&ring) {
-            return Vec::new();
-        }
-        let count = self.targets.range(..ring).map(|(_, targets)| targets * ROWS_A_TARGET).sum();
-        vec![After { gate: GateKey::ring(ring), on: GateCondition::Opened, count }]
-    }
-
-    /// The gates that operations at targets of this ring open.
-    fn opens(&self, ring: u32) -> Vec<GateKey> {
-        self.gated.range(ring.saturating_add(1)..).map(|later| GateKey::ring(*later)).collect()
-    }
-}
-
 impl<'a> Graph<'a> {
     /// The graph of a job by this plan, written at `now`. None if the job distributes no image version.
     fn new(job: &'a Job, plan: &'a JobPlan, now: Timestamp) -> Option<Self> {
-        let payload = job.payload()?;
-        Some(Self { job, payload, plan, now, rings: Rings::of(job, plan) })
+        let (payload, disk) = (job.payload()?, plan.disks.first()?);
+        let rings = |targets: &[(Target, ManagedImageName)]| -> Vec<(u32, u32)> {
+            targets.iter().map(|(target, _)| (target.ring, ROWS_A_TARGET)).collect()
+        };
+        let rings = Rings::of(job, &rings(&plan.targets), &rings(&plan.skipped));
+        Some(Self { job, payload, disk, plan, now, rings })
     }
 
     /// The groups, those of stores first.
@@ -139,7 +111,7 @@ impl<'a> Graph<'a> {
     fn seed(&self, store: &Store, from: Vec<Store>) -> Operation {
         let place = Place { region: store.region.clone(), label: store.to_string(), target: None };
         Operation {
-            spec: write_spec(&SeedSpec { store: store.clone(), from: from.clone() }),
+            spec: write_spec(&SeedSpec { disk: self.disk.disk, store: store.clone(), from: from.clone() }),
             streams: seeds_of(&from),
             progress: self.transfer(),
             ..self.operation(seed::operation_id(store), "seed", place)
@@ -147,7 +119,7 @@ impl<'a> Graph<'a> {
     }
 
     fn target(&self, target: &Target, name: &ManagedImageName, is_skipped: bool) -> Vec<Operation> {
-        let group = group_of(target, name);
+        let group = rows::group_of(target, name);
         let operation = |step: &str| {
             let place = Place::of_target(target.clone());
             let opens = self.rings.opens(target.ring);
@@ -165,42 +137,26 @@ impl<'a> Graph<'a> {
             state: state(!after.is_empty()),
             after,
             streams: seeds_of(&from),
-            spec: write_spec(&CopySpec { from }),
+            spec: write_spec(&CopySpec { disk: self.disk.disk, from }),
             progress: self.transfer(),
             ..operation("copy")
         };
         let image = Operation {
             position: 1,
             state: state(true),
-            spec: write_spec(&ImageSpec { name: name.clone(), os, generation }),
+            spec: write_spec(&ImageSpec { name: name.clone(), os, generation, from: ImageOrigin::Vhd(self.disk.disk) }),
             ..operation("image")
         };
         vec![copy, image]
     }
 
     fn transfer(&self) -> TransferProgress {
-        TransferProgress {
-            done: ChunkSet::default(),
-            bytes_total: self.payload.data_bytes,
-            ..TransferProgress::default()
-        }
+        TransferProgress { done: ChunkSet::default(), bytes_total: self.disk.data_bytes, ..TransferProgress::default() }
     }
 
     fn operation(&self, id: OperationId, kind: &str, place: Place) -> Operation {
         rows::ready(self.job, id, kind, place, self.now)
     }
-}
-
-/// The group of a target. Its place is the image that the target gets.
-fn group_of(target: &Target, name: &ManagedImageName) -> GroupId {
-    let subscription = target.subscription.to_string();
-    let tenant = target.tenant.as_deref().unwrap_or_default();
-    // The names of resource groups and images are compared without regard to case.
-    let group = target.resource_group.as_str().to_lowercase();
-    let name = name.as_str().to_lowercase();
-    let parts = [tenant, subscription.as_str(), target.region.as_str(), group.as_str(), name.as_str()];
-    let short = subscription.rsplit('-').next().unwrap_or_default().trim_start_matches('0');
-    GroupId::of(&format!("{}-{short}", target.region), &parts)
 }
 
 /// The seeds that fill these stores. The last store is the source store, which no seed fills.

@@ -14,7 +14,7 @@ pub struct Phase {
     pub title: &'static str,
     /// The position of the phase in a job.
     pub order: usize,
-    /// Whether a successful operation of the kind gives a target what the job delivers.
+    /// Whether successful operations of the kind give a target what the job delivers.
     pub delivers: bool,
     /// The number of operations.
     pub total: usize,
@@ -52,7 +52,10 @@ impl Phases {
             phases.phase(registry, kind);
         }
         for operation in operations.iter().map(|row| &row.value) {
-            phases.phase(registry, &operation.kind).count(operation);
+            let phase = phases.phase(registry, &operation.kind);
+            // A kind whose operations also create temporaries delivers only with some of them.
+            phase.delivers = registry.delivers(operation) || (phase.delivers && phase.total > 0);
+            phase.count(operation);
         }
         for (_, phase) in &mut phases.0 {
             phase.percent = phase.percent_done();
@@ -84,8 +87,8 @@ impl Phases {
     /// The phase whose operations deliver the result of the job to the targets.
     #[must_use]
     pub fn delivery(&self) -> Phase {
-        let found = self.0.iter().find(|(_, phase)| phase.delivers);
-        found.map(|(_, phase)| *phase).unwrap_or_default()
+        let phases = || self.0.iter().map(|(_, phase)| *phase).filter(|phase| phase.delivers);
+        phases().find(|phase| phase.total > 0).or_else(|| phases().next()).unwrap_or_default()
     }
 
     fn phase(&mut self, registry: &Registry, kind: &KindId) -> &mut Phase {

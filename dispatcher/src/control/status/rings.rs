@@ -10,6 +10,8 @@ use goldfleet_ports::Versioned;
 use goldfleet_workflow::gates::RING_STOPPED;
 use serde::Serialize;
 
+use super::regions::Received;
+
 /// The progress of one ring.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RingStatus {
@@ -19,7 +21,7 @@ pub struct RingStatus {
     pub state: OperationState,
     /// Targets in the ring.
     pub targets: usize,
-    /// Targets that have the image.
+    /// Targets that have all that they should receive.
     pub images: usize,
     /// Targets at which an operation failed.
     pub failed: usize,
@@ -35,7 +37,7 @@ pub struct RingStatus {
 #[derive(Default)]
 struct Counts {
     targets: BTreeSet<TargetKey>,
-    images: usize,
+    received: BTreeMap<TargetKey, Received>,
     failed: usize,
     states: BTreeMap<OperationState, usize>,
     reason: Option<String>,
@@ -44,10 +46,11 @@ struct Counts {
 impl Counts {
     fn add(&mut self, registry: &Registry, target: TargetKey, operation: &Operation) {
         *self.states.entry(operation.state).or_default() += 1;
-        self.targets.insert(target);
         self.failed += usize::from(operation.state == OperationState::Failed);
-        let delivers = registry.delivers(operation);
-        self.images += usize::from(delivers && operation.state.is_done());
+        if registry.delivers(operation) {
+            self.received.entry(target.clone()).or_default().add(operation);
+        }
+        self.targets.insert(target);
         if let Some(failure) = operation.failure.as_ref().filter(|failure| failure.code == RING_STOPPED) {
             self.reason.get_or_insert_with(|| failure.message.clone());
         }
@@ -85,7 +88,7 @@ pub(super) fn by_ring(registry: &Registry, job: &Job, operations: &[Versioned<Op
         ring,
         state: counts.state(),
         targets: counts.targets.len(),
-        images: counts.images,
+        images: counts.received.values().filter(|received| received.has_all()).count(),
         failed: counts.failed,
         reason: counts.reason,
         approval: job.approval(ring).cloned(),

@@ -28,7 +28,7 @@ impl Scene {
         let image = json!({ "name": "ubuntu", "version": "1", "digest": format!("b3:{}", "5".repeat(64)) });
         let mut job: Job = serde_json::from_value(json!({
             "id": "20261121-041502-7f3a", "image": image, "selection": [], "state": "requested", "created": now, "updated": now, "operations": copies,
-            "payload": { "os": "linux", "generation": "v2", "size": TOTAL, "chunks": 1, "data_bytes": TOTAL },
+            "payload": { "os": "linux", "generation": "v2", "size": TOTAL, "data_bytes": TOTAL },
         }))
         .unwrap();
         job.apply(JobEvent::Planned, now, "test").unwrap();

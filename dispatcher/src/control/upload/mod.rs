@@ -1,9 +1,10 @@
-//! Upload: from the disk of a source to chunks and a manifest in the source store.
+//! Upload: from the disk of a source to chunks, a manifest and an artifact record in the source store.
 //!
 //! Reading, zero-scanning, hashing and sending overlap. A few threads turn windows of the disk into chunks, in reusable
 //! buffers; others compute the MD5 of each run; requests send the chunks that the store lacks. The manifest is written
-//! last. An upload after a killed one finds by name what that one has sent, and reads back the chunks that it may have
-//! left unproven. If the manifest exists already, chunks that the store lacks are sent again.
+//! after the chunks, and the artifact record last: only then does the version exist. An upload after a killed one finds by
+//! name what that one has sent, and reads back the chunks that it may have left unproven. If the version exists already,
+//! chunks and the manifest are sent again if the store lacks them.
 
 mod buffers;
 pub mod from;
@@ -12,27 +13,25 @@ mod rate_limit;
 mod record;
 mod scan;
 mod send;
+mod version;
 
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bytes::Bytes;
 use goldfleet_disk::{DiskError, DiskReader as _};
-use goldfleet_model::checksum::crc64;
+use goldfleet_model::artifact::{Artifact, ArtifactError, ArtifactRecord};
 use goldfleet_model::ids::{ImageName, ImageVersion, JobId};
 use goldfleet_model::image::ImageRef;
-use goldfleet_model::manifest::{
-    ChunkEntry, ChunkHash, Digest, Generation, Manifest, ManifestError, OsType, digest_of,
-};
-use goldfleet_model::store::BlobAddress;
+use goldfleet_model::manifest::{ChunkEntry, ChunkHash, Digest, Generation, Manifest, OsType};
 use goldfleet_model::upload::Upload;
-use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
+use goldfleet_ports::error::{PortError, PortResult};
 use goldfleet_ports::rng;
 use goldfleet_sources::{ArtifactSource, Refusal, Revision};
 use tokio_util::sync::CancellationToken;
 
+use crate::control::artifacts::EarlierVersion;
 use crate::control::check::{CheckedImage, ImageChecks, ImageReport, check_image};
 use crate::control::context::{ControlContext, ScanThreads};
 
@@ -40,6 +39,7 @@ use self::md5::Md5s;
 use self::record::UploadRecord;
 use self::scan::ScannedDisk;
 use self::send::{ChunkSelection, SendResult};
+use self::version::ExistingVersion;
 pub use rate_limit::ByteRate;
 
 /// The target of this module's log lines. Commands that run workers log warnings of this target and errors of all others.
@@ -96,7 +96,7 @@ pub struct OtherContent {
     pub differences: String,
 }
 
-/// A version exists, but its manifest cannot be read.
+/// A version exists, but its artifact record cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[error("{image} {version} already exists, but {}", error.with_remedy(image, version))]
 pub struct UnreadableVersion {
@@ -104,11 +104,11 @@ pub struct UnreadableVersion {
     pub image: ImageName,
     /// The version.
     pub version: ImageVersion,
-    /// The fault of the manifest.
-    pub error: ManifestError,
+    /// The fault of the record.
+    pub error: ArtifactError,
 }
 
-/// Why an upload ended without its manifest.
+/// Why an upload ended without a version.
 #[derive(Debug, thiserror::Error)]
 pub enum UploadError {
     /// The file is not an image that can become an OS disk; nothing was sent.
@@ -117,9 +117,12 @@ pub enum UploadError {
     /// The version exists with other content. It was not changed.
     #[error(transparent)]
     OtherContent(Box<OtherContent>),
-    /// The version exists, but its manifest cannot be read. It was not changed.
+    /// The version exists, but its artifact record cannot be read. It was not changed.
     #[error(transparent)]
     Unreadable(Box<UnreadableVersion>),
+    /// An earlier release uploaded a version to the store.
+    #[error(transparent)]
+    Earlier(Box<EarlierVersion>),
     /// The source has disks that a version cannot have.
     #[error("{} has {count} data disks: a version has one disk, so use a source with an OS disk only", .location.display())]
     DataDisks {
@@ -188,16 +191,13 @@ async fn upload_as(
     let (before, disk) = (before?, ScannedDisk { disk: Arc::new(disk), readers });
     let container = control.config.source.store().container();
     control.ports.blobs.ensure_container(&container).await?;
-    let blob = container.manifest(&request.image, &request.version);
-    let there = match read_optional(control, &blob).await? {
-        Some(encoded) => Some(ExistingVersion::decode(request, &encoded)?),
-        None => None,
-    };
+    version::refuse_earlier_store(control, &container).await?;
+    let there = ExistingVersion::read(control, request).await?;
 
     let record = UploadRecord::new(control, (request, id), disk.disk.size(), report.system.as_ref(), watch);
     let md5s = Md5s::new(control.readers);
     let uploading =
-        UploadRun { control, request, generation, before: before.clone(), disk, blob, record: &record, md5s, stop };
+        UploadRun { control, request, generation, before: before.clone(), disk, record: &record, md5s, stop };
     let ended = match &there {
         Some(existing) => uploading.repair_existing(existing).await,
         None => uploading.upload_new().await,
@@ -268,30 +268,12 @@ struct UploadRun<'a> {
     /// The revision of the source when it was opened.
     before: Revision,
     disk: ScannedDisk,
-    /// The address of the manifest.
-    blob: BlobAddress,
     record: &'a UploadRecord<'a>,
     md5s: Md5s,
     stop: &'a CancellationToken,
 }
 
-/// A version that exists in the store.
-struct ExistingVersion {
-    manifest: Manifest,
-    digest: Digest,
-}
-
-impl ExistingVersion {
-    fn decode(request: &UploadRequest, encoded: &[u8]) -> Result<Self, UploadError> {
-        let manifest = Manifest::decode(encoded).map_err(|error| {
-            let (image, version) = (request.image.clone(), request.version.clone());
-            UploadError::Unreadable(Box::new(UnreadableVersion { image, version, error }))
-        })?;
-        Ok(Self { manifest, digest: digest_of(encoded) })
-    }
-}
-
-/// An upload whose manifest was written.
+/// An upload of a version that exists now.
 struct FinishedUpload {
     digest: Digest,
     repaired: usize,
@@ -300,47 +282,63 @@ struct FinishedUpload {
 impl UploadRun<'_> {
     /// Uploads a version that does not exist.
     async fn upload_new(&self) -> Result<FinishedUpload, UploadError> {
-        let here = self.manifest(self.ensure_chunks().await?).await?;
-        let encoded = Bytes::from(here.encode());
-        let digest = digest_of(&encoded);
-        if let Some(there) = write_manifest(self.control, &self.blob, encoded).await? {
-            return Err(self.other_content(&ExistingVersion::decode(self.request, &there)?, &here));
+        let here = self.manifest(self.ensure_chunks().await?.chunks).await?;
+        self.ensure_manifest(&here).await?;
+        let artifact = self.artifact(&here);
+        let record = ArtifactRecord { artifact, provenance: self.record.provenance() };
+        let digest = record.artifact.digest();
+        if let Some(there) = version::write_record(self.control, self.request, &record).await? {
+            return Err(self.other_content(&there, &here));
         }
-        // If the process was suspended before the write, the manifest may name chunks that were collected in the meantime.
+        // If the process was suspended before the write, the record may name what was collected in the meantime.
         if self.record.has_expired() {
             self.ensure_chunks().await?;
+            self.ensure_manifest(&here).await?;
         }
         Ok(FinishedUpload { digest, repaired: 0 })
     }
 
-    /// Compares the content with the existing version, and sends the chunks of it that the store lacks.
+    /// Compares the content with the existing version, and sends the chunks and the manifest of it that the store lacks.
     async fn repair_existing(&self, there: &ExistingVersion) -> Result<FinishedUpload, UploadError> {
-        let named: HashSet<ChunkHash> = there.manifest.chunks.iter().map(|entry| entry.hash).collect();
-        self.record.renew().await?;
-        let SendResult { chunks, put } = self.scan_and_send(ChunkSelection::Listed(&named)).await?;
+        let SendResult { chunks, put } = match &there.manifest {
+            Some(manifest) => {
+                let named: HashSet<ChunkHash> = manifest.chunks.iter().map(|entry| entry.hash).collect();
+                self.record.renew().await?;
+                self.scan_and_send(ChunkSelection::Listed(&named)).await?
+            }
+            // Which chunks the version has is not known. Those of other content are collected later.
+            None => self.ensure_chunks().await?,
+        };
         let here = self.manifest(chunks).await?;
-        let digest = digest_of(&here.encode());
-        if there.digest == digest {
-            self.record.inherit_system(&digest).await?;
-            Ok(FinishedUpload { digest, repaired: put })
-        } else {
-            Err(self.other_content(there, &here))
+        let digest = self.artifact(&here).digest();
+        if there.digest != digest {
+            return Err(self.other_content(there, &here));
         }
+        if there.manifest.is_none() {
+            self.ensure_manifest(&here).await?;
+        }
+        self.record.inherit_system(&digest).await?;
+        Ok(FinishedUpload { digest, repaired: put })
     }
 
-    /// Ensures that the store has every chunk of the disk and keeps it until the manifest exists. Returns the chunks.
-    async fn ensure_chunks(&self) -> Result<Vec<ChunkEntry>, UploadError> {
+    /// Ensures that the store has every chunk of the disk and keeps it until the record exists.
+    async fn ensure_chunks(&self) -> Result<SendResult, UploadError> {
         for _ in 0..MAX_PASSES {
             self.record.renew().await?;
             let sent = self.scan_and_send(ChunkSelection::All).await?;
             if !self.record.has_expired() {
-                return Ok(sent.chunks);
+                return Ok(sent);
             }
             tracing::warn!(
                 "the upload's row was not renewed in time: chunks may have been deleted, so all are checked again"
             );
         }
         Err(UploadError::Expired)
+    }
+
+    async fn ensure_manifest(&self, manifest: &Manifest) -> PortResult<()> {
+        version::ensure_manifest(self.control, (&self.request.image, &self.request.version), manifest).await?;
+        Ok(())
     }
 
     async fn scan_and_send(&self, wanted: ChunkSelection<'_>) -> Result<SendResult, UploadError> {
@@ -353,47 +351,24 @@ impl UploadRun<'_> {
         if revision(self.control, source).await? != self.before {
             return Err(UploadError::Changed(source.location().to_owned()));
         }
-        let (os, generation) = (self.request.os, self.generation);
         let disk = &self.disk.disk;
-        Ok(Manifest { os, generation, size: disk.size(), footer: disk.footer(), chunks })
+        Ok(Manifest { size: disk.size(), footer: disk.footer(), chunks })
+    }
+
+    fn artifact(&self, manifest: &Manifest) -> Artifact {
+        Artifact::of_os_disk(self.request.os, self.generation, manifest)
     }
 
     fn other_content(&self, there: &ExistingVersion, here: &Manifest) -> UploadError {
+        let artifact = self.artifact(here);
+        let mut differences = artifact.differences(&there.artifact);
+        differences.extend(there.manifest.iter().flat_map(|manifest| here.differences(manifest)));
         UploadError::OtherContent(Box::new(OtherContent {
             image: self.request.image.clone(),
             version: self.request.version.clone(),
             there: there.digest,
-            here: digest_of(&here.encode()),
-            differences: here.differences(&there.manifest).join(", "),
+            here: artifact.digest(),
+            differences: differences.join(", "),
         }))
-    }
-}
-
-/// Writes the manifest. From then on, the version exists. Returns the manifest that existed before, if there was one.
-async fn write_manifest(
-    control: &ControlContext,
-    blob: &BlobAddress,
-    encoded: Bytes,
-) -> Result<Option<Bytes>, UploadError> {
-    let crc = crc64(&encoded);
-    let clock = control.ports.clock.as_ref();
-    let written = goldfleet_ports::retry::retry_transient(clock, PortError::is_retryable, || {
-        control.ports.blobs.put_blob(blob, encoded.clone(), crc.into())
-    });
-    match written.await {
-        Ok(()) => Ok(None),
-        Err(error) if error.kind == ErrorKind::AlreadyExists => {
-            // An equal manifest is the one that this upload wrote in a request whose response was lost.
-            Ok(read_optional(control, blob).await?.filter(|there| *there != encoded))
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
-async fn read_optional(control: &ControlContext, blob: &BlobAddress) -> PortResult<Option<Bytes>> {
-    match control.ports.blobs.get(blob, None).await {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
     }
 }

@@ -4,6 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use goldfleet_kinds::writers::{WriterId, add_record, remove_record};
+use goldfleet_model::artifact::Provenance;
 use goldfleet_model::ids::JobId;
 use goldfleet_model::manifest::Digest;
 use goldfleet_model::store::Container;
@@ -238,6 +239,14 @@ impl<'a> UploadRecord<'a> {
         let uploads = self.control.ports.table.uploads().await?;
         self.row().system = system_of(&uploads, digest).cloned();
         Ok(())
+    }
+
+    /// How the version was uploaded, for its artifact record.
+    pub(super) fn provenance(&self) -> Provenance {
+        let uploaded = self.control.ports.clock.now();
+        let row = self.row();
+        let (upload, source, system) = (row.id.clone(), row.file.clone(), row.system.clone());
+        Provenance { uploaded, upload, by: self.control.actor.clone(), source, system }
     }
 
     /// Writes the end, with the digest of the content.

@@ -16,7 +16,7 @@ impl VerifyRun<'_> {
     ) -> PortResult<()> {
         let ports = &self.control.ports;
         let look = || ports.resources.get(&place.id, place.tenant.as_deref());
-        let (wanted, _) = self.version()?;
+        let wanted = self.image_version()?;
         let found = retry_transient(ports.clock.as_ref(), PortError::is_retryable, look).await?;
         seen.images = 1;
         match found {

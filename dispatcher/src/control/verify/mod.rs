@@ -1,4 +1,4 @@
-//! Verification: whether the content of stores and targets matches the manifest.
+//! Verification: whether the content of stores and targets matches the manifests.
 //!
 //! Without reading content, it checks that every chunk exists with its length, that every VHD has its length, its
 //! digest, its footer and data in all places where the disk has data, and that every managed image was created from
@@ -14,11 +14,11 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use futures::stream::{self, StreamExt as _};
-use goldfleet_kinds::kind::{Probe, Verification};
+use goldfleet_kinds::kind::{Probe, TemporaryBlob, Verification};
+use goldfleet_model::artifact::{DiskRef, LoadedVersion};
 use goldfleet_model::ids::Region;
 use goldfleet_model::image::ImageRef;
 use goldfleet_model::job::Job;
-use goldfleet_model::manifest::Manifest;
 use goldfleet_model::operation::{GroupId, Operation};
 use goldfleet_model::resource::ResourceId;
 use goldfleet_model::store::{BlobAddress, Store};
@@ -27,8 +27,8 @@ use serde::Serialize;
 
 pub use store::MISSING;
 
+use crate::control::artifacts::{artifact_record, load_disks};
 use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT};
-use crate::control::request::manifest;
 
 /// The type of a location.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,8 +100,8 @@ impl VerifyReport {
 pub struct VerifyScope {
     /// Stores that should have every chunk.
     pub stores: BTreeSet<Store>,
-    /// VHDs that should be complete.
-    pub vhds: BTreeMap<BlobAddress, VhdRequirement>,
+    /// VHDs that should be complete, each with its disk.
+    pub vhds: BTreeMap<BlobAddress, (DiskRef, VhdRequirement)>,
     /// Managed images that should be created from the version.
     pub images: BTreeSet<ImageLocation>,
     /// Operations whose kind can probe whether their effect is in place.
@@ -135,7 +135,8 @@ impl VerifyScope {
     /// # Errors
     /// If the table cannot be read.
     pub async fn scope_of_job(control: &ControlContext, job: &Job) -> Result<Self, ControlError> {
-        let mut places = job.image().map_or_else(Self::default, |_| Self::scope_of_source(control));
+        let has_chunks = job.image().is_some() && job.delivery().is_none();
+        let mut places = if has_chunks { Self::scope_of_source(control) } else { Self::default() };
         let rows: Vec<Operation> = control.operations(job).await?.into_iter().map(|row| row.value).collect();
         let delivers = |row: &&Operation| control.registry.delivers(row);
         let delivered: BTreeSet<&GroupId> =
@@ -145,10 +146,10 @@ impl VerifyScope {
             let Some(kind) = control.registry.get(&row.kind) else { continue };
             match kind.verification(&control.ports, row) {
                 Verification::Store(store) => drop(places.stores.insert(store)),
-                Verification::Vhd(vhd) => {
+                Verification::Vhd(TemporaryBlob { blob, disk }) => {
                     let is_optional = delivered.contains(row.id.group());
                     let needed = if is_optional { VhdRequirement::Optional } else { VhdRequirement::Required };
-                    places.vhds.insert(vhd, needed);
+                    places.vhds.insert(blob, (disk, needed));
                 }
                 Verification::Image { id, region, tenant } => {
                     places.images.insert(ImageLocation { id, region, tenant });
@@ -165,9 +166,14 @@ impl VerifyScope {
         Self { stores: BTreeSet::from([control.config.source.store()]), ..Self::default() }
     }
 
+    /// Whether there are places whose content the manifest describes.
+    fn has_chunks(&self) -> bool {
+        !self.stores.is_empty() || !self.vhds.is_empty()
+    }
+
     fn all(&self) -> Vec<Location<'_>> {
         let stores = self.stores.iter().map(Location::Store);
-        let vhds = self.vhds.iter().map(|(vhd, needed)| Location::Vhd(vhd, *needed));
+        let vhds = self.vhds.iter().map(|(vhd, (disk, needed))| Location::Vhd(vhd, disk, *needed));
         let images = self.images.iter().map(Location::Image);
         stores.chain(vhds).chain(images).chain(self.probes.iter().map(Location::Probe)).collect()
     }
@@ -177,7 +183,7 @@ impl VerifyScope {
 #[derive(Clone, Copy)]
 enum Location<'a> {
     Store(&'a Store),
-    Vhd(&'a BlobAddress, VhdRequirement),
+    Vhd(&'a BlobAddress, &'a DiskRef, VhdRequirement),
     Image(&'a ImageLocation),
     Probe(&'a Operation),
 }
@@ -199,7 +205,7 @@ impl fmt::Display for Location<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Store(store) => write!(f, "store {store}"),
-            Self::Vhd(vhd, _) => write!(f, "VHD {vhd}"),
+            Self::Vhd(vhd, ..) => write!(f, "VHD {vhd}"),
             Self::Image(image) => write!(f, "image {}", image.id),
             Self::Probe(operation) => write!(f, "{} {}", operation.kind, operation.place.label),
         }
@@ -241,15 +247,16 @@ pub async fn verify(
     how: VerifyOptions,
     watch: &(dyn Fn(VerifyProgress) + Sync),
 ) -> Result<VerifyReport, ControlError> {
-    let manifest = match image {
-        Some(image) => Some(manifest_of(control, image).await?),
+    // A version that the platform copied has no manifest.
+    let version = match image.filter(|_| places.has_chunks()) {
+        Some(image) => Some(current_version(control, image).await?),
         None => None,
     };
-    let version = image.zip(manifest.as_ref());
-    let bytes_total = version.filter(|_| how.read).map_or(0, |(_, manifest)| estimated_bytes(places, manifest));
+    let bytes_total = version.as_ref().filter(|_| how.read).map_or(0, |version| estimated_bytes(places, version));
     let checking = VerifyRun {
         control,
-        version,
+        image,
+        version: version.as_ref(),
         how,
         places_total: places.all().len(),
         places_seen: AtomicUsize::new(0),
@@ -269,11 +276,12 @@ pub async fn verify(
     Ok(verified)
 }
 
-/// The manifest of a version, if it still has the same content.
-async fn manifest_of(control: &ControlContext, image: &ImageRef) -> Result<Manifest, ControlError> {
-    let (found, manifest) = manifest(control, &image.name, &image.version).await?;
+/// A version with its manifests, if it still has the same content.
+async fn current_version(control: &ControlContext, image: &ImageRef) -> Result<LoadedVersion, ControlError> {
+    let artifact = artifact_record(control, &image.name, &image.version).await?.artifact;
+    let found = artifact.named(&image.name, &image.version);
     if found.digest == image.digest {
-        return Ok(manifest);
+        return load_disks(control, found, artifact).await;
     }
     Err(ControlError::Refused(format!(
         "{image} was replaced: it is {} now, not {}; 'goldfleet dispatch' it, and verify that job",
@@ -282,15 +290,18 @@ async fn manifest_of(control: &ControlContext, image: &ImageRef) -> Result<Manif
 }
 
 /// The approximate number of bytes that are read at all locations.
-fn estimated_bytes(places: &VerifyScope, manifest: &Manifest) -> u64 {
-    (places.stores.len() + places.vhds.len()) as u64 * manifest.data_bytes()
+fn estimated_bytes(places: &VerifyScope, version: &LoadedVersion) -> u64 {
+    let vhds = places.vhds.values().filter_map(|(disk, _)| Some(version.manifest(disk)?.data_bytes()));
+    places.stores.len() as u64 * version.artifact.data_bytes() + vhds.sum::<u64>()
 }
 
 /// A running verification.
 struct VerifyRun<'a> {
     control: &'a ControlContext,
-    /// The version, for stores, VHDs and images.
-    version: Option<(&'a ImageRef, &'a Manifest)>,
+    /// The version, for images.
+    image: Option<&'a ImageRef>,
+    /// The version with its manifests, for stores and VHDs.
+    version: Option<&'a LoadedVersion>,
     how: VerifyOptions,
     places_total: usize,
     places_seen: AtomicUsize,
@@ -300,9 +311,14 @@ struct VerifyRun<'a> {
 }
 
 impl<'a> VerifyRun<'a> {
-    /// The version that stores, VHDs and images must have.
-    fn version(&self) -> PortResult<(&'a ImageRef, &'a Manifest)> {
-        self.version.ok_or_else(|| PortError::new(ErrorKind::Invalid, "the job names no image version"))
+    /// The version that images must have.
+    fn image_version(&self) -> PortResult<&'a ImageRef> {
+        self.image.ok_or_else(|| PortError::new(ErrorKind::Invalid, "the job names no image version"))
+    }
+
+    /// The version that stores and VHDs must have.
+    fn version(&self) -> PortResult<&'a LoadedVersion> {
+        self.version.ok_or_else(|| PortError::new(ErrorKind::Invalid, "the job's version has no manifest"))
     }
 
     /// Inspects one location.
@@ -310,7 +326,7 @@ impl<'a> VerifyRun<'a> {
         let mut seen = VerifyReport::default();
         let looked = match place {
             Location::Store(store) => self.store(place, store, &mut seen).await,
-            Location::Vhd(vhd, needed) => self.vhd(place, vhd, needed, &mut seen).await,
+            Location::Vhd(vhd, disk, needed) => self.vhd(place, vhd, disk, needed, &mut seen).await,
             Location::Image(image) => self.image(place, image, &mut seen).await,
             Location::Probe(operation) => self.probe(place, operation, &mut seen).await,
         };

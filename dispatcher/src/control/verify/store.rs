@@ -73,7 +73,7 @@ impl VerifyRun<'_> {
         let mut present = chunk_store::list_chunks(self.control.ports.blobs.as_ref(), &store.container()).await?;
         let mut found = StoreCheck::default();
         let mut seen = HashSet::new();
-        for entry in self.version()?.1.chunks.iter().filter(|entry| seen.insert(entry.hash)) {
+        for entry in self.version()?.chunks().filter(|entry| seen.insert(entry.hash)) {
             match present.remove(&chunk_name(&entry.hash)) {
                 None => faults.push(chunk_fault(at, entry, MISSING)),
                 Some(listed) if listed.length != u64::from(entry.length) => {

@@ -4,9 +4,10 @@ use std::ops::Range;
 
 use futures::stream::{self, StreamExt as _};
 use goldfleet_disk::chunk::is_zero;
+use goldfleet_model::artifact::DiskRef;
 use goldfleet_model::checksum::crc64;
 use goldfleet_model::image::VhdMetadata;
-use goldfleet_model::manifest::Run;
+use goldfleet_model::manifest::{Manifest, Run};
 use goldfleet_model::ranges::{split, subtract};
 use goldfleet_model::store::BlobAddress;
 use goldfleet_ports::error::PortResult;
@@ -19,6 +20,7 @@ impl VerifyRun<'_> {
         &self,
         at: Location<'_>,
         vhd: &BlobAddress,
+        disk: &DiskRef,
         needed: VhdRequirement,
         seen: &mut VerifyReport,
     ) -> PortResult<()> {
@@ -31,31 +33,35 @@ impl VerifyRun<'_> {
             return Ok(());
         };
         seen.vhds = 1;
-        let (image, manifest) = self.version()?;
+        let Some(manifest) = self.version()?.manifest(disk) else {
+            seen.faults.push(at.describe_fault("is of another version"));
+            return Ok(());
+        };
         let footer = manifest.footer_range();
         if properties.length != footer.end {
             seen.faults.push(at.describe_fault(format!("has {} bytes, not {}", properties.length, footer.end)));
             return Ok(());
         }
-        if properties.metadata.get(VhdMetadata::DIGEST) != Some(&image.digest.to_string()) {
+        if properties.metadata.get(VhdMetadata::DIGEST) != Some(&disk.manifest.to_string()) {
             seen.faults.push(at.describe_fault("is of another version, or not goldfleet's"));
         }
         if blobs.get(vhd, Some(footer)).await?[..] != manifest.footer[..] {
             seen.faults.push(at.describe_fault("has no footer, or another one: it is not whole"));
         }
         if self.how.read {
-            self.compare_content(at, vhd, &mut seen.faults).await
+            self.compare_content(at, vhd, manifest, &mut seen.faults).await
         } else {
-            seen.faults.extend(self.missing_pages(vhd).await?.into_iter().map(|fault| at.describe_fault(fault)));
+            let missing = self.missing_pages(vhd, manifest).await?;
+            seen.faults.extend(missing.into_iter().map(|fault| at.describe_fault(fault)));
             Ok(())
         }
     }
 
     /// The ranges in which the disk has data but the VHD has no pages. The VHD may have more pages than the disk has
     /// data, because services allocate whole blocks of pages.
-    async fn missing_pages(&self, vhd: &BlobAddress) -> PortResult<Vec<String>> {
+    async fn missing_pages(&self, vhd: &BlobAddress, manifest: &Manifest) -> PortResult<Vec<String>> {
         let ranges = self.control.ports.blobs.page_ranges(vhd).await?;
-        let runs = self.version()?.1.chunks.iter().flat_map(|entry| &entry.runs).map(Run::range);
+        let runs = manifest.chunks.iter().flat_map(|entry| &entry.runs).map(Run::range);
         let lacking = runs.filter(|run| !subtract(run, &ranges).is_empty());
         Ok(lacking.map(|run| format!("has no data at {} to {}", run.start, run.end)).collect())
     }
@@ -65,10 +71,11 @@ impl VerifyRun<'_> {
         &self,
         at: Location<'_>,
         vhd: &BlobAddress,
+        manifest: &Manifest,
         faults: &mut Vec<VerifyFault>,
     ) -> PortResult<()> {
         let blobs = self.control.ports.blobs.as_ref();
-        let mut reading = stream::iter(self.version()?.1.chunks.iter().flat_map(|entry| &entry.runs))
+        let mut reading = stream::iter(manifest.chunks.iter().flat_map(|entry| &entry.runs))
             .map(async |run| {
                 let content = blobs.get(vhd, Some(run.range())).await?;
                 PortResult::Ok((run, crc64(&content) == run.crc64))
@@ -83,7 +90,7 @@ impl VerifyRun<'_> {
             }
         }
         drop(reading);
-        self.unexpected_data(at, vhd, faults).await
+        self.unexpected_data(at, vhd, manifest, faults).await
     }
 
     /// Reports data in the VHD where the disk is zero.
@@ -91,13 +98,14 @@ impl VerifyRun<'_> {
         &self,
         at: Location<'_>,
         vhd: &BlobAddress,
+        manifest: &Manifest,
         faults: &mut Vec<VerifyFault>,
     ) -> PortResult<()> {
         const PIECE: usize = 4 << 20;
-        let runs = self.version()?.1.chunks.iter().flat_map(|entry| &entry.runs);
+        let runs = manifest.chunks.iter().flat_map(|entry| &entry.runs);
         let data: Vec<Range<u64>> = runs.map(Run::range).collect();
         for range in self.control.ports.blobs.page_ranges(vhd).await? {
-            for gap in subtract(&(range.start..range.end.min(self.version()?.1.size)), &data) {
+            for gap in subtract(&(range.start..range.end.min(manifest.size)), &data) {
                 for (start, length) in split(&gap, PIECE) {
                     let end = start + length as u64;
                     let content = self.control.ports.blobs.get(vhd, Some(start..end)).await?;

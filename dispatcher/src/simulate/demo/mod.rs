@@ -14,6 +14,7 @@ use futures::StreamExt as _;
 use goldfleet_config::{Cloud, Config, ConfigError};
 use goldfleet_connect::BackendError;
 use goldfleet_disk::{AzureDisk, DiskError, OpenError, same_disk};
+use goldfleet_kinds::kind::TemporaryBlob;
 use goldfleet_model::ids::JobId;
 use goldfleet_sources::DiskFile;
 use serde::Serialize;
@@ -282,7 +283,8 @@ async fn verify(control: &ControlContext, setup: &DemoSetup, statuses: &[Status]
         let job: JobId = status.job.parse().map_err(|error| ControlError::Refused(format!("{error}")))?;
         for row in control.ports.table.operations(&job).await.map_err(ControlError::from)? {
             let kind = control.registry.get(&row.value.kind);
-            let Some(vhd) = kind.and_then(|kind| kind.temporary_blob(&control.ports, &row.value)) else { continue };
+            let staged = kind.and_then(|kind| kind.temporary_blob(&control.ports, &row.value));
+            let Some(TemporaryBlob { blob: vhd, .. }) = staged else { continue };
             let account = cloud.root.join(vhd.container.account.as_str());
             let file = account.join(vhd.container.container.as_str()).join(&vhd.name);
             comparisons.push((Arc::clone(&disk), file));

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::try_join_all;
+use goldfleet_model::artifact::DiskRole;
 use goldfleet_model::image::VhdNames;
 use goldfleet_model::store::BlobAddress;
 use goldfleet_modelled::{LimitMode, Model, Stats};
@@ -49,10 +50,10 @@ async fn run(rehearsal: &Rehearsal, baseline: Baseline) -> Result<BaselineResult
     let model = Model::new(pace, clock, &source.region, rehearsal.seed);
     goldfleet_connect::place_fleet(&model, source, &rehearsal.targets);
     let store = source.store().container();
-    let (image, manifest) = &rehearsal.image;
+    let version = &rehearsal.image.image;
     let golden = store.blob("golden.vhd");
     let began = tokio::time::Instant::now();
-    model.put_page_blob(&golden, manifest.data_bytes())?;
+    model.put_page_blob(&golden, rehearsal.image.artifact.data_bytes())?;
     let targets = &rehearsal.targets.targets;
     let sources: Vec<BlobAddress> = match baseline {
         Baseline::Star => vec![golden; targets.len()],
@@ -63,7 +64,8 @@ async fn run(rehearsal: &Rehearsal, baseline: Baseline) -> Result<BaselineResult
         }
     };
     let copies = sources.iter().zip(targets).map(|(from, target)| {
-        let (model, to) = (&model, target.staging().blob(VhdNames::Flat.name(image)));
+        let (model, to) =
+            (&model, target.staging().blob(VhdNames::Flat.name(&version.name, &version.version, DiskRole::Os)));
         async move { model.copy_blob(from, &to).await }
     });
     try_join_all(copies).await?;

@@ -3,11 +3,10 @@
 use goldfleet_config::targets::TargetsFile;
 use goldfleet_config::{Cloud, Config, ModelledCloud, Source};
 use goldfleet_disk::Footer;
+use goldfleet_model::artifact::LoadedVersion;
 use goldfleet_model::ids::{AccountName, ContainerName, Region, SubscriptionId};
-use goldfleet_model::image::ImageRef;
-use goldfleet_model::manifest::{
-    CHUNK_SIZE, ChunkEntry, ChunkHash, Generation, Manifest, Md5Sum, OsType, Run, digest_of,
-};
+use goldfleet_model::manifest::{CHUNK_SIZE, ChunkEntry, ChunkHash, Generation, Manifest, Md5Sum, OsType, Run};
+use goldfleet_model::sink::Sinks;
 use goldfleet_model::target::Target;
 
 use super::RehearsalError;
@@ -66,10 +65,11 @@ pub fn targets(count: u32, regions: u32) -> Result<TargetsFile, RehearsalError> 
             enabled: true,
             tags: Default::default(),
             disk_encryption_set: None,
+            sinks: Sinks::default(),
             tenant: None,
         })
     };
-    Ok(TargetsFile { targets: (0..count).map(target).collect::<Result<_, _>>()?, stores: Vec::new() })
+    Ok(TargetsFile { targets: (0..count).map(target).collect::<Result<_, _>>()?, ..TargetsFile::default() })
 }
 
 /// A disk full of data. `changed` percent of its chunks differ between versions. The data are rounded up to whole
@@ -77,7 +77,7 @@ pub fn targets(count: u32, regions: u32) -> Result<TargetsFile, RehearsalError> 
 ///
 /// # Errors
 /// [`RehearsalError::Invalid`] if there are no data, or more than a disk can hold.
-pub fn manifest(data: u64, version: u32, changed: u32) -> Result<(ImageRef, Manifest), RehearsalError> {
+pub fn version(data: u64, version: u32, changed: u32) -> Result<LoadedVersion, RehearsalError> {
     let chunks = data.div_ceil(CHUNK_SIZE);
     if chunks == 0 || chunks > 1 << 20 {
         return Err(RehearsalError::Invalid(format!("{data} bytes of data cannot be on a disk: use up to 4 TiB")));
@@ -94,16 +94,14 @@ pub fn manifest(data: u64, version: u32, changed: u32) -> Result<(ImageRef, Mani
         ChunkEntry { hash, length, runs: vec![Run { offset: n * CHUNK_SIZE, length, at: 0, crc64, md5 }] }
     });
     let manifest = Manifest {
-        os: OsType::Linux,
-        generation: Generation::V2,
         size,
         // Every tool that creates a VHD gives it a unique id. Without one, a copy cannot use an earlier version as its
         // base.
         footer: Footer::fixed_for(size, version.into()).to_bytes(),
         chunks: chunks.collect(),
     };
-    let digest = digest_of(&manifest.encode());
-    Ok((ImageRef { name: name("rehearsal")?, version: name(&version.to_string())?, digest }, manifest))
+    let (image, version) = (name("rehearsal")?, name(&version.to_string())?);
+    Ok(LoadedVersion::of_os_disk((&image, &version), (OsType::Linux, Generation::V2), manifest))
 }
 
 fn name<T: std::str::FromStr>(text: &str) -> Result<T, RehearsalError>

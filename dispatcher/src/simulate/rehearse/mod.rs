@@ -15,9 +15,8 @@ use std::time::Instant;
 
 use goldfleet_config::Config;
 use goldfleet_config::targets::TargetsFile;
+use goldfleet_model::artifact::LoadedVersion;
 use goldfleet_model::ids::Region;
-use goldfleet_model::image::ImageRef;
-use goldfleet_model::manifest::Manifest;
 use goldfleet_model::target::Target;
 use goldfleet_plan::Inventory;
 use goldfleet_ports::error::PortError;
@@ -25,7 +24,7 @@ use goldfleet_rates::Rates;
 
 use crate::control::context::ControlError;
 
-pub use fleet::{config, manifest, targets};
+pub use fleet::{config, targets, version};
 pub use report::{EstimateSummary, FilledStore, Link, Report, Share, SingleTarget};
 pub use run::{RunResult, run_rehearsal};
 
@@ -39,9 +38,9 @@ pub struct Rehearsal {
     /// Chunks of the version that stores already have.
     pub held: Inventory,
     /// Versions that are rolled out first, in this order. Their chunks are then in stores and their VHDs at targets.
-    pub before: Vec<(ImageRef, Manifest)>,
+    pub before: Vec<LoadedVersion>,
     /// The version to roll out.
-    pub image: (ImageRef, Manifest),
+    pub image: LoadedVersion,
     /// The limits of the modelled cloud, and the rates for planning.
     pub rates: Rates,
     /// The number of workers. None for as many as are needed to work on all targets at the same time.
@@ -112,7 +111,10 @@ impl Rehearsal {
     #[must_use]
     pub fn for_single_target(&self, target: &Target) -> Self {
         let stores = self.targets.stores.clone();
-        Self { targets: TargetsFile { targets: vec![target.clone()], stores }, ..self.clone() }
+        Self {
+            targets: TargetsFile { targets: vec![target.clone()], stores, ..TargetsFile::default() },
+            ..self.clone()
+        }
     }
 }
 

@@ -141,8 +141,8 @@ pub struct Report {
 
 impl Report {
     pub(super) fn new(rehearsal: &Rehearsal, played: &RunResult, single: SingleTarget, real: Duration) -> Self {
-        let (image, manifest) = &rehearsal.image;
-        let data = manifest.data_bytes();
+        let image = &rehearsal.image.image;
+        let data = rehearsal.image.artifact.data_bytes();
         let links = links(&played.stats, data);
         let estimate = EstimateSummary::from(&played.estimate);
         let last = played.last_image.as_secs_f64();
@@ -151,7 +151,7 @@ impl Report {
             image: image.name.to_string(),
             version: image.version.to_string(),
             data_bytes: data,
-            chunks: manifest.chunks.len(),
+            chunks: rehearsal.image.chunks().count(),
             targets: rehearsal.targets.targets.len(),
             regions: rehearsal.regions().len(),
             workers: rehearsal.workers(),

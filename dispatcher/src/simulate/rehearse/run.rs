@@ -6,14 +6,15 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use goldfleet_config::{Cloud, ModelledCloud};
+use goldfleet_kinds::kind::TemporaryBlob;
+use goldfleet_model::artifact::{ArtifactRecord, LoadedVersion, Provenance};
 use goldfleet_model::checksum::crc64;
 use goldfleet_model::event::Event;
 use goldfleet_model::ids::JobId;
 use goldfleet_model::image::ImageRef;
 use goldfleet_model::job::{Job, JobState, Subject};
-use goldfleet_model::manifest::Manifest;
 use goldfleet_model::operation::OperationState;
-use goldfleet_model::store::{Container, Store};
+use goldfleet_model::store::{BlobAddress, Container, Store};
 use goldfleet_model::target::Target;
 use goldfleet_model::tree::{PlannedStore, Tree};
 use goldfleet_modelled::{LimitMode, Model, Stats};
@@ -89,13 +90,12 @@ pub(super) fn run_rehearsal_with(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
     runtime.block_on(async {
         let stage = RehearsalRun::set(rehearsal, &folder).await?;
-        for (n, (image, manifest)) in rehearsal.before.iter().enumerate() {
-            stage.run(&format!("before-{n}"), image, manifest).await?;
+        for (n, version) in rehearsal.before.iter().enumerate() {
+            stage.run(&format!("before-{n}"), version).await?;
         }
-        let (image, manifest) = &rehearsal.image;
         stage.fill(rehearsal).await?;
         happens(&stage.model);
-        stage.run("rehearsal", image, manifest).await
+        stage.run("rehearsal", &rehearsal.image).await
     })
 }
 
@@ -144,9 +144,8 @@ impl RehearsalRun {
     /// Adds the chunks that stores already hold, and a job that used these stores, because dispatchers find stores by
     /// jobs.
     async fn fill(&self, rehearsal: &Rehearsal) -> Result<(), RehearsalError> {
-        let (image, manifest) = &rehearsal.image;
         for (store, held) in rehearsal.held.stores() {
-            self.model.put_chunks(store, manifest.chunks.iter().filter(|chunk| held.contains(&chunk.hash)))?;
+            self.model.put_chunks(store, rehearsal.image.chunks().filter(|chunk| held.contains(&chunk.hash)))?;
         }
         let filled: BTreeSet<&Container> = rehearsal.held.stores().map(|(store, _)| store).collect();
         let staging = rehearsal.targets.targets.iter().filter(|target| filled.contains(&target.staging()));
@@ -154,21 +153,20 @@ impl RehearsalRun {
         let source = PlannedStore { store: self.control.config.source.store(), parent: None };
         let tree = Tree { stores: std::iter::once(source).chain(stores).collect() };
         let id: JobId = "held".parse().map_err(|error| RehearsalError::Invalid(format!("{error}")))?;
-        let subject = Subject::Image { image: image.clone(), payload: request::job_payload(manifest) };
-        let job = request::new_job(id, subject, Vec::new(), self.control.ports.clock.now());
+        let job = request::new_job(id, subject_of(&rehearsal.image), Vec::new(), self.control.ports.clock.now());
         let earlier = Job { state: JobState::Succeeded, tree: Some(tree), ..job };
         Ok(self.control.ports.table.insert_job(&earlier).await?)
     }
 
     /// Runs the job of one version from its request to its end.
-    async fn run(&self, id: &str, image: &ImageRef, manifest: &Manifest) -> Result<RunResult, RehearsalError> {
+    async fn run(&self, id: &str, version: &LoadedVersion) -> Result<RunResult, RehearsalError> {
         let began = Instant::now();
-        self.upload(image, manifest).await?;
+        self.upload(version).await?;
         // The dispatcher makes an equal plan when it fans out the job.
-        let planned = fan_out::plan_with_preferred_time(&self.control, image, manifest, &[]).await?;
+        let planned = fan_out::plan_with_preferred_time(&self.control, version, &[]).await?;
         self.model.reset_stats();
         let id: JobId = id.parse().map_err(|error| RehearsalError::Invalid(format!("{error}")))?;
-        let created = self.request(&id, image, manifest).await?;
+        let created = self.request(&id, version).await?;
         let stop = CancellationToken::new();
         let tasks = self.start(&stop);
         let ended = self.ended(&id, created).await;
@@ -192,7 +190,10 @@ impl RehearsalRun {
         let whole = rows.iter().all(|row| {
             let kind = self.control.registry.get(&row.value.kind);
             let blob = kind.and_then(|kind| kind.temporary_blob(&self.control.ports, &row.value));
-            blob.is_none_or(|vhd| self.model.is_whole(&vhd, manifest))
+            let is_whole = |TemporaryBlob { blob, disk }| {
+                version.manifest(&disk).is_some_and(|manifest| self.model.is_whole(&blob, manifest))
+            };
+            blob.is_none_or(is_whole)
         });
         Ok(RunResult {
             first_image: images.clone().min().unwrap_or_default(),
@@ -209,20 +210,30 @@ impl RehearsalRun {
     }
 
     /// Adds the version to the source store. Its chunks appear at once, because the upload is not part of the job.
-    async fn upload(&self, image: &ImageRef, manifest: &Manifest) -> Result<(), RehearsalError> {
+    async fn upload(&self, version: &LoadedVersion) -> Result<(), RehearsalError> {
         let store = self.control.config.source.store().container();
-        self.model.put_chunks(&store, &manifest.chunks)?;
-        let body = Bytes::from(manifest.encode());
-        let blob = store.manifest(&image.name, &image.version);
+        self.model.put_chunks(&store, version.chunks())?;
+        let ImageRef { name, version: number, .. } = &version.image;
+        for (disk, manifest) in version.disks() {
+            self.put(&store.manifest(name, number, &disk.disk.manifest), manifest.encode()).await?;
+        }
+        let uploaded = self.control.ports.clock.now();
+        let (upload, by) = (JobId::new(uploaded, 0), self.control.actor.clone());
+        let provenance = Provenance { uploaded, upload, by, source: None, system: None };
+        let record = ArtifactRecord { artifact: version.artifact.clone(), provenance };
+        self.put(&store.artifact(name, number), record.encode()).await
+    }
+
+    async fn put(&self, blob: &BlobAddress, encoded: Vec<u8>) -> Result<(), RehearsalError> {
+        let body = Bytes::from(encoded);
         let checksum = crc64(&body);
-        Ok(self.control.ports.blobs.put_blob(&blob, body, checksum.into()).await?)
+        Ok(self.control.ports.blobs.put_blob(blob, body, checksum.into()).await?)
     }
 
     /// Requests the job. The id is fixed, because a random id would make every run different.
-    async fn request(&self, id: &JobId, image: &ImageRef, manifest: &Manifest) -> Result<Timestamp, RehearsalError> {
+    async fn request(&self, id: &JobId, version: &LoadedVersion) -> Result<Timestamp, RehearsalError> {
         let now = self.control.ports.clock.now();
-        let subject = Subject::Image { image: image.clone(), payload: request::job_payload(manifest) };
-        let job = request::new_job(id.clone(), subject, Vec::new(), now);
+        let job = request::new_job(id.clone(), subject_of(version), Vec::new(), now);
         self.control.ports.table.insert_job(&job).await?;
         self.control.enqueue_job(id).await?;
         Ok(now)
@@ -249,5 +260,14 @@ impl RehearsalRun {
             clock.sleep(Duration::from_secs(1)).await;
         }
         Ok(())
+    }
+}
+
+/// What a job of this version is about.
+fn subject_of(version: &LoadedVersion) -> Subject {
+    Subject::Image {
+        image: version.image.clone(),
+        payload: request::job_payload(&version.artifact, None),
+        delivery: None,
     }
 }

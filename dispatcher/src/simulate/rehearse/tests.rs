@@ -13,7 +13,7 @@ fn rehearsal(rates: &str) -> Rehearsal {
         targets: targets(6, 3).unwrap(),
         held: Inventory::default(),
         before: Vec::new(),
-        image: manifest(256 << 20, 1, 100).unwrap(),
+        image: version(256 << 20, 1, 100).unwrap(),
         rates: Rates::over_built_in(Path::new("test"), rates).unwrap(),
         workers: Some(2),
         seed: 1,
@@ -63,8 +63,8 @@ fn same_seed_gives_same_events() {
 
 #[test]
 fn refresh_sends_only_changed_chunks_over_wan() {
-    let before = manifest(1600 << 20, 1, 10).unwrap();
-    let image = manifest(1600 << 20, 2, 10).unwrap();
+    let before = version(1600 << 20, 1, 10).unwrap();
+    let image = version(1600 << 20, 2, 10).unwrap();
     let played = run_rehearsal(&Rehearsal { before: vec![before], image, ..rehearsal("") }).unwrap();
     assert!(played.whole);
     // Exclude links that were used only to read the manifest of an earlier version.
@@ -92,7 +92,7 @@ fn with_account(name: &str, ingress: f64, egress: f64) -> Rehearsal {
         "[accounts]\ndate = \"never\"\nsource = \"made up\"\n[accounts.named.{name}]\n\
          ingress_gbit_per_second = {ingress}\negress_gbit_per_second = {egress}\nrequests_per_second = 20000"
     );
-    Rehearsal { targets: targets(12, 3).unwrap(), image: manifest(1 << 30, 1, 100).unwrap(), ..rehearsal(&rates) }
+    Rehearsal { targets: targets(12, 3).unwrap(), image: version(1 << 30, 1, 100).unwrap(), ..rehearsal(&rates) }
 }
 
 #[test]
@@ -183,7 +183,7 @@ fn slow_target_does_not_delay_others() {
 #[test]
 fn invalid_rehearsals_are_rejected() {
     assert!(matches!(targets(1, 0), Err(RehearsalError::Invalid(_))));
-    assert!(matches!(manifest(0, 1, 0), Err(RehearsalError::Invalid(_))));
+    assert!(matches!(version(0, 1, 0), Err(RehearsalError::Invalid(_))));
     let empty = Rehearsal { targets: TargetsFile::default(), ..rehearsal("") };
     assert!(matches!(rehearse(&empty), Err(RehearsalError::NoTargets)));
 }

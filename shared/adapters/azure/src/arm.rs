@@ -87,11 +87,28 @@ impl ResourceManager {
         body: Option<&Value>,
         tenant: Option<&str>,
     ) -> PortResult<ArmResponse> {
+        self.send(self.request(method, path, api_version)?, body, tenant, path).await
+    }
+
+    /// Sends a PUT that the service refuses with 412 if the resource exists.
+    pub(super) async fn put_if_absent(
+        &self,
+        path: &str,
+        api_version: &str,
+        body: &Value,
+        tenant: Option<&str>,
+    ) -> PortResult<ArmResponse> {
+        let mut request = self.request(Method::Put, path, api_version)?;
+        request.insert_header("if-none-match", "*");
+        self.send(request, Some(body), tenant, path).await
+    }
+
+    fn request(&self, method: Method, path: &str, api_version: &str) -> PortResult<Request> {
         let base = self.endpoint.as_str().trim_end_matches('/');
         let separator = if path.contains('?') { '&' } else { '?' };
         let url = Url::parse(&format!("{base}{path}{separator}api-version={api_version}"))
             .map_err(|error| PortError::new(ErrorKind::Invalid, format!("{path}: {error}")))?;
-        self.send(Request::new(url, method), body, tenant, path).await
+        Ok(Request::new(url, method))
     }
 
     /// Reads the resource at `path`. Returns None if it does not exist. A missing resource group or subscription is an

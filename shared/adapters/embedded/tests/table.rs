@@ -100,7 +100,7 @@ async fn older_database_file_is_usable() {
     earlier.execute_batch("DROP INDEX jobs_by_state; DROP TABLE records; DROP TABLE fleet").unwrap();
     let body = |n: u32, state: &str| {
         let image = json!({ "name": "ubuntu", "version": "1", "digest": format!("b3:{}", "5".repeat(64)) });
-        let payload = json!({ "os": "linux", "generation": "v2", "size": 1, "chunks": 1, "data_bytes": 1 });
+        let payload = json!({ "os": "linux", "generation": "v2", "size": 1, "data_bytes": 1 });
         let at = Timestamp::UNIX_EPOCH;
         json!({
             "id": format!("job-{n}"), "image": image, "payload": payload, "selection": [], "state": state,

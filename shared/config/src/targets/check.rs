@@ -6,13 +6,13 @@ use std::hash::Hash;
 
 use goldfleet_diagnostics::Diagnostic;
 use goldfleet_model::ids::{AccountName, Region, SubscriptionId};
-use goldfleet_model::store::Store;
 use goldfleet_model::target::Target;
 
+use super::WrittenStore;
 use super::located::Located;
 
 /// Returns an error for each conflict, in file order.
-pub(super) fn check(targets: &[Located<Target>], stores: &[Located<Store>]) -> Vec<Diagnostic> {
+pub(super) fn check(targets: &[Located<Target>], stores: &[Located<WrittenStore>]) -> Vec<Diagnostic> {
     let mut check = Check::default();
     for target in targets {
         check.target(target);
@@ -29,6 +29,7 @@ struct Check<'a> {
     targets: HashMap<(SubscriptionId, &'a Region), &'a dyn Display>,
     stores: HashMap<&'a AccountName, &'a dyn Display>,
     accounts: HashMap<&'a AccountName, SeenAccount<'a>>,
+    hubs: HashMap<&'a Region, &'a dyn Display>,
 }
 
 /// The location of a storage account according to its first occurrence. A store does not specify the subscription.
@@ -61,14 +62,7 @@ impl<'a> Check<'a> {
 
     fn optional_fields(&mut self, placed: &Located<Target>) {
         let target = placed.value();
-        if let Some(set) = &target.disk_encryption_set {
-            let lower = set.to_ascii_lowercase();
-            if !lower.starts_with("/subscriptions/") || !lower.contains("/microsoft.compute/diskencryptionsets/") {
-                let rule = "use the resource id, /subscriptions/…/Microsoft.Compute/diskEncryptionSets/…";
-                let message = format!("{set:?} is not a disk encryption set: {rule}");
-                self.problems.push(placed.problem("disk_encryption_set", message));
-            }
-        }
+        self.problems.extend(encryption_set_problem(placed, target.disk_encryption_set.as_deref()));
         if let Some(name) = &target.name
             && (name.trim().is_empty() || name.chars().count() > 100 || name.chars().any(char::is_control))
         {
@@ -85,7 +79,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    fn store(&mut self, placed: &'a Located<Store>) {
+    fn store(&mut self, placed: &'a Located<WrittenStore>) {
         let store = placed.value();
         // Several stores in one region increase the egress rate. A second container of the same account would not.
         if let Some(first) = first_holder(&mut self.stores, &store.account, placed) {
@@ -100,7 +94,39 @@ impl<'a> Check<'a> {
                 format!("{} is in {region} according to {named_by}: name an account in this region", store.account);
             self.problems.push(placed.problem("account", message));
         }
+        self.hub(placed);
     }
+
+    /// A hub has a subscription and a resource group. A region has one hub.
+    fn hub(&mut self, placed: &'a Located<WrittenStore>) {
+        let store = placed.value();
+        let missing = match (&store.subscription, &store.resource_group) {
+            (None, None) if store.disk_encryption_set.is_none() => return,
+            (None, _) => Some("subscription"),
+            (_, None) => Some("resource_group"),
+            _ => None,
+        };
+        if let Some(key) = missing {
+            let message = format!("a store with a hub needs {key}: add it, or remove the other keys of the hub");
+            self.problems.push(placed.problem(key, message));
+            return;
+        }
+        self.problems.extend(encryption_set_problem(placed, store.disk_encryption_set.as_deref()));
+        if let Some(first) = first_holder(&mut self.hubs, &store.region, placed) {
+            let message = format!("{} has a hub already, at {first}: remove one", store.region);
+            self.problems.push(placed.problem("subscription", message));
+        }
+    }
+}
+
+fn encryption_set_problem<T>(placed: &Located<T>, set: Option<&str>) -> Option<Diagnostic> {
+    let set = set?;
+    let lower = set.to_ascii_lowercase();
+    if lower.starts_with("/subscriptions/") && lower.contains("/microsoft.compute/diskencryptionsets/") {
+        return None;
+    }
+    let rule = "use the resource id, /subscriptions/…/Microsoft.Compute/diskEncryptionSets/…";
+    Some(placed.problem("disk_encryption_set", format!("{set:?} is not a disk encryption set: {rule}")))
 }
 
 /// Returns the first holder of `key`. If there is none, `holder` becomes the holder.

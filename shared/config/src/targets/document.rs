@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use goldfleet_diagnostics::FieldError;
 use goldfleet_file_lock::FileLock;
 use goldfleet_model::selector::Selector;
+use goldfleet_model::sink::Sink;
 use goldfleet_model::target::{Target, TargetKey};
-use toml_edit::{ArrayOfTables, DocumentMut, InlineTable, Item, Table, Value, value};
+use toml_edit::{Array, ArrayOfTables, DocumentMut, InlineTable, Item, Table, Value, value};
 
 use super::error::TargetsFileError;
 use super::located::Located;
@@ -278,7 +279,7 @@ fn make_array(document: &mut DocumentMut) -> Result<(), String> {
     let tables = match document.remove(TARGET) {
         None => ArrayOfTables::new(),
         Some(Item::ArrayOfTables(tables)) => tables,
-        Some(other) if other.as_array().is_some_and(toml_edit::Array::is_empty) => ArrayOfTables::new(),
+        Some(other) if other.as_array().is_some_and(Array::is_empty) => ArrayOfTables::new(),
         Some(other) => other.into_array_of_tables().map_err(|_| "write targets as [[target]]".to_owned())?,
     };
     document.insert(TARGET, Item::ArrayOfTables(tables));
@@ -299,6 +300,8 @@ fn fill(table: &mut Table, target: &Target) {
     set_or_remove(table, "tags", (!tags.is_empty()).then(|| value(tags)));
     set_or_remove(table, "disk_encryption_set", target.disk_encryption_set.as_deref().map(value));
     set_or_remove(table, "tenant", target.tenant.as_deref().map(value));
+    let sinks: Array = target.sinks.iter().map(Sink::as_str).collect();
+    set_or_remove(table, "sinks", (!target.sinks.is_default()).then(|| value(sinks)));
 }
 
 fn set_or_remove(table: &mut Table, key: &str, item: Option<Item>) {
@@ -327,6 +330,9 @@ fn same_value(one: &Value, other: &Value) -> bool {
         (Value::String(one), Value::String(other)) => one.value() == other.value(),
         (Value::Integer(one), Value::Integer(other)) => one.value() == other.value(),
         (Value::Boolean(one), Value::Boolean(other)) => one.value() == other.value(),
+        (Value::Array(one), Value::Array(other)) => {
+            one.len() == other.len() && one.iter().zip(other.iter()).all(|(one, other)| same_value(one, other))
+        }
         (Value::InlineTable(one), Value::InlineTable(other)) => {
             one.len() == other.len()
                 && one.iter().all(|(key, value)| other.get(key).is_some_and(|other| same_value(value, other)))

@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use goldfleet_model::ids::{AccountName, ContainerName, InvalidName, Region, ResourceGroup, SubscriptionId};
+use goldfleet_model::sink::Sinks;
 use goldfleet_model::target::{Target, TargetKey};
 
 use super::TargetsFile;
@@ -117,6 +118,7 @@ impl Generate {
             tags: BTreeMap::new(),
             disk_encryption_set: None,
             tenant: None,
+            sinks: Sinks::default(),
         }
     }
 }
@@ -184,11 +186,11 @@ mod tests {
         let (key, first) = names(&generate, &TargetsFile::default()).remove(0);
         let mut other = generate.target(key.clone(), first.clone());
         other.region = "eastus".parse().unwrap();
-        let existing = TargetsFile { targets: vec![other], stores: vec![] };
+        let existing = TargetsFile { targets: vec![other], ..TargetsFile::default() };
         let second = names(&generate, &existing).remove(0).1;
         assert_ne!(second, first);
         // A target in the file keeps its account.
-        let kept = TargetsFile { targets: vec![generate.target(key, second.clone())], stores: vec![] };
+        let kept = TargetsFile { targets: vec![generate.target(key, second.clone())], ..TargetsFile::default() };
         assert_eq!(names(&generate, &kept).remove(0).1, second);
     }
 
@@ -196,7 +198,8 @@ mod tests {
     fn longer_prefix_is_not_mistaken_for_existing() {
         let regions = ["westeurope".to_owned()];
         let existing = generate([1], &regions, "stage").targets(&TargetsFile::default()).unwrap();
-        let existing = TargetsFile { targets: existing.into_iter().map(Located::into_value).collect(), stores: vec![] };
+        let existing =
+            TargetsFile { targets: existing.into_iter().map(Located::into_value).collect(), ..TargetsFile::default() };
         let (_, other) = names(&generate([1], &regions, "gold"), &existing).remove(0);
         assert!(other.as_str().starts_with("gold"), "{other}");
     }

@@ -19,14 +19,15 @@ const REQUIRED: [(&str, &str); 5] = [
     ("account", "account"),
     ("container", "container"),
 ];
-const OPTIONAL: [&str; 6] = ["name", "ring", "enabled", "tags", "disk_encryption_set", "tenant"];
+const OPTIONAL: [&str; 7] = ["name", "ring", "enabled", "tags", "disk_encryption_set", "tenant", SINKS];
 const TAG_COLUMN: &str = "tag.";
+const SINKS: &str = "sinks";
 
 /// The format of an import file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// A header and one row per target: the fields of a target, with tags as `env=prod;team=x` or in columns such as
-    /// `tag.env`.
+    /// `tag.env`, and sinks as `image;snapshot`.
     Csv,
     /// A list of objects with the fields of a target.
     Json,
@@ -215,6 +216,9 @@ fn csv_row(header: &csv::StringRecord, record: &csv::StringRecord) -> Result<Nod
                 })?;
                 tags.insert(name.trim().to_owned(), cell(value.trim()));
             }
+        } else if column == SINKS {
+            let names = text.split(';').map(str::trim).filter(|name| !name.is_empty()).map(cell).collect();
+            fields.insert(column.to_owned(), Node::new(line.clone(), Value::Array(names)));
         } else {
             let text = match (column, text.to_ascii_lowercase().as_str()) {
                 // The words that `goldfleet targets list` prints.

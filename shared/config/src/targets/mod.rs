@@ -21,10 +21,11 @@ use std::path::Path;
 
 use goldfleet_diagnostics::FieldError;
 use goldfleet_diagnostics::{Node, Value};
-use goldfleet_model::ids::{AccountName, ContainerName, Region};
+use goldfleet_model::ids::{AccountName, ContainerName, Region, ResourceGroup, SubscriptionId};
 use goldfleet_model::selector::Selector;
 use goldfleet_model::store::Store;
 use goldfleet_model::target::Target;
+use goldfleet_snapshots::id::GroupRef;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Error as _};
 
@@ -41,15 +42,44 @@ pub struct TargetsFile {
     pub targets: Vec<Target>,
     /// The configured stores, in file order.
     pub stores: Vec<Store>,
+    /// The configured hubs.
+    pub hubs: BTreeMap<Region, Hub>,
+}
+
+/// Where the snapshot of a region is created, from which its targets copy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hub {
+    /// The subscription and resource group.
+    pub group: GroupRef,
+    /// The resource id of the disk encryption set of the snapshot, if any.
+    pub disk_encryption_set: Option<String>,
 }
 
 /// The fields of `[[store]]`. In contrast to [`Store`], unknown keys are rejected.
-#[derive(Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct WrittenStore {
     region: Region,
     account: AccountName,
     container: ContainerName,
+    #[serde(default)]
+    subscription: Option<SubscriptionId>,
+    #[serde(default)]
+    resource_group: Option<ResourceGroup>,
+    #[serde(default)]
+    disk_encryption_set: Option<String>,
+}
+
+impl WrittenStore {
+    fn store(&self) -> Store {
+        Store { region: self.region.clone(), account: self.account.clone(), container: self.container.clone() }
+    }
+
+    /// The hub of the region, if the store has both keys that a hub needs.
+    fn hub(&self) -> Option<Hub> {
+        let group = GroupRef { subscription: self.subscription?, resource_group: self.resource_group.clone()? };
+        Some(Hub { group, disk_encryption_set: self.disk_encryption_set.clone() })
+    }
 }
 
 impl TargetsFile {
@@ -98,7 +128,7 @@ fn is_selected(target: &Target, selectors: &[Selector]) -> bool {
 #[derive(Debug, Clone, Default)]
 struct Contents {
     targets: Vec<Located<Target>>,
-    stores: Vec<Located<Store>>,
+    stores: Vec<Located<WrittenStore>>,
 }
 
 impl Contents {
@@ -108,16 +138,17 @@ impl Contents {
             // Parsed as a whole, so that all errors of the file are reported.
             None => Tables::read(path, text)?,
         };
-        let stores = tables.stores.into_iter().map(|placed| placed.map(store)).collect();
-        let contents = Self { targets: tables.targets, stores };
+        let contents = Self { targets: tables.targets, stores: tables.stores };
         let problems = check::check(&contents.targets, &contents.stores);
         if problems.is_empty() { Ok(contents) } else { Err(TargetsFileError::Invalid(problems)) }
     }
 
     fn into_file(self) -> TargetsFile {
+        let stores = || self.stores.iter().map(Located::value);
         TargetsFile {
+            stores: stores().map(WrittenStore::store).collect(),
+            hubs: stores().filter_map(|store| Some((store.region.clone(), store.hub()?))).collect(),
             targets: self.targets.into_iter().map(Located::into_value).collect(),
-            stores: self.stores.into_iter().map(Located::into_value).collect(),
         }
     }
 }
@@ -161,11 +192,6 @@ impl Tables {
             faults.push(fault.with_origin(node.origin.as_ref()).with_parent_key(&key));
         }
     }
-}
-
-fn store(written: WrittenStore) -> Store {
-    let WrittenStore { region, account, container } = written;
-    Store { region, account, container }
 }
 
 /// Reads each table of an array separately, so that all errors are reported together, and adds them to `read`.

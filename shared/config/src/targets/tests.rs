@@ -54,6 +54,59 @@ fn target(number: u32, region: &str, account: &str) -> Target {
     .unwrap()
 }
 
+#[test]
+fn sinks_are_read_written_and_imported() {
+    use goldfleet_model::sink::Sinks;
+    let sinks =
+        |names: &[&str]| Sinks::try_from(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
+    let (_folder, path) = file(&FILE.replace("ring = 1\n", "ring = 1\nsinks = [\"disk\", \"image\"] # both\n"));
+    let read = TargetsFile::load(&path).unwrap();
+    assert_eq!([&read.targets[0].sinks, &read.targets[1].sinks], [&Sinks::default(), &sinks(&["image", "disk"])]);
+
+    let csv =
+        format!("{CSV},sinks\n{0},westeurope,images,stage0001,vhds,image;snapshot\n", read.targets[0].subscription);
+    let imported = import(Path::new("t.csv"), &csv, Format::Csv).unwrap();
+    assert_eq!(imported[0].value().sinks, sinks(&["image", "snapshot"]));
+    let json = serde_json::to_string(&read.targets).unwrap();
+    let imported = import(Path::new("t.json"), &json, Format::Json).unwrap();
+    assert_eq!(imported.iter().map(Located::value).collect::<Vec<_>>(), read.targets.iter().collect::<Vec<_>>());
+
+    let changed = Target { sinks: sinks(&["snapshot"]), ..read.targets[0].clone() };
+    let reset = Target { sinks: Sinks::default(), ..read.targets[1].clone() };
+    let mut document = TargetsDocument::open(&path).unwrap();
+    document.merge(vec![given(changed.clone()), given(reset.clone())], OnDuplicate::Replace).unwrap();
+    document.save().unwrap();
+    assert_eq!(TargetsFile::load(&path).unwrap().targets, [changed, reset]);
+    assert!(fs::read_to_string(&path).unwrap().contains("sinks = [\"snapshot\"]"));
+}
+
+#[test]
+fn invalid_sinks_and_hubs_are_named_with_their_line() {
+    let error = |text: &str| {
+        let (_folder, path) = file(text);
+        TargetsFile::load(&path).unwrap_err().to_string()
+    };
+    for (sinks, reason) in [
+        ("[]", "it is empty"),
+        ("[\"image\", \"image\"]", "it names image twice"),
+        ("[\"vhd\"]", "use image, snapshot or disk"),
+    ] {
+        let error = error(&FILE.replace("ring = 1\n", &format!("sinks = {sinks}\n")));
+        assert!(error.contains(reason) && error.contains("sinks"), "{error}");
+    }
+    let with = |lines: &str| FILE.replace("container = \"golden\"\n", &format!("container = \"golden\"\n{lines}\n"));
+    let subscription = "subscription = \"00000000-0000-0000-0000-000000000001\"";
+    assert!(error(&with(subscription)).contains("needs resource_group"));
+    assert!(error(&with("resource_group = \"golden\"")).contains("needs subscription"));
+    let hub = format!("{subscription}\nresource_group = \"golden\"");
+    let (_folder, path) = file(&with(&hub));
+    let read = TargetsFile::load(&path).unwrap();
+    assert_eq!(read.hubs[&"eastus".parse().unwrap()].group.resource_group.as_str(), "golden");
+    let second =
+        format!("{}\n[[store]]\nregion = \"eastus\"\naccount = \"other\"\ncontainer = \"golden\"\n{hub}\n", with(&hub));
+    assert!(error(&second).contains("eastus has a hub already"));
+}
+
 fn given(target: Target) -> Located<Target> {
     Located::given("given", target)
 }
@@ -295,7 +348,7 @@ fn merging_thousands_of_targets_is_linear() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("targets.toml");
     let generate = Generate {
-        subscriptions: (1..=500).map(goldfleet_model::ids::SubscriptionId::nth_for_tests).collect(),
+        subscriptions: (1..=500).map(SubscriptionId::nth_for_tests).collect(),
         regions: (0..18).map(|number| format!("region{number}").parse().unwrap()).collect(),
         prefix: "stage".parse().unwrap(),
         resource_group: "images".parse().unwrap(),

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "tests, each of which uses a part of it")]
 
+pub mod deliver;
 pub mod gpt;
 pub mod log;
 pub mod qemu;

@@ -1,11 +1,23 @@
 //! File systems whose crates find an inode by a path and read by inode: XFS and btrfs.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
 use super::{DirEntry, FileKind, FileReader, FsError, FsInfo, MAX_ENTRIES, Stat};
 use crate::budget::Budget;
+
+/// The most entries of folders that are kept in total.
+const MAX_KEPT: usize = 100_000;
+
+/// A name in a folder, as a crate lists it.
+pub(super) struct Entry<I> {
+    pub(super) name: Vec<u8>,
+    pub(super) kind: FileKind,
+    /// `None` if the crate lists names only.
+    pub(super) inode: Option<I>,
+}
 
 /// What a crate offers. Paths are absolute; no method follows links.
 pub(super) trait InodeReader {
@@ -13,12 +25,18 @@ pub(super) trait InodeReader {
     type Inode: Copy;
     /// Why a call of the crate failed.
     type Error;
+    /// Whether listing a folder once and keeping its entries is faster than finding each of its files by its path. Only for
+    /// crates that list inodes.
+    const KEEP_FOLDERS: bool;
 
-    /// Finds what a path names.
-    fn find(&mut self, path: &str) -> Result<(Self::Inode, Stat), Self::Error>;
+    /// The inode that a path names.
+    fn find(&mut self, path: &str) -> Result<Self::Inode, Self::Error>;
 
-    /// The names in a folder, and what they are.
-    fn entries(&mut self, path: &str) -> Result<Vec<(Vec<u8>, FileKind)>, Self::Error>;
+    /// The properties of an inode.
+    fn stat(&mut self, inode: &Self::Inode) -> Result<Stat, Self::Error>;
+
+    /// The entries of a folder.
+    fn entries(&mut self, path: &str) -> Result<Vec<Entry<Self::Inode>>, Self::Error>;
 
     /// The target of a symbolic link.
     fn target(&mut self, path: &str) -> Result<Vec<u8>, Self::Error>;
@@ -38,6 +56,33 @@ pub(super) struct Inodes<R: InodeReader> {
     /// The last path that was found. A caller often asks what a file is before it opens it, and a crate searches every folder of
     /// the path each time.
     last: RefCell<Option<(String, R::Inode, Stat)>>,
+    folders: RefCell<Folders<R::Inode>>,
+}
+
+/// The entries of folders that were listed.
+struct Folders<I> {
+    /// By the path of the folder. `None` for a folder that cannot be listed or is too large.
+    known: HashMap<String, Option<HashMap<Vec<u8>, I>>>,
+    /// How many entries are kept.
+    kept: usize,
+}
+
+impl<I: Copy> Folders<I> {
+    /// Keeps the entries of a folder unless they are known.
+    fn keep_new(&mut self, folder: &str, entries: &[Entry<I>]) {
+        if !self.known.contains_key(folder) {
+            self.keep(folder, Some(entries));
+        }
+    }
+
+    fn keep(&mut self, folder: &str, entries: Option<&[Entry<I>]>) {
+        let entries = entries.filter(|entries| self.kept + entries.len() <= MAX_KEPT);
+        let inodes = entries.and_then(|entries| {
+            entries.iter().map(|entry| Some((entry.name.clone(), entry.inode?))).collect::<Option<HashMap<_, _>>>()
+        });
+        self.kept += inodes.as_ref().map_or(0, HashMap::len);
+        self.known.insert(folder.to_owned(), inodes);
+    }
 }
 
 impl<R: InodeReader> fmt::Debug for Inodes<R> {
@@ -48,7 +93,8 @@ impl<R: InodeReader> fmt::Debug for Inodes<R> {
 
 impl<R: InodeReader> Inodes<R> {
     pub(super) fn new(reader: R, info: FsInfo, budget: Arc<Budget>) -> Self {
-        Self { reader: RefCell::new(reader), info, budget, last: RefCell::default() }
+        let folders = RefCell::new(Folders { known: HashMap::new(), kept: 0 });
+        Self { reader: RefCell::new(reader), info, budget, last: RefCell::default(), folders }
     }
 
     fn call<T>(&self, call: impl FnOnce(&mut R) -> Result<T, R::Error>) -> Result<T, FsError> {
@@ -59,9 +105,26 @@ impl<R: InodeReader> Inodes<R> {
         if let Some((_, inode, stat)) = self.last.borrow().as_ref().filter(|last| last.0 == path) {
             return Ok((*inode, *stat));
         }
-        let (inode, stat) = self.call(|reader| reader.find(path))?;
+        let inode = match self.kept(path) {
+            Some(inode) => inode.ok_or(FsError::NotFound)?,
+            None => self.call(|reader| reader.find(path))?,
+        };
+        let stat = self.call(|reader| reader.stat(&inode))?;
         *self.last.borrow_mut() = Some((path.to_owned(), inode, stat));
         Ok((inode, stat))
+    }
+
+    /// The inode of a path if the entries of its folder are known: `Some(None)` if it is not among them.
+    fn kept(&self, path: &str) -> Option<Option<R::Inode>> {
+        let (folder, name) = path.rsplit_once('/').filter(|(_, name)| R::KEEP_FOLDERS && !name.is_empty())?;
+        let mut folders = self.folders.borrow_mut();
+        if !folders.known.contains_key(folder) {
+            let path = if folder.is_empty() { "/" } else { folder };
+            let entries = self.reader.borrow_mut().entries(path).ok();
+            folders.keep(folder, entries.as_deref());
+        }
+        let entries = folders.known.get(folder)?.as_ref()?;
+        Some(entries.get(name.as_bytes()).copied())
     }
 
     pub(super) fn stat(&self, path: &str) -> Result<Stat, FsError> {
@@ -76,8 +139,10 @@ impl<R: InodeReader> Inodes<R> {
         if entries.len() > MAX_ENTRIES {
             return Err(FsError::Unsupported(format!("a folder with more than {MAX_ENTRIES} entries")));
         }
-        let entry = |(name, kind): &(Vec<u8>, _)| DirEntry { name: lossy(name), kind: *kind };
-        Ok(entries.iter().map(entry).collect())
+        if R::KEEP_FOLDERS {
+            self.folders.borrow_mut().keep_new(path.trim_end_matches('/'), &entries);
+        }
+        Ok(entries.iter().map(|entry| DirEntry { name: lossy(&entry.name), kind: entry.kind }).collect())
     }
 
     pub(super) fn link(&self, path: &str) -> Result<String, FsError> {

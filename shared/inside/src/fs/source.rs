@@ -21,11 +21,3 @@ impl lamxfs::BlockRead for Source {
         self.0.read_at(offset, buffer)
     }
 }
-
-impl lambutter::BlockRead for Source {
-    type Error = DiskError;
-
-    fn read_at(&mut self, offset: u64, buffer: &mut [u8]) -> Result<(), DiskError> {
-        self.0.read_at(offset, buffer)
-    }
-}

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use goldfleet_disk::{DiskError, DiskReader};
 use lamxfs::{EntryKind, Error, Inode, Path, SuperblockReason, Xfs as Reader};
 
-use super::inodes::{InodeReader, Inodes, explain};
+use super::inodes::{Entry, InodeReader, Inodes, explain};
 use super::source::Source;
 use super::{DirEntry, FileKind, FileReader, FileSystem, FsError, FsInfo, FsKind, Stat};
 use crate::budget::Budget;
@@ -102,21 +102,28 @@ impl InodeReader for Reader<Source> {
     type Inode = Inode;
     type Error = Error;
 
-    fn find(&mut self, path: &str) -> Result<(Inode, Stat), Error> {
-        let inode = self.resolve(Path::new(path.as_bytes()))?;
-        let metadata = self.metadata(&inode)?;
+    /// A lookup of a name reads few blocks, and the crate lists no inodes.
+    const KEEP_FOLDERS: bool = false;
+
+    fn find(&mut self, path: &str) -> Result<Inode, Error> {
+        self.resolve(Path::new(path.as_bytes()))
+    }
+
+    fn stat(&mut self, inode: &Inode) -> Result<Stat, Error> {
+        let metadata = self.metadata(inode)?;
         let kind = match () {
             () if metadata.is_file() => FileKind::File,
             () if metadata.is_dir() => FileKind::Directory,
             () if metadata.is_symlink() => FileKind::Symlink,
             () => FileKind::Other,
         };
-        Ok((inode, Stat { kind, size: metadata.size(), mode: metadata.mode() & 0o7777 }))
+        Ok(Stat { kind, size: metadata.size(), mode: metadata.mode() & 0o7777 })
     }
 
-    fn entries(&mut self, path: &str) -> Result<Vec<(Vec<u8>, FileKind)>, Error> {
+    fn entries(&mut self, path: &str) -> Result<Vec<Entry<Inode>>, Error> {
         let entries = self.read_dir(Path::new(path.as_bytes()))?;
-        Ok(entries.into_iter().map(|entry| (entry.name, entry_kind(entry.kind))).collect())
+        let entry = |entry: lamxfs::DirEntry| Entry { name: entry.name, kind: entry_kind(entry.kind), inode: None };
+        Ok(entries.into_iter().map(entry).collect())
     }
 
     fn target(&mut self, path: &str) -> Result<Vec<u8>, Error> {

@@ -3,9 +3,12 @@
 
 usage: boot.py DISK SECONDS [--format raw|vpc] [--bus virtio|nvme] [--secure] [--write] [--second DISK] [--run SECONDS]
 
+The machine's clock counts instructions instead of time, so that a boot does not depend on what else the host does: a kernel panics if
+the emulator delays its timer, and services time out. The disk is not changed, except with --write.
+
 Prints `login` if a login prompt appeared on the serial console, otherwise the first sign that the boot stopped, or `timeout`.
-The disk is not changed, except with --write. --second attaches another disk. --run lets the machine run for so long after the
-login prompt. At the end QEMU is killed. The environment variable SERIAL_LOG names a file for the console's output.
+--second attaches another disk. --run lets the machine run for so long after the login prompt. At the end QEMU is killed. The
+environment variable SERIAL_LOG names a file for the console's output.
 """
 
 import argparse
@@ -26,9 +29,11 @@ STOPPED = [
     "BdsDxe: No bootable",
     "BdsDxe: failed to load",
     "Access Denied|Security Violation",
+    r"start_image\(\) returned [\w ]+\r",  # shim, after its last attempt
     "UEFI Interactive Shell",
     "emergency mode|Cannot open access to console",
     "grub> ",
+    "you need to load the kernel first",
 ]
 FIRMWARE = "/usr/share/OVMF/OVMF_{}_4M{}.fd"
 
@@ -49,7 +54,9 @@ with tempfile.TemporaryDirectory() as work:
     machine = "q35,smm=on" if options.secure else "q35"
     snapshot = "off" if options.write else "on"
     device = {"virtio": "virtio-blk-pci,drive=disk", "nvme": "nvme,drive=disk,serial=golden"}[options.bus]
-    command = ["qemu-system-x86_64", "-machine", machine, "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2"]
+    command = ["qemu-system-x86_64", "-machine", machine, "-accel", "tcg,thread=single", "-cpu", "max", "-smp", "1"]
+    # An instruction takes 2 ns, and idle time none.
+    command += ["-icount", "shift=1,sleep=off"]
     command += ["-m", "1024", "-nodefaults", "-serial", "stdio", "-display", "none", "-no-reboot"]
     command += ["-drive", f"if=pflash,format=raw,unit=0,readonly=on,file={FIRMWARE.format('CODE', keys)}"]
     command += ["-drive", f"if=pflash,format=raw,unit=1,file={work}/vars.fd"]
@@ -82,7 +89,7 @@ with tempfile.TemporaryDirectory() as work:
                 continue
             sign = next((match for match in (re.search(sign, text) for sign in STOPPED) if match), None)
             if sign:
-                outcome = sign.group(0)
+                outcome = sign.group(0).strip()
     qemu.kill()
     qemu.wait()
 print(outcome)

@@ -11,9 +11,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 
+use goldfleet_model::artifact::DiskRef;
 use goldfleet_model::chunk_set::ChunkSet;
-use goldfleet_model::ids::ImageVersion;
-use goldfleet_model::image::{ImageRef, VhdMetadata};
+use goldfleet_model::hash::Digest;
+use goldfleet_model::ids::{ImageName, ImageVersion};
+use goldfleet_model::image::VhdMetadata;
 use goldfleet_model::manifest::{CHUNK_SIZE, ChunkEntry, Manifest, Run};
 use goldfleet_model::ranges::subtract;
 use goldfleet_model::store::{BlobAddress, Store};
@@ -26,18 +28,21 @@ use crate::transfer::manifest_cache::ManifestLoadError;
 
 /// The base version of a VHD.
 pub(super) struct BaseVersion {
-    image: ImageRef,
+    version: ImageVersion,
+    /// The digest of its manifest.
+    digest: Digest,
     vhd: BlobAddress,
     manifest: Arc<Manifest>,
     /// The indexes of the base's chunks by their window of the disk.
     windows: HashMap<u64, usize>,
 }
 
-/// A VHD to assemble: its version and its location.
+/// A VHD to assemble: its disk and its location.
 #[derive(Clone, Copy)]
 pub(super) struct VhdPlan<'a> {
-    /// The image version.
-    pub(super) image: &'a ImageRef,
+    /// The image.
+    pub(super) image: &'a ImageName,
+    pub(super) disk: &'a DiskRef,
     pub(super) manifest: &'a Manifest,
     /// The store from which manifests are read.
     pub(super) source: &'a Store,
@@ -51,17 +56,16 @@ impl VhdPlan<'_> {
     pub(super) async fn newest_base(&self, shared: &StepContext) -> Option<BaseVersion> {
         let (blobs, container) = (shared.ports.blobs.as_ref(), &self.vhd.container);
         let names = shared.ports.resources.vhd_names();
-        let mut listed = chunk_store::list(blobs, container, &names.prefix(&self.image.name)).await.ok()?;
+        let mut listed = chunk_store::list(blobs, container, &names.prefix(self.image)).await.ok()?;
         listed.retain(|blob| blob.name != self.vhd.name && blob.length == self.manifest.vhd_length());
         listed.sort_by_key(|blob| std::cmp::Reverse(blob.modified));
         for blob in listed {
-            let version = names.version(&self.image.name, &blob.name);
+            let version = names.version(self.image, self.disk.role, &blob.name);
             let candidate = container.blob(blob.name);
             let properties = blobs.properties(&candidate).await.ok()??;
             let digest = properties.metadata.get(VhdMetadata::DIGEST).and_then(|digest| digest.parse().ok());
             let (Some(version), Some(digest)) = (version, digest) else { continue };
-            let image = ImageRef { name: self.image.name.clone(), version, digest };
-            if let Ok(Some(base)) = self.load_base(shared, image, candidate).await
+            if let Ok(Some(base)) = self.load_base(shared, version, digest, candidate).await
                 && base.is_whole(shared).await
             {
                 return Some(base);
@@ -81,12 +85,11 @@ impl VhdPlan<'_> {
     ) -> Result<Option<BaseVersion>, AttemptError> {
         let parse = || {
             let (version, digest) = named.split_once(' ')?;
-            let version: ImageVersion = version.parse().ok()?;
-            Some(ImageRef { name: self.image.name.clone(), version, digest: digest.parse().ok()? })
+            Some((version.parse::<ImageVersion>().ok()?, digest.parse::<Digest>().ok()?))
         };
-        let Some(image) = parse() else { return Ok(None) };
-        let candidate = self.vhd.container.blob(shared.ports.resources.vhd_names().name(&image));
-        match self.load_base(shared, image, candidate).await {
+        let Some((version, digest)) = parse() else { return Ok(None) };
+        let name = shared.ports.resources.vhd_names().name(self.image, &version, self.disk.role);
+        match self.load_base(shared, version, digest, self.vhd.container.blob(name)).await {
             Ok(base) => Ok(base),
             Err(ManifestLoadError::Missing(why)) => {
                 tracing::info!(vhd = %self.vhd, "the base version of a VHD cannot be read any more: {}", why.message);
@@ -100,19 +103,21 @@ impl VhdPlan<'_> {
     async fn load_base(
         &self,
         shared: &StepContext,
-        image: ImageRef,
+        version: ImageVersion,
+        digest: Digest,
         vhd: BlobAddress,
     ) -> Result<Option<BaseVersion>, ManifestLoadError> {
-        let base = shared.manifests.get(shared.ports.blobs.as_ref(), self.source, &image).await?;
+        let blobs = shared.ports.blobs.as_ref();
+        let base = shared.manifests.get_disk(blobs, self.source, (self.image, &version), digest).await?;
         let fits = base.size == self.manifest.size && base.footer != self.manifest.footer;
-        Ok(fits.then(|| BaseVersion::new(image, vhd, base)))
+        Ok(fits.then(|| BaseVersion::new(version, digest, vhd, base)))
     }
 }
 
 impl BaseVersion {
-    fn new(image: ImageRef, vhd: BlobAddress, manifest: Arc<Manifest>) -> Self {
+    fn new(version: ImageVersion, digest: Digest, vhd: BlobAddress, manifest: Arc<Manifest>) -> Self {
         let windows = manifest.chunks.iter().enumerate().filter_map(|(n, entry)| Some((window(entry)?, n))).collect();
-        Self { image, vhd, manifest, windows }
+        Self { version, digest, vhd, manifest, windows }
     }
 
     async fn is_whole(&self, shared: &StepContext) -> bool {
@@ -127,7 +132,7 @@ impl BaseVersion {
         vhd: &BlobAddress,
         mut metadata: BTreeMap<String, String>,
     ) -> Result<bool, StepError> {
-        metadata.insert(VhdMetadata::BASE.to_owned(), format!("{} {}", self.image.version, self.image.digest));
+        metadata.insert(VhdMetadata::BASE.to_owned(), format!("{} {}", self.version, self.digest));
         lease.ensure_held()?;
         match shared.ports.blobs.start_copy(vhd, &self.vhd, &metadata).await {
             Ok(_) => {}
@@ -194,7 +199,7 @@ fn subtract_ranges(ranges: &[Range<u64>], others: &[Range<u64>]) -> Vec<Range<u6
 
 #[cfg(test)]
 mod tests {
-    use goldfleet_model::manifest::{Generation, Md5Sum, OsType};
+    use goldfleet_model::manifest::Md5Sum;
     use goldfleet_model::store::Container;
     use proptest::prelude::*;
 
@@ -216,17 +221,13 @@ mod tests {
     }
 
     fn manifest(id: u8, chunks: Vec<ChunkEntry>) -> Manifest {
-        Manifest { os: OsType::Linux, generation: Generation::V2, size: 64 << 20, footer: [id; 512], chunks }
+        Manifest { size: 64 << 20, footer: [id; 512], chunks }
     }
 
     fn base(manifest: Manifest) -> BaseVersion {
-        let image = ImageRef {
-            name: "golden".parse().unwrap(),
-            version: "1".parse().unwrap(),
-            digest: format!("b3:{}", "5".repeat(64)).parse().unwrap(),
-        };
+        let digest = format!("b3:{}", "5".repeat(64)).parse().unwrap();
         let container = Container { account: "stage".parse().unwrap(), container: "vhds".parse().unwrap() };
-        BaseVersion::new(image, container.blob("golden__1.vhd"), Arc::new(manifest))
+        BaseVersion::new("1".parse().unwrap(), digest, container.blob("golden__1.vhd"), Arc::new(manifest))
     }
 
     #[test]

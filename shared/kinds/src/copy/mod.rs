@@ -9,18 +9,19 @@ mod vhd;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use goldfleet_model::artifact::DiskRef;
 use goldfleet_model::checksum::crc64;
 use goldfleet_model::image::VhdMetadata;
 use goldfleet_model::message::QueueName;
 use goldfleet_model::operation::Operation;
-use goldfleet_model::store::{BlobAddress, Store};
+use goldfleet_model::store::Store;
 use goldfleet_model::target::Target;
 use goldfleet_ports::Ports;
 use goldfleet_ports::error::PortResult;
 use serde::{Deserialize, Serialize};
 
 use crate::context::{Attempt, read_spec, source_of};
-use crate::kind::{Kind, Probe, Transfer, Verification};
+use crate::kind::{Kind, Probe, TemporaryBlob, Transfer, Verification};
 use crate::outcome::{StepError, StepOutcome};
 use crate::transfer::transfer_chunks;
 use base::VhdPlan;
@@ -33,6 +34,9 @@ pub struct Copy;
 /// The specification of a `copy` operation. The row names the target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CopySpec {
+    /// The disk to assemble.
+    #[serde(flatten)]
+    pub disk: DiskRef,
     /// The stores to read from: the region's store first, then its parents up to the source.
     pub from: Vec<Store>,
 }
@@ -52,12 +56,13 @@ impl Kind for Copy {
     }
 
     fn transfer(&self, operation: &Operation) -> Option<Transfer> {
-        let CopySpec { from } = read_spec(operation).ok()?;
+        let CopySpec { from, .. } = read_spec(operation).ok()?;
         Some(Transfer { fills: None, from })
     }
 
-    fn temporary_blob(&self, ports: &Ports, operation: &Operation) -> Option<BlobAddress> {
-        Some(ports.vhd(operation.target()?, operation.image.as_ref()?))
+    fn temporary_blob(&self, ports: &Ports, operation: &Operation) -> Option<TemporaryBlob> {
+        let CopySpec { disk, .. } = read_spec(operation).ok()?;
+        Some(TemporaryBlob { blob: ports.vhd(operation.target()?, operation.image.as_ref()?, disk.role), disk })
     }
 
     fn verification(&self, ports: &Ports, operation: &Operation) -> Verification {
@@ -65,12 +70,13 @@ impl Kind for Copy {
     }
 
     async fn probe(&self, ports: &Ports, operation: &Operation) -> PortResult<Probe> {
-        let Some(vhd) = self.temporary_blob(ports, operation) else { return Ok(Probe::Foreign) };
-        let wanted = operation.image.as_ref().map(|image| image.digest.to_string());
+        let Some(TemporaryBlob { blob: vhd, disk }) = self.temporary_blob(ports, operation) else {
+            return Ok(Probe::Foreign);
+        };
         let Some(found) = ports.blobs.properties(&vhd).await? else { return Ok(Probe::Absent) };
         Ok(match found.metadata.get(VhdMetadata::DIGEST) {
             None => Probe::Foreign,
-            digest if digest != wanted.as_ref() => Probe::Stale,
+            Some(digest) if *digest != disk.manifest.to_string() => Probe::Stale,
             // The footer is written last.
             Some(_) => match ports.blobs.page_ranges(&vhd).await?.last() {
                 Some(range) if range.end == found.length => Probe::Done,
@@ -80,19 +86,24 @@ impl Kind for Copy {
     }
 
     async fn run(&self, attempt: Attempt<'_>) -> Result<StepOutcome, StepError> {
-        let CopySpec { from } = attempt.spec()?;
-        assemble(attempt, attempt.target()?, &from).await
+        let CopySpec { disk, from } = attempt.spec()?;
+        assemble(attempt, attempt.target()?, &disk, &from).await
     }
 }
 
-/// Assembles the VHD of a target.
-async fn assemble(attempt: Attempt<'_>, target: &Target, from: &[Store]) -> Result<StepOutcome, StepError> {
+/// Assembles the VHD of a disk at a target.
+async fn assemble(
+    attempt: Attempt<'_>,
+    target: &Target,
+    disk: &DiskRef,
+    from: &[Store],
+) -> Result<StepOutcome, StepError> {
     let Attempt { shared, lease, .. } = attempt;
     let (blobs, source) = (attempt.blobs(), source_of(from)?);
-    let manifest = attempt.manifest(source).await?;
+    let manifest = attempt.manifest(source, disk).await?;
     let image = attempt.image()?;
-    let vhd = shared.ports.vhd(target, image);
-    let assembly = VhdPlan { image, manifest: &manifest, source, vhd: &vhd };
+    let vhd = shared.ports.vhd(target, image, disk.role);
+    let assembly = VhdPlan { image: &image.name, disk, manifest: &manifest, source, vhd: &vhd };
     let PreparedVhd { incarnation, base, done, bytes, whole } = VhdPreparation { attempt, assembly }.prepare().await?;
     lease.set_progress(incarnation, done, bytes, manifest.data_bytes());
     if whole {

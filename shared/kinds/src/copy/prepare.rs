@@ -76,8 +76,8 @@ impl VhdPreparation<'_> {
     /// footer is not read over the network.
     async fn inspect(&self, made: Option<Uuid>) -> Result<Option<PreparedVhd>, StepError> {
         let Some(properties) = self.wait_for_pending_copy().await? else { return Ok(None) };
-        let VhdPlan { image, manifest, vhd, .. } = self.assembly;
-        if digest_of(vhd, &properties)? != image.digest.to_string() || properties.length != manifest.vhd_length() {
+        let VhdPlan { disk, manifest, vhd, .. } = self.assembly;
+        if digest_of(vhd, &properties)? != disk.manifest.to_string() || properties.length != manifest.vhd_length() {
             return self.remove(&properties, "it is of other content under the same version").await;
         }
         let incarnation = properties.metadata.get(VhdMetadata::INCARNATION).and_then(|id| id.parse().ok());
@@ -165,7 +165,7 @@ impl VhdPreparation<'_> {
     async fn make(&self, beginning: InitialContent) -> Result<Uuid, StepError> {
         let incarnation = rng::random_uuid();
         let metadata = BTreeMap::from([
-            (VhdMetadata::DIGEST.to_owned(), self.assembly.image.digest.to_string()),
+            (VhdMetadata::DIGEST.to_owned(), self.assembly.disk.manifest.to_string()),
             (VhdMetadata::JOB.to_owned(), self.attempt.operation.job.to_string()),
             (VhdMetadata::INCARNATION.to_owned(), incarnation.to_string()),
         ]);

@@ -18,10 +18,13 @@ use crate::change::{self, Changed, later, poll_delay, read_body, read_id, vanish
 use crate::context::{Attempt, read_spec, write_spec};
 use crate::kind::{Kind, Probe};
 use crate::outcome::{StepError, StepOutcome, StepResult};
-use crate::power;
 use crate::snapshot::TEMPORARY_MISSING;
+use crate::{power, sink};
 
-/// The kind `disk`. Its specification is [`RowSpec::Create`].
+/// The code of a snapshot of a disk that cannot be created again with the same content.
+const SNAPSHOT_REMOVED: &str = "snapshot-removed";
+
+/// The kind `disk`. Its specification is [`RowSpec::Create`] or [`RowSpec::Sink`].
 pub struct Disk;
 
 /// The output of an operation that creates a disk or snapshot.
@@ -64,9 +67,13 @@ impl Kind for Disk {
 
     fn produces(&self, operation: &Operation) -> Option<String> {
         match read_spec(operation) {
-            Ok(RowSpec::Create(spec)) => name_of(&spec),
+            Ok(RowSpec::Create(spec) | RowSpec::Sink(spec)) => name_of(&spec),
             _ => None,
         }
+    }
+
+    fn is_delivery(&self, operation: &Operation) -> bool {
+        matches!(read_spec(operation), Ok(RowSpec::Sink(_)))
     }
 
     fn lacks_input(&self, code: &str) -> bool {
@@ -80,6 +87,7 @@ impl Kind for Disk {
     async fn probe(&self, ports: &Ports, operation: &Operation) -> PortResult<Probe> {
         match read_spec(operation) {
             Ok(RowSpec::Create(spec)) => probe(ports, operation, &spec).await,
+            Ok(RowSpec::Sink(spec)) => sink::probe(ports, operation, &spec).await,
             _ => Ok(Probe::Foreign),
         }
     }
@@ -87,6 +95,7 @@ impl Kind for Disk {
     async fn run(&self, attempt: Attempt<'_>) -> Result<StepOutcome, StepError> {
         match attempt.spec()? {
             RowSpec::Create(spec) => run(attempt, &spec).await,
+            RowSpec::Sink(spec) => sink::run(attempt, &spec).await,
             _ => Err(AttemptError::fatal("row-damaged", "the row does not create a disk").into()),
         }
     }
@@ -132,6 +141,7 @@ pub(crate) async fn run(attempt: Attempt<'_>, spec: &CreateSpec) -> StepResult {
                 return Err(vanished(&create.id));
             }
             is_requested = true;
+            create.ensure_first(attempt)?;
             if !create.source_is_complete(attempt).await? {
                 return Ok(StepOutcome::RequeueAfter(poll_delay(attempt, is_remote)));
             }
@@ -203,6 +213,15 @@ impl<'a> Create<'a> {
         }
     }
 
+    /// Rejects the second creation of what must be created at most once.
+    fn ensure_first(&self, attempt: Attempt<'_>) -> Result<(), AttemptError> {
+        if !self.spec.once || attempt.operation.output.is_none() {
+            return Ok(());
+        }
+        let message = format!("{} was removed, and another snapshot of the disk may have other content", self.id);
+        Err(AttemptError::fatal(SNAPSHOT_REMOVED, message))
+    }
+
     /// Rejects the copy of a disk whose machine runs, if the row demands that.
     async fn ensure_stopped(&self, attempt: Attempt<'_>) -> Result<(), StepError> {
         match &self.spec.requires_stopped {
@@ -252,19 +271,19 @@ impl<'a> Create<'a> {
     }
 }
 
-fn unique_id(found: &Resource) -> Option<&str> {
+pub(crate) fn unique_id(found: &Resource) -> Option<&str> {
     found.body.properties.disk()?.unique_id.as_deref()
 }
 
 /// The content of a disk or snapshot.
-enum Content {
+pub(crate) enum Content {
     Complete,
     Arriving,
     /// It will not arrive, for this reason.
     Failed(String),
 }
 
-fn content(found: &Resource) -> Content {
+pub(crate) fn content(found: &Resource) -> Content {
     if let Properties::Snapshot(snapshot) = &found.body.properties {
         if let Some(error) = &snapshot.copy_completion_error {
             return Content::Failed(format!("{}: {}", error.error_code, error.error_message));

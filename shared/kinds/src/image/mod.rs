@@ -1,24 +1,26 @@
-//! The kind `image`: creates the managed image of a target from its VHD.
+//! The kind `image`: creates the managed image of a target from its VHD, or from a snapshot.
 
 use async_trait::async_trait;
+use goldfleet_model::artifact::DiskRef;
 use goldfleet_model::ids::{ManagedImageName, Region};
 use goldfleet_model::image::{ImageRef, ImageTags};
 use goldfleet_model::manifest::{Generation, OsType};
 use goldfleet_model::message::QueueName;
 use goldfleet_model::operation::Operation;
-use goldfleet_model::resource::{ImageProperties, Properties, ResourceBody, ResourceId};
-use goldfleet_model::store::BlobAddress;
+use goldfleet_model::resource::{ImageProperties, Properties, ResourceBody, ResourceId, tag};
 use goldfleet_model::target::Target;
 use goldfleet_ports::Ports;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::resources::{Provisioning, PutMode, PutRequest, Resource};
+use goldfleet_snapshots::tags::{self, Role};
 use serde::{Deserialize, Serialize};
 
 use crate::attempt_error::AttemptError;
 use crate::change::follow;
 use crate::context::{Attempt, digest_of, read_spec};
-use crate::kind::{Kind, Probe, Verification};
+use crate::kind::{Kind, Probe, TemporaryBlob, Verification};
 use crate::outcome::{StepError, StepOutcome};
+use crate::snapshot::TEMPORARY_MISSING;
 
 /// The kind `image`.
 pub struct Image;
@@ -32,6 +34,28 @@ pub struct ImageSpec {
     pub os: OsType,
     /// The Hyper-V generation of the disk.
     pub generation: Generation,
+    /// From what it is created.
+    #[serde(flatten)]
+    pub from: ImageOrigin,
+}
+
+/// From what a managed image is created.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum ImageOrigin {
+    /// The VHD of this disk at the target.
+    Vhd(DiskRef),
+    /// A snapshot.
+    Snapshot {
+        /// The snapshot.
+        snapshot: ResourceId,
+    },
+}
+
+/// What must exist before a managed image is created from it.
+enum Origin {
+    Vhd(TemporaryBlob),
+    Snapshot(ResourceId),
 }
 
 impl Image {
@@ -67,7 +91,7 @@ impl Kind for Image {
     }
 
     fn lacks_input(&self, code: &str) -> bool {
-        matches!(code, "vhd-not-found" | "vhd-invalid")
+        matches!(code, "vhd-not-found" | "vhd-invalid" | TEMPORARY_MISSING)
     }
 
     fn verification(&self, _ports: &Ports, operation: &Operation) -> Verification {
@@ -92,37 +116,52 @@ impl Kind for Image {
     }
 
     async fn run(&self, attempt: Attempt<'_>) -> Result<StepOutcome, StepError> {
-        let ImageSpec { name, os, generation } = attempt.spec()?;
+        let ImageSpec { name, os, generation, from } = attempt.spec()?;
         let Attempt { shared, operation, .. } = attempt;
         let target = attempt.target()?;
         let image = attempt.image()?;
-        let vhd = shared.ports.vhd(target, image);
-        let url = shared.ports.resources.blob_url(&vhd);
-        let properties = ImageProperties::of_vhd(url, os, generation, shared.settings.storage_type)
-            .with_encryption_set(target.disk_encryption_set.as_deref());
+        let storage = shared.settings.storage_type;
+        let (origin, properties) = match from {
+            ImageOrigin::Snapshot { snapshot: id } => {
+                let properties = ImageProperties::of_snapshot(&id, os, generation, storage);
+                (Origin::Snapshot(id), properties)
+            }
+            ImageOrigin::Vhd(disk) => {
+                let blob = shared.ports.vhd(target, image, disk.role);
+                let properties =
+                    ImageProperties::of_vhd(shared.ports.resources.blob_url(&blob), os, generation, storage);
+                (Origin::Vhd(TemporaryBlob { blob, disk }), properties)
+            }
+        };
+        let properties = properties.with_encryption_set(target.disk_encryption_set.as_deref());
         let mut tags = shared.settings.image_tags.clone();
         tags.extend(ImageTags { image: image.clone(), job: operation.job.clone() }.to_map());
         let body = ResourceBody::new(target.region.clone(), Properties::Image(properties)).with_tags(tags);
         let request =
             PutRequest { id: target.image(name), tenant: target.tenant.clone(), mode: PutMode::CreateOrUpdate, body };
-        create(attempt, &request, &vhd).await
+        create(attempt, &request, &origin).await
     }
 }
 
 /// Creates a managed image, or updates the existing one to match the specification.
-async fn create(attempt: Attempt<'_>, request: &PutRequest, vhd: &BlobAddress) -> Result<StepOutcome, StepError> {
+async fn create(attempt: Attempt<'_>, request: &PutRequest, origin: &Origin) -> Result<StepOutcome, StepError> {
     let Attempt { shared, lease, .. } = attempt;
     let resources = shared.ports.resources.as_ref();
     let stale = match inspect(attempt, request).await? {
         ExistingImage::UpToDate => return Ok(StepOutcome::Done),
         ExistingImage::InProgress => return Ok(StepOutcome::RequeueAfter(shared.settings.heartbeat)),
+        // The snapshot of a failed image may be that of another job, and the source of an image cannot be changed.
+        ExistingImage::Failed => matches!(origin, Origin::Snapshot(_)),
         standing => standing == ExistingImage::Stale,
     };
-    check_vhd(attempt, vhd).await?;
+    match origin {
+        Origin::Vhd(vhd) => check_vhd(attempt, vhd).await?,
+        Origin::Snapshot(id) => check_snapshot(attempt, id).await?,
+    }
     if stale {
         // The disk of an image cannot be replaced, so the old image is deleted first.
         lease.ensure_held()?;
-        tracing::info!(image = %request.id, "an image of other content is replaced");
+        tracing::info!(image = %request.id, "an image of other content, or one that failed, is replaced");
         let removal = resources.delete(&request.id, request.tenant.as_deref()).await?;
         follow(attempt, removal).await??;
     }
@@ -157,18 +196,34 @@ async fn verify_created(attempt: Attempt<'_>, request: &PutRequest) -> Result<St
 }
 
 /// Rejects a VHD that is missing, or that has other content than the job's.
-async fn check_vhd(attempt: Attempt<'_>, vhd: &BlobAddress) -> Result<(), StepError> {
+async fn check_vhd(attempt: Attempt<'_>, TemporaryBlob { blob: vhd, disk }: &TemporaryBlob) -> Result<(), StepError> {
     let Some(found) = attempt.blobs().properties(vhd).await? else {
         return Err(PortError::new(ErrorKind::NotFound, format!("there is no VHD {vhd}"))
             .with_code("vhd-not-found")
             .into());
     };
-    let wanted = attempt.image()?;
-    if digest_of(vhd, &found)? == wanted.digest.to_string() {
+    if digest_of(vhd, &found)? == disk.manifest.to_string() {
         return Ok(());
     }
+    let wanted = attempt.image()?;
     let message = format!("{vhd} does not have the content that this job is for: {wanted} was uploaded again");
     Err(AttemptError::fatal("manifest-changed", message).into())
+}
+
+/// Rejects a snapshot that is missing, or that has other content than the job's.
+async fn check_snapshot(attempt: Attempt<'_>, id: &ResourceId) -> Result<(), StepError> {
+    let Some(found) = attempt.shared.ports.resources.get(id, None).await? else {
+        return Err(AttemptError::fatal(TEMPORARY_MISSING, format!("the snapshot {id} does not exist")).into());
+    };
+    let Some(role) = Role::in_tags(&found.body.tags).filter(|role| matches!(role, Role::Temporary | Role::Sink)) else {
+        return Err(AttemptError::fatal("temporary-foreign", format!("{id} was not created for an image")).into());
+    };
+    let is_of_job = tag(&found.body.tags, tags::JOB) == Some(attempt.operation.job.as_str());
+    if ImageTags::digest_in(&found.body.tags) == Some(attempt.image()?.digest) && (is_of_job || role == Role::Sink) {
+        return Ok(());
+    }
+    let message = format!("{id} does not have the content that this job is for");
+    Err(AttemptError::fatal("temporary-foreign", message).into())
 }
 
 /// The relation of an existing image with the same name to this operation.

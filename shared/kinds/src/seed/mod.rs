@@ -7,6 +7,7 @@ use std::collections::HashSet;
 use async_trait::async_trait;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
+use goldfleet_model::artifact::DiskRef;
 use goldfleet_model::chunk_set::ChunkSet;
 use goldfleet_model::ids::AccountName;
 use goldfleet_model::manifest::{ChunkEntry, Manifest, chunk_name};
@@ -32,6 +33,9 @@ pub struct Seed;
 /// The specification of a `seed` operation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SeedSpec {
+    /// The disk whose chunks fill the store.
+    #[serde(flatten)]
+    pub disk: DiskRef,
     /// The store to fill.
     pub store: Store,
     /// The stores to read from: the planned parent first, then its parents up to the source.
@@ -66,7 +70,7 @@ impl Kind for Seed {
     }
 
     fn transfer(&self, operation: &Operation) -> Option<Transfer> {
-        let SeedSpec { store, from } = read_spec(operation).ok()?;
+        let SeedSpec { store, from, .. } = read_spec(operation).ok()?;
         Some(Transfer { fills: Some(store), from })
     }
 
@@ -79,10 +83,10 @@ impl Kind for Seed {
 
     /// Lists the chunks of the store. Without the manifest, the probe can only distinguish an empty store from others.
     async fn probe(&self, ports: &Ports, operation: &Operation) -> PortResult<Probe> {
-        let Ok(SeedSpec { store, from }) = read_spec(operation) else { return Ok(Probe::Foreign) };
+        let Ok(SeedSpec { disk, store, from }) = read_spec(operation) else { return Ok(Probe::Foreign) };
         let (Ok(source), Some(image)) = (source_of(&from), &operation.image) else { return Ok(Probe::Foreign) };
         let cache = ManifestCache::default();
-        let manifest = match cache.get(ports.blobs.as_ref(), source, image).await {
+        let manifest = match cache.get(ports.blobs.as_ref(), source, image, &disk).await {
             Ok(manifest) => manifest,
             Err(ManifestLoadError::Missing(_)) => return Ok(Probe::Stale),
             Err(ManifestLoadError::Unavailable(error)) => return Err(error),
@@ -97,15 +101,14 @@ impl Kind for Seed {
     }
 
     async fn run(&self, attempt: Attempt<'_>) -> Result<StepOutcome, StepError> {
-        let SeedSpec { store, from } = attempt.spec()?;
-        fill(attempt, &store, &from).await
+        fill(attempt, &attempt.spec()?).await
     }
 }
 
 /// Fills a store.
-async fn fill(attempt: Attempt<'_>, store: &Store, from: &[Store]) -> Result<StepOutcome, StepError> {
+async fn fill(attempt: Attempt<'_>, SeedSpec { disk, store, from }: &SeedSpec) -> Result<StepOutcome, StepError> {
     let (blobs, container) = (attempt.blobs(), store.container());
-    let manifest = attempt.manifest(source_of(from)?).await?;
+    let manifest = attempt.manifest(source_of(from)?, disk).await?;
     let recorded = &attempt.operation.progress.done;
     let is_begun = recorded.len() == manifest.chunk_count() && recorded.count() > 0;
     if !is_begun {

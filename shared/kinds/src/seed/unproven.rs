@@ -103,9 +103,9 @@ async fn suspects(attempt: Attempt<'_>, writer: &Writer, listed: &Listed) -> Vec
 
 /// The manifest of the version that a writer copies. None if it cannot be read: the version may have been deleted since.
 async fn manifest_of(attempt: Attempt<'_>, writer: &Operation) -> Option<Arc<Manifest>> {
-    let SeedSpec { from, .. } = read_spec(writer).ok()?;
+    let SeedSpec { disk, from, .. } = read_spec(writer).ok()?;
     let source = source_of(&from).ok()?;
-    attempt.shared.manifests.get(attempt.blobs(), source, writer.image.as_ref()?).await.ok()
+    attempt.shared.manifests.get(attempt.blobs(), source, writer.image.as_ref()?, &disk).await.ok()
 }
 
 /// Reads back the chunks of a writer that has ended, and removes its record. Returns the names of the chunks that were

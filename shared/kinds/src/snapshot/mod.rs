@@ -16,14 +16,14 @@ use goldfleet_snapshots::snapshot::Snapshot as Found;
 use crate::attempt_error::AttemptError;
 use crate::change::read_id;
 use crate::context::{Attempt, read_spec};
-use crate::disk;
 use crate::kind::{Kind, Probe};
 use crate::outcome::{StepError, StepOutcome};
+use crate::{disk, sink};
 
 /// The code of a copy whose temporary source does not exist.
 pub(crate) const TEMPORARY_MISSING: &str = "temporary-missing";
 
-/// The kind `snapshot`. Its specification is [`RowSpec::Copy`] or [`RowSpec::Create`].
+/// The kind `snapshot`. Its specification is [`RowSpec::Copy`], [`RowSpec::Create`] or [`RowSpec::Sink`].
 pub struct Snapshot;
 
 #[async_trait]
@@ -43,7 +43,7 @@ impl Kind for Snapshot {
     fn produces(&self, operation: &Operation) -> Option<String> {
         match read_spec(operation).ok()? {
             RowSpec::Copy(spec) => Some(spec.id.name),
-            RowSpec::Create(spec) => disk::name_of(&spec),
+            RowSpec::Create(spec) | RowSpec::Sink(spec) => disk::name_of(&spec),
             _ => None,
         }
     }
@@ -53,7 +53,7 @@ impl Kind for Snapshot {
     }
 
     fn is_delivery(&self, operation: &Operation) -> bool {
-        matches!(read_spec(operation), Ok(RowSpec::Copy(_)))
+        matches!(read_spec(operation), Ok(RowSpec::Copy(_) | RowSpec::Sink(_)))
     }
 
     fn lacks_input(&self, code: &str) -> bool {
@@ -68,6 +68,7 @@ impl Kind for Snapshot {
         let spec = match read_spec(operation) {
             Ok(RowSpec::Copy(spec)) => spec,
             Ok(RowSpec::Create(spec)) => return disk::probe(ports, operation, &spec).await,
+            Ok(RowSpec::Sink(spec)) => return sink::probe(ports, operation, &spec).await,
             _ => return Ok(Probe::Foreign),
         };
         let found = match read(ports, &spec.id).await? {
@@ -88,6 +89,7 @@ impl Kind for Snapshot {
         match attempt.spec()? {
             RowSpec::Copy(spec) => copy::run(attempt, &spec).await,
             RowSpec::Create(spec) => disk::run(attempt, &spec).await,
+            RowSpec::Sink(spec) => sink::run(attempt, &spec).await,
             _ => Err(AttemptError::fatal("row-damaged", "the row does not create a snapshot").into()),
         }
     }

@@ -1,7 +1,7 @@
 //! Manifests as text. There is one JSON value per line, so that any tool can read them and they can be streamed:
 //!
 //! ```text
-//! {"format":"goldfleet-manifest","v":3,"os":"linux","generation":"v2","size":1073741824,"footer":"636f6e65…"}
+//! {"format":"goldfleet-manifest","v":4,"size":1073741824,"footer":"636f6e65…"}
 //! {"h":"<hash of the chunk>","r":[[0,4096,"<CRC of the run>","<MD5 of the run>"],[65536,512,"…","…"]]}
 //! {"chunks":1,"b3":"<BLAKE3 of all lines above>"}
 //! ```
@@ -12,7 +12,7 @@
 //! store is detected even if each line can be decoded.
 //!
 //! Earlier versions are rejected. Version 1 had no MD5: without the MD5, a service that does not verify a CRC-64 writes
-//! damaged bytes. Version 2 had no hash in its last line.
+//! damaged bytes. Version 2 had no hash in its last line. Version 3 was the manifest of a version with one disk.
 
 use std::io::Write as _;
 
@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{ImageName, ImageVersion};
 
-use super::{CHUNK_SIZE, ChunkEntry, ChunkHash, Generation, Manifest, Md5Sum, OsType, Run, SECTOR};
+use super::{CHUNK_SIZE, ChunkEntry, ChunkHash, Manifest, Md5Sum, Run, SECTOR};
 
 const FORMAT: &str = "goldfleet-manifest";
 const FORMAT_VERSION: u32 = Manifest::FORMAT_VERSION;
@@ -58,11 +58,16 @@ impl ManifestError {
         }
     }
 
-    /// The error, and what to do about it if it is the manifest of this image version.
+    /// The error, and what to do about it if it is a manifest of this image version.
     #[must_use]
     pub fn with_remedy(&self, image: &ImageName, version: &ImageVersion) -> String {
         match self {
-            Self::Damaged { .. } | Self::Older(_) => format!(
+            Self::Damaged { .. } => {
+                format!(
+                    "{self}; upload the same source as --image {image} --version {version} again, which writes it again"
+                )
+            }
+            Self::Older(_) => format!(
                 "{self}; remove this version with 'goldfleet cleanup --image {image} --version {version}', and upload it again"
             ),
             Self::Newer(_) => format!("{self}; update goldfleet"),
@@ -85,8 +90,6 @@ struct Version {
 struct Header {
     format: String,
     v: u32,
-    os: OsType,
-    generation: Generation,
     size: u64,
     #[serde(with = "hex")]
     footer: [u8; 512],
@@ -110,19 +113,13 @@ struct Line {
 
 impl Manifest {
     /// The version of the format that this program reads and writes.
-    pub const FORMAT_VERSION: u32 = 3;
+    pub const FORMAT_VERSION: u32 = 4;
 
     /// Encodes the manifest as text. Equal manifests have equal bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let head = Header {
-            format: FORMAT.to_owned(),
-            v: Manifest::FORMAT_VERSION,
-            os: self.os,
-            generation: self.generation,
-            size: self.size,
-            footer: self.footer,
-        };
+        let head =
+            Header { format: FORMAT.to_owned(), v: Manifest::FORMAT_VERSION, size: self.size, footer: self.footer };
         let mut text = Vec::with_capacity(1500 + self.chunks.len() * 160);
         write_json(&mut text, &head);
         for chunk in &self.chunks {
@@ -163,7 +160,7 @@ impl Manifest {
         if text.get(..hashed).is_none_or(|above| hash_of(above) != tail.b3) {
             return Err(error(lines.len())("the lines above do not have the hash that it states".to_owned()));
         }
-        Ok(Self { os: head.os, generation: head.generation, size: head.size, footer: head.footer, chunks })
+        Ok(Self { size: head.size, footer: head.footer, chunks })
     }
 }
 
@@ -172,7 +169,7 @@ fn hash_of(lines: &[u8]) -> [u8; 32] {
     *blake3::hash(lines).as_bytes()
 }
 
-fn write_json(text: &mut Vec<u8>, value: &impl Serialize) {
+pub(crate) fn write_json(text: &mut Vec<u8>, value: &impl Serialize) {
     // Writing to memory and serialising strings and numbers do not fail.
     let _ = serde_json::to_writer(&mut *text, value);
     text.push(b'\n');
@@ -190,14 +187,14 @@ fn write_chunk(text: &mut Vec<u8>, chunk: &ChunkEntry) {
 }
 
 /// Checks that a line has exactly the bytes that the encoder would write.
-fn check_canonical(line: &[u8], write: impl FnOnce(&mut Vec<u8>)) -> Result<(), String> {
+pub(crate) fn check_canonical(line: &[u8], write: impl FnOnce(&mut Vec<u8>)) -> Result<(), String> {
     let mut written = Vec::with_capacity(line.len());
     write(&mut written);
     if written == line { Ok(()) } else { Err("it is not in the form it is written in".to_owned()) }
 }
 
 /// The message of serde with the column only. Lines are parsed one by one, so serde always reports line 1.
-fn json_reason(error: &serde_json::Error) -> String {
+pub(crate) fn json_reason(error: &serde_json::Error) -> String {
     let (text, column) = (error.to_string(), error.column());
     let place = format!(" at line {} column {column}", error.line());
     format!("{} (column {column})", text.strip_suffix(&place).unwrap_or(&text))

@@ -19,7 +19,7 @@ fn manifest_of(seeds: &[(u64, Vec<(u16, u16)>)]) -> Manifest {
         chunks.push(ChunkEntry { hash: ChunkHash::of(&n.to_le_bytes()), length: at, runs });
     }
     let size = (seeds.len() as u64 + 1) * 3 * CHUNK_SIZE;
-    Manifest { os: OsType::Linux, generation: Generation::V2, size, footer: [7; 512], chunks }
+    Manifest { size, footer: [7; 512], chunks }
 }
 
 fn manifests() -> impl Strategy<Value = Manifest> {
@@ -82,19 +82,19 @@ proptest! {
 fn manifest_errors_name_line() {
     let good = String::from_utf8(manifest_of(&[(0, vec![(0, 0), (8, 1)]), (1, vec![(0, 3)])]).encode()).unwrap();
     let broken = [
-        good.replace("\"v\":3", "\"v\":1"),
-        good.replace("\"v\":3", "\"v\":2"),
-        good.replace("\"v\":3", "\"v\":4"),
+        good.replace("\"v\":4", "\"v\":1"),
+        good.replace("\"v\":4", "\"v\":3"),
+        good.replace("\"v\":4", "\"v\":5"),
         good.replace(&Md5Sum::of(&0_u64.to_le_bytes()).to_string(), "d41d8cd9"),
         good.replace("goldfleet-manifest", "other"),
         good.split_inclusive('\n').take(3).collect(),
         good.replace("\"chunks\":2", "\"chunks\":3"),
         good.replace("[[0,512,", "[[1,512,"),
         good.replace("[[0,512,", "[[0,8192,"),
-        good.replace("\"os\":\"linux\"", "\"os\":\"beos\""),
-        good.replace("\"os\"", "\"name\":\"x\",\"os\""),
+        good.replace("\"size\":37748736", "\"size\":-1"),
+        good.replace("\"size\"", "\"name\":\"x\",\"size\""),
         good.replace("[[0,512,", "[[99999999999744,512,"),
-        good.replace("\"os\":\"linux\"", "\"os\":\"windows\""),
+        good.replace("\"size\":37748736", "\"size\":37749248"),
     ];
     let (image, version) = ("ubuntu-24.04".parse().unwrap(), "2026.11.1".parse().unwrap());
     let messages: Vec<String> = broken
@@ -120,12 +120,12 @@ fn a_manifest_of_an_earlier_release_is_refused_with_what_to_do() {
     };
     let without_md5 = "\"00000000000000ff\"";
     let with_md5 = format!("{without_md5},\"{md5}\"");
-    for (version, run) in [(1, without_md5), (2, &with_md5)] {
+    for (version, run) in [(1, without_md5), (2, &with_md5), (3, &with_md5)] {
         let error = Manifest::decode(text(&version.to_string(), run).as_bytes()).unwrap_err();
         assert_eq!((&error, error.code()), (&ManifestError::Older(version), "manifest-version"));
     }
-    let later = Manifest::decode(text("4,\"sparse\":true", &with_md5).as_bytes()).unwrap_err();
-    assert_eq!(later, ManifestError::Newer(4));
+    let later = Manifest::decode(text("5,\"sparse\":true", &with_md5).as_bytes()).unwrap_err();
+    assert_eq!(later, ManifestError::Newer(5));
 }
 
 #[test]
@@ -136,6 +136,20 @@ fn differences_are_listed() {
     footer[100] ^= 1;
     let exported_again = Manifest { footer, ..manifest.clone() };
     assert!(manifest.differences(&exported_again).join(", ").starts_with("the VHD's footer"));
-    let other = Manifest { os: OsType::Windows, chunks: Vec::new(), ..manifest.clone() };
-    assert_eq!(manifest.differences(&other), ["its operating system (linux, not windows)", "its data"]);
+    let other = Manifest { chunks: Vec::new(), ..manifest.clone() };
+    assert_eq!(manifest.differences(&other), ["its data"]);
+}
+
+#[test]
+fn the_name_of_a_manifest_names_version_and_content() {
+    let (image, version): (ImageName, ImageVersion) = ("ubuntu-24.04".parse().unwrap(), "2026.11.1".parse().unwrap());
+    let name = manifest_name(&image, &version, &digest_of(b"disk"));
+    let digits = digest_of(b"disk").to_string()[3..35].to_owned();
+    assert_eq!(name, format!("manifests/ubuntu-24.04/2026.11.1/{digits}.jsonl"));
+    assert_eq!(ManifestName::parse(&name), Some(ManifestName::Disk(image.clone(), version.clone())));
+    let earlier = earlier_manifest_name(&image, &version);
+    assert_eq!(ManifestName::parse(&earlier), Some(ManifestName::Earlier(image, version)));
+    for other in ["manifests/a.jsonl", "manifests/a/b/c.jsonl", "chunks/1", "manifests/a/1.json"] {
+        assert_eq!(ManifestName::parse(other), None, "{other}");
+    }
 }

@@ -59,7 +59,7 @@ fn job(seconds: u64) -> Job {
     serde_json::from_value(json!({
         "id": job_id(),
         "image": { "name": "ubuntu", "version": "1", "digest": format!("b3:{}", "5".repeat(64)) },
-        "payload": { "os": "linux", "generation": "v2", "size": 1, "chunks": 1, "data_bytes": 1 },
+        "payload": { "os": "linux", "generation": "v2", "size": 1, "data_bytes": 1 },
         "selection": ["ring=0", "west*"],
         "operations": 1,
         "state": "requested",

@@ -129,16 +129,17 @@ pub enum ChangeStatus {
 
 /// Which existing resources a PUT may change.
 ///
-/// There is no condition on a version: Microsoft.Compute has no ETags for images, disks and snapshots. Source:
-/// ComputeRP 2025-04-01, DiskRP 2025-01-02.
+/// Only the PUT of a machine has conditions on a version. Microsoft.Compute has none for images, disks and snapshots.
+/// Source: ComputeRP 2025-04-01, DiskRP 2025-01-02.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum PutMode {
     /// Creates the resource, or updates the existing one.
     #[default]
     CreateOrUpdate,
-    /// Creates the resource. An existing one is an error of the kind [`ErrorKind::AlreadyExists`]. A service without
-    /// such a condition is asked before the PUT, so a concurrent creation may still be updated: read the resource
-    /// after the change.
+    /// Creates the resource. An existing one is an error of the kind [`ErrorKind::AlreadyExists`]. For a machine, the
+    /// PUT has this condition. A service without such a condition is asked before the PUT, so a concurrent creation may
+    /// still be updated: read the resource after the change. The source of an existing image, disk or snapshot cannot
+    /// change, so such an update changes tags at most.
     Create,
 }
 

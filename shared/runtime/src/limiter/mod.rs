@@ -20,6 +20,9 @@ use adaptive_limit::AdaptiveLimit;
 /// The initial limit of an account.
 const INITIAL_LIMIT: usize = 16;
 
+/// The number of accounts from which idle ones are forgotten: a job can have one account for each of 50,000 targets.
+const MAX_ACCOUNTS: usize = 1024;
+
 /// Admits requests that move data. Clones share the limits.
 #[derive(Clone)]
 pub struct ConcurrencyLimiter {
@@ -31,7 +34,7 @@ pub struct ConcurrencyLimiter {
 
 impl std::fmt::Debug for ConcurrencyLimiter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Governor").field("requests", &self.requests).finish_non_exhaustive()
+        f.debug_struct("ConcurrencyLimiter").field("requests", &self.requests).finish_non_exhaustive()
     }
 }
 
@@ -46,6 +49,12 @@ struct AccountState {
     pace: AdaptiveLimit,
     in_flight: usize,
     paused_until: Option<Timestamp>,
+}
+
+impl AccountState {
+    fn is_paused(&self, now: Timestamp) -> bool {
+        self.paused_until.is_some_and(|until| until > now)
+    }
 }
 
 impl AccountLimiter {
@@ -91,6 +100,11 @@ impl ConcurrencyLimiter {
 
     fn account(&self, account: &AccountName) -> Arc<AccountLimiter> {
         let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        if accounts.len() >= MAX_ACCOUNTS && !accounts.contains_key(account) {
+            let now = self.clock.now();
+            // The other references belong to permits, and to callers that wait for one.
+            accounts.retain(|_, known| Arc::strong_count(known) > 1 || known.state().is_paused(now));
+        }
         let fresh = || {
             let gate = AccountState {
                 pace: AdaptiveLimit::new(INITIAL_LIMIT, self.requests),
@@ -253,5 +267,18 @@ mod tests {
             assert!(waiting.await.is_err(), "a limit of one admitted two");
         }
         drop(limiter.acquire(&account("stage")).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn idle_accounts_are_forgotten() {
+        let limiter = limiter(64);
+        limiter.acquire(&account("tired")).await.record_result(&busy(9));
+        let _in_flight = limiter.acquire(&account("used")).await;
+        for n in 0..5 * MAX_ACCOUNTS {
+            drop(limiter.acquire(&account(&format!("stage{n}"))).await);
+        }
+        let known = limiter.accounts.lock().unwrap();
+        assert!(known.len() <= MAX_ACCOUNTS, "{}", known.len());
+        assert!(known.contains_key(&account("tired")) && known.contains_key(&account("used")));
     }
 }

@@ -42,6 +42,9 @@ pub enum RowSpec {
     Copy(Box<CopySpec>),
     /// Create a disk or snapshot, such as a temporary one.
     Create(CreateSpec),
+    /// Create the snapshot or disk of an image version that a target receives. One of the same version and content, of any
+    /// job, is the one that the row creates.
+    Sink(CreateSpec),
     /// Delete a snapshot.
     Remove(Box<RemoveSpec>),
     /// Delete a temporary.
@@ -60,7 +63,7 @@ impl RowSpec {
             Self::Remove(spec) => Some(spec.reason()),
             Self::Discard(spec) => Some(spec.reason().to_owned()),
             Self::RemoveTemporary(_) => Some("the job created it only for its copies".to_owned()),
-            Self::Copy(_) | Self::Create(_) | Self::Lock(_) => None,
+            Self::Copy(_) | Self::Create(_) | Self::Sink(_) | Self::Lock(_) => None,
         }
     }
 }
@@ -109,6 +112,9 @@ pub struct CreateSpec {
     /// The machine whose disk is copied, if nothing may write to the disk meanwhile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requires_stopped: Option<RequiresStopped>,
+    /// Whether it is created at most once, because a second one could have other content: the disk may have changed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub once: bool,
 }
 
 /// A machine that must not run while its disk is copied: all disks of the machine have to be from the same moment.

@@ -30,7 +30,13 @@ impl Graph<'_, '_> {
         let group = |what: &str| group_of(what, &snapshot, region);
         let create = |id: &str, copied: &str, copied_unique_id, is_snapshot| {
             let body = body::of_temporary(source_snapshot, copied, is_snapshot, &tags);
-            RowSpec::Create(CreateSpec { id: id.to_owned(), copied_unique_id, body, requires_stopped: None })
+            RowSpec::Create(CreateSpec {
+                id: id.to_owned(),
+                copied_unique_id,
+                body,
+                requires_stopped: None,
+                once: false,
+            })
         };
         let (fleet, job) = (self.rules.fleet, &self.run.job);
         let remove = |id: String| RowSpec::RemoveTemporary(TemporarySpec { fleet, id, job: job.clone() });

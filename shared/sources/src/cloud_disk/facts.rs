@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::codes::{self, Code, Refusal};
 
-/// What an upload needs to know about a disk or snapshot.
+/// What an upload or a dispatch needs to know about a disk or snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DiskFacts {
     /// The resource.
@@ -37,12 +37,23 @@ impl DiskFacts {
     /// # Errors
     /// The first reason why it cannot be read.
     pub fn of(location: &str, found: &Resource) -> Result<Self, Refusal> {
+        let facts = Self::for_copy(location, found)?;
+        match found.body.properties.disk().and_then(export_fault) {
+            Some((code, reason)) => Err(Refusal::new(code, location, reason)),
+            None => Ok(facts),
+        }
+    }
+
+    /// The facts about a resource that the platform can copy. Its export may be denied, because the platform needs no SAS.
+    ///
+    /// # Errors
+    /// The first reason why a copy of it is no image.
+    pub fn for_copy(location: &str, found: &Resource) -> Result<Self, Refusal> {
         let refuse = |code: &'static Code, reason: String| Refusal::new(code, location, reason);
         let Some(disk) = found.body.properties.disk() else {
             return Err(refuse(&codes::NAME_INVALID, "it is not a disk or snapshot".to_owned()));
         };
-        let found_fault = security_fault(disk).or_else(|| content_fault(found, disk)).or_else(|| export_fault(disk));
-        if let Some((code, reason)) = found_fault {
+        if let Some((code, reason)) = security_fault(disk).or_else(|| content_fault(found, disk)) {
             return Err(refuse(code, reason));
         }
         let family_id = match &found.body.properties {

@@ -135,6 +135,7 @@ pub(super) fn put(world: &mut TenantState, call: &Call) -> HandlerResult {
     operations::refused_at_once(&settings)?;
     let key = machine.key();
     let present = find(world, &key).is_some();
+    check_condition(call, present)?;
     let change = if present { Change::Update } else { Change::Create };
     operations::resolve_collision(world, &key, change, call.now)?;
     world.log.accepted.push(call.accepted(&asked));
@@ -153,6 +154,20 @@ pub(super) fn put(world: &mut TenantState, call: &Call) -> HandlerResult {
     set_disks(world, &machine, true);
     world.machines.push(machine);
     Ok(answer)
+}
+
+/// Checks the condition that the machine does not exist. Source: specification, `If-None-Match` of
+/// `VirtualMachines_CreateOrUpdate`: only `*` is supported. The status is that of the condition in HTTP; no response of Azure
+/// shows it.
+fn check_condition(call: &Call, present: bool) -> Result<(), ArmAnswer> {
+    match call.if_none_match.as_deref() {
+        Some("*") if present => {
+            let message = format!("The resource '{}' already exists.", call.route.name);
+            Err(ArmAnswer::error(StatusCode::PRECONDITION_FAILED, "PreconditionFailed", message))
+        }
+        None | Some("*") => Ok(()),
+        Some(_) => Err(ArmAnswer::bad_request("InvalidParameter", "The value of If-None-Match is not supported.")),
+    }
 }
 
 fn wanted(world: &TenantState, call: &Call, asked: &Value) -> Result<Machine, ArmAnswer> {

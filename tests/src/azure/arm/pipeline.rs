@@ -27,6 +27,8 @@ pub(super) struct Call {
     pub(super) query: Query,
     pub(super) principal: Principal,
     pub(super) body: Bytes,
+    /// The header `If-None-Match`.
+    pub(super) if_none_match: Option<String>,
     pub(super) now: Timestamp,
     pub(super) endpoint: String,
     pub(super) path_and_query: String,
@@ -109,7 +111,9 @@ fn check(world: &mut TenantState, core: &Core, parts: &Parts, body: Bytes) -> Re
     }
     let path_and_query = parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
     let (method, endpoint) = (method.clone(), core.endpoint.clone());
-    Ok((Call { method, route, query, principal, body, now, endpoint, path_and_query }, remaining))
+    let if_none_match = parts.headers.get(header::IF_NONE_MATCH);
+    let if_none_match = if_none_match.and_then(|value| value.to_str().ok()).map(str::to_owned);
+    Ok((Call { method, route, query, principal, body, if_none_match, now, endpoint, path_and_query }, remaining))
 }
 
 /// Checks a request in a subscription, and takes it from the subscription's bucket.

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use goldfleet_disk::GoldenSpec;
+use goldfleet_dispatcher::control::artifacts::load_version;
 use goldfleet_dispatcher::control::cancel::cancel;
-use goldfleet_dispatcher::control::request::manifest;
 use goldfleet_dispatcher::control::status::ReportedState;
 use goldfleet_kinds::context::read_spec;
 use goldfleet_kinds::seed::SeedSpec;
@@ -87,14 +87,14 @@ fn seeds_of_other_jobs_do_not_rely_on_unproven_chunks() {
             kill_seed(&azure, &fleet, &version, moment).await;
             let (job, status) = fleet.roll_out(&fleet.ports, &other, 1).await;
             assert_eq!(status.state, ReportedState::Succeeded, "{moment:?}: {status:#?}");
-            let (_, manifest) =
-                manifest(&fleet.control_with_own_ports(), &"golden".parse().unwrap(), &other.parse().unwrap())
+            let loaded =
+                load_version(&fleet.control_with_own_ports(), &"golden".parse().unwrap(), &other.parse().unwrap())
                     .await
                     .unwrap();
             let rows = fleet.ports.table.operations(&job).await.unwrap();
             let seed = rows.iter().find(|row| row.value.kind.as_str() == "seed").unwrap();
             let SeedSpec { store, .. } = read_spec(&seed.value).unwrap();
-            assert_chunks(&azure, &store.container(), &manifest, &format!("{moment:?}")).await;
+            assert_chunks(&azure, &store.container(), &loaded.manifests[0], &format!("{moment:?}")).await;
             let records = azure.blobs().list(&store.container(), "writers/", None).await.unwrap().blobs;
             let others = records.iter().filter(|record| record.name.contains(job.as_str())).count();
             assert_eq!(others, 0, "{moment:?}: {records:?}");

@@ -4,12 +4,14 @@
 use std::time::Duration;
 
 use goldfleet_disk::GoldenSpec;
+use goldfleet_dispatcher::control::artifacts::load_version;
 use goldfleet_dispatcher::control::check::ImageChecks;
+use goldfleet_dispatcher::control::context::ControlError;
 use goldfleet_dispatcher::control::images::images;
 use goldfleet_dispatcher::control::request::request_job;
 use goldfleet_dispatcher::control::upload::{UploadError, UploadRequest, UploadResult, upload};
 use goldfleet_model::ids::ImageName;
-use goldfleet_model::manifest::{Manifest, OsType};
+use goldfleet_model::manifest::OsType;
 use goldfleet_model::store::Container;
 use goldfleet_ports::blob_store::BlobStore as _;
 use goldfleet_sources::DiskFile;
@@ -24,6 +26,7 @@ use crate::engine::flips::{NOTHING_CHECKED, assert_chunks, behave};
 
 const CHUNKS: &str = "*/chunks*";
 const MANIFESTS: &str = "*/manifests*";
+const RECORDS: &str = "*/artifacts*";
 
 /// Longer than any upload here lives.
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -115,45 +118,73 @@ async fn upload_with_flips(azure: &AzureFixture, fleet: &InProcessFleet, version
 async fn assert_uploads_whole(azure: &AzureFixture, fleet: &InProcessFleet, version: &str, name: &str) {
     upload_until(fleet, version, &CancellationToken::new()).await.unwrap();
     let container = Container { account: "goldsource".parse().unwrap(), container: "golden".parse().unwrap() };
-    let manifest = container.manifest(&"golden".parse().unwrap(), &version.parse().unwrap());
-    let manifest = Manifest::decode(&azure.blobs().get(&manifest, None).await.unwrap()).unwrap();
-    assert_chunks(azure, &container, &manifest, name).await;
+    let (image, version) = ("golden".parse().unwrap(), version.parse().unwrap());
+    let loaded = load_version(&fleet.control_with_own_ports(), &image, &version).await.unwrap();
+    assert_chunks(azure, &container, &loaded.manifests[0], name).await;
 }
 
-/// An upload is killed after its manifest arrived with a flipped bit, and before it has read the manifest back: the version looks
-/// complete. No job is created for it, whichever bit it is, and no later upload relies on it. The remedy in the message works: after
+/// Uploads a version until its blob under `path` has arrived with a flipped bit, and kills the upload before it has read the
+/// blob back.
+async fn kill_unproven(azure: &AzureFixture, fleet: &InProcessFleet, version: &str, path: &'static str) {
+    behave(azure, NOTHING_CHECKED);
+    let rules = azure.proxy.rules();
+    rules.add(Rule::new(Effect::FlipBodyBit).operation(Operation::PutBlob).path(path));
+    // The first read finds out that the version does not exist.
+    let skipped = u64::from(path == RECORDS);
+    rules.add(Rule::new(Effect::Delay(HOUR)).method(Method::GET).path(path).skip(skipped));
+    azure.proxy.counters().reset();
+    let folder = path.trim_matches('*');
+    let arrived = || azure.proxy.counters().now().writes.iter().any(|write| write.path.contains(folder));
+    let stop = CancellationToken::new();
+    tokio::select! {
+        ended = upload_until(fleet, version, &stop) => panic!("the upload ended: {ended:?}"),
+        () = until(arrived) => {}
+    }
+    behave(azure, NOTHING_CHECKED);
+}
+
+/// An upload is killed after its manifest arrived with a flipped bit, and before it has read the manifest back. The version does
+/// not exist, and the next upload writes the manifest again.
+#[test]
+fn an_unproven_manifest_is_written_again() {
+    let azure = AzureFixture::start(1, &["westeurope"]);
+    let fleet = fleet(&azure, 300);
+    let image: ImageName = "golden".parse().unwrap();
+    for case in 300..304 {
+        let version = case.to_string();
+        azure.run(async {
+            kill_unproven(&azure, &fleet, &version, MANIFESTS).await;
+            let control = fleet.control_with_own_ports();
+            let requested = request_job(&control, &image, &version.parse().unwrap(), &[], false).await;
+            assert!(matches!(requested, Err(ControlError::NoSuchImage { .. })), "{requested:?}");
+            assert_uploads_whole(&azure, &fleet, &version, &version).await;
+            fleet.request(&version).await;
+        });
+    }
+}
+
+/// An upload is killed after its artifact record arrived with a flipped bit, and before it has read the record back: the version
+/// looks complete. No job is created for it, whichever bit it is, and no later upload relies on it. The remedy in the message works: after
 /// the version is deleted, it can be uploaded.
 #[test]
-fn no_job_relies_on_unproven_manifest() {
+fn no_job_relies_on_unproven_record() {
     let azure = AzureFixture::start(1, &["westeurope"]);
     let fleet = fleet(&azure, 200);
     let image: ImageName = "golden".parse().unwrap();
     for case in 200..208 {
         let version = case.to_string();
         azure.run(async {
-            behave(&azure, NOTHING_CHECKED);
-            let rules = azure.proxy.rules();
-            rules.add(Rule::new(Effect::FlipBodyBit).operation(Operation::PutBlob).path(MANIFESTS));
-            rules.add(Rule::new(Effect::Delay(HOUR)).method(Method::GET).path(MANIFESTS).skip(1));
-            azure.proxy.counters().reset();
-            let arrived = || azure.proxy.counters().now().writes.iter().any(|write| write.path.contains("/manifests"));
-            let stop = CancellationToken::new();
-            tokio::select! {
-                ended = upload_until(&fleet, &version, &stop) => panic!("the upload ended: {ended:?}"),
-                () = until(arrived) => {}
-            }
-            behave(&azure, NOTHING_CHECKED);
-
+            kill_unproven(&azure, &fleet, &version, RECORDS).await;
             let control = fleet.control_with_own_ports();
             let requested = request_job(&control, &image, &version.parse().unwrap(), &[], false).await;
-            let refusal = requested.expect_err("a job relies on a damaged manifest").to_string();
+            let refusal = requested.expect_err("a job relies on a damaged record").to_string();
             let remedy = format!("remove this version with 'goldfleet cleanup --image golden --version {version}'");
             assert!(refusal.contains("damaged") && refusal.contains(&remedy), "{refusal}");
             let again = upload_until(&fleet, &version, &CancellationToken::new()).await.unwrap_err().to_string();
             assert!(again.contains(&remedy) && !again.contains("under a new version"), "{again}");
             let (listed, _) = images(&control, None).await.unwrap();
             let fault = listed.iter().find(|line| line.version.as_str() == version).unwrap().fault.clone().unwrap();
-            assert!(fault.code == "manifest-damaged" && fault.message.contains(&remedy), "{fault:?}");
+            assert!(fault.code == "artifact-damaged" && fault.message.contains(&remedy), "{fault:?}");
             // The row of the killed upload says that it runs.
             assert!(fleet.delete_version(&version).await);
             assert_uploads_whole(&azure, &fleet, &version, &version).await;

@@ -4,7 +4,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use goldfleet_disk::GoldenSpec;
-use goldfleet_dispatcher::control::request::manifest;
+use goldfleet_dispatcher::control::artifacts::load_version;
 use goldfleet_dispatcher::control::status::{ReportedState, Status};
 use goldfleet_model::event::Event;
 use goldfleet_model::manifest::{Generation, Manifest, chunk_name};
@@ -71,7 +71,8 @@ impl<'a> EngineFixture<'a> {
         let text = version.to_string();
         let job = fleet.request_after_upload(&text).await;
         let control = fleet.control_with_own_ports();
-        let (_, manifest) = manifest(&control, &"golden".parse().unwrap(), &text.parse().unwrap()).await.unwrap();
+        let loaded = load_version(&control, &"golden".parse().unwrap(), &text.parse().unwrap()).await.unwrap();
+        let manifest = loaded.manifests[0].clone();
         // A VHD of the previous case would be used as a base version.
         for region in ["westeurope", "eastus"] {
             let vhd = azure.vhd(1, region).container.blob(format!("golden__{}.vhd", version - 1));

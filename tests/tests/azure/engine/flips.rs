@@ -4,17 +4,18 @@
 use std::sync::Arc;
 
 use goldfleet_azure_settings::Checksum;
+use goldfleet_dispatcher::control::artifacts::load_version;
 use goldfleet_dispatcher::control::status::ReportedState;
 use goldfleet_kinds::context::read_spec;
 use goldfleet_kinds::seed::SeedSpec;
-use goldfleet_model::manifest::{ChunkHash, Manifest, digest_of};
+use goldfleet_model::manifest::{ChunkHash, Manifest};
 use goldfleet_model::operation::{Operation as Row, OperationState};
 use goldfleet_model::store::Container;
 use goldfleet_ports::Ports;
 use goldfleet_ports::blob_store::BlobStore as _;
 use goldfleet_tests::azure::fixture::AzureFixture;
 use goldfleet_tests::azure::proxy::{Effect, Operation, Rule, RuleId};
-use goldfleet_tests::fleet::InProcessFleet;
+use goldfleet_tests::fleet::{InProcessFleet, staged_vhd};
 use goldfleet_tests::process_fixture;
 
 use crate::engine::fixture::EngineFixture;
@@ -58,7 +59,7 @@ async fn assert_copies_are_right(azure: &AzureFixture, fixture: &EngineFixture<'
     let golden = std::fs::read(fixture.fleet.golden()).unwrap();
     for operation in succeeded(fixture).await {
         if operation.kind.as_str() == "copy" {
-            let vhd = fixture.ports.vhd(operation.target().unwrap(), operation.image.as_ref().unwrap());
+            let vhd = staged_vhd(&fixture.ports, &operation);
             assert!(azure.blobs().get(&vhd, None).await.unwrap() == golden, "{name}: {vhd} differs");
         }
     }
@@ -153,6 +154,8 @@ fn an_upload_never_ends_with_a_flipped_bit() {
             (Checksum::Md5, "*/chunks*"),
             (Checksum::Crc64, "*/manifests*"),
             (Checksum::Md5, "*/manifests*"),
+            (Checksum::Crc64, "*/artifacts*"),
+            (Checksum::Md5, "*/artifacts*"),
         ] {
             version += 1;
             let name = format!("{mode}, {checksum:?}, bits flip in {what}");
@@ -165,16 +168,18 @@ fn an_upload_never_ends_with_a_flipped_bit() {
                     let flips = azure.proxy.rules().add(times.map_or(rule.clone(), |times| rule.times(times)));
                     let uploaded = fleet.upload(&ports, &version).await;
                     assert!(azure.proxy.rules().hits(flips) > 0, "{name}: nothing flipped");
-                    let blob = container.manifest(&"golden".parse().unwrap(), &version.parse().unwrap());
+                    let (image, number) = ("golden".parse().unwrap(), version.parse().unwrap());
+                    let blob = container.artifact(&image, &number);
                     let Ok(uploaded) = uploaded else {
                         assert_eq!(times, None, "{name}: {uploaded:?}");
                         assert_eq!(azure.blobs().properties(&blob).await.unwrap(), None, "{name}: it looks complete");
                         continue;
                     };
                     assert!(times.is_some(), "{name}: it ended well though every bit flipped");
-                    let manifest = azure.blobs().get(&blob, None).await.unwrap();
-                    assert_eq!(digest_of(&manifest), uploaded.image.digest, "{name}");
-                    assert_chunks(&azure, &container, &Manifest::decode(&manifest).unwrap(), &name).await;
+                    let control = fleet.control_with(ports.clone());
+                    let loaded = load_version(&control, &image, &number).await.unwrap();
+                    assert_eq!(loaded.image, uploaded.image, "{name}");
+                    assert_chunks(&azure, &container, &loaded.manifests[0], &name).await;
                 }
             });
         }

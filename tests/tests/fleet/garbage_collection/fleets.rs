@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use goldfleet_config::{Config, Source};
+use goldfleet_dispatcher::control::artifacts::load_version;
 use goldfleet_dispatcher::control::context::{ControlContext, ControlError};
 use goldfleet_dispatcher::control::garbage_collection::{CollectOptions, collect_garbage};
 use goldfleet_dispatcher::control::live::LiveSetError;
@@ -101,16 +102,30 @@ async fn a_manifest_that_cannot_be_read_stops_it() {
     fleet.change_golden();
     fleet.upload(&fleet.ports, "2").await.unwrap();
     assert!(fleet.delete_version("1").await);
-    let manifests = fleet.cloud().join("goldsource/golden/manifests");
-    let damaged = manifests.join("golden/2.jsonl");
-    let whole = fs::read(&damaged).unwrap();
-    let notes = manifests.join("README.txt");
-    for (file, content) in [(&damaged, &whole[..whole.len() / 2]), (&damaged, b""), (&notes, b"our golden images")] {
+    let store = fleet.cloud().join("goldsource/golden");
+    let control = fleet.control_with_own_ports();
+    let loaded = load_version(&control, &"golden".parse().unwrap(), &"2".parse().unwrap()).await.unwrap();
+    let digest = loaded.artifact.disks[0].disk.manifest;
+    let manifest =
+        control.config.source.store().container().manifest(&loaded.image.name, &loaded.image.version, &digest);
+    let manifest = store.join(&manifest.name);
+    let record = store.join("artifacts/golden/2.jsonl");
+    let (whole_manifest, whole_record) = (fs::read(&manifest).unwrap(), fs::read(&record).unwrap());
+    let half = |whole: &[u8]| whole[..whole.len() / 2].to_vec();
+    let notes = store.join("manifests/README.txt");
+    for (file, content) in [
+        (&manifest, half(&whole_manifest)),
+        (&manifest, Vec::new()),
+        (&record, half(&whole_record)),
+        (&record, Vec::new()),
+        (&notes, b"our golden images".to_vec()),
+    ] {
         fs::write(file, content).unwrap();
         let files = aged(&fleet.cloud());
         assert!(matches!(refusal(&fleet.control_with_own_ports()).await, LiveSetError::Unreadable { .. }));
         assert_eq!(aged(&fleet.cloud()), files);
-        fs::write(&damaged, &whole).unwrap();
+        fs::write(&manifest, &whole_manifest).unwrap();
+        fs::write(&record, &whole_record).unwrap();
     }
     fs::remove_file(&notes).unwrap();
     assert_eq!(collect_garbage(&fleet.control_with_own_ports(), &CollectOptions::default()).await.unwrap().deleted, 1);

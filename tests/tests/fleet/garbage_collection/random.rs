@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use goldfleet_dispatcher::control::context::ControlError;
 use goldfleet_dispatcher::control::live::LiveSetError;
-use goldfleet_model::manifest::CHUNKS;
+use goldfleet_model::manifest::{CHUNKS, MANIFESTS};
 use proptest::prelude::*;
 
 use super::case::{Case, FOREIGN, Meanwhile, Version, Written, case};
-use super::scene::{Ended, name_of, run};
+use super::scene::{Ended, manifest_of, name_of, run};
 
 fn check(case: &Case) -> Result<(), TestCaseError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
@@ -27,6 +27,13 @@ fn check(case: &Case) -> Result<(), TestCaseError> {
     let live = case.live(ended.hit);
     for (n, names) in &deleted {
         for name in names {
+            if name.starts_with(MANIFESTS) {
+                let is_of = |(at, version): (usize, &Version)| manifest_of(at, &version.chunks).0 == **name;
+                let mut of = case.versions.iter().enumerate().filter(|(at, version)| is_of((*at, version)));
+                let is_deleted = of.all(|(_, version)| version.manifest == Written::GivenUp);
+                prop_assert!(is_deleted, "{name} in store {n} is the manifest of a version");
+                continue;
+            }
             prop_assert!(name.starts_with(CHUNKS) && !FOREIGN.contains(&name.as_str()), "{name} is no chunk");
             prop_assert!(!live.contains(*name), "{name} in store {n} is in use");
             let is_old = case.held[*n].iter().any(|(chunk, old)| *old && name_of(*chunk) == **name);
@@ -72,6 +79,11 @@ fn complete(case: &Case, ended: &Ended) -> Result<(), TestCaseError> {
         for name in old.filter(|name| !live.contains(name) && !young.contains(name)) {
             prop_assert!(!ended.after[&n].contains(&name), "{name} in store {n} is garbage");
         }
+        for (at, version) in case.versions.iter().enumerate().filter(|(_, version)| version.store == n) {
+            let (name, _) = manifest_of(at, &version.chunks);
+            let is_kept = ended.after[&n].contains(&name);
+            prop_assert_eq!(is_kept, version.manifest != Written::GivenUp, "{} in store {}", name, n);
+        }
     }
     Ok(())
 }
@@ -108,6 +120,7 @@ fn random_cases_reach_what_matters() {
                 LiveSetError::Empty { .. } => "empty",
                 LiveSetError::Unlisted { .. } => "unlisted",
                 LiveSetError::Unreadable { .. } => "unreadable",
+                LiveSetError::Earlier(_) => "earlier",
                 LiveSetError::UnknownVersion { .. } => "unknown version",
             },
             Err(_) => "table",

@@ -12,11 +12,12 @@ use goldfleet_disk::chunk::{WindowBuffer, pack, read_window, windows};
 use goldfleet_disk::{AzureDisk, DiskReader as _, GoldenSpec};
 use goldfleet_dispatcher::control::context::{ControlContext, ControlError};
 use goldfleet_dispatcher::control::garbage_collection::{CollectOptions, CollectionReport, collect_garbage};
+use goldfleet_model::artifact::{ArtifactRecord, LoadedVersion, Provenance};
 use goldfleet_model::checksum::crc64;
 use goldfleet_model::ids::JobId;
 use goldfleet_model::image::ImageRef;
 use goldfleet_model::job::{Job, JobState, Payload, Subject};
-use goldfleet_model::manifest::{ChunkEntry, Generation, Manifest, OsType, chunk_name, digest_of};
+use goldfleet_model::manifest::{ChunkEntry, Generation, Manifest, OsType, chunk_name};
 use goldfleet_model::store::{Container, Store};
 use goldfleet_model::tree::{PlannedStore, Tree};
 use goldfleet_model::upload::{Upload, UploadState};
@@ -70,15 +71,41 @@ pub(crate) fn name_of(n: usize) -> String {
     chunk_name(&chunk(n).1.hash)
 }
 
-fn manifest(chunks: &[usize]) -> Bytes {
+/// The `n`th version.
+fn version(n: usize, chunks: &[usize]) -> LoadedVersion {
+    let (name, version) = (format!("image{n}").parse().unwrap(), "1".parse().unwrap());
     let chunks = chunks.iter().map(|n| chunk(*n).1).collect();
-    Manifest { os: OsType::Linux, generation: Generation::V2, size: SIZE, footer: [0; 512], chunks }.encode().into()
+    let manifest = Manifest { size: SIZE, footer: [0; 512], chunks };
+    LoadedVersion::of_os_disk((&name, &version), (OsType::Linux, Generation::V2), manifest)
 }
 
-/// The image of the `n`th version. The names are those of manifests.
+/// The name and the content of the manifest of a version.
+pub(crate) fn manifest_of(n: usize, chunks: &[usize]) -> (String, Bytes) {
+    let version = version(n, chunks);
+    let (disk, manifest) = version.disks().next().unwrap();
+    let ImageRef { name, version, .. } = &version.image;
+    (container(0).manifest(name, version, &disk.disk.manifest).name, manifest.encode().into())
+}
+
+/// The name and the content of the artifact record of a version.
+fn record_of(n: usize, chunks: &[usize]) -> (String, Bytes) {
+    let LoadedVersion { image, artifact, .. } = version(n, chunks);
+    let (uploaded, by) = (Timestamp::UNIX_EPOCH, "test".to_owned());
+    let provenance = Provenance { uploaded, upload: JobId::new(uploaded, 1), by, source: None, system: None };
+    let name = container(0).artifact(&image.name, &image.version).name;
+    (name, ArtifactRecord { artifact, provenance }.encode().into())
+}
+
+/// Writes a version as an upload does: its manifest, and then its record.
+async fn put_version(ports: &Ports, store: usize, n: usize, chunks: &[usize]) {
+    for (name, body) in [manifest_of(n, chunks), record_of(n, chunks)] {
+        put(ports, store, &name, body).await;
+    }
+}
+
+/// The image of the `n`th version.
 fn image(n: usize, chunks: &[usize]) -> ImageRef {
-    let (name, version) = (format!("image{n}").parse().unwrap(), "1".parse().unwrap());
-    ImageRef { name, version, digest: digest_of(&manifest(chunks)) }
+    version(n, chunks).image
 }
 
 fn tree(source: usize, others: &[usize]) -> Tree {
@@ -88,15 +115,19 @@ fn tree(source: usize, others: &[usize]) -> Tree {
 }
 
 fn job(n: usize, image: ImageRef, state: JobState, tree: Option<Tree>, now: Timestamp) -> Job {
-    let payload =
-        Payload { os: OsType::Linux, generation: Generation::V2, size: SIZE, chunks: 1, data_bytes: 512, system: None };
+    let payload = Payload { os: OsType::Linux, generation: Generation::V2, size: SIZE, data_bytes: 512, system: None };
     let id: JobId = format!("20260101-0000{n:02}-abcd").parse().unwrap();
     let finished = state.is_terminal().then_some(now);
     Job {
         state,
         tree,
         finished,
-        ..goldfleet_dispatcher::control::request::new_job(id, Subject::Image { image, payload }, Vec::new(), now)
+        ..goldfleet_dispatcher::control::request::new_job(
+            id,
+            Subject::Image { image, payload, delivery: None },
+            Vec::new(),
+            now,
+        )
     }
 }
 
@@ -154,14 +185,18 @@ impl Scene {
             put(&self.ports, n, &name_of(held), chunk(held).0).await;
         }
         for (n, version) in case.versions.iter().enumerate() {
-            let text = manifest(&version.chunks);
-            let text = match version.manifest {
-                Written::Whole => text,
-                Written::Damaged => text.slice(..text.len() - 5),
-                Written::GivenUp => continue,
-            };
-            let at = container(version.store).manifest(&image(n, &[]).name, &image(n, &[]).version);
-            put(&self.ports, version.store, &at.name, text).await;
+            let cut = |text: Bytes| text.slice(..text.len() - 5);
+            let (mut manifest, mut record) = (manifest_of(n, &version.chunks), record_of(n, &version.chunks));
+            match version.manifest {
+                Written::Damaged if n % 2 == 0 => manifest.1 = cut(manifest.1),
+                Written::Damaged => record.1 = cut(record.1),
+                Written::Whole | Written::GivenUp => {}
+            }
+            put(&self.ports, version.store, &manifest.0, manifest.1).await;
+            // The manifest of a deleted version remains.
+            if version.manifest != Written::GivenUp {
+                put(&self.ports, version.store, &record.0, record.1).await;
+            }
         }
         self.ports.clock.sleep(GRACE + GRACE / 8).await;
         for (n, held) in hold(false) {
@@ -223,8 +258,7 @@ fn steps(ports: &Ports, meanwhile: &Meanwhile) -> Vec<(usize, BoxFuture<'static,
             let of = ports.clone();
             steps.push((at[1], Box::pin(async move { have_chunks(&of, store, &all).await })));
             let of = ports.clone();
-            let at_image = container(store).manifest(&image(9, &[]).name, &image(9, &[]).version);
-            steps.push((at[2], Box::pin(async move { put(&of, store, &at_image.name, manifest(&chunks)).await })));
+            steps.push((at[2], Box::pin(async move { put_version(&of, store, 9, &chunks).await })));
             let of = ports.clone();
             steps.push((at[3], Box::pin(async move { of.table.put_upload(&ended).await.unwrap() })));
         }
@@ -244,8 +278,7 @@ fn steps(ports: &Ports, meanwhile: &Meanwhile) -> Vec<(usize, BoxFuture<'static,
             };
             steps.push((0, Box::pin(write_begun)));
             let of = ports.clone();
-            let at_image = container(store).manifest(&image(9, &[]).name, &image(9, &[]).version);
-            steps.push((at[0], Box::pin(async move { put(&of, store, &at_image.name, manifest(&chunks)).await })));
+            steps.push((at[0], Box::pin(async move { put_version(&of, store, 9, &chunks).await })));
             let of = ports.clone();
             steps.push((at[1], Box::pin(async move { of.table.put_upload(&ended).await.unwrap() })));
         }
@@ -254,11 +287,10 @@ fn steps(ports: &Ports, meanwhile: &Meanwhile) -> Vec<(usize, BoxFuture<'static,
             let (of, all) = (ports.clone(), chunks.clone());
             let planned =
                 job(20, image(8, &chunks), JobState::Running, Some(tree(source, &[store])), ports.clock.now());
-            let at_image = container(source).manifest(&image(8, &[]).name, &image(8, &[]).version);
             steps.push((
                 at[0],
                 Box::pin(async move {
-                    put(&of, source, &at_image.name, manifest(&chunks)).await;
+                    put_version(&of, source, 8, &chunks).await;
                     have_chunks(&of, source, &chunks).await;
                 }),
             ));

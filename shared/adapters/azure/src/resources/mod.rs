@@ -23,7 +23,7 @@ use serde_json::Value;
 
 use self::change::{Change, Goal};
 use self::versions::api_version;
-use super::arm::ResourceManager;
+use super::arm::{ArmResponse, ResourceManager};
 
 pub use self::pages::AzureDiskPages;
 
@@ -40,13 +40,27 @@ impl AzureResources {
         Self { arm, cloud: cloud.clone() }
     }
 
-    /// Checks the mode of a PUT. These services have no `If-None-Match`.
+    /// Checks the mode of a PUT before it is sent. Most services have no condition for that.
     async fn check_mode(&self, request: &PutRequest) -> PortResult<()> {
         let PutRequest { id, tenant, mode, .. } = request;
         if *mode == PutMode::Create && self.get(id, tenant.as_deref()).await?.is_some() {
-            return Err(PortError::new(ErrorKind::AlreadyExists, format!("{id} exists")));
+            return Err(exists(id));
         }
         Ok(())
+    }
+
+    /// Sends a PUT, on condition that the resource does not exist if the mode demands it and the service has the condition.
+    async fn send_put(&self, request: &PutRequest) -> PortResult<ArmResponse> {
+        let PutRequest { id, tenant, mode, body } = request;
+        let (path, version, tenant) = (id.to_string(), api_version(id.resource_type), tenant.as_deref());
+        let body = body.to_request_json();
+        if *mode != PutMode::Create || !has_if_none_match(id.resource_type) {
+            return self.arm.call(Method::Put, &path, version, Some(&body), tenant).await;
+        }
+        match self.arm.put_if_absent(&path, version, &body, tenant).await? {
+            refused if refused.status == PRECONDITION_FAILED => Err(exists(id)),
+            reply => Ok(reply),
+        }
     }
 }
 
@@ -81,13 +95,12 @@ impl ResourceService for AzureResources {
     }
 
     async fn put(&self, request: &PutRequest) -> PortResult<ChangeStatus> {
-        let PutRequest { id, tenant, body, .. } = request;
+        let PutRequest { id, tenant, .. } = request;
         goldfleet_ports::resources::emulation::check_put(request, None)?;
         self.check_mode(request).await?;
-        let (path, version, tenant) = (id.to_string(), api_version(id.resource_type), tenant.as_deref());
-        let body = body.to_request_json();
-        let reply = self.arm.call(Method::Put, &path, version, Some(&body), tenant).await?;
-        let reply = reply.check_status(&path).map_err(|error| error_of_put(id.resource_type, error))?;
+        let (path, tenant) = (id.to_string(), tenant.as_deref());
+        let reply =
+            self.send_put(request).await?.check_status(&path).map_err(|error| error_of_put(id.resource_type, error))?;
         Change::new(id, tenant, Goal::Exists).status(self.arm.initial_status(&reply, &path))
     }
 
@@ -122,6 +135,20 @@ impl ResourceService for AzureResources {
             status => Ok(status),
         }
     }
+}
+
+/// The status of a refused condition.
+const PRECONDITION_FAILED: u16 = 412;
+
+/// Whether the PUT of a resource type accepts `If-None-Match: *`. Source: the parameters of the PUTs in Microsoft.Compute:
+/// `VirtualMachines_CreateOrUpdate` has it, `Images_CreateOrUpdate` (ComputeRP 2025-04-01), `Disks_CreateOrUpdate` and
+/// `Snapshots_CreateOrUpdate` (DiskRP 2025-01-02) do not.
+fn has_if_none_match(resource_type: ResourceType) -> bool {
+    resource_type == ResourceType::Machine
+}
+
+fn exists(id: &ResourceId) -> PortError {
+    PortError::new(ErrorKind::AlreadyExists, format!("{id} exists"))
 }
 
 /// The path of a read. The power state of a machine is in its instance view.

@@ -1,4 +1,4 @@
-//! The content of disks and snapshots: sparse files.
+//! The content of disks, snapshots, and images that are created from them: sparse files.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -25,9 +25,22 @@ const FOOTER: u64 = 512;
 /// The content exists before the resource. If the process is killed in between, the next creation of that name replaces
 /// it.
 pub(super) fn create(files: &ResourceFiles, made: &Resource, source: Option<&ResourceId>) -> PortResult<()> {
-    let path = files.content(&made.id);
+    write_content(files, &made.id, source, size_of(made))
+}
+
+/// Creates the content of an image: a copy of the snapshot or disk that it is created from, which may be deleted later. An
+/// image of a VHD has no content, because its VHD stays. Blocks.
+pub(super) fn create_of_image(files: &ResourceFiles, image: &ResourceId, source: &Resource) -> PortResult<()> {
+    write_content(files, image, Some(&source.id), size_of(source))
+}
+
+fn size_of(resource: &Resource) -> u64 {
+    resource.body.properties.disk().and_then(|disk| disk.disk_size_bytes).unwrap_or_default()
+}
+
+fn write_content(files: &ResourceFiles, id: &ResourceId, source: Option<&ResourceId>, size: u64) -> PortResult<()> {
+    let path = files.content(id);
     let temporary = path.with_file_name(format!(".{}", Uuid::new_v4().simple()));
-    let size = made.body.properties.disk().and_then(|disk| disk.disk_size_bytes).unwrap_or_default();
     let result = match source {
         Some(source) => copy_of(files, source, &temporary, size),
         None => new_file(&temporary, size + FOOTER).map(drop).map_err(|error| write_error(&temporary, error)),

@@ -1,8 +1,8 @@
 //! The resources of the directory cloud: files in the format of Azure's resources.
 //!
 //! A resource is the file `<root>/subscriptions/<subscription>/resourceGroups/<resource group>/<type>/<name>.json`,
-//! where the type is `images`, `disks`, `snapshots` or `virtualMachines`. The content of a disk or snapshot is the sparse file
-//! `<name>.disk` beside it. The module `locks` states where locks are. All changes complete immediately, except that copies from
+//! where the type is `images`, `disks`, `snapshots` or `virtualMachines`. The content of a disk or snapshot, and of an image that
+//! is created from one, is the sparse file `<name>.disk` beside it. The module `locks` states where locks are. All changes complete immediately, except that copies from
 //! other regions can take time: see the module `copies`. A missing folder of a
 //! resource group is created, because demonstrations have no other way to create it. Accounts have no regions, so
 //! `vhd-in-other-region` never occurs. A storage account with the name `subscriptions` would share its folder with the
@@ -136,7 +136,11 @@ fn put(files: &ResourceFiles, request: &PutRequest, identity: NewIdentity) -> Po
         (Properties::Image(image), existing) => {
             match (&source_id, image.os_disk().and_then(|disk| disk.blob_uri.as_deref())) {
                 (Some(source), _) if existing.is_none() => {
-                    check_image_source(request, files.read(source)?.as_ref())?;
+                    let found = files.read(source)?;
+                    check_image_source(request, found.as_ref())?;
+                    if let Some(found) = &found {
+                        content::create_of_image(files, id, found)?;
+                    }
                 }
                 (None, Some(blob)) => vhd::check_vhd(files.root(), blob)?,
                 _ => {}

@@ -32,9 +32,9 @@ use latency::{ProbeVerdict, RouteLatency, latency_ratio, overdue_after};
 /// Begins the log line of a store that is avoided from now on.
 pub const STORE_FAILS: &str = "a store fails repeatedly";
 
-/// The maximum number of accounts in the state. Beyond it the state is cleared, which costs a few chunks until the
-/// stores are known again.
-const MAX_ACCOUNTS: usize = 16 * 1024;
+/// The maximum number of accounts in the state: several times the operations in flight, and about 1 MiB. Beyond it the
+/// state is cleared, which costs a few chunks until the stores are known again.
+const MAX_ACCOUNTS: usize = 1024;
 
 /// What a process knows about its source stores.
 pub struct SourceSelector {

@@ -1,0 +1,48 @@
+//! Codes of dispatches of disks and snapshots: why one is refused, what it loses, and why an operation fails.
+
+use super::Code;
+
+pub(super) static CODES: &[Code] = &[
+    Code {
+        codes: &["other-tenant"],
+        cause: "A target is in another tenant than the source. The platform copies snapshots within one tenant only.",
+        remedy: "Select other targets; or use `upload --from`, and dispatch the uploaded version.",
+    },
+    Code {
+        codes: &["hub-missing"],
+        cause: "No subscription and resource group is known in which the snapshot of a region can be created.",
+        remedy: "Give a `[[store]]` of the region `subscription` and `resource_group`, or enable a target of the region.",
+    },
+    Code {
+        codes: &["encryption-set-missing"],
+        cause: "A customer's key encrypts the source, and a target or hub names no disk encryption set.",
+        remedy: "Set `disk_encryption_set` of the target, or of the `[[store]]` that is the hub of the region.",
+    },
+    Code {
+        codes: &["des-elsewhere"],
+        cause: "A disk encryption set is in another subscription than the resources that should use it.",
+        remedy: "Name a disk encryption set in the subscription and region of the target or hub.",
+    },
+    Code {
+        codes: &["sink-foreign"],
+        cause: "A resource has the name of the snapshot or disk that a target receives, and this fleet did not create it for this \
+                version. It is never changed.",
+        remedy: "Delete or rename that resource, or change `[images] name`; then run `goldfleet retry JOB`.",
+    },
+    Code {
+        codes: &["sink-in-use"],
+        cause: "A target has a snapshot or disk of this version with other content, and a machine or a SAS uses it.",
+        remedy: "Detach the disk, or end the access to it; then run `goldfleet retry JOB`.",
+    },
+    Code {
+        codes: &["snapshot-removed"],
+        cause: "A dispatch of a disk takes one snapshot of it, which the job removed at its end. Another snapshot may have other \
+                content, and all targets of a job get the same.",
+        remedy: "Dispatch the disk again: that replaces the version at all targets. A dispatch of a snapshot can be retried.",
+    },
+    Code {
+        codes: &["trusted-launch-lost"],
+        cause: "A note: the source has Trusted Launch. A managed image has no security type.",
+        remedy: "Nothing needs to be done. To keep Trusted Launch, let targets receive snapshots or disks (`sinks`).",
+    },
+];

@@ -1,0 +1,169 @@
+//! The plan: reads the source, and what the targets have.
+
+use std::collections::BTreeMap;
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use goldfleet_config::targets::TargetsFile;
+use goldfleet_hubs::graph::sink_id;
+use goldfleet_hubs::plan::{Delivery, HubPlace, Note, PlannedTarget, Version};
+use goldfleet_hubs::source::Source;
+use goldfleet_model::ids::{ManagedImageName, Region};
+use goldfleet_model::image::ImageRef;
+use goldfleet_model::job::{Finding, Job};
+use goldfleet_model::resource::{Properties, ResourceType};
+use goldfleet_model::sink::Sink;
+use goldfleet_model::target::Target;
+use goldfleet_ports::error::{PortError, PortResult};
+use goldfleet_ports::retry::retry_transient;
+use goldfleet_snapshots::id::GroupRef;
+use goldfleet_snapshots::tags::Role;
+use goldfleet_sources::cloud_disk::DiskFacts;
+use goldfleet_sources::{Refusal, codes};
+
+use super::{PlatformSpec, find};
+use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT};
+use crate::control::fan_out::{has_image, name_images};
+use crate::control::request::plan_order;
+use crate::control::routes::rows::group_of;
+
+/// What a job does.
+#[derive(Debug, Clone)]
+pub struct PlannedDelivery {
+    /// The copies.
+    pub delivery: Delivery,
+    /// What the copies do not have that the source has.
+    pub findings: Vec<Finding>,
+}
+
+/// Plans a job. Changes nothing.
+///
+/// # Errors
+/// [`ControlError`] if the source or a target is refused, or if a service cannot be reached.
+pub async fn plan(control: &ControlContext, job: &Job) -> Result<PlannedDelivery, ControlError> {
+    let spec = PlatformSpec::of(job)?;
+    let (Some(image), Some(payload)) = (job.image(), job.payload()) else {
+        return Err(ControlError::Refused("the job names no image version".to_owned()));
+    };
+    let source = read_source(control, &spec).await?;
+    let file = TargetsFile::load(&control.config.targets.file)?;
+    let hubs = hubs(&file);
+    let mut selected = file.into_selected(&job.selection);
+    if selected.is_empty() {
+        return Err(ControlError::NoTargets { file: control.config.targets.file.clone() });
+    }
+    selected.sort_by_key(plan_order);
+    let targets: Vec<PlannedTarget> = stream::iter(name_images(control, image, selected)?)
+        .map(|(target, name)| planned_target(control, image, target, name))
+        .buffered(MAX_IN_FLIGHT)
+        .try_collect()
+        .await?;
+    let delivery = Delivery {
+        fleet: control.ports.table.fleet().await?,
+        job: job.id.clone(),
+        source,
+        version: Version { image: image.clone(), os: payload.os, generation: payload.generation },
+        hubs,
+        targets,
+        tags: control.config.images.tags.clone(),
+        storage: control.config.images.storage_type,
+    };
+    let refusals = delivery.refusals();
+    if !refusals.is_empty() {
+        return Err(ControlError::NotCopied(refusals));
+    }
+    let findings = delivery.notes().into_iter().map(|Note { code, message }| Finding {
+        code: code.to_owned(),
+        failed: false,
+        place: None,
+        message,
+    });
+    Ok(PlannedDelivery { findings: findings.collect(), delivery })
+}
+
+/// Reads the source, and refuses what is no image after a copy.
+async fn read_source(control: &ControlContext, spec: &PlatformSpec) -> Result<Source, ControlError> {
+    let location = spec.location().to_string();
+    let missing = || {
+        let reason = format!("there is no {}", spec.source.resource_type.noun());
+        Refusal::new(&codes::SOURCE_NOT_FOUND, &location, reason)
+    };
+    let found = find(control, &spec.source).await?.ok_or_else(missing)?;
+    DiskFacts::for_copy(&location, &found)?;
+    let source = Source::of(found.id.clone(), found.body);
+    source.filter(|source| source.unique_id == spec.unique_id).ok_or_else(|| {
+        ControlError::Refused(format!("{location} was created again after the job was requested: dispatch it again"))
+    })
+}
+
+/// A target, and whether it has all that it should receive.
+async fn planned_target(
+    control: &ControlContext,
+    image: &ImageRef,
+    target: Target,
+    name: ManagedImageName,
+) -> PortResult<PlannedTarget> {
+    let group = group_of(&target, &name);
+    let planned = PlannedTarget { target, name, group, is_done: false };
+    for sink in planned.target.sinks.iter() {
+        let has = match sink {
+            Sink::Image => has_image(control, image, &planned.target, planned.name.clone()).await?,
+            Sink::Snapshot => has_copy(control, image, &planned, ResourceType::Snapshot).await?,
+            Sink::Disk => has_copy(control, image, &planned, ResourceType::Disk).await?,
+        };
+        if !has {
+            return Ok(planned);
+        }
+    }
+    Ok(PlannedTarget { is_done: true, ..planned })
+}
+
+/// Whether a target has exactly this version as a snapshot or disk.
+async fn has_copy(
+    control: &ControlContext,
+    image: &ImageRef,
+    planned: &PlannedTarget,
+    resource_type: ResourceType,
+) -> PortResult<bool> {
+    let id = sink_id(planned, resource_type);
+    let get = || control.ports.resources.get(&id, None);
+    let found = match retry_transient(control.ports.clock.as_ref(), PortError::is_retryable, get).await {
+        Err(error) if !error.is_retryable() => {
+            // One target must not delay all others. Its step gets the same error, and only that operation fails.
+            tracing::warn!(%error, code = error.code, "{id} is planned as if it did not exist");
+            None
+        }
+        found => found?,
+    };
+    Ok(found.is_some_and(|found| {
+        let is_complete = match &found.body.properties {
+            Properties::Snapshot(snapshot) => snapshot.is_complete(),
+            _ => true,
+        };
+        is_complete
+            && Role::in_tags(&found.body.tags) == Some(Role::Sink)
+            && found.was_created_from(image.digest, &planned.target.region)
+    }))
+}
+
+/// The hub of each region: the configured one, or the resource group of the first enabled target of the region. It does not
+/// depend on the selection of a job.
+#[must_use]
+pub fn hubs(file: &TargetsFile) -> BTreeMap<Region, HubPlace> {
+    let mut first: BTreeMap<&Region, &Target> = BTreeMap::new();
+    for target in file.targets.iter().filter(|target| target.enabled && target.tenant.is_none()) {
+        let known = first.entry(&target.region).or_insert(target);
+        if plan_order(target) < plan_order(known) {
+            *known = target;
+        }
+    }
+    let of_targets = first.into_iter().map(|(region, target)| {
+        let group = GroupRef { subscription: target.subscription, resource_group: target.resource_group.clone() };
+        (region.clone(), HubPlace { group, encryption_set: target.disk_encryption_set.clone() })
+    });
+    let mut hubs: BTreeMap<Region, HubPlace> = of_targets.collect();
+    hubs.extend(file.hubs.iter().map(|(region, hub)| {
+        let place = HubPlace { group: hub.group.clone(), encryption_set: hub.disk_encryption_set.clone() };
+        (region.clone(), place)
+    }));
+    hubs
+}

@@ -1,0 +1,134 @@
+//! The route `platform`: a disk or snapshot reaches the targets by copies that the platform makes. No byte passes through
+//! goldfleet.
+//!
+//! - A group for the source, if it cannot be copied directly: an incremental snapshot of it.
+//! - A group for each other region: the copy of that snapshot to the hub of the region.
+//! - A group for each target: a snapshot copy in its subscription, and what the target receives.
+//! - The first operations at the targets of every ring except the first wait for the gate of their ring.
+
+use async_trait::async_trait;
+use goldfleet_hubs::graph::{Graph, Group, KINDS, RowSpec, steps};
+use goldfleet_hubs::plan::PlannedTarget;
+use goldfleet_kinds::context::write_spec;
+use goldfleet_kinds::image::{ImageOrigin, ImageSpec};
+use goldfleet_model::job::{Finding, Job, Subject};
+use goldfleet_model::operation::{Operation, OperationState, Place};
+use goldfleet_snapshots::id::GroupRef;
+use jiff::Timestamp;
+
+use crate::control::context::{ControlContext, ControlError};
+use crate::control::platform::plan::{PlannedDelivery, plan};
+use crate::control::platform::{PlatformSpec, ROUTE};
+use crate::control::routes::rings::Rings;
+use crate::control::routes::{Groups, PlannedJob, Route, rows};
+
+/// The route.
+pub struct Platform;
+
+#[async_trait]
+impl Route for Platform {
+    fn id(&self) -> &'static str {
+        ROUTE
+    }
+
+    fn kinds(&self) -> &'static [&'static str] {
+        &KINDS
+    }
+
+    fn groups(&self, subject: &Subject) -> Vec<GroupRef> {
+        let Subject::Image { delivery: Some(delivery), .. } = subject else { return Vec::new() };
+        let Ok(PlatformSpec { source, .. }) = PlatformSpec::in_delivery(delivery) else { return Vec::new() };
+        vec![GroupRef { subscription: source.subscription, resource_group: source.resource_group }]
+    }
+
+    async fn plan(&self, control: &ControlContext, job: &Job) -> Result<Box<dyn PlannedJob>, ControlError> {
+        Ok(Box::new(plan(control, job).await?))
+    }
+}
+
+#[async_trait]
+impl PlannedJob for PlannedDelivery {
+    fn groups<'p>(&'p self, job: &'p Job, now: Timestamp) -> Groups<'p> {
+        let writer = Writer { planned: self, job, now, rings: rings(self, job) };
+        Box::new(Graph::new(&self.delivery).into_groups().map(move |group| writer.operations(group)))
+    }
+
+    fn findings(&self) -> Vec<Finding> {
+        self.findings.clone()
+    }
+}
+
+fn rings(planned: &PlannedDelivery, job: &Job) -> Rings {
+    let delivery = &planned.delivery;
+    let of = |is_done: bool| -> Vec<(u32, u32)> {
+        let targets = delivery.targets.iter().filter(|planned| planned.is_done == is_done);
+        targets.map(|planned| (planned.target.ring, steps(delivery, planned))).collect()
+    };
+    Rings::of(job, &of(false), &of(true))
+}
+
+/// Writes groups of rows as operations.
+struct Writer<'a> {
+    planned: &'a PlannedDelivery,
+    job: &'a Job,
+    now: Timestamp,
+    rings: Rings,
+}
+
+impl Writer<'_> {
+    fn operations(&self, Group { target, rows }: Group<'_>) -> Vec<Operation> {
+        let (job, now) = (self.job, self.now);
+        let operations = rows.into_iter().map(|row| {
+            let spec = self.spec(&row.spec);
+            rows::operation(job, row, spec, 0, now)
+        });
+        match target {
+            Some(target) => operations.map(|operation| self.at_target(target, operation)).collect(),
+            None => operations.collect(),
+        }
+    }
+
+    fn spec(&self, spec: &RowSpec) -> goldfleet_model::document::Document {
+        match spec {
+            RowSpec::Resource(spec) => write_spec(spec),
+            RowSpec::Image(from) => {
+                let version = &self.planned.delivery.version;
+                let (os, generation) = (version.os, version.generation);
+                let (name, snapshot) = (from.name.clone(), from.snapshot.clone());
+                write_spec(&ImageSpec { name, os, generation, from: ImageOrigin::Snapshot { snapshot } })
+            }
+        }
+    }
+
+    /// An operation at a target. Removals do not open rings: what a target receives does not depend on them.
+    fn at_target(&self, planned: &PlannedTarget, mut operation: Operation) -> Operation {
+        let target = &planned.target;
+        operation.place = Place::of_target(target.clone());
+        if !operation.always {
+            operation.opens.extend(self.rings.opens(target.ring));
+        }
+        if planned.is_done {
+            return Operation { state: OperationState::Skipped, ..operation };
+        }
+        if operation.position == 0 {
+            operation.after.extend(self.rings.after(target.ring));
+            if !operation.after.is_empty() {
+                operation.state = OperationState::Waiting;
+            }
+        }
+        operation
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use goldfleet_kinds::registry::Registry;
+
+    use super::*;
+
+    #[test]
+    fn every_kind_is_registered() {
+        let registry = Registry::default();
+        assert!(KINDS.map(rows::kind_id).iter().all(|kind| registry.get(kind).is_some()));
+    }
+}

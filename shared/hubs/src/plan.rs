@@ -1,0 +1,154 @@
+//! The plan: what is copied to where.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use goldfleet_model::ids::{JobId, ManagedImageName, Region};
+use goldfleet_model::image::{ImageRef, StorageType};
+use goldfleet_model::manifest::{Generation, OsType};
+use goldfleet_model::operation::GroupId;
+use goldfleet_model::sink::Sink;
+use goldfleet_model::target::Target;
+use goldfleet_snapshots::id::GroupRef;
+use uuid::Uuid;
+
+use crate::refusals;
+use crate::source::Source;
+
+/// Why a disk or snapshot is not dispatched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The code, listed in `docs/failures.md`.
+    pub code: &'static str,
+    /// The target, hub or resource.
+    pub place: String,
+    /// The reason, with what to do.
+    pub message: String,
+}
+
+/// Something that an operator must know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// A stable code.
+    pub code: &'static str,
+    /// The text.
+    pub message: String,
+}
+
+/// The image version that the copies become.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Version {
+    /// The image, the version, and the digest that stands for the content.
+    pub image: ImageRef,
+    /// The operating system.
+    pub os: OsType,
+    /// The Hyper-V generation.
+    pub generation: Generation,
+}
+
+/// Where the snapshot of a region is created.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HubPlace {
+    /// The subscription and resource group.
+    pub group: GroupRef,
+    /// The id of the disk encryption set of the snapshot.
+    pub encryption_set: Option<String>,
+}
+
+/// A target, and what it has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedTarget {
+    /// The target.
+    pub target: Target,
+    /// The name of its managed image. Its snapshot and disk have the same name, as far as the service permits it.
+    pub name: ManagedImageName,
+    /// The group of its operations.
+    pub group: GroupId,
+    /// Whether it has all that it should receive.
+    pub is_done: bool,
+}
+
+/// What a plan is made for.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// The fleet.
+    pub fleet: Uuid,
+    /// The job.
+    pub job: JobId,
+    /// The disk or snapshot.
+    pub source: Source,
+    /// The version that it becomes.
+    pub version: Version,
+    /// The hub of each region that has a target.
+    pub hubs: BTreeMap<Region, HubPlace>,
+    /// The targets.
+    pub targets: Vec<PlannedTarget>,
+    /// Further tags of what targets receive.
+    pub tags: BTreeMap<String, String>,
+    /// The storage type of images and disks.
+    pub storage: StorageType,
+}
+
+impl Delivery {
+    /// The reasons for which nothing can be copied. Empty if the graph can be run.
+    #[must_use]
+    pub fn refusals(&self) -> Vec<Refusal> {
+        refusals::all(self)
+    }
+
+    /// What the copies do not have that the source has.
+    #[must_use]
+    pub fn notes(&self) -> Vec<Note> {
+        let has_image = self.to_do().any(|planned| planned.target.sinks.has(Sink::Image));
+        let security = self.source.security_type().filter(|_| has_image);
+        let note = |kind| Note {
+            code: "trusted-launch-lost",
+            message: format!(
+                "the source has the security type {kind}, and a managed image has none: machines that are created from \
+                 the images have standard security; snapshots and disks keep the security type"
+            ),
+        };
+        security.map(note).into_iter().collect()
+    }
+
+    /// The targets that receive something.
+    pub fn to_do(&self) -> impl Iterator<Item = &PlannedTarget> {
+        self.targets.iter().filter(|planned| !planned.is_done)
+    }
+
+    /// The regions of these targets.
+    #[must_use]
+    pub fn regions(&self) -> BTreeSet<&Region> {
+        self.to_do().map(|planned| &planned.target.region).collect()
+    }
+
+    /// The regions to which the platform copies a snapshot: all but that of the source.
+    pub fn remote_regions(&self) -> impl Iterator<Item = &Region> + '_ {
+        self.regions().into_iter().filter(|region| *region != self.source.region())
+    }
+
+    /// Where the temporaries in the region of the source are created. An incremental snapshot must be in the subscription
+    /// of its disk, so for a disk that is a hub there, or else the resource group of the disk.
+    #[must_use]
+    pub fn scratch(&self) -> GroupRef {
+        let source = &self.source.id;
+        let of_source =
+            || GroupRef { subscription: source.subscription, resource_group: source.resource_group.clone() };
+        let hubs = || self.hubs.values().map(|hub| &hub.group);
+        let in_subscription = hubs().find(|group| group.subscription == source.subscription);
+        let in_region = self.hubs.get(self.source.region()).map(|hub| &hub.group);
+        let found = match (in_subscription, in_region) {
+            (Some(group), _) => Some(group),
+            _ if self.source.is_disk() => None,
+            (None, Some(group)) => Some(group),
+            (None, None) => hubs().next(),
+        };
+        found.cloned().unwrap_or_else(of_source)
+    }
+
+    /// Whether temporaries are needed in the region of the source.
+    #[must_use]
+    pub fn needs_scratch(&self) -> bool {
+        let has_work = self.to_do().next().is_some();
+        has_work && (self.source.is_disk() || (!self.source.is_incremental() && self.remote_regions().next().is_some()))
+    }
+}

@@ -1,0 +1,98 @@
+//! Dispatches of disks and snapshots with the double of Resource Manager, which checks each request as Azure's
+//! specification demands.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use goldfleet_tests::azure::arm::{Authorization, DiskKind, Links, LongRunning, TenantState};
+use goldfleet_tests::azure::fixture::{AzureFixture, Backend};
+use goldfleet_tests::process_fixture::ProcessFixture;
+use serde_json::{Value, json};
+
+const MIB: u64 = 1 << 20;
+const GROUP: &str =
+    "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/images/providers/Microsoft.Compute";
+
+/// Azure with two targets in each of two regions, an incremental and a full snapshot, and an attached disk.
+struct Scene {
+    azure: AzureFixture,
+    fixture: ProcessFixture,
+}
+
+impl Scene {
+    fn new(links: Links) -> Self {
+        let azure = AzureFixture::start(2, &["westeurope", "eastus"]);
+        let fixture = azure.process_fixture(Backend::Local, Backend::Azure, 4 * MIB);
+        let scene = Self { azure, fixture };
+        scene.change(|world| {
+            world.roles.clear();
+            world.authorization = Authorization::Open;
+            world.long_running = LongRunning { links, ..LongRunning::default() };
+        });
+        for (kind, name, incremental) in
+            [("snapshots", "incremental", true), ("snapshots", "full", false), ("disks", "attached", false)]
+        {
+            scene.put(kind, name, incremental);
+        }
+        scene
+    }
+
+    fn change(&self, change: impl FnOnce(&mut TenantState)) {
+        self.azure.manager.world().write(change);
+    }
+
+    /// Creates a disk or snapshot, as somebody else did before.
+    fn put(&self, kind: &str, name: &str, incremental: bool) {
+        let mut properties = json!({
+            "creationData": { "createOption": "Empty" }, "diskSizeBytes": 20 * MIB, "diskSizeGB": 1,
+            "diskState": "Unattached", "uniqueId": format!("unique-{name}"), "osType": "Linux", "hyperVGeneration": "V2",
+            "networkAccessPolicy": "DenyAll", "publicNetworkAccess": "Disabled", "timeCreated": "2026-11-01T00:00:00Z",
+        });
+        let which = if kind == "disks" { DiskKind::Disk } else { DiskKind::Snapshot };
+        if which == DiskKind::Disk {
+            properties["diskState"] = json!("Attached");
+        } else {
+            properties["incremental"] = json!(incremental);
+        }
+        self.change(|world| world.add_disk(which, &format!("{GROUP}/{kind}/{name}"), "westeurope", properties));
+    }
+
+    /// Dispatches a source as a version, and waits. Returns the status.
+    fn dispatch(&self, from: &str, version: &str) -> Value {
+        let arguments = ["dispatch", "--from", from, "--image", "golden", "--version", version, "--wait"];
+        self.fixture.json(&arguments)
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.azure.manager.disks().iter().map(|disk| disk["name"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+#[test]
+fn requests_of_a_dispatch_follow_the_specification() {
+    for links in [Links::Both, Links::None] {
+        let scene = Scene::new(links);
+        let sources =
+            [("snapshot", "snapshots/incremental"), ("snapshot", "snapshots/full"), ("disk", "disks/attached")];
+        for (n, (kind, name)) in (1..).zip(sources) {
+            let status = scene.dispatch(&format!("{kind}:{GROUP}/{name}"), &n.to_string());
+            assert_eq!(status["state"], "succeeded", "{name}: {status:#}");
+            assert_eq!(scene.azure.manager.images().len(), n * 4, "{name}");
+            assert_eq!(scene.names().len(), 3, "{:?}", scene.names());
+        }
+        let image = &scene.azure.manager.images()[0];
+        assert_eq!(image["properties"]["storageProfile"]["osDisk"]["osState"], "Generalized", "{image:#}");
+    }
+}
+
+#[test]
+fn snapshots_and_disks_are_received_beside_images() {
+    let scene = Scene::new(Links::Both);
+    let path = scene.fixture.path("targets.toml");
+    let targets = std::fs::read_to_string(&path).unwrap();
+    let sinks = "container = \"vhds\"\nsinks = [\"image\", \"snapshot\", \"disk\"]\n";
+    std::fs::write(&path, targets.replace("container = \"vhds\"\n", sinks)).unwrap();
+    let status = scene.dispatch(&format!("snapshot:{GROUP}/snapshots/incremental"), "1.0");
+    assert_eq!(status["state"], "succeeded", "{status:#}");
+    assert_eq!(scene.azure.manager.images().len(), 4);
+    let received = scene.names().into_iter().filter(|name| name.starts_with("golden-1-0-")).count();
+    assert_eq!((received, scene.names().len()), (8, 3 + 8), "{:?}", scene.names());
+}

@@ -1,0 +1,96 @@
+//! Dispatches under faults: every call is lost once, and workers are killed at each change.
+
+use std::collections::BTreeMap;
+
+use goldfleet_model::ids::JobId;
+use goldfleet_model::resource::ResourceType;
+use goldfleet_tests::faults::{Faults, LostPart, with_faults};
+
+use super::scene::{Scene, assert_succeeded};
+use crate::snapshots::scene::TOO_LONG;
+use crate::snapshots::workers::{Worker, ended, with_dispatcher};
+
+const CHANGES: [&str; 2] = ["ResourceService.put", "ResourceService.delete"];
+
+const RECEIVED: [ResourceType; 2] = [ResourceType::Image, ResourceType::Disk];
+
+/// A scene, and a job that copies a disk to all targets.
+async fn requested() -> (Scene, JobId) {
+    let scene = Scene::with("sinks = [\"image\", \"disk\"]").await;
+    let job = scene.request(&scene.disk).await;
+    (scene, job)
+}
+
+/// The number of calls of a dispatch without faults.
+async fn calls() -> BTreeMap<&'static str, usize> {
+    let (scene, job) = requested().await;
+    let counting = Faults::counting();
+    assert_succeeded(&scene.fleet.run(&with_faults(scene.ports(), &counting), 1, &job).await);
+    counting.calls()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dispatches_survive_each_lost_call() {
+    let calls = calls().await;
+    let mut cases = Vec::new();
+    for name in CHANGES.into_iter().chain(["ResourceLocks.locks"]) {
+        for nth in 0..calls[name] {
+            cases.extend([LostPart::Request, LostPart::Answer].map(|lost| (name, nth, lost)));
+        }
+    }
+    for nth in (0..calls["ResourceService.get"]).step_by(3) {
+        cases.push(("ResourceService.get", nth, LostPart::Answer));
+    }
+    for name in ["JobTable.commit", "Queue.send"] {
+        cases.extend([LostPart::Request, LostPart::Answer].map(|lost| (name, 2, lost)));
+    }
+    // A snapshot, its copy, and for each target a snapshot, an image and a disk.
+    assert_eq!((calls[CHANGES[0]], calls[CHANGES[1]]), (1 + 1 + 4 * 3, 1 + 1 + 4), "{calls:?}");
+    let mut missed = 0;
+    for batch in cases.chunks(6) {
+        let runs: Vec<_> = batch.iter().map(|&(name, nth, lost)| tokio::spawn(survives(name, nth, lost))).collect();
+        for run in runs {
+            missed += usize::from(!run.await.unwrap());
+        }
+    }
+    // A call fewer is made if rows run in another order.
+    assert!(missed * 5 <= cases.len(), "{missed} of {} faults were never met", cases.len());
+}
+
+/// Performs a dispatch in which one call is lost. Returns whether the call was made.
+async fn survives(name: &'static str, nth: usize, lost: LostPart) -> bool {
+    let (scene, job) = requested().await;
+    let faults = Faults::failing_at(name, nth, lost);
+    assert_succeeded(&scene.fleet.run(&with_faults(scene.ports(), &faults), 1, &job).await);
+    scene.assert_received(&scene.disk, &RECEIVED).await;
+    faults.was_hit()
+}
+
+/// A worker is killed after a change took effect and before it learns of that. Its successor has only the row.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_successor_of_a_killed_worker_completes_each_change() {
+    let calls = calls().await;
+    let cases: Vec<_> = CHANGES.into_iter().flat_map(|name| (0..calls[name]).map(move |nth| (name, nth))).collect();
+    for batch in cases.chunks(4) {
+        let runs: Vec<_> = batch.iter().map(|&(name, nth)| tokio::spawn(killed(name, nth))).collect();
+        for run in runs {
+            run.await.unwrap();
+        }
+    }
+}
+
+async fn killed(name: &'static str, nth: usize) {
+    let (scene, job) = requested().await;
+    let faults = Faults::failing_at(name, nth, LostPart::Caller);
+    let fleet = &scene.fleet;
+    with_dispatcher(fleet, async {
+        let first = Worker::start(fleet, &with_faults(&fleet.ports, &faults), 1);
+        tokio::time::timeout(TOO_LONG, faults.reached()).await.expect("the call was not made");
+        drop(first);
+        let _successor = Worker::start(fleet, &fleet.ports, 2);
+        ended(fleet, &job).await;
+    })
+    .await;
+    assert_succeeded(&fleet.status(&job).await);
+    scene.assert_received(&scene.disk, &RECEIVED).await;
+}
