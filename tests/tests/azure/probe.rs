@@ -220,7 +220,7 @@ fn interruption_at_any_request_leaves_nothing() {
                 let cancel = async {
                     faults.reached().await;
                     stop.cancel();
-                    std::future::pending().await
+                    std::future::pending::<()>().await;
                 };
                 tokio::select! {
                     report = scene.run_on(ports, "eastus", &stop) => report,

@@ -178,7 +178,7 @@ impl Prober<'_> {
         }
     }
 
-    /// Whether the MD5 of a source is verified. The source is a snapshot: one of this probe, which needs a disk first.
+    /// Whether the MD5 of a source is verified.
     async fn source_md5(&mut self, pages: &dyn DiskPages, sas: &DiskSas) {
         let id = "page-source-md5";
         let Some(address) = self.request.block_blob.clone() else {
