@@ -86,7 +86,9 @@ pub(super) fn graph(rng: &SimRng, job: &Job, shape: Shape) -> Vec<Operation> {
                 let on = || if rng.chance(0.7) { GateCondition::Opened } else { GateCondition::Ended };
                 for (gate, count) in (0..).zip(&openers).filter(|(_, count)| **count > 0) {
                     let is_next = gate == layer;
-                    if (position == 0 || rng.chance(0.2)) && rng.chance(if is_next { 0.8 } else { 0.15 }) {
+                    // A row waits for one ring at most: an operator approves the lowest ring for which a row waits.
+                    let others = if job.approvals.is_some() { 0.0 } else { 0.15 };
+                    if (position == 0 || rng.chance(0.2)) && rng.chance(if is_next { 0.8 } else { others }) {
                         row.after.push(After { gate: gate_of(gate), on: on(), count: *count });
                     }
                 }
