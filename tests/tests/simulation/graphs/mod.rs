@@ -6,7 +6,6 @@
 //!
 //! `GOLDFLEET_GRAPH_SEED=7` runs one seed and prints its trace if it fails, `GOLDFLEET_GRAPH_SEEDS=1000` that many, starting
 //! at `GOLDFLEET_GRAPH_FIRST_SEED`.
-#![expect(clippy::print_stderr, reason = "prints the seeds of failing runs")]
 
 mod cost;
 mod fleet;
