@@ -64,7 +64,12 @@ pub async fn retry(control: &ControlContext, id: &JobId, which: &RetryFilter) ->
     let retry = RetryRun::of(control, &job, which, &operations);
     let groups = group_rows(operations);
     let blocked = groups.iter().filter(|group| matches!(retry.start(group), RetryStart::Blocked(_))).count();
+    let busy = groups.iter().any(|group| matches!(retry.start(group), RetryStart::Busy(_)));
     let groups: Vec<Group> = groups.into_iter().filter(|group| !retry.commit(group).is_empty()).collect();
+    if groups.is_empty() && busy {
+        let message = "operations that clean up after the selected ones have begun: retry when they have ended";
+        return Err(ControlError::Refused(format!("job {id}: {message}")));
+    }
     if groups.is_empty() {
         return Err(ControlError::Refused(match blocked {
             0 => format!("no selected operation of job {id} failed or was cancelled: see 'goldfleet status {id}'"),

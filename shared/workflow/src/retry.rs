@@ -30,6 +30,8 @@ pub enum RetryStart {
     From(usize),
     /// The row at this index is selected, but an earlier row has not succeeded and is not selected.
     Blocked(usize),
+    /// The row at this index is selected, but a later row, which always runs, has begun and not ended.
+    Busy(usize),
 }
 
 /// Finds where the chain of a group restarts. `rows` are in the order of the chain.
@@ -57,11 +59,12 @@ pub fn start(rows: &[&Operation], rules: &RetryRules<'_>) -> RetryStart {
     }
     // If an earlier row waits, is ready or runs, its end will release the selected row. So the retry does not start the
     // selected row before it.
-    if rows[..from].iter().all(|row| row.state.is_done()) {
-        RetryStart::From(from)
-    } else {
-        RetryStart::Blocked(selected)
+    if !rows[..from].iter().all(|row| row.state.is_done()) {
+        return RetryStart::Blocked(selected);
     }
+    // A row that always runs has begun because this one ended. It must end before this one begins again.
+    let has_begun = |row: &&Operation| row.state == OperationState::Ready || row.state.is_leased();
+    if rows[from..].iter().any(has_begun) { RetryStart::Busy(selected) } else { RetryStart::From(from) }
 }
 
 /// Makes the first row of the retry ready, and lets all later rows that ended wait for it.

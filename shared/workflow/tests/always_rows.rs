@@ -7,6 +7,7 @@ use goldfleet_model::operation::{GroupId, Operation, OperationId, OperationState
 use goldfleet_ports::{ETag, Versioned};
 use goldfleet_workflow::gates::{GateState, Gates};
 use goldfleet_workflow::group::GroupChange;
+use goldfleet_workflow::retry::{RetryRules, RetryStart, start};
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -87,4 +88,28 @@ fn a_broken_gate_does_not_open_the_others() {
     assert_eq!(applied(&job, &openers(&ended), waiting(true)), OperationState::Ready);
     assert_eq!(applied(&job, &openers(&running), waiting(false)), OperationState::Cancelled);
     assert!(matches!(Gates::of(&openers(&ended)).state_for(&job, &waiting(false)), GateState::Broken { .. }));
+}
+
+/// A row failed, and the row behind it, which always runs, has begun. A retry must not start both.
+#[test]
+fn a_row_is_not_retried_while_the_clean_up_behind_it_runs() {
+    let job = job("running", false);
+    let failed = row(&job, "one", OperationState::Failed);
+    let rules = RetryRules {
+        selects: &|_| true,
+        runs_again: &|_| false,
+        lacks_input: &|_| false,
+        output_may_be_missing: &|_| false,
+        gates_are_open: &|_| true,
+        includes_predecessors: true,
+    };
+    for (state, expected) in [
+        (OperationState::Waiting, RetryStart::From(0)),
+        (OperationState::Ready, RetryStart::Busy(0)),
+        (OperationState::Running, RetryStart::Busy(0)),
+        (OperationState::Succeeded, RetryStart::From(0)),
+    ] {
+        let clean_up = Operation { position: 1, always: true, ..row(&job, "one", state) };
+        assert_eq!(start(&[&failed, &clean_up], &rules), expected, "{state}");
+    }
 }

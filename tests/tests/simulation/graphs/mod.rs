@@ -24,7 +24,7 @@ const SEEDS: u64 = 60;
 ///
 /// 58: a job was cancelled before its messages were sent, and the message of an `always` row was lost. The reconciler left it
 /// to the fan-out, which does nothing for a cancelled job. 20: an `always` row waited for a ring that needs an approval, and the
-/// job was cancelled, so that no approval was possible any more. A graph of these seeds changes with the generator of graphs.
+/// job was cancelled, so that no approval was possible any more. A graph of these seeds changes with the generator of graphs: `shared/workflow/tests/always_rows.rs` has the same cases.
 const REGRESSIONS: [u64; 2] = [20, 58];
 
 fn number(variable: &str) -> Option<u64> {
@@ -45,7 +45,11 @@ fn check(seeds: impl IntoIterator<Item = u64>, coordination: fleet::Coordination
     let (began, mut lines, mut count) = (Instant::now(), 0, 0);
     let mut failed = Vec::new();
     for seed in seeds {
-        let outcome = run(seed, number("GOLDFLEET_GRAPH_SEED").is_some(), coordination);
+        let outcome = run(
+            seed,
+            number("GOLDFLEET_GRAPH_SEED").is_some() || number("GOLDFLEET_GRAPH_TRACE").is_some(),
+            coordination,
+        );
         (lines, count) = (lines + outcome.digest.1, count + 1);
         if !outcome.violations.is_empty() {
             if failed.is_empty() {
