@@ -68,10 +68,10 @@ impl Scene {
 
 #[test]
 fn requests_of_a_dispatch_follow_the_specification() {
-    for links in [Links::Both, Links::None] {
+    let (incremental, full, disk) =
+        (("snapshot", "snapshots/incremental"), ("snapshot", "snapshots/full"), ("disk", "disks/attached"));
+    for (links, sources) in [(Links::Both, vec![incremental, disk]), (Links::None, vec![full])] {
         let scene = Scene::new(links);
-        let sources =
-            [("snapshot", "snapshots/incremental"), ("snapshot", "snapshots/full"), ("disk", "disks/attached")];
         for (n, (kind, name)) in (1..).zip(sources) {
             let status = scene.dispatch(&format!("{kind}:{GROUP}/{name}"), &n.to_string());
             assert_eq!(status["state"], "succeeded", "{name}: {status:#}");

@@ -75,6 +75,10 @@ impl Scene {
     /// A scene whose machine runs.
     pub(crate) async fn running() -> Self {
         let fleet = InProcessFleet::new();
+        for Place { subscription, resource_group, .. } in [home(), near(), remote()] {
+            let group = format!("subscriptions/{subscription}/resourceGroups/{resource_group}");
+            std::fs::create_dir_all(fleet.cloud().join(group)).unwrap();
+        }
         let mut rng = StdRng::seed_from_u64(20);
         let mut disks = Vec::new();
         for name in ["web-os", "web-data-a", "web-data-b"] {

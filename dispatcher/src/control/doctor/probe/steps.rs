@@ -375,10 +375,15 @@ fn unmeasured(error: &PortError) -> (Answer, String) {
     (Answer::Unmeasured, format!("{}: {error}", error.code))
 }
 
+/// Whether the service refused a checksum. Usually the request is sent again then, because bytes changed on their way.
+fn is_mismatch(error: &PortError) -> bool {
+    matches!(error.code.as_str(), "crc64-mismatch" | "md5-mismatch")
+}
+
 /// Whether a checksum is verified: a request with the right one succeeds, and one with a wrong one is refused.
 fn verifies(what: &str, right: PortResult<()>, wrong: PortResult<()>) -> (Answer, String) {
     match (right, wrong) {
-        (Ok(()), Err(error)) if !error.is_retryable() && error.kind != ErrorKind::Denied => {
+        (Ok(()), Err(error)) if is_mismatch(&error) || (!error.is_retryable() && error.kind != ErrorKind::Denied) => {
             (Answer::Yes, format!("a wrong {what} is refused: {}", error.code))
         }
         (Ok(()), Ok(())) => (Answer::No, format!("a wrong {what} is accepted")),

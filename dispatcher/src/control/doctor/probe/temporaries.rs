@@ -165,7 +165,12 @@ impl<'a> Temporaries<'a> {
 
     async fn try_remove(&self, id: &ResourceId) -> PortResult<()> {
         let ports = &self.control.ports;
-        let Some(found) = self.read(id).await? else { return Ok(()) };
+        let found = match self.read(id).await {
+            // Without its group, it does not exist.
+            Err(error) if error.kind == ErrorKind::NotFound => return Ok(()),
+            found => found?,
+        };
+        let Some(found) = found else { return Ok(()) };
         let locks = ports.locks.locks(id, None).await?;
         let spec = TemporarySpec { fleet: self.fleet, id: id.to_string(), job: self.job.clone() };
         match spec.decide(Some(&found.body.tags), &locks) {
