@@ -99,6 +99,8 @@ fn from_url(world: &mut TenantState, parts: &Parts, url: &str) -> Result<Vec<u8>
     if !world.behaviours.block_blob_source {
         return Err(refused(StatusCode::CONFLICT, "InvalidBlobType", "The blob type is invalid for this operation."));
     }
+    // Clients may encode the slashes in the name of a blob.
+    let path = path.replace("%2F", "/");
     let found = world.page_sources.iter().find(|(suffix, _)| path.ends_with(suffix.as_str()));
     found.and_then(|(_, bytes)| bytes.get(from)).map(<[u8]>::to_vec).ok_or_else(not_found)
 }
