@@ -8,7 +8,7 @@
 //! - All other stores are searched for records too, because each may be the source store of another configuration.
 //! - Every blob under `artifacts/` must be a readable record, and every manifest that a record names must be readable.
 //! - Every blob under `manifests/` must have the name of a manifest. A manifest that no record names belongs to an upload
-//!   that has not ended, or that was killed: see [`LiveSet::unnamed`].
+//!   that has not ended, or that was killed: see `LiveSet::unnamed`.
 //! - The version of every job with unfinished work must be among the records.
 
 use std::collections::{BTreeSet, HashSet};
