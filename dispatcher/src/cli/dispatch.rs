@@ -17,7 +17,7 @@ use super::{check, view};
 use crate::control::context::{ControlContext, ControlError};
 use crate::control::local::LocalFleet;
 use crate::control::platform::request::{PlatformRequest, refuse_dispatched, request_from};
-use crate::control::request::{Terms, request_on, selected_targets};
+use crate::control::request::{Terms, refuse_other_sinks, request_on, selected_targets};
 use crate::control::suggest::{command_line, resume_command};
 use crate::control::upload::{UploadError, UploadResult};
 use crate::terminal::follow::{FinishedBy, follow};
@@ -36,7 +36,7 @@ pub async fn upload_command(
     let selection = arguments.selection.selectors();
     if !arguments.no_dispatch {
         // Check the selection first. An error in it must not appear only after an upload of an hour.
-        selected_targets(control, &selection)?;
+        refuse_other_sinks(&selected_targets(control, &selection)?.1)?;
     }
     let (image, version) = (&arguments.image.image, &arguments.image.version);
     refuse_dispatched(control, image, version).await?;

@@ -176,7 +176,10 @@ pub async fn request_on(
 }
 
 /// Rejects targets that receive something else than a managed image. The route `staging` creates only images.
-fn refuse_other_sinks(targets: &[Target]) -> Result<(), ControlError> {
+///
+/// # Errors
+/// [`ControlError::Refused`] with these targets.
+pub fn refuse_other_sinks(targets: &[Target]) -> Result<(), ControlError> {
     let others: Vec<String> = targets
         .iter()
         .filter(|target| !target.sinks.is_default())

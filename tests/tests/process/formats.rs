@@ -113,3 +113,19 @@ fn what_is_refused_says_what_to_do() {
     assert_eq!(fact.status.code(), Some(2));
     fixture.succeed(&["check", "golden.vhd", "--accept", "gpt-damaged"]);
 }
+
+/// A target whose sinks an upload cannot fill is reported before the first byte is sent, and is no reason to refuse an
+/// upload without a dispatch.
+#[test]
+fn upload_to_other_sinks_is_refused_before_the_first_byte() {
+    let fixture = fixture();
+    let targets = fixture.path("targets.toml");
+    let text = std::fs::read_to_string(&targets).unwrap();
+    let sinks = "container = \"vhds\"\nsinks = [\"image\", \"snapshot\"]\n";
+    std::fs::write(&targets, text.replacen("container = \"vhds\"\n", sinks, 1)).unwrap();
+    let refused = fixture.run(&fixture.upload(&[]));
+    let message = String::from_utf8_lossy(&refused.stderr);
+    assert!(refused.status.code() == Some(2) && message.contains("other sinks"), "{message}");
+    assert!(!fixture.path("cloud/goldsource").exists(), "something was sent");
+    fixture.succeed(&fixture.upload(&["--no-dispatch"]));
+}
