@@ -166,6 +166,10 @@ async fn finish_job(
     event: JobEvent,
     counts: &[StateCount],
 ) -> Result<JobCheck, ControlError> {
+    // A retry is writing rows, and operations that have ended may be ready again at any moment.
+    if row.value.holds_gates(control.ports.clock.now()) {
+        return Ok(JobCheck::Open);
+    }
     // Remove them before the job ends, because the reconciler ignores jobs that have ended.
     let staging = match event {
         JobEvent::Succeed => remove_staged(control, &row.value).await?,

@@ -206,8 +206,8 @@ pub struct Job {
     /// Whether the rows of the job are being removed. No other change is made to it then.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub removing: bool,
-    /// Until when its gates are not evaluated, because a retry is writing its rows. An interrupted retry holds them only
-    /// until then.
+    /// Until when its gates are not evaluated and it does not end, because a retry is writing its rows. An interrupted
+    /// retry holds them only until then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gates_held_until: Option<Timestamp>,
     /// Who requested the job, in the form that events use for operators. None in rows of earlier releases.
