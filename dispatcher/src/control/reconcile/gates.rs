@@ -117,7 +117,9 @@ async fn release(
     let mut released = Released::default();
     for ids in one_for_each_group(waiting).chunks(RELEASE_BATCH) {
         let current = control.job(&job.id).await?.value;
-        if current.state != job.state || current.holds_gates(control.ports.clock.now()) {
+        // A retry that began and ended meanwhile has written the row too, and openers may not be as they were read.
+        let is_changed = current.state != job.state || current.updated != job.updated;
+        if is_changed || current.holds_gates(control.ports.clock.now()) {
             return Ok(None);
         }
         for ids in ids.chunks(MAX_IN_FLIGHT) {

@@ -25,7 +25,7 @@ const SEEDS: u64 = 60;
 /// 58: a job was cancelled before its messages were sent, and the message of an `always` row was lost. The reconciler left it
 /// to the fan-out, which does nothing for a cancelled job. 20: an `always` row waited for a ring that needs an approval, and the
 /// job was cancelled, so that no approval was possible any more. A graph of these seeds changes with the generator of graphs: `shared/workflow/tests/always_rows.rs` has the same cases.
-const REGRESSIONS: [u64; 7] = [20, 58, 1172, 1542, 1823, 2285, 2927];
+const REGRESSIONS: [u64; 8] = [20, 58, 1172, 1542, 1823, 2285, 2927, 3432];
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|value| value.parse().unwrap())
