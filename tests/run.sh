@@ -44,7 +44,6 @@ need zstd zstd
 need lz4 lz4
 need sbsigntool sbsign     # signs a loader
 need systemd-boot-efi /usr/lib/systemd/boot/efi/systemd-bootx64.efi # is such a loader
-need packer packer         # builds the template of docs/images.md
 node_modules tests/azurite
 node_modules tests/browser
 
@@ -73,7 +72,6 @@ RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
 # container file and a container's constraints. The rest of what is in infra/, and what all of it depends on, by lints.
 npm test --silent --prefix tests/browser
 bash tests/upload_script.sh
-bash tests/packer.sh
 bash tests/quick_start.sh
 bash tests/containerfile.sh
 bash infra/check.sh
