@@ -68,7 +68,7 @@ cargo test --workspace --bench plan --bench sync --bench model --bench scan --be
     --bench azure --bench soak --bench convert --locked # all but upload, which needs AzCopy
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
 
-# With the programs themselves: the dashboard in a browser, the upload script, Packer, the quick start from a fresh clone, the
+# With the programs themselves: the dashboard in a browser, the upload script, the quick start from a fresh clone, the
 # container file and a container's constraints. The rest of what is in infra/, and what all of it depends on, by lints.
 npm test --silent --prefix tests/browser
 bash tests/upload_script.sh
