@@ -111,6 +111,9 @@ def main():
     )
     (folder / "goldfleet.toml").write_text(CONFIG.format(source=SOURCE, destinations=destinations))
     (folder / "targets.toml").touch()
+    # As on Azure, resource groups exist before a run.
+    for subscription, name in [(SOURCE, "scratch"), *((subscription, name) for subscription, _, name in DESTINATIONS)]:
+        group(folder, subscription, name).mkdir(parents=True, exist_ok=True)
     for family in range(given.families):
         for number in range(given.snapshots):
             make_snapshot(folder, family, number, rng, True)
