@@ -9,7 +9,7 @@ use goldfleet_kinds::messages::announce;
 use goldfleet_kinds::registry::Registry;
 use goldfleet_model::graph::GateKey;
 use goldfleet_model::ids::JobId;
-use goldfleet_model::job::{Job, JobState};
+use goldfleet_model::job::{Finding, Job, JobState};
 use goldfleet_model::message::{Message, QueueName};
 use goldfleet_model::operation::{GroupId, Operation, OperationId, OperationState};
 use goldfleet_model::state::{IllegalTransition, JobEvent};
@@ -93,8 +93,8 @@ pub enum ControlError {
     #[error(transparent)]
     Source(Box<Refusal>),
     /// The platform cannot copy a disk or snapshot to the targets.
-    #[error("{}", join_refusals(.0))]
-    NotCopied(Vec<goldfleet_hubs::plan::Refusal>),
+    #[error("{}", join_findings(.0))]
+    NotCopied(Vec<Finding>),
     /// A group of resources could not be listed, so nothing was decided.
     #[error("{0}")]
     Unlisted(String),
@@ -124,10 +124,9 @@ impl From<Refusal> for ControlError {
     }
 }
 
-fn join_refusals(refusals: &[goldfleet_hubs::plan::Refusal]) -> String {
-    let text =
-        |refusal: &goldfleet_hubs::plan::Refusal| format!("{}: {} ({})", refusal.place, refusal.message, refusal.code);
-    refusals.iter().map(text).collect::<Vec<_>>().join("; ")
+/// Findings in one text.
+pub(crate) fn join_findings<'f>(findings: impl IntoIterator<Item = &'f Finding>) -> String {
+    findings.into_iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 impl ControlError {

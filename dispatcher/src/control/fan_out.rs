@@ -11,11 +11,13 @@ use goldfleet_model::ids::{JobId, ManagedImageName};
 use goldfleet_model::image::ImageRef;
 use goldfleet_model::job::{Finding, Job, JobState, Subject};
 use goldfleet_model::operation::{Failure, Operation, OperationState};
+use goldfleet_model::resource::ResourceId;
 use goldfleet_model::selector::Selector;
 use goldfleet_model::state::JobEvent;
 use goldfleet_model::target::{Target, TargetKey};
 use goldfleet_plan::{Inventory, Plan, PlanContent, PlanRequest};
 use goldfleet_ports::error::{PortError, PortResult};
+use goldfleet_ports::resources::Resource;
 use goldfleet_ports::retry::retry_transient;
 use goldfleet_rates::Rates;
 use goldfleet_workflow::validate::{GraphCheck, GraphError};
@@ -177,19 +179,27 @@ pub(crate) async fn has_image(
     target: &Target,
     name: ManagedImageName,
 ) -> PortResult<bool> {
-    let id = target.image(name);
+    let found = existing_at_target(control, target, &target.image(name)).await?;
+    Ok(found.is_some_and(|found| found.was_created_from(image.digest, &target.region)))
+}
+
+/// What a target has under this id. None if the service refuses the request: one target must not delay all others. Its
+/// step gets the same error, and only that operation fails.
+pub(crate) async fn existing_at_target(
+    control: &ControlContext,
+    target: &Target,
+    id: &ResourceId,
+) -> PortResult<Option<Resource>> {
     // Retry a throttled request here, so that one of hundreds of requests does not cause all of them to be repeated.
     let clock = control.ports.clock.as_ref();
-    let look = || control.ports.resources.get(&id, target.tenant.as_deref());
+    let look = || control.ports.resources.get(id, target.tenant.as_deref());
     match retry_transient(clock, PortError::is_retryable, look).await {
-        Ok(found) => Ok(found.is_some_and(|found| found.was_created_from(image.digest, &target.region))),
-        Err(error) if error.is_retryable() => Err(error),
-        // One target must not delay all others. Its image step gets the same error, and only that operation fails.
-        Err(error) => {
+        Err(error) if !error.is_retryable() => {
             let target = target.key();
-            tracing::warn!(%error, code = error.code, "target {target} is planned as if it had no image");
-            Ok(false)
+            tracing::warn!(%error, code = error.code, "target {target} is planned as if {id} did not exist");
+            Ok(None)
         }
+        found => found,
     }
 }
 

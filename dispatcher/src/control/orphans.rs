@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::{StreamExt as _, stream};
 use goldfleet_config::targets::TargetsFile;
-use goldfleet_model::ids::{JobId, ResourceGroup, SubscriptionId};
+use goldfleet_model::ids::JobId;
 use goldfleet_model::resource::{DiskState, ResourceType};
 use goldfleet_model::upload::{Upload, UploadState};
 use goldfleet_ports::clock::elapsed;
@@ -124,20 +124,16 @@ async fn groups(control: &ControlContext) -> Result<BTreeSet<GroupRef>, ControlE
     }
     let uploads = control.ports.table.uploads().await?;
     let temporaries = uploads.iter().filter_map(|upload| upload.origin.as_ref()?.temporary.as_ref());
-    groups.extend(temporaries.map(|id| group(id.subscription, &id.resource_group)));
+    groups.extend(temporaries.map(GroupRef::from));
     let probes = open_probes(control.ports.records.as_ref()).await?;
     groups.extend(probes.into_iter().flat_map(|probe| probe.groups));
     // A configuration for syncs alone needs no targets file.
     if control.config.targets.file.exists() {
         let file = TargetsFile::load(&control.config.targets.file)?;
         groups.extend(file.hubs.values().map(|hub| hub.group.clone()));
-        groups.extend(file.targets.iter().map(|target| group(target.subscription, &target.resource_group)));
+        groups.extend(file.targets.iter().map(GroupRef::from));
     }
     Ok(groups)
-}
-
-fn group(subscription: SubscriptionId, resource_group: &ResourceGroup) -> GroupRef {
-    GroupRef { subscription, resource_group: resource_group.clone() }
 }
 
 async fn list_temporaries(control: &ControlContext, group: &GroupRef, fleet: Uuid) -> PortResult<Vec<Resource>> {

@@ -7,11 +7,10 @@ use std::time::Duration;
 use goldfleet_model::graph::{GateCondition, GateKey};
 use goldfleet_model::ids::JobId;
 use goldfleet_model::job::{Job, JobState};
-use goldfleet_model::operation::{GroupId, KindId, Operation, OperationId, OperationState};
+use goldfleet_model::operation::{KindId, Operation, OperationId, OperationState};
 use goldfleet_model::selector::Selector;
 use goldfleet_model::state::JobEvent;
 use goldfleet_model::text::pluralize;
-use goldfleet_ports::Versioned;
 use goldfleet_ports::clock::after;
 use goldfleet_ports::commit::Commit;
 use goldfleet_workflow::gates::{GateState, Gates};
@@ -60,9 +59,8 @@ pub async fn retry(control: &ControlContext, id: &JobId, which: &RetryFilter) ->
         let again = resume_command(&job);
         return Err(ControlError::Refused(format!("job {id} was never planned{why}; to start a new job: {again}")));
     }
-    let operations = control.operations(&job).await?;
-    let retry = RetryRun::of(control, &job, which, &operations);
-    let groups = group_rows(operations);
+    let groups = group_rows(control.operations(&job).await?);
+    let retry = RetryRun::of(control, &job, which, &groups);
     let blocked = groups.iter().filter(|group| matches!(retry.start(group), RetryStart::Blocked(_))).count();
     let busy = groups.iter().any(|group| matches!(retry.start(group), RetryStart::Busy(_)));
     let groups: Vec<Group> = groups.into_iter().filter(|group| !retry.commit(group).is_empty()).collect();
@@ -172,17 +170,19 @@ struct RetryRun<'a> {
     closed: BTreeSet<GateKey>,
 }
 
+/// The operations of a group in the order of its chain.
+fn chain(group: &Group) -> Vec<&Operation> {
+    let mut rows: Vec<&Operation> = group.iter().map(|row| &row.value).collect();
+    rows.sort_by_key(|row| row.position);
+    rows
+}
+
 /// The operations that open each gate.
 type Openers<'a> = BTreeMap<&'a GateKey, Vec<&'a Operation>>;
 
 impl<'a> RetryRun<'a> {
-    fn of(
-        control: &'a ControlContext,
-        job: &'a Job,
-        which: &'a RetryFilter,
-        operations: &[Versioned<Operation>],
-    ) -> Self {
-        let rows = || operations.iter().map(|row| &row.value);
+    fn of(control: &'a ControlContext, job: &'a Job, which: &'a RetryFilter, groups: &[Group]) -> Self {
+        let rows = || groups.iter().flatten().map(|row| &row.value);
         // An operation would fail again if the operations that it reads from have not succeeded. With a phase, only
         // that phase is retried.
         let selected = rows().filter(|row| which.phase.is_none() && row.state.ended_badly() && which.is_target(row));
@@ -200,20 +200,16 @@ impl<'a> RetryRun<'a> {
         for row in rows() {
             row.opens.iter().for_each(|gate| openers.entry(gate).or_default().push(row));
         }
-        let mut groups: BTreeMap<&GroupId, Vec<&Operation>> = BTreeMap::new();
-        for row in rows() {
-            groups.entry(row.id.group()).or_default().push(row);
-        }
-        groups.values_mut().for_each(|group| group.sort_by_key(|row| row.position));
-        while retry.restart_inputs(groups.values().map(Vec::as_slice), &openers) {}
+        let chains: Vec<Vec<&Operation>> = groups.iter().map(chain).collect();
+        while retry.restart_inputs(&chains, &openers) {}
         retry
     }
 
     /// Finds operations that created temporaries which retried operations of other groups need. Returns whether there are
     /// new ones.
-    fn restart_inputs<'g>(&mut self, groups: impl Iterator<Item = &'g [&'g Operation]>, openers: &Openers<'_>) -> bool {
+    fn restart_inputs(&mut self, chains: &[Vec<&Operation>], openers: &Openers<'_>) -> bool {
         let mut found: Vec<&Operation> = Vec::new();
-        for rows in groups {
+        for rows in chains {
             let RetryStart::From(from) = self.with_rules(rows, |rules| rules::start(rows, rules)) else { continue };
             let retried =
                 rows[from..].iter().filter(|row| row.state.is_terminal() && row.state != OperationState::Skipped);
@@ -260,8 +256,7 @@ impl<'a> RetryRun<'a> {
 
     /// The operation of a group at which its chain restarts.
     fn start(&self, group: &Group) -> RetryStart {
-        let mut rows: Vec<&Operation> = group.iter().map(|row| &row.value).collect();
-        rows.sort_by_key(|row| row.position);
+        let rows = chain(group);
         self.with_rules(&rows, |rules| rules::start(&rows, rules))
     }
 

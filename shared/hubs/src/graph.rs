@@ -171,7 +171,7 @@ impl<'a> Graph<'a> {
     /// The rows of a target.
     fn target(&self, planned: &PlannedTarget) -> Vec<Row> {
         let (target, sinks) = (&planned.target, planned.target.sinks);
-        let (region, place) = (&target.region, group_of(target));
+        let (region, place) = (&target.region, GroupRef::from(target));
         let on = Place { group: &planned.group, region, subscription: &place };
         let origin = self.origin(region);
         let made =
@@ -213,7 +213,7 @@ impl<'a> Graph<'a> {
     }
 
     fn image(&self, planned: &PlannedTarget, snapshot: &ResourceId) -> Option<Row> {
-        let place = group_of(&planned.target);
+        let place = GroupRef::from(&planned.target);
         let on = Place { group: &planned.group, region: &planned.target.region, subscription: &place };
         let from = ImageFrom { name: planned.name.clone(), snapshot: snapshot.clone() };
         planned.target.sinks.has(Sink::Image).then(|| on.row("image", "image", RowSpec::Image(from)))
@@ -224,7 +224,7 @@ impl<'a> Graph<'a> {
         if !target.sinks.has(Sink::Disk) {
             return None;
         }
-        let place = group_of(target);
+        let place = GroupRef::from(target);
         let on = Place { group: &planned.group, region: &target.region, subscription: &place };
         let made = Made {
             copied: snapshot,
@@ -242,7 +242,7 @@ impl<'a> Graph<'a> {
         if target.sinks.has(Sink::Snapshot) {
             return sink_id(planned, ResourceType::Snapshot);
         }
-        self.temporary(&group_of(target), &target.region, "target")
+        self.temporary(&GroupRef::from(target), &target.region, "target")
     }
 
     /// The snapshot from which the managed image of a target is created.
@@ -250,7 +250,7 @@ impl<'a> Graph<'a> {
         if copies_of(self.delivery, &planned.target) < 2 {
             return self.main_snapshot(planned);
         }
-        self.temporary(&group_of(&planned.target), &planned.target.region, "image")
+        self.temporary(&GroupRef::from(&planned.target), &planned.target.region, "image")
     }
 
     /// What is copied to other regions.
@@ -339,11 +339,7 @@ pub fn steps(delivery: &Delivery, planned: &PlannedTarget) -> u32 {
 /// The id of the snapshot or disk that a target receives.
 #[must_use]
 pub fn sink_id(planned: &PlannedTarget, resource_type: ResourceType) -> ResourceId {
-    resource_id(&group_of(&planned.target), resource_type, &names::of_sink(planned.name.as_str()))
-}
-
-fn group_of(target: &Target) -> GroupRef {
-    GroupRef { subscription: target.subscription, resource_group: target.resource_group.clone() }
+    resource_id(&GroupRef::from(&planned.target), resource_type, &names::of_sink(planned.name.as_str()))
 }
 
 /// Numbers the rows of a group.

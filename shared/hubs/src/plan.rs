@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use goldfleet_model::ids::{JobId, ManagedImageName, Region};
 use goldfleet_model::image::{ImageRef, StorageType};
+use goldfleet_model::job::Finding;
 use goldfleet_model::manifest::{Generation, OsType};
 use goldfleet_model::operation::GroupId;
 use goldfleet_model::sink::Sink;
@@ -13,26 +14,6 @@ use uuid::Uuid;
 
 use crate::refusals;
 use crate::source::Source;
-
-/// Why a disk or snapshot is not dispatched.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
-    /// The code, listed in `docs/failures.md`.
-    pub code: &'static str,
-    /// The target, hub or resource.
-    pub place: String,
-    /// The reason, with what to do.
-    pub message: String,
-}
-
-/// Something that an operator must know.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Note {
-    /// A stable code.
-    pub code: &'static str,
-    /// The text.
-    pub message: String,
-}
 
 /// The image version that the copies become.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,21 +72,21 @@ pub struct Delivery {
 impl Delivery {
     /// The reasons for which nothing can be copied. Empty if the graph can be run.
     #[must_use]
-    pub fn refusals(&self) -> Vec<Refusal> {
+    pub fn refusals(&self) -> Vec<Finding> {
         refusals::all(self)
     }
 
     /// What the copies do not have that the source has.
     #[must_use]
-    pub fn notes(&self) -> Vec<Note> {
+    pub fn notes(&self) -> Vec<Finding> {
         let has_image = self.to_do().any(|planned| planned.target.sinks.has(Sink::Image));
         let security = self.source.security_type().filter(|_| has_image);
-        let note = |kind| Note {
-            code: "trusted-launch-lost",
-            message: format!(
+        let note = |kind| {
+            let message = format!(
                 "the source has the security type {kind}, and a managed image has none: machines that are created from \
                  the images have standard security; snapshots and disks keep the security type"
-            ),
+            );
+            Finding::note("trusted-launch-lost", message)
         };
         security.map(note).into_iter().collect()
     }
@@ -131,8 +112,7 @@ impl Delivery {
     #[must_use]
     pub fn scratch(&self) -> GroupRef {
         let source = &self.source.id;
-        let of_source =
-            || GroupRef { subscription: source.subscription, resource_group: source.resource_group.clone() };
+        let of_source = || GroupRef::from(source);
         let hubs = || self.hubs.values().map(|hub| &hub.group);
         let in_subscription = hubs().find(|group| group.subscription == source.subscription);
         let in_region = self.hubs.get(self.source.region()).map(|hub| &hub.group);

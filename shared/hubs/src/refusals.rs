@@ -1,11 +1,12 @@
 //! What is refused before the first change, besides properties of the source that no copy survives.
 
 use goldfleet_model::ids::SubscriptionId;
+use goldfleet_model::job::Finding;
 
-use crate::plan::{Delivery, HubPlace, PlannedTarget, Refusal};
+use crate::plan::{Delivery, HubPlace, PlannedTarget};
 
 /// The faults of a plan. Empty if it can be run.
-pub(crate) fn all(delivery: &Delivery) -> Vec<Refusal> {
+pub(crate) fn all(delivery: &Delivery) -> Vec<Finding> {
     let mut faults = Faults { delivery, found: Vec::new() };
     for planned in delivery.to_do() {
         faults.target(planned);
@@ -22,12 +23,12 @@ pub(crate) fn all(delivery: &Delivery) -> Vec<Refusal> {
 
 struct Faults<'a> {
     delivery: &'a Delivery,
-    found: Vec<Refusal>,
+    found: Vec<Finding>,
 }
 
 impl Faults<'_> {
     fn add(&mut self, code: &'static str, place: impl ToString, message: impl Into<String>) {
-        self.found.push(Refusal { code, place: place.to_string(), message: message.into() });
+        self.found.push(Finding::failure(code, place, message));
     }
 
     fn target(&mut self, planned: &PlannedTarget) {

@@ -44,14 +44,13 @@ impl Source {
     /// The number of bytes, if the service reports it.
     #[must_use]
     pub fn size(&self) -> Option<u64> {
-        let disk = self.properties()?;
-        disk.disk_size_bytes.or(disk.disk_size_gb.map(|gib| gib << 30))
+        self.properties()?.size()
     }
 
     /// A property that the model does not name.
     #[must_use]
     pub fn other(&self, name: &str) -> Option<&Value> {
-        self.properties()?.other.get(name).filter(|value| !value.is_null())
+        self.properties()?.other(name)
     }
 
     /// The security type, such as `TrustedLaunch`. None for standard security.
@@ -63,7 +62,7 @@ impl Source {
     /// The id of the disk encryption set.
     #[must_use]
     pub fn encryption_set(&self) -> Option<&str> {
-        self.properties()?.encryption.as_ref()?.disk_encryption_set_id.as_deref()
+        self.properties()?.encryption_set()
     }
 
     /// The type of encryption, if it is by a key of the customer.

@@ -200,7 +200,7 @@ fn encryption_by_a_customers_key_needs_a_set_at_each_place() {
     };
     let properties = json!({ "incremental": true, "encryption": { "diskEncryptionSetId": set(1) } });
     let mut delivery = delivery(source("snapshots", &properties), &json!(["image"]));
-    let codes = |delivery: &Delivery| delivery.refusals().iter().map(|refusal| refusal.code).collect::<Vec<_>>();
+    let codes = |delivery: &Delivery| delivery.refusals().into_iter().map(|refusal| refusal.code).collect::<Vec<_>>();
     assert_eq!(codes(&delivery), ["encryption-set-missing"; 4], "three targets and the hub of eastus");
     for (n, planned) in (1..).zip(&mut delivery.targets) {
         planned.target.disk_encryption_set = Some(set(n));

@@ -1,6 +1,7 @@
 //! The plan of a clone.
 
 use goldfleet_model::ids::JobId;
+use goldfleet_model::job::Finding;
 use goldfleet_model::resource::{ResourceId, ResourceType};
 use goldfleet_snapshots::id::GroupRef;
 use uuid::Uuid;
@@ -9,26 +10,6 @@ use crate::names;
 use crate::refusals;
 use crate::request::CloneRequest;
 use crate::source::{Source, SourceDisk};
-
-/// Why a machine is not cloned.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
-    /// The code, listed in `docs/failures.md`.
-    pub code: &'static str,
-    /// The machine, the disk, or the argument.
-    pub place: String,
-    /// The reason.
-    pub message: String,
-}
-
-/// Something that an operator must know before the clone is created.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Note {
-    /// A stable code.
-    pub code: &'static str,
-    /// The text.
-    pub message: String,
-}
 
 /// Who clones.
 #[derive(Debug, Clone)]
@@ -68,14 +49,10 @@ impl<'a> ClonePlan<'a> {
     ///
     /// # Errors
     /// All reasons for which it is refused.
-    pub fn new(request: &'a CloneRequest, source: &'a Source) -> Result<Self, Vec<Refusal>> {
+    pub fn new(request: &'a CloneRequest, source: &'a Source) -> Result<Self, Vec<Finding>> {
         let mut faults = refusals::all(request, source);
         let name = names::machine(request.clone_name());
-        let invalid = |names::InvalidName(message)| Refusal {
-            code: "name-invalid",
-            place: request.clone_name().to_owned(),
-            message,
-        };
+        let invalid = |names::InvalidName(message)| Finding::failure("name-invalid", request.clone_name(), message);
         let machine = match name {
             Ok(name) => Some(id(request, ResourceType::Machine, name)).filter(|_| !request.disks_only),
             Err(error) => {
@@ -94,15 +71,15 @@ impl<'a> ClonePlan<'a> {
             if disks[..index].iter().any(|before| before.id == disk.id) {
                 let message =
                     format!("two disks get the name {}: use {{disk}} or {{lun}} in --disk-name", disk.id.name);
-                faults.push(Refusal { code: "name-invalid", place: disk.source.id.to_string(), message });
+                faults.push(Finding::failure("name-invalid", &disk.source.id, message));
             }
         }
         let taken = std::iter::once(&source.id).chain(source.disks.iter().map(|disk| &disk.id));
         for taken in
             taken.filter(|taken| machine.as_ref() == Some(*taken) || disks.iter().any(|disk| disk.id == **taken))
         {
-            let message = "the clone would get this name, and its source has it: use --name or --disk-name".to_owned();
-            faults.push(Refusal { code: "name-invalid", place: taken.to_string(), message });
+            let message = "the clone would get this name, and its source has it: use --name or --disk-name";
+            faults.push(Finding::failure("name-invalid", taken, message));
         }
         let plan = Self { request, source, machine, disks, zone: zone(request, source) };
         if faults.is_empty() { Ok(plan) } else { Err(faults) }
@@ -122,14 +99,14 @@ impl<'a> ClonePlan<'a> {
         if to.subscription == from.subscription {
             return to;
         }
-        GroupRef { subscription: from.subscription, resource_group: from.resource_group.clone() }
+        GroupRef::from(from)
     }
 
     /// What is not copied, and what differs from the source. The command shows it before it asks, and the job keeps it.
     #[must_use]
-    pub fn notes(&self) -> Vec<Note> {
+    pub fn notes(&self) -> Vec<Finding> {
         let mut notes = Vec::new();
-        let mut add = |code, message: &str| notes.push(Note { code, message: message.to_owned() });
+        let mut add = |code, message: &str| notes.push(Finding::note(code, message));
         if self.request.stop {
             add(
                 "machine-stopped",

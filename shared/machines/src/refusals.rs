@@ -1,12 +1,12 @@
 //! What is refused before the first change.
 
+use goldfleet_model::job::Finding;
 use goldfleet_model::manifest::Generation;
 use goldfleet_model::resource::PowerState;
 use goldfleet_snapshots::tags::MAX_TAGS;
 use serde_json::Value;
 
 use crate::body;
-use crate::plan::Refusal;
 use crate::request::CloneRequest;
 use crate::source::{Source, SourceDisk};
 
@@ -17,7 +17,7 @@ const OWN_TAGS: usize = 4;
 const DATA_ONLY: [&str; 2] = ["UltraSSD_LRS", "PremiumV2_LRS"];
 
 /// The faults of a request. Empty if the clone can be planned.
-pub(crate) fn all(request: &CloneRequest, source: &Source) -> Vec<Refusal> {
+pub(crate) fn all(request: &CloneRequest, source: &Source) -> Vec<Finding> {
     let mut faults = Faults(Vec::new());
     faults.machine(request, source);
     faults.request(request);
@@ -27,11 +27,11 @@ pub(crate) fn all(request: &CloneRequest, source: &Source) -> Vec<Refusal> {
     faults.0
 }
 
-struct Faults(Vec<Refusal>);
+struct Faults(Vec<Finding>);
 
 impl Faults {
     fn add(&mut self, code: &'static str, place: impl ToString, message: impl Into<String>) {
-        self.0.push(Refusal { code, place: place.to_string(), message: message.into() });
+        self.0.push(Finding::failure(code, place, message));
     }
 
     fn machine(&mut self, request: &CloneRequest, source: &Source) {

@@ -61,7 +61,7 @@ impl SourceDisk {
     /// A property of the managed disk that the model does not name.
     #[must_use]
     pub fn other(&self, name: &str) -> Option<&Value> {
-        self.properties()?.other.get(name).filter(|value| !value.is_null())
+        self.properties()?.other(name)
     }
 
     /// The id that no other disk ever has, in lower case.
@@ -79,7 +79,7 @@ impl SourceDisk {
     /// The id of the disk encryption set.
     #[must_use]
     pub fn encryption_set(&self) -> Option<&str> {
-        self.properties()?.encryption.as_ref()?.disk_encryption_set_id.as_deref()
+        self.properties()?.encryption_set()
     }
 
     /// The LUN for people and names: `os` for the OS disk.
@@ -91,7 +91,6 @@ impl SourceDisk {
     /// The number of bytes, if the service reports it.
     #[must_use]
     pub fn size(&self) -> Option<u64> {
-        let disk = self.properties()?;
-        disk.disk_size_bytes.or(disk.disk_size_gb.map(|gib| gib << 30))
+        self.properties()?.size()
     }
 }

@@ -152,6 +152,29 @@ pub struct Finding {
     pub message: String,
 }
 
+impl Finding {
+    /// Something that an operator must know. It does not make the job fail.
+    #[must_use]
+    pub fn note(code: &str, message: impl Into<String>) -> Self {
+        Self { code: code.to_owned(), failed: false, place: None, message: message.into() }
+    }
+
+    /// A reason for which something cannot be done. The job fails.
+    #[must_use]
+    pub fn failure(code: &str, place: impl ToString, message: impl Into<String>) -> Self {
+        Self { code: code.to_owned(), failed: true, place: Some(place.to_string()), message: message.into() }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(place) = &self.place {
+            write!(f, "{place}: ")?;
+        }
+        write!(f, "{} ({})", self.message, self.code)
+    }
+}
+
 /// An operator's permission to start a ring.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Approval {

@@ -6,9 +6,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use goldfleet_model::resource::ResourceId;
 
+use super::clock::Clock;
 use super::disk_content::DiskContent;
 use super::error::{ErrorKind, PortError, PortResult};
 use super::resources::{ChangeStatus, Pending};
+use super::retry::retry_transient;
 
 /// The longest validity of a SAS. The platform permits more. A SAS that leaks is usable for at most this time.
 pub const MAX_ACCESS: Duration = Duration::from_secs(60 * 60);
@@ -126,6 +128,44 @@ pub trait DiskAccess: DiskContent {
     /// # Errors
     /// If the service refuses or cannot be reached.
     async fn poll_end(&self, pending: &Pending) -> PortResult<ChangeStatus>;
+}
+
+/// Waits until access is given. Each poll is retried while its error is transient.
+///
+/// # Errors
+/// If the service does not give access, or if the request cannot be polled.
+pub async fn wait_until_granted(
+    access: &dyn DiskAccess,
+    clock: &dyn Clock,
+    mut status: AccessStatus,
+) -> PortResult<DiskSas> {
+    loop {
+        status = match status {
+            AccessStatus::Granted(sas) => return Ok(sas),
+            AccessStatus::Failed(error) => return Err(error),
+            AccessStatus::Pending(pending) => {
+                clock.sleep(pending.retry_after).await;
+                retry_transient(clock, PortError::is_retryable, || access.poll_begin(&pending)).await?
+            }
+        };
+    }
+}
+
+/// Waits until access has ended. Each poll is retried while its error is transient.
+///
+/// # Errors
+/// If the service refuses to end the access, or if the request cannot be polled.
+pub async fn wait_until_ended(access: &dyn DiskAccess, clock: &dyn Clock, mut status: ChangeStatus) -> PortResult<()> {
+    loop {
+        status = match status {
+            ChangeStatus::Done => return Ok(()),
+            ChangeStatus::Failed(error) => return Err(error),
+            ChangeStatus::Pending(pending) => {
+                clock.sleep(pending.retry_after).await;
+                retry_transient(clock, PortError::is_retryable, || access.poll_end(&pending)).await?
+            }
+        };
+    }
 }
 
 #[cfg(test)]

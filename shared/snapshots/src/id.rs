@@ -6,7 +6,9 @@ use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 
 use goldfleet_model::ids::{InvalidName, ResourceGroup, SubscriptionId};
+use goldfleet_model::resource::ResourceId;
 use goldfleet_model::serde_as_string;
+use goldfleet_model::target::Target;
 use serde::{Deserialize, Serialize};
 
 const ID_RULE: &str = "use the id of a snapshot: \
@@ -40,6 +42,18 @@ impl GroupRef {
     #[must_use]
     pub fn key(&self) -> String {
         self.to_string().to_ascii_lowercase()
+    }
+}
+
+impl From<&ResourceId> for GroupRef {
+    fn from(id: &ResourceId) -> Self {
+        Self { subscription: id.subscription, resource_group: id.resource_group.clone() }
+    }
+}
+
+impl From<&Target> for GroupRef {
+    fn from(target: &Target) -> Self {
+        Self { subscription: target.subscription, resource_group: target.resource_group.clone() }
     }
 }
 

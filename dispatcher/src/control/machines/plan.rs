@@ -2,7 +2,7 @@
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use goldfleet_machines::graph::{groups, own_tags};
-use goldfleet_machines::plan::{ClonePlan, Cloner, Note, Refusal};
+use goldfleet_machines::plan::{ClonePlan, Cloner};
 use goldfleet_machines::request::CloneRequest;
 use goldfleet_machines::source::{Source, SourceDisk};
 use goldfleet_machines::spec::Row;
@@ -13,7 +13,7 @@ use goldfleet_ports::error::PortError;
 use goldfleet_ports::resources::Resource;
 use goldfleet_ports::retry::retry_transient;
 
-use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT};
+use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT, join_findings};
 
 /// What a job does, or why the machine is not cloned.
 #[derive(Debug, Clone)]
@@ -55,22 +55,11 @@ impl PlannedClone {
     /// The reasons of a refusal in one text.
     #[must_use]
     pub fn refusal(&self) -> String {
-        let failed = self.findings.iter().filter(|finding| finding.failed);
-        let text = |finding: &Finding| {
-            let place = finding.place.as_ref().map_or_else(String::new, |place| format!("{place}: "));
-            format!("{place}{} ({})", finding.message, finding.code)
-        };
-        failed.map(text).collect::<Vec<_>>().join("; ")
+        join_findings(self.findings.iter().filter(|finding| finding.failed))
     }
 
-    fn refused(refusals: Vec<Refusal>, runs: bool) -> Self {
-        let findings = refusals.into_iter().map(|Refusal { code, place, message }| Finding {
-            code: code.to_owned(),
-            failed: true,
-            place: Some(place),
-            message,
-        });
-        Self { groups: Vec::new(), findings: findings.collect(), machine: None, disks: Vec::new(), runs }
+    fn refused(findings: Vec<Finding>, runs: bool) -> Self {
+        Self { groups: Vec::new(), findings, machine: None, disks: Vec::new(), runs }
     }
 }
 
@@ -91,12 +80,6 @@ pub async fn plan(control: &ControlContext, request: &CloneRequest, job: &JobId)
     if !taken.is_empty() {
         return Ok(PlannedClone::refused(taken, runs));
     }
-    let findings = plan.notes().into_iter().map(|Note { code, message }| Finding {
-        code: code.to_owned(),
-        failed: false,
-        place: None,
-        message,
-    });
     let disks = plan.disks.iter().map(|disk| ClonedDisk {
         lun: disk.source.lun(),
         source: disk.source.id.clone(),
@@ -106,7 +89,7 @@ pub async fn plan(control: &ControlContext, request: &CloneRequest, job: &JobId)
     });
     Ok(PlannedClone {
         groups: groups(&plan, &by),
-        findings: findings.collect(),
+        findings: plan.notes(),
         machine: plan.machine.clone(),
         disks: disks.collect(),
         runs,
@@ -141,7 +124,7 @@ async fn taken_names(
     control: &ControlContext,
     plan: &ClonePlan<'_>,
     by: &Cloner,
-) -> Result<Vec<Refusal>, ControlError> {
+) -> Result<Vec<Finding>, ControlError> {
     let machine = plan.machine.iter().map(|id| (id.clone(), plan.source.vm_id()));
     let disks = plan.disks.iter().map(|disk| (disk.id.clone(), disk.source.unique_id()));
     let names: Vec<(ResourceId, String)> = machine.chain(disks).collect();
@@ -151,16 +134,16 @@ async fn taken_names(
         let is_taken = read(control, &id).await?.is_some_and(|found| !is_own(&found));
         Ok::<_, ControlError>(is_taken.then(|| refusal_of(&id)))
     });
-    let taken: Vec<Option<Refusal>> = checks.buffered(MAX_IN_FLIGHT).try_collect().await?;
+    let taken: Vec<Option<Finding>> = checks.buffered(MAX_IN_FLIGHT).try_collect().await?;
     Ok(taken.into_iter().flatten().collect())
 }
 
-fn refusal_of(id: &ResourceId) -> Refusal {
+fn refusal_of(id: &ResourceId) -> Finding {
     let (code, option) = match id.resource_type {
         ResourceType::Machine => ("machine-foreign", "--name"),
         _ => ("disk-foreign", "--disk-name"),
     };
-    Refusal { code, place: id.to_string(), message: format!("it exists: choose another name with {option}") }
+    Finding::failure(code, id, format!("it exists: choose another name with {option}"))
 }
 
 async fn read(control: &ControlContext, id: &ResourceId) -> Result<Option<Resource>, ControlError> {

@@ -13,10 +13,11 @@ use goldfleet_model::ids::JobId;
 use goldfleet_model::job::{Delivery, Job};
 use goldfleet_model::manifest::Digest;
 use goldfleet_model::resource::{ResourceId, ResourceType};
-use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
+use goldfleet_ports::error::{ErrorKind, PortError};
 use goldfleet_ports::resources::Resource;
 use goldfleet_ports::retry::retry_transient;
-use goldfleet_sources::SourceLocation;
+use goldfleet_sources::cloud_disk::DiskFacts;
+use goldfleet_sources::{Refusal, SourceLocation, codes};
 use serde::{Deserialize, Serialize};
 
 use crate::control::context::{ControlContext, ControlError};
@@ -78,12 +79,24 @@ impl PlatformSpec {
     }
 }
 
-/// A disk or snapshot. None if it does not exist, or if its group does not exist.
-async fn find(control: &ControlContext, id: &ResourceId) -> PortResult<Option<Resource>> {
-    let ports = &control.ports;
+/// Reads a disk or snapshot, and what a copy needs to know about it.
+///
+/// # Errors
+/// [`ControlError::Source`] if it or its group does not exist, or if a copy of it is no image.
+async fn read_source(
+    control: &ControlContext,
+    id: &ResourceId,
+    location: &SourceLocation,
+) -> Result<(Resource, DiskFacts), ControlError> {
+    let (ports, location) = (&control.ports, location.to_string());
     let get = || ports.resources.get(id, None);
-    match retry_transient(ports.clock.as_ref(), PortError::is_retryable, get).await {
-        Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
-        found => found,
-    }
+    let found = match retry_transient(ports.clock.as_ref(), PortError::is_retryable, get).await {
+        Err(error) if error.kind == ErrorKind::NotFound => None,
+        found => found?,
+    };
+    let missing =
+        || Refusal::new(&codes::SOURCE_NOT_FOUND, &location, format!("there is no {}", id.resource_type.noun()));
+    let found = found.ok_or_else(missing)?;
+    let facts = DiskFacts::for_copy(&location, &found)?;
+    Ok((found, facts))
 }

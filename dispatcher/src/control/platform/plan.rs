@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use goldfleet_config::targets::TargetsFile;
 use goldfleet_hubs::graph::sink_id;
-use goldfleet_hubs::plan::{Delivery, HubPlace, Note, PlannedTarget, Version};
+use goldfleet_hubs::plan::{Delivery, HubPlace, PlannedTarget, Version};
 use goldfleet_hubs::source::Source;
 use goldfleet_model::ids::{ManagedImageName, Region};
 use goldfleet_model::image::ImageRef;
@@ -13,16 +13,12 @@ use goldfleet_model::job::{Finding, Job};
 use goldfleet_model::resource::{Properties, ResourceType};
 use goldfleet_model::sink::Sink;
 use goldfleet_model::target::Target;
-use goldfleet_ports::error::{PortError, PortResult};
-use goldfleet_ports::retry::retry_transient;
-use goldfleet_snapshots::id::GroupRef;
+use goldfleet_ports::error::PortResult;
 use goldfleet_snapshots::tags::Role;
-use goldfleet_sources::cloud_disk::DiskFacts;
-use goldfleet_sources::{Refusal, codes};
 
-use super::{PlatformSpec, find};
+use super::PlatformSpec;
 use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT};
-use crate::control::fan_out::{has_image, name_images};
+use crate::control::fan_out::{existing_at_target, has_image, name_images};
 use crate::control::request::plan_order;
 use crate::control::routes::rows::group_of;
 
@@ -44,7 +40,7 @@ pub async fn plan(control: &ControlContext, job: &Job) -> Result<PlannedDelivery
     let (Some(image), Some(payload)) = (job.image(), job.payload()) else {
         return Err(ControlError::Refused("the job names no image version".to_owned()));
     };
-    let source = read_source(control, &spec).await?;
+    let source = requested_source(control, &spec).await?;
     let file = TargetsFile::load(&control.config.targets.file)?;
     let hubs = hubs(&file);
     let mut selected = file.into_selected(&job.selection);
@@ -71,24 +67,13 @@ pub async fn plan(control: &ControlContext, job: &Job) -> Result<PlannedDelivery
     if !refusals.is_empty() {
         return Err(ControlError::NotCopied(refusals));
     }
-    let findings = delivery.notes().into_iter().map(|Note { code, message }| Finding {
-        code: code.to_owned(),
-        failed: false,
-        place: None,
-        message,
-    });
-    Ok(PlannedDelivery { findings: findings.collect(), delivery })
+    Ok(PlannedDelivery { findings: delivery.notes(), delivery })
 }
 
-/// Reads the source, and refuses what is no image after a copy.
-async fn read_source(control: &ControlContext, spec: &PlatformSpec) -> Result<Source, ControlError> {
-    let location = spec.location().to_string();
-    let missing = || {
-        let reason = format!("there is no {}", spec.source.resource_type.noun());
-        Refusal::new(&codes::SOURCE_NOT_FOUND, &location, reason)
-    };
-    let found = find(control, &spec.source).await?.ok_or_else(missing)?;
-    DiskFacts::for_copy(&location, &found)?;
+/// Reads the source, and refuses another one than that for which the job was requested.
+async fn requested_source(control: &ControlContext, spec: &PlatformSpec) -> Result<Source, ControlError> {
+    let location = spec.location();
+    let (found, _) = super::read_source(control, &spec.source, &location).await?;
     let source = Source::of(found.id.clone(), found.body);
     source.filter(|source| source.unique_id == spec.unique_id).ok_or_else(|| {
         ControlError::Refused(format!("{location} was created again after the job was requested: dispatch it again"))
@@ -124,16 +109,7 @@ async fn has_copy(
     planned: &PlannedTarget,
     resource_type: ResourceType,
 ) -> PortResult<bool> {
-    let id = sink_id(planned, resource_type);
-    let get = || control.ports.resources.get(&id, None);
-    let found = match retry_transient(control.ports.clock.as_ref(), PortError::is_retryable, get).await {
-        Err(error) if !error.is_retryable() => {
-            // One target must not delay all others. Its step gets the same error, and only that operation fails.
-            tracing::warn!(%error, code = error.code, "{id} is planned as if it did not exist");
-            None
-        }
-        found => found?,
-    };
+    let found = existing_at_target(control, &planned.target, &sink_id(planned, resource_type)).await?;
     Ok(found.is_some_and(|found| {
         let is_complete = match &found.body.properties {
             Properties::Snapshot(snapshot) => snapshot.is_complete(),
@@ -157,8 +133,8 @@ pub fn hubs(file: &TargetsFile) -> BTreeMap<Region, HubPlace> {
         }
     }
     let of_targets = first.into_iter().map(|(region, target)| {
-        let group = GroupRef { subscription: target.subscription, resource_group: target.resource_group.clone() };
-        (region.clone(), HubPlace { group, encryption_set: target.disk_encryption_set.clone() })
+        let place = HubPlace { group: target.into(), encryption_set: target.disk_encryption_set.clone() };
+        (region.clone(), place)
     });
     let mut hubs: BTreeMap<Region, HubPlace> = of_targets.collect();
     hubs.extend(file.hubs.iter().map(|(region, hub)| {

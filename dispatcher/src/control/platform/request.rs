@@ -9,11 +9,10 @@ use goldfleet_model::selector::Selector;
 use goldfleet_ports::error::{ErrorKind, PortError};
 use goldfleet_ports::retry::retry_transient;
 use goldfleet_ports::rng;
-use goldfleet_sources::cloud_disk::DiskFacts;
 use goldfleet_sources::{Refusal, SourceLocation, codes};
 
 use super::plan::plan;
-use super::{PlatformSpec, find};
+use super::{PlatformSpec, read_source};
 use crate::control::context::{ControlContext, ControlError};
 use crate::control::request::{RequestResult, Terms, find_open_job, insert_job, new_job, selected_targets};
 
@@ -68,11 +67,7 @@ pub async fn request_from(
 /// Reads and checks the source.
 async fn read(control: &ControlContext, request: &PlatformRequest) -> Result<(PlatformSpec, Payload), ControlError> {
     let location = request.from.to_string();
-    let id = id_of(&request.from)?;
-    let missing =
-        || Refusal::new(&codes::SOURCE_NOT_FOUND, &location, format!("there is no {}", id.resource_type.noun()));
-    let found = find(control, id).await?.ok_or_else(missing)?;
-    let facts = DiskFacts::for_copy(&location, &found)?;
+    let (found, facts) = read_source(control, id_of(&request.from)?, &request.from).await?;
     let (os, generation) = facts.system(request.os, request.generation)?;
     let unknown = || Refusal::new(&codes::GENERATION_UNKNOWN, &location, "it states no Hyper-V generation");
     let generation = generation.ok_or_else(unknown)?;

@@ -32,8 +32,7 @@ impl Route for Machine {
     fn groups(&self, subject: &Subject) -> Vec<GroupRef> {
         let Subject::Work { work } = subject else { return Vec::new() };
         let Ok(request) = request_of(work) else { return Vec::new() };
-        let source = request.source;
-        vec![GroupRef { subscription: source.subscription, resource_group: source.resource_group }, request.to.group()]
+        vec![GroupRef::from(&request.source), request.to.group()]
     }
 
     async fn plan(&self, control: &ControlContext, job: &Job) -> Result<Box<dyn PlannedJob>, ControlError> {

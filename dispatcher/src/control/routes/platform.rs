@@ -38,7 +38,7 @@ impl Route for Platform {
     fn groups(&self, subject: &Subject) -> Vec<GroupRef> {
         let Subject::Image { delivery: Some(delivery), .. } = subject else { return Vec::new() };
         let Ok(PlatformSpec { source, .. }) = PlatformSpec::in_delivery(delivery) else { return Vec::new() };
-        vec![GroupRef { subscription: source.subscription, resource_group: source.resource_group }]
+        vec![GroupRef::from(&source)]
     }
 
     async fn plan(&self, control: &ControlContext, job: &Job) -> Result<Box<dyn PlannedJob>, ControlError> {

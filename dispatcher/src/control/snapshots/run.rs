@@ -181,12 +181,10 @@ async fn lock_all(control: &ControlContext, rules: &Rules, plan: &mut Plan<'_>) 
                 };
                 plan.locks.extend(lockable.iter().filter(lacks).copied());
             }
-            Err(error) => findings.push(Finding {
-                code: "locks-unlisted".to_owned(),
-                failed: true,
-                place: Some(rules.destinations[place].key()),
-                message: format!("the locks cannot be read, so replicas without a lock stay without one: {error}"),
-            }),
+            Err(error) => {
+                let message = format!("the locks cannot be read, so replicas without a lock stay without one: {error}");
+                findings.push(Finding::failure("locks-unlisted", rules.destinations[place].key(), message));
+            }
         }
     }
     findings
@@ -200,12 +198,8 @@ fn require_all(rules: &Rules, source: &Listing, findings: &mut Vec<Finding>) {
     findings.retain(|finding| finding.code != "source-empty");
     for pattern in &rules.selection.names {
         if !source.snapshots.values().any(|snapshot| pattern.matches(&snapshot.id.name)) {
-            findings.push(Finding {
-                code: "copy-source-not-found".to_owned(),
-                failed: true,
-                place: Some(rules.source.to_string()),
-                message: format!("there is no snapshot {} that can be copied", pattern.as_str()),
-            });
+            let message = format!("there is no snapshot {} that can be copied", pattern.as_str());
+            findings.push(Finding::failure("copy-source-not-found", &rules.source, message));
         }
     }
     findings.sort_by_key(|finding| !finding.failed);

@@ -169,6 +169,24 @@ impl DiskProperties {
             other: Map::new(),
         }
     }
+
+    /// The number of bytes, if the service reports it.
+    #[must_use]
+    pub fn size(&self) -> Option<u64> {
+        self.disk_size_bytes.or(self.disk_size_gb.map(|gib| gib << 30))
+    }
+
+    /// The id of the disk encryption set.
+    #[must_use]
+    pub fn encryption_set(&self) -> Option<&str> {
+        self.encryption.as_ref()?.disk_encryption_set_id.as_deref()
+    }
+
+    /// A property that this type does not name. None if it is null.
+    #[must_use]
+    pub fn other(&self, name: &str) -> Option<&Value> {
+        self.other.get(name).filter(|value| !value.is_null())
+    }
 }
 
 /// Why the content of a copy from another region did not arrive.

@@ -9,10 +9,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use goldfleet_model::resource::ResourceId;
 use goldfleet_ports::clock::{Clock, elapsed};
-use goldfleet_ports::disk_access::{Access, AccessRequest, AccessStatus, DiskAccess, DiskSas, MAX_ACCESS};
+use goldfleet_ports::disk_access::{
+    Access, AccessRequest, DiskAccess, DiskSas, MAX_ACCESS, wait_until_ended, wait_until_granted,
+};
 use goldfleet_ports::disk_content::{ACCESS_ENDED, ContentLayout, access_ended};
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
-use goldfleet_ports::resources::ChangeStatus;
 use goldfleet_ports::retry::retry_transient;
 use jiff::Timestamp;
 use tokio::sync::Mutex;
@@ -85,17 +86,8 @@ impl ContentAccess {
     }
 
     async fn end_once(&self) -> PortResult<()> {
-        let mut status = self.disks.end(&self.id, None).await?;
-        loop {
-            status = match status {
-                ChangeStatus::Done => return Ok(()),
-                ChangeStatus::Failed(error) => return Err(error),
-                ChangeStatus::Pending(pending) => {
-                    self.clock.sleep(pending.retry_after).await;
-                    self.retried(|| self.disks.poll_end(&pending)).await?
-                }
-            };
-        }
+        let status = self.disks.end(&self.id, None).await?;
+        wait_until_ended(self.disks.as_ref(), self.clock.as_ref(), status).await
     }
 
     /// Sends a request with a SAS. If the service refuses the SAS, the request is sent again with a new one.
@@ -143,17 +135,8 @@ impl ContentAccess {
 
     async fn begin_once(&self) -> PortResult<DiskSas> {
         let request = AccessRequest { id: self.id.clone(), tenant: None, access: Access::Read, duration: MAX_ACCESS };
-        let mut status = self.disks.begin(&request).await?;
-        loop {
-            status = match status {
-                AccessStatus::Granted(sas) => return Ok(sas),
-                AccessStatus::Failed(error) => return Err(error),
-                AccessStatus::Pending(pending) => {
-                    self.clock.sleep(pending.retry_after).await;
-                    self.retried(|| self.disks.poll_begin(&pending)).await?
-                }
-            };
-        }
+        let status = self.disks.begin(&request).await?;
+        wait_until_granted(self.disks.as_ref(), self.clock.as_ref(), status).await
     }
 
     /// Requests that are made with a SAS do not know the resource.

@@ -148,7 +148,7 @@ impl Scene {
         match self.try_request(source).await.unwrap_err() {
             ControlError::Source(refusal) => refusal.code.name.to_owned(),
             ControlError::NotCopied(refusals) => {
-                refusals.iter().map(|refusal| refusal.code).collect::<Vec<_>>().join(" ")
+                refusals.iter().map(|refusal| refusal.code.as_str()).collect::<Vec<_>>().join(" ")
             }
             other => panic!("{other}"),
         }

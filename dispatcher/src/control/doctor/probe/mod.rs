@@ -15,7 +15,6 @@ use goldfleet_ports::disk_pages::DiskPages;
 use goldfleet_ports::error::PortError;
 use goldfleet_ports::inspector::Inspector;
 use goldfleet_ports::rng;
-use goldfleet_snapshots::id::GroupRef;
 use tokio_util::sync::CancellationToken;
 
 use crate::control::context::{ControlContext, ControlError};
@@ -79,9 +78,7 @@ pub async fn probe(
     let since = control.ports.clock.now();
     let job = JobId::new(since, rng::random_u64());
     let places: Vec<&Place> = std::iter::once(&request.first).chain(&request.second).collect();
-    let group =
-        |place: &&Place| GroupRef { subscription: place.subscription, resource_group: place.resource_group.clone() };
-    let groups = places.iter().map(group).collect();
+    let groups = places.iter().map(|place| place.group()).collect();
     record::open(records, &OpenProbe { job: job.clone(), groups, since }).await?;
     let mut prober = Prober {
         request,

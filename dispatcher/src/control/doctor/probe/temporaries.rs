@@ -6,11 +6,10 @@ use std::time::Duration;
 use goldfleet_machines::request::Place;
 use goldfleet_model::ids::JobId;
 use goldfleet_model::resource::{DiskState, Properties, ResourceBody, ResourceId, ResourceType};
-use goldfleet_ports::disk_access::{Access, AccessRequest, AccessStatus, DiskSas};
+use goldfleet_ports::disk_access::{Access, AccessRequest, DiskSas, wait_until_granted};
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::resources::{PutMode, PutRequest, Resource, wait_until_done};
 use goldfleet_ports::retry::retry_transient;
-use goldfleet_snapshots::id::GroupRef;
 use goldfleet_snapshots::remove::{Decision, TemporarySpec};
 use goldfleet_snapshots::{names, tags};
 use serde_json::Value;
@@ -50,8 +49,7 @@ impl<'a> Temporaries<'a> {
     /// The id of a temporary.
     pub(super) fn id(&self, place: &Place, resource_type: ResourceType, part: &str) -> PortResult<ResourceId> {
         let Place { subscription, region, resource_group } = place;
-        let group = GroupRef { subscription: *subscription, resource_group: resource_group.clone() };
-        let name = names::of_temporary(self.fleet, &self.job, SOURCE, &group, region, part);
+        let name = names::of_temporary(self.fleet, &self.job, SOURCE, &place.group(), region, part);
         let id =
             format!("/subscriptions/{subscription}/resourceGroups/{resource_group}/providers/{resource_type}/{name}");
         id.parse().map_err(|error| PortError::new(ErrorKind::Invalid, format!("{id}: {error}")))
@@ -114,18 +112,8 @@ impl<'a> Temporaries<'a> {
         let clock = ports.clock.as_ref();
         let request = AccessRequest { id: id.clone(), tenant: None, access, duration };
         let begin = || ports.disk_access.begin(&request);
-        let mut status = retry_transient(clock, PortError::is_retryable, begin).await?;
-        loop {
-            status = match status {
-                AccessStatus::Granted(sas) => return Ok(sas),
-                AccessStatus::Failed(error) => return Err(error),
-                AccessStatus::Pending(pending) => {
-                    clock.sleep(pending.retry_after).await;
-                    let poll = || ports.disk_access.poll_begin(&pending);
-                    retry_transient(clock, PortError::is_retryable, poll).await?
-                }
-            };
-        }
+        let status = retry_transient(clock, PortError::is_retryable, begin).await?;
+        wait_until_granted(ports.disk_access.as_ref(), clock, status).await
     }
 
     /// Ends all access.

@@ -7,6 +7,7 @@ use goldfleet_model::ids::JobId;
 use goldfleet_model::resource::{
     CreationData, Properties, ResourceBody, ResourceId, ResourceType, Sku, SnapshotProperties, tag,
 };
+use goldfleet_ports::disk_access::wait_until_ended;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::resource_locks::check_deletion;
 use goldfleet_ports::resources::{
@@ -161,17 +162,8 @@ async fn remove_if_abandoned(control: &ControlContext, found: &Resource, fleet: 
 /// A killed upload may have left access to the snapshot, which the service then does not delete.
 pub(crate) async fn end_access(control: &ControlContext, id: &ResourceId) -> PortResult<()> {
     let access = &control.ports.disk_access;
-    let mut status = retried(control, || access.end(id, None)).await?;
-    loop {
-        status = match status {
-            ChangeStatus::Done => return Ok(()),
-            ChangeStatus::Failed(error) => return Err(error),
-            ChangeStatus::Pending(pending) => {
-                control.ports.clock.sleep(pending.retry_after).await;
-                retried(control, || access.poll_end(&pending)).await?
-            }
-        };
-    }
+    let status = retried(control, || access.end(id, None)).await?;
+    wait_until_ended(access.as_ref(), control.ports.clock.as_ref(), status).await
 }
 
 /// Deletes a temporary if its tags prove that this upload created it, and no lock protects it.
