@@ -184,6 +184,41 @@ pub struct Operation {
 }
 
 impl Operation {
+    /// An operation of the first planning attempt that waits: the first of its group, without gates, image version and
+    /// specification.
+    #[must_use]
+    pub fn waiting(job: &JobId, id: OperationId, kind: KindId, place: Place, at: Timestamp) -> Self {
+        Self {
+            job: job.clone(),
+            id,
+            plan: 1,
+            image: None,
+            kind,
+            position: 0,
+            place,
+            after: Vec::new(),
+            opened: false,
+            opens: Vec::new(),
+            streams: Vec::new(),
+            always: false,
+            spec: Document::default(),
+            output: None,
+            state: OperationState::Waiting,
+            attempts: 0,
+            failures: 0,
+            lost: 0,
+            lease: None,
+            not_before: None,
+            queued: None,
+            progress: TransferProgress::default(),
+            failure: None,
+            created: at,
+            started: None,
+            work_period: None,
+            updated: at,
+        }
+    }
+
     /// The target, if it acts on one.
     #[must_use]
     pub fn target(&self) -> Option<&Target> {

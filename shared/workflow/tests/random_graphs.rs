@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 
-use goldfleet_model::document::Document;
 use goldfleet_model::graph::{After, GateCondition, GateKey};
 use goldfleet_model::job::Job;
 use goldfleet_model::operation::{Failure, GateRole, GroupId, Lease, Operation, OperationId, OperationState, Place};
@@ -59,35 +58,10 @@ fn job(with_approvals: bool) -> Job {
 }
 
 fn operation(job: &Job, group: &GroupId, position: u16) -> Operation {
-    Operation {
-        job: job.id.clone(),
-        id: OperationId::new(group.clone(), &format!("step{position}")),
-        plan: 1,
-        image: job.image().cloned(),
-        kind: "test".parse().unwrap(),
-        position,
-        place: Place { region: "westeurope".parse().unwrap(), label: group.to_string(), target: None },
-        after: Vec::new(),
-        opened: false,
-        opens: Vec::new(),
-        streams: Vec::new(),
-        always: false,
-        spec: Document { v: 1, data: serde_json::Value::Null },
-        output: None,
-        state: OperationState::Waiting,
-        attempts: 0,
-        failures: 0,
-        lost: 0,
-        lease: None,
-        not_before: None,
-        queued: None,
-        progress: goldfleet_model::operation::TransferProgress::default(),
-        failure: None,
-        created: NOW,
-        started: None,
-        work_period: None,
-        updated: NOW,
-    }
+    let id = OperationId::new(group.clone(), &format!("step{position}"));
+    let place = Place { region: "westeurope".parse().unwrap(), label: group.to_string(), target: None };
+    let image = job.image().cloned();
+    Operation { image, position, ..Operation::waiting(&job.id, id, "test".parse().unwrap(), place, NOW) }
 }
 
 /// Layers of groups. Some rows of a layer open the gate of the next layer, and some rows of the next layer wait for it.

@@ -27,7 +27,7 @@ use goldfleet_model::graph::{After, GateCondition, GateKey};
 use goldfleet_model::ids::JobId;
 use goldfleet_model::job::{Job, JobState, Subject};
 use goldfleet_model::message::QueueName;
-use goldfleet_model::operation::{GroupId, Operation, OperationId, OperationState, Place, TransferProgress};
+use goldfleet_model::operation::{GroupId, Operation, OperationId, OperationState, Place};
 use goldfleet_ports::Ports;
 use goldfleet_ports::error::PortResult;
 use goldfleet_ports::job_table::Change;
@@ -145,34 +145,11 @@ impl Scene {
 
     fn row(&self, job: &Job, group: &str, step: &str) -> Operation {
         let now = self.fleet.ports.clock.now();
+        let place = Place { region: "westeurope".parse().unwrap(), label: format!("notebook {group}"), target: None };
         Operation {
-            job: job.id.clone(),
-            id: id(group, step),
-            plan: 1,
             image: job.image().cloned(),
-            kind: "note".parse().unwrap(),
-            position: 0,
-            place: Place { region: "westeurope".parse().unwrap(), label: format!("notebook {group}"), target: None },
-            after: Vec::new(),
-            opened: false,
-            opens: Vec::new(),
-            streams: Vec::new(),
-            always: false,
             spec: Document { v: 1, data: serde_json::Value::Null },
-            output: None,
-            state: OperationState::Waiting,
-            attempts: 0,
-            failures: 0,
-            lost: 0,
-            lease: None,
-            not_before: None,
-            queued: None,
-            progress: TransferProgress::default(),
-            failure: None,
-            created: now,
-            started: None,
-            work_period: None,
-            updated: now,
+            ..Operation::waiting(&job.id, id(group, step), "note".parse().unwrap(), place, now)
         }
     }
 

@@ -28,33 +28,10 @@ pub(super) fn operation<S>(job: &Job, row: Row<S>, spec: Document, bytes_total: 
 /// An operation of a job that is ready at `now`: the first of its group, without gates and specification.
 pub(super) fn ready(job: &Job, id: OperationId, kind: &str, place: Place, now: Timestamp) -> Operation {
     Operation {
-        job: job.id.clone(),
-        id,
         plan: job.plan,
         image: job.image().cloned(),
-        kind: kind_id(kind),
-        position: 0,
-        place,
-        after: Vec::new(),
-        opened: false,
-        opens: Vec::new(),
-        streams: Vec::new(),
-        always: false,
-        spec: Document::default(),
-        output: None,
         state: OperationState::Ready,
-        attempts: 0,
-        failures: 0,
-        lost: 0,
-        lease: None,
-        not_before: None,
-        queued: None,
-        progress: TransferProgress::default(),
-        failure: None,
-        created: now,
-        started: None,
-        work_period: None,
-        updated: now,
+        ..Operation::waiting(&job.id, id, kind_id(kind), place, now)
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures::stream::{self, StreamExt as _};
 use goldfleet_config::targets::TargetsFile;
 use goldfleet_model::ids::SubscriptionId;
+use goldfleet_ports::backoff::Backoff;
 use goldfleet_ports::clock::elapsed;
 use goldfleet_ports::error::{PortError, PortResult};
 use goldfleet_ports::providers::{Providers, Registration};
@@ -22,7 +23,7 @@ pub const STORAGE: &str = "Microsoft.Storage";
 /// How long to wait for a registration. Azure names no time; it takes a few minutes.
 const LONGEST: Duration = Duration::from_secs(600);
 
-/// The first time between two polls of a registration. It doubles.
+/// The first time between two polls of a registration.
 const FIRST_POLL: Duration = Duration::from_secs(1);
 
 /// The longest time between two polls.
@@ -117,10 +118,11 @@ async fn one(
         let register = || providers.register(subscription, namespace, tenant);
         state = retry_transient(clock, PortError::is_retryable, register).await?;
     }
-    let (began, mut pause) = (clock.now(), FIRST_POLL);
+    let (began, waits) = (clock.now(), Backoff::new(FIRST_POLL, LAST_POLL));
+    let mut polls = 0;
     while state != Registration::Registered && elapsed(began, clock.now()) < LONGEST {
-        clock.sleep(pause).await;
-        pause = (pause * 2).min(LAST_POLL);
+        clock.sleep(waits.wait(polls)).await;
+        polls += 1;
         state = retry_transient(clock, PortError::is_retryable, read).await?;
     }
     Ok(if state == Registration::Registered { RegisterOutcome::New } else { RegisterOutcome::InProgress })

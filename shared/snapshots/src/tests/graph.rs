@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use goldfleet_model::document::Document;
 use goldfleet_model::graph::{After, GateCondition};
-use goldfleet_model::operation::{Operation, OperationState, Place, TransferProgress};
+use goldfleet_model::operation::{Operation, Place};
 use goldfleet_workflow::validate::GraphCheck;
 use serde_json::{Value, json};
 
@@ -15,34 +15,14 @@ use crate::tags::{self, ReplicaTags};
 
 /// The row as the job table has it.
 fn operation(row: &Row) -> Operation {
+    let place = Place { region: row.region.clone(), label: row.label.clone(), target: None };
     Operation {
-        job: job(1),
-        id: row.id.clone(),
-        plan: 1,
-        image: None,
-        kind: row.kind.parse().unwrap(),
         position: row.position,
-        place: Place { region: row.region.clone(), label: row.label.clone(), target: None },
         after: row.after.clone(),
-        opened: false,
         opens: row.opens.clone(),
-        streams: Vec::new(),
         always: row.always,
         spec: Document::new(1, &row.spec).unwrap(),
-        output: None,
-        state: OperationState::Waiting,
-        attempts: 0,
-        failures: 0,
-        lost: 0,
-        lease: None,
-        not_before: None,
-        queued: None,
-        progress: TransferProgress::default(),
-        failure: None,
-        created: at(0),
-        started: None,
-        work_period: None,
-        updated: at(0),
+        ..Operation::waiting(&job(1), row.id.clone(), row.kind.parse().unwrap(), place, at(0))
     }
 }
 

@@ -3,7 +3,7 @@
 use goldfleet_model::document::Document;
 use goldfleet_model::graph::{After, GateCondition, GateKey};
 use goldfleet_model::job::Job;
-use goldfleet_model::operation::{GroupId, Operation, OperationId, OperationState, Place, TransferProgress};
+use goldfleet_model::operation::{GroupId, Operation, OperationId, OperationState, Place};
 use jiff::Timestamp;
 
 use super::note::{KINDS, LATER};
@@ -24,34 +24,13 @@ pub(super) fn job(with_approvals: bool, now: Timestamp) -> Job {
 }
 
 fn row(job: &Job, group: &GroupId, position: u16, kind: &str) -> Operation {
+    let id = OperationId::new(group.clone(), &format!("step{position}"));
+    let place = Place { region: "westeurope".parse().unwrap(), label: group.to_string(), target: None };
     Operation {
-        job: job.id.clone(),
-        id: OperationId::new(group.clone(), &format!("step{position}")),
-        plan: 1,
         image: job.image().cloned(),
-        kind: kind.parse().unwrap(),
         position,
-        place: Place { region: "westeurope".parse().unwrap(), label: group.to_string(), target: None },
-        after: Vec::new(),
-        opened: false,
-        opens: Vec::new(),
-        streams: Vec::new(),
-        always: false,
         spec: Document { v: 1, data: serde_json::Value::Null },
-        output: None,
-        state: OperationState::Waiting,
-        attempts: 0,
-        failures: 0,
-        lost: 0,
-        lease: None,
-        not_before: None,
-        queued: None,
-        progress: TransferProgress::default(),
-        failure: None,
-        created: job.created,
-        started: None,
-        work_period: None,
-        updated: job.created,
+        ..Operation::waiting(&job.id, id, kind.parse().unwrap(), place, job.created)
     }
 }
 
