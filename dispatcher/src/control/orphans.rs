@@ -145,6 +145,7 @@ async fn list_temporaries(control: &ControlContext, group: &GroupRef, fleet: Uui
             resource_type,
             subscription: group.subscription,
             resource_group: Some(group.resource_group.clone()),
+            parent: None,
             tags: wanted.clone(),
             tenant: None,
         };
