@@ -20,6 +20,7 @@ pub mod machine_jobs;
 pub mod orphans;
 pub mod output;
 pub mod plan;
+pub mod promote;
 pub mod rehearse;
 pub mod run;
 pub mod setup;

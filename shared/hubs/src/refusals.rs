@@ -1,5 +1,6 @@
 //! What is refused before the first change, besides properties of the source that no copy survives.
 
+use goldfleet_galleries::graph::PlannedGallery;
 use goldfleet_model::ids::SubscriptionId;
 use goldfleet_model::job::Finding;
 
@@ -10,6 +11,9 @@ pub(crate) fn all(delivery: &Delivery) -> Vec<Finding> {
     let mut faults = Faults { delivery, found: Vec::new() };
     for planned in delivery.to_do() {
         faults.target(planned);
+    }
+    for planned in delivery.galleries_to_do() {
+        faults.gallery(planned);
     }
     for region in delivery.remote_regions() {
         match delivery.hubs.get(region) {
@@ -38,6 +42,16 @@ impl Faults<'_> {
             self.add("other-tenant", target.key(), message);
         }
         self.encryption(&target.key().to_string(), target.subscription, target.disk_encryption_set.as_deref());
+    }
+
+    /// The temporary snapshot of a gallery, and the replicas of its versions. A disk encryption set serves one region, and the
+    /// replicas of each region need one (source: Azure, image-version-encryption).
+    fn gallery(&mut self, planned: &PlannedGallery) {
+        let settings = &planned.settings;
+        for region in settings.all_regions() {
+            let place = format!("gallery {} in {}", settings.name, region.name);
+            self.encryption(&place, settings.subscription, region.disk_encryption_set.as_deref());
+        }
     }
 
     fn hub(&mut self, region: &str, hub: &HubPlace) {

@@ -396,6 +396,7 @@ fn result(world: &TenantState, call: &Call, operation: &Operation) -> HandlerRes
     let image: Option<Value> = images::find(world, &operation.key).map(Image::json);
     let resource = image.or_else(|| disks::find(world, &operation.key).map(Disk::json));
     let resource = resource.or_else(|| machines::find(world, &operation.key).map(Machine::json));
+    let resource = resource.or_else(|| galleries::find(world, &operation.key).map(|item| item.json(world)));
     resource.map(ArmAnswer::ok).ok_or_else(|| {
         ArmAnswer::error(
             StatusCode::NOT_FOUND,

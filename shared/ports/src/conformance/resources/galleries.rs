@@ -13,9 +13,9 @@ use serde_json::Map;
 use uuid::Uuid;
 
 use super::{MAX_READS, ResourceSuite, refused_as, tags};
-use crate::error::ErrorKind;
+use crate::error::{ErrorKind, PortResult};
 use crate::resources::emulation::galleries::NOT_IN_REGION;
-use crate::resources::{PutMode, PutRequest, Resource, ResourceQuery};
+use crate::resources::{ChangeStatus, PutMode, PutRequest, Resource, ResourceQuery};
 
 fn name(text: &str) -> ResourceName {
     text.parse().expect("a name")
@@ -125,8 +125,16 @@ impl ResourceSuite<'_> {
     async fn new_version(self) -> Resource {
         let (definition, source) = (self.new_definition().await, self.new_source().await);
         let request = self.version_in(&definition, "1.0.10", &source);
-        self.put(&request).await.expect("a version");
+        self.begin(&request).await.expect("a version");
         self.existing(&request.id).await
+    }
+
+    /// Begins a change of a version. Its end is that of the replication, so only what the service refuses at once is awaited.
+    async fn begin(self, request: &PutRequest) -> PortResult<()> {
+        match self.resources.put(request).await? {
+            ChangeStatus::Failed(error) => Err(error),
+            ChangeStatus::Done | ChangeStatus::Pending(_) => Ok(()),
+        }
     }
 
     /// Reads a version until its replication to a region is complete.
@@ -210,7 +218,7 @@ impl ResourceSuite<'_> {
             profile.target_regions = regions.iter().map(|name| region(name, false)).collect();
             profile.exclude_from_latest = Some(false);
             let request = self.gallery_request(version.id.clone(), version.body.properties.clone());
-            self.put(&request).await.expect("other regions");
+            self.begin(&request).await.expect("other regions");
             for name in &regions {
                 version = self.replicated(&version.id, name).await;
                 assert!(version_of(&version).may_be_latest(name), "{version:?}");
@@ -228,7 +236,7 @@ impl ResourceSuite<'_> {
         assert_eq!(refusal.kind, ErrorKind::NotFound, "{refusal:?}");
         assert_eq!(self.find(&request.id).await, None);
         let version = self.version_in(&request.id, "1.0.0", &self.new_source().await);
-        let refusal = self.put(&version).await.expect_err("a refusal");
+        let refusal = self.begin(&version).await.expect_err("a refusal");
         assert_eq!(refusal.kind, ErrorKind::NotFound, "{refusal:?}");
         assert_eq!(self.find(&version.id).await, None);
     }
@@ -264,7 +272,7 @@ impl ResourceSuite<'_> {
         let definition = version.id.parent().expect("a definition");
         let snapshot = self.new_source().await;
         let other = self.version_in(&definition, version.id.name.own(), &snapshot);
-        refused_as(self.put(&other).await, ErrorKind::Invalid, "property-change-not-allowed");
+        refused_as(self.begin(&other).await, ErrorKind::Invalid, "property-change-not-allowed");
         let missing = self.version_in(&definition, "1.0.11", &self.new_id(ResourceType::Snapshot));
         let bad_name = self.version_in(&definition, "1.0", &snapshot);
         let mut homeless = self.version_in(&definition, "1.0.12", &snapshot);
@@ -272,7 +280,7 @@ impl ResourceSuite<'_> {
         body.publishing_profile.as_mut().expect("a profile").target_regions =
             vec![region(&self.location.other_region, true)];
         for request in [missing, bad_name, homeless] {
-            self.put(&request).await.expect_err("a refusal");
+            self.begin(&request).await.expect_err("a refusal");
             assert_eq!(self.find(&request.id).await, None, "{}", request.id);
         }
     }
