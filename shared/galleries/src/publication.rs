@@ -46,9 +46,12 @@ pub struct RegionRecord {
     /// Whether a disk of the version was created in the region since the version was last added to it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ready: bool,
-    /// Since when it is replicated.
+    /// Since when it is replicated. Each replication has its own time: one that begins after the region was removed, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
+    /// Whether this replication was complete.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub completed: bool,
     /// Why it is not ready, if it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,

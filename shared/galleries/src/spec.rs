@@ -126,14 +126,15 @@ impl PublishSpec {
         ResourceBody::from_json(ResourceType::GalleryVersion, self.body.clone())
     }
 
-    /// The body of the disk that proves that the version can be used in a region.
+    /// The body of the disk that proves that the version can be used in a region. `replication` names the replication to the
+    /// region: a disk of an earlier one proves nothing about a later one.
     #[must_use]
-    pub fn trial_body(&self, region: &Region) -> ResourceBody {
+    pub fn trial_body(&self, region: &Region, replication: &str) -> ResourceBody {
         let mut disk = DiskProperties::new(CreationData::from_version(&self.version));
         for (name, value) in [("networkAccessPolicy", "DenyAll"), ("publicNetworkAccess", "Disabled")] {
             disk.other.insert(name.to_owned(), Value::from(value));
         }
-        let mut tags = tags::of_temporary(self.fleet, &self.job, &self.image.digest.to_string());
+        let mut tags = tags::of_temporary(self.fleet, &self.job, replication);
         tags.extend(ImageTags { image: self.image.clone(), job: self.job.clone() }.to_map());
         let sku = Sku { name: "Standard_LRS".to_owned(), other: Map::new() };
         let body = ResourceBody::new(region.clone(), Properties::Disk(disk)).with_tags(tags);

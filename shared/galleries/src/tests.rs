@@ -78,7 +78,8 @@ fn requests_have_what_the_configuration_says() {
     assert_eq!(regions, ["westeurope", "eastus"], "the region of the gallery is first");
     assert_eq!(profile["targetRegions"][0]["regionalReplicaCount"], 3);
     assert_eq!(spec.body["properties"]["storageProfile"]["osDiskImage"]["source"]["id"], spec.source.to_string());
-    let trial = spec.trial_body(&"eastus".parse().unwrap()).to_request_json();
+    let trial = spec.trial_body(&"eastus".parse().unwrap(), "1970").to_request_json();
+    assert_eq!(trial["tags"]["goldfleet-source"], "1970");
     assert_eq!(trial["properties"]["creationData"]["galleryImageReference"]["id"], spec.version.to_string());
     assert_eq!((&trial["tags"]["goldfleet-role"], &trial["location"]), (&json!("temporary"), &json!("eastus")));
     let again: PublishSpec = serde_json::from_value(serde_json::to_value(&spec).unwrap()).unwrap();

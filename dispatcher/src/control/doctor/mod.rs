@@ -4,6 +4,7 @@ mod access;
 mod account;
 mod directory_cloud;
 mod finding;
+mod gallery;
 pub mod probe;
 mod services;
 mod sync;
@@ -64,6 +65,9 @@ pub async fn examine(
             findings.extend(cloud(control, inspector, &file, &targets, &rates).await);
             for sync in &control.config.sync {
                 findings.extend(sync::examine(inspector, sync).await);
+            }
+            for gallery in file.galleries.iter().filter(|gallery| gallery.enabled) {
+                findings.extend(gallery::examine(control, inspector, gallery).await);
             }
         }
         None => findings.extend(directory_cloud::targets(control, &targets).await),

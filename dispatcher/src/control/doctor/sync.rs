@@ -63,7 +63,8 @@ fn groups(sync: &Sync) -> Vec<(GroupRef, Vec<&'static Needed>)> {
     std::iter::once(source).chain(destinations).chain(scratch).collect()
 }
 
-async fn look(
+/// Checks that a resource group exists, and what the identity may do there.
+pub(super) async fn look(
     inspector: &dyn Inspector,
     subject: &str,
     GroupRef { subscription, resource_group }: &GroupRef,

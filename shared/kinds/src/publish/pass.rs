@@ -177,12 +177,17 @@ async fn observe(
             match converge::reported(existing, name) {
                 Reported::Missing => *region = RegionRecord::default(),
                 Reported::Failed(reason) => {
-                    *region = RegionRecord { ready: false, problem: Some(reason), since: region.since };
+                    *region = RegionRecord { problem: Some(reason), since: region.since, ..RegionRecord::default() };
                 }
+                // It was removed and added again between two passes if it was complete before.
                 Reported::Replicating(_) => {
-                    *region = RegionRecord { ready: false, problem: None, since: region.since.or(Some(now)) };
+                    let known = region.since.filter(|_| !region.completed);
+                    *region = RegionRecord { since: known.or(Some(now)), ..RegionRecord::default() };
                 }
-                Reported::Completed => region.since = region.since.or(Some(now)),
+                Reported::Completed => {
+                    region.since = region.since.or(Some(now));
+                    region.completed = true;
+                }
             }
         }
     });

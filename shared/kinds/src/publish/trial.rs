@@ -52,7 +52,7 @@ async fn begin(
     for name in due {
         let Some(place) = region(name) else { continue };
         (watch.ensure)()?;
-        let body = spec.trial_body(&place);
+        let body = spec.trial_body(&place, &replication(&publication, name));
         let request = PutRequest { id: spec.trial.clone(), tenant: None, mode: PutMode::Create, body };
         let error = match ports.resources.put(&request).await {
             Ok(ChangeStatus::Done | ChangeStatus::Pending(_)) => return Ok((publication, true)),
@@ -88,8 +88,8 @@ async fn judge(
     }
     let name = disk.body.region.as_str().to_owned();
     let publication = match content(disk) {
-        // It was created in this region from this version.
-        Content::Complete if due.contains(&name) => {
+        // It was created in this region from this version, during this replication.
+        Content::Complete if due.contains(&name) && is_current(&publication, &name, disk) => {
             note(watch, &publication, &name, |region| (region.ready, region.problem) = (true, None)).await?
         }
         Content::Arriving => return Ok((publication, true)),
@@ -101,6 +101,18 @@ async fn judge(
         Ok(ChangeStatus::Failed(error)) | Err(error) => Err(error.into()),
         Ok(ChangeStatus::Done | ChangeStatus::Pending(_)) => Ok((publication, true)),
     }
+}
+
+/// What names the current replication to a region.
+fn replication(publication: &Publication, name: &str) -> String {
+    let since = publication.regions.get(name).and_then(|region| region.since);
+    since.map(|since| since.to_string()).unwrap_or_default()
+}
+
+/// Whether a disk was created during the current replication. Another tool may have removed the region and added it again
+/// since then.
+fn is_current(publication: &Publication, name: &str, disk: &Resource) -> bool {
+    tag(&disk.body.tags, tags::SOURCE) == Some(replication(publication, name).as_str())
 }
 
 fn is_trial(spec: &PublishSpec, disk: &Resource) -> bool {

@@ -43,6 +43,17 @@ impl Model {
     }
 }
 
+impl Model {
+    /// Whether a gallery version can be used in a region now.
+    #[must_use]
+    pub fn is_usable(&self, version: &ResourceId, region: &Region) -> bool {
+        let now = self.moment();
+        let world = self.world();
+        let replicas = world.arm.resources.get(version).and_then(|found| found.replicas.as_ref());
+        replicas.is_some_and(|replicas| replicas.is_usable(region, now))
+    }
+}
+
 impl CloudState {
     /// Checks a request for a gallery, a definition or a version. Returns the resource to store, and its replicas.
     pub(super) fn gallery_resource(

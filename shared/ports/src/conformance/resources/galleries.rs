@@ -125,12 +125,12 @@ impl ResourceSuite<'_> {
     async fn new_version(self) -> Resource {
         let (definition, source) = (self.new_definition().await, self.new_source().await);
         let request = self.version_in(&definition, "1.0.10", &source);
-        self.begin(&request).await.expect("a version");
+        self.put_version(&request).await.expect("a version");
         self.existing(&request.id).await
     }
 
     /// Begins a change of a version. Its end is that of the replication, so only what the service refuses at once is awaited.
-    async fn begin(self, request: &PutRequest) -> PortResult<()> {
+    async fn put_version(self, request: &PutRequest) -> PortResult<()> {
         match self.resources.put(request).await? {
             ChangeStatus::Failed(error) => Err(error),
             ChangeStatus::Done | ChangeStatus::Pending(_) => Ok(()),
@@ -218,7 +218,7 @@ impl ResourceSuite<'_> {
             profile.target_regions = regions.iter().map(|name| region(name, false)).collect();
             profile.exclude_from_latest = Some(false);
             let request = self.gallery_request(version.id.clone(), version.body.properties.clone());
-            self.begin(&request).await.expect("other regions");
+            self.put_version(&request).await.expect("other regions");
             for name in &regions {
                 version = self.replicated(&version.id, name).await;
                 assert!(version_of(&version).may_be_latest(name), "{version:?}");
@@ -236,7 +236,7 @@ impl ResourceSuite<'_> {
         assert_eq!(refusal.kind, ErrorKind::NotFound, "{refusal:?}");
         assert_eq!(self.find(&request.id).await, None);
         let version = self.version_in(&request.id, "1.0.0", &self.new_source().await);
-        let refusal = self.begin(&version).await.expect_err("a refusal");
+        let refusal = self.put_version(&version).await.expect_err("a refusal");
         assert_eq!(refusal.kind, ErrorKind::NotFound, "{refusal:?}");
         assert_eq!(self.find(&version.id).await, None);
     }
@@ -272,7 +272,7 @@ impl ResourceSuite<'_> {
         let definition = version.id.parent().expect("a definition");
         let snapshot = self.new_source().await;
         let other = self.version_in(&definition, version.id.name.own(), &snapshot);
-        refused_as(self.begin(&other).await, ErrorKind::Invalid, "property-change-not-allowed");
+        refused_as(self.put_version(&other).await, ErrorKind::Invalid, "property-change-not-allowed");
         let missing = self.version_in(&definition, "1.0.11", &self.new_id(ResourceType::Snapshot));
         let bad_name = self.version_in(&definition, "1.0", &snapshot);
         let mut homeless = self.version_in(&definition, "1.0.12", &snapshot);
@@ -280,7 +280,7 @@ impl ResourceSuite<'_> {
         body.publishing_profile.as_mut().expect("a profile").target_regions =
             vec![region(&self.location.other_region, true)];
         for request in [missing, bad_name, homeless] {
-            self.begin(&request).await.expect_err("a refusal");
+            self.put_version(&request).await.expect_err("a refusal");
             assert_eq!(self.find(&request.id).await, None, "{}", request.id);
         }
     }
