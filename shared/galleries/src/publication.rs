@@ -32,6 +32,9 @@ pub struct Publication {
     /// Whether the version was created.
     #[serde(default)]
     pub created: bool,
+    /// Whether the temporary disk of a trial may exist. It is set before the disk is requested.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub trial: bool,
     /// Who promoted it, if it can be the latest version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub promoted: Option<Promoted>,
@@ -70,7 +73,7 @@ impl Publication {
     /// A version that is published now.
     #[must_use]
     pub fn new(spec: PublishSpec) -> Self {
-        Self { spec, regions: BTreeMap::new(), created: false, promoted: None, gone: false }
+        Self { spec, regions: BTreeMap::new(), created: false, trial: false, promoted: None, gone: false }
     }
 
     /// The same version, published by another job: what is known about the regions stays.

@@ -282,7 +282,7 @@ async fn carry_out(control: &ControlContext, place: &Place) -> Result<PromotedGa
     let spec = &place.publication.spec;
     let mut attempts = 0;
     let regions = loop {
-        let watch = Watch { ports: &control.ports, spec, ensure: &|| Ok(()), take_out: None };
+        let watch = Watch { ports: &control.ports, spec, ensure: &|| Ok(()), trials: false, take_out: None };
         let passed = pass(watch).await.map_err(control_error)?;
         let found = get(control, &spec.version).await?;
         let version = found.as_ref().and_then(|found| found.body.properties.gallery_version());

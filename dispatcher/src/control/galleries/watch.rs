@@ -1,10 +1,13 @@
 //! The check of all published versions: at each pass of the reconciler, each version is read, and regions that somebody removed
 //! are added again. Foreign regions are named and kept.
 
+use std::collections::BTreeSet;
+
 use futures::{StreamExt as _, stream};
 use goldfleet_galleries::publication::Publication;
 use goldfleet_kinds::publish::pass::{Passed, Watch, pass};
 use goldfleet_kinds::publish::record;
+use goldfleet_model::ids::JobId;
 
 use super::{control_error, publications};
 use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT};
@@ -19,7 +22,12 @@ pub async fn watch(control: &ControlContext) -> Result<usize, ControlError> {
     let is_watched = |publication: &Publication| publication.created && !publication.gone;
     let watched: Vec<Publication> = all.into_iter().filter(is_watched).collect();
     let count = watched.len();
-    let checks = stream::iter(watched).map(|publication| async move { check(control, &publication).await });
+    let open: BTreeSet<JobId> = match count {
+        0 => BTreeSet::new(),
+        _ => control.ports.table.open_jobs().await?.into_iter().map(|job| job.value.id).collect(),
+    };
+    let open = &open;
+    let checks = stream::iter(watched).map(|publication| async move { check(control, &publication, open).await });
     let results: Vec<Result<(), ControlError>> = checks.buffered(MAX_IN_FLIGHT).collect().await;
     let mut failed: Vec<ControlError> = results.into_iter().filter_map(Result::err).collect();
     match failed.pop() {
@@ -28,9 +36,15 @@ pub async fn watch(control: &ControlContext) -> Result<usize, ControlError> {
     }
 }
 
-async fn check(control: &ControlContext, publication: &Publication) -> Result<(), ControlError> {
+async fn check(
+    control: &ControlContext,
+    publication: &Publication,
+    open: &BTreeSet<JobId>,
+) -> Result<(), ControlError> {
     let spec = &publication.spec;
-    let watch = Watch { ports: &control.ports, spec, ensure: &|| Ok(()), take_out: None };
+    // The workers of an open job try its versions.
+    let trials = !open.contains(&spec.job);
+    let watch = Watch { ports: &control.ports, spec, ensure: &|| Ok(()), trials, take_out: None };
     let passed = match pass(watch).await.map_err(control_error) {
         Ok(passed) => passed,
         Err(error) => {

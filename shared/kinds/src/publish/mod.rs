@@ -163,7 +163,7 @@ impl Publish {
 
 async fn publish(attempt: Attempt<'_>, spec: &PublishSpec) -> StepResult {
     let ensure = || attempt.lease.ensure_held();
-    let watch = Watch { ports: &attempt.shared.ports, spec, ensure: &ensure, take_out: None };
+    let watch = Watch { ports: &attempt.shared.ports, spec, ensure: &ensure, trials: true, take_out: None };
     let mut is_requested = false;
     loop {
         match pass(watch).await? {

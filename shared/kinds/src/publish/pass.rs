@@ -34,6 +34,8 @@ pub struct Watch<'a> {
     pub spec: &'a PublishSpec,
     /// Checks before each change whether it may still be made.
     pub ensure: &'a (dyn Fn() -> Result<(), StopReason> + Sync),
+    /// Whether it is tried whether the version can be used in the next region.
+    pub trials: bool,
     /// A region to take out, because the replication to it failed.
     pub take_out: Option<&'a str>,
 }

@@ -33,11 +33,16 @@ pub(super) async fn run(
         !is_ready && reported(existing, name) == Reported::Completed
     };
     let due: Vec<String> = publication.wanted().into_iter().filter(is_due).collect();
-    if due.is_empty() {
+    // A process may have been killed before it deleted the disk.
+    if !watch.trials || (due.is_empty() && !publication.trial) {
         return Ok((publication, false));
     }
     match ports.resources.get(&spec.trial, None).await? {
         Some(disk) => judge(watch, publication, &due, &disk).await,
+        None if due.is_empty() => {
+            let publication = record::update(ports, spec, |publication| publication.trial = false).await?;
+            Ok((publication, false))
+        }
         None => begin(watch, publication, &due).await,
     }
 }
@@ -49,6 +54,9 @@ async fn begin(
     due: &[String],
 ) -> Result<(Publication, bool), StepError> {
     let Watch { ports, spec, .. } = watch;
+    if !publication.trial {
+        publication = record::update(ports, spec, |publication| publication.trial = true).await?;
+    }
     for name in due {
         let Some(place) = region(name) else { continue };
         (watch.ensure)()?;

@@ -106,7 +106,7 @@ async fn a_killed_promotion_converges() {
             ("ResourceService.put", 0),
             ("ResourceService.put", 1),
             ("ResourceService.get", 3),
-            ("ResourceService.get", 7),
+            ("ResourceService.get", 5),
         ][n % 4];
         let faults = Faults::failing_at(call, nth, LostPart::Caller);
         let request = goldfleet_dispatcher::control::galleries::promote::PromoteRequest {
