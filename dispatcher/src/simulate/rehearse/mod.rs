@@ -4,6 +4,7 @@
 //! plan's estimate, which is a lower bound. [`baseline`] computes the times of other methods on the same model.
 
 pub mod baseline;
+mod engine;
 mod fleet;
 mod report;
 mod run;
