@@ -3,10 +3,9 @@
 use goldfleet_galleries::settings::Gallery;
 use goldfleet_ports::inspector::Inspector;
 
-use super::Finding;
 use super::access::{DEFINITIONS, GALLERY, Needed, SCRATCH};
 use super::services::access_error;
-use super::sync::look;
+use super::{Finding, group};
 use crate::control::context::ControlContext;
 
 /// Checks a gallery. A gallery without problems gives a single finding.
@@ -14,10 +13,8 @@ pub(super) async fn examine(control: &ControlContext, inspector: &dyn Inspector,
     let subject = format!("gallery {}", gallery.name);
     let definitions = DEFINITIONS.iter().filter(|_| gallery.create_definition);
     let needed: Vec<&Needed> = SCRATCH.iter().chain(&GALLERY).chain(definitions).collect();
-    match look(inspector, &subject, &gallery.place(), &needed).await {
-        Ok(Some(finding)) => return vec![finding],
-        Ok(None) => {}
-        Err(error) => return vec![access_error(subject, &error, "Reader on the resource group")],
+    if let Some(finding) = group::examine(inspector, &subject, &gallery.place(), &needed).await {
+        return vec![finding];
     }
     match control.ports.resources.get(&gallery.id(), None).await {
         Ok(Some(found)) if found.body.region == gallery.region => vec![Finding::ok(subject, "ready")],
