@@ -230,7 +230,6 @@ fn resources_conform_for_every_polling_style() {
     {
         change(&azure, |world| {
             world.long_running = long_running;
-            world.limits = Limits::none();
             world.page = [None, Some(3)][n % 2];
             world.display_regions = n > 1;
         });
