@@ -138,7 +138,8 @@ impl Model {
             blobs: Arc::new(ModelledBlobs::new(Arc::clone(self))),
             resources: resources.clone(),
             locks: resources.clone(),
-            disk_access: resources,
+            disk_access: resources.clone(),
+            disk_pages: resources,
             liveness: Arc::new(Undetected),
             clock: Arc::clone(clock),
         }

@@ -9,6 +9,7 @@ mod content;
 mod copies;
 mod locks;
 mod machines;
+mod pages;
 mod vhd;
 
 use std::ops::Range;
