@@ -16,6 +16,7 @@ mod make;
 mod planned;
 mod regions;
 pub mod render;
+mod route;
 mod stores;
 #[cfg(test)]
 mod testing;
@@ -25,4 +26,5 @@ mod tests;
 pub use content::{Amount, Inventory, PlanContent};
 pub use links::Link;
 pub use make::{TooSlow, stores_of_first_rollout};
+pub use route::hub_targets;
 pub use planned::{Plan, PlanRequest, RegionPlan, TradeOff};
