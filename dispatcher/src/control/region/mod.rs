@@ -1,8 +1,10 @@
 //! Uploaded versions that reach the targets of a region by one golden snapshot, as jobs of the route
 //! [`region`](crate::control::routes::region).
 //!
+//! - [`cleanup`] removes golden snapshots.
 //! - [`plan`] reads what the targets and the hubs have. `goldfleet-hubs` and `goldfleet-plan` decide.
 
+pub mod cleanup;
 pub mod plan;
 
 use std::collections::BTreeMap;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use bytes::Bytes;
 use goldfleet_model::checksum::crc64;
-use goldfleet_model::hash::digest_of;
+use goldfleet_model::hash::{Md5Sum, digest_of};
 use goldfleet_model::ids::AccountName;
 use goldfleet_model::manifest::{ChunkEntry, Manifest, Run};
 use goldfleet_model::resource::ResourceId;
@@ -103,7 +103,7 @@ impl<'a> DiskPagesDestination<'a> {
     /// Writes the footer of the VHD, and proves it. Nothing is written behind it.
     pub(super) async fn write_footer(&self, manifest: &Manifest) -> Result<(), StepError> {
         let footer = Bytes::copy_from_slice(&manifest.footer);
-        let expected = Checksums::from(crc64(&footer));
+        let expected = Checksums { crc64: crc64(&footer), md5: Some(Md5Sum::of(&footer)) };
         let clock = self.attempt.shared.ports.clock.as_ref();
         let write = || self.write_proven(manifest.size, footer.clone(), expected);
         if retry_transient(clock, PortError::is_retryable, write).await? {
