@@ -26,5 +26,5 @@ mod tests;
 pub use content::{Amount, Inventory, PlanContent};
 pub use links::Link;
 pub use make::{TooSlow, stores_of_first_rollout};
-pub use route::hub_targets;
 pub use planned::{Plan, PlanRequest, RegionPlan, TradeOff};
+pub use route::{RouteEstimate, hub_targets};

@@ -5,7 +5,8 @@
 use std::path::Path;
 
 use goldfleet_ports::blob_store::BlobStore as _;
-use goldfleet_tests::azure::arm::{Authorization, Behaviours, Checks, Fault, Matches, Renewal, TenantState};
+use goldfleet_tests::azure::arm::behaviours::{Behaviours, Checks, Renewal};
+use goldfleet_tests::azure::arm::{Authorization, Fault, Matches, TenantState};
 use goldfleet_tests::azure::fixture::{AzureFixture, Backend};
 use goldfleet_tests::process_fixture::ProcessFixture;
 use goldfleet_model::store::Container;

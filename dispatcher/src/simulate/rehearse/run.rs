@@ -5,19 +5,24 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use goldfleet_config::{Cloud, ModelledCloud};
+use goldfleet_config::targets::TargetsFile;
+use goldfleet_config::{Cloud, ModelledCloud, UploadRoute};
+use goldfleet_kinds::context::read_spec;
+use goldfleet_kinds::hub::HubSpec;
 use goldfleet_kinds::kind::TemporaryBlob;
-use goldfleet_model::artifact::{ArtifactRecord, LoadedVersion, Provenance};
+use goldfleet_model::artifact::{ArtifactRecord, DiskRef, LoadedVersion, Provenance};
 use goldfleet_model::checksum::crc64;
 use goldfleet_model::event::Event;
-use goldfleet_model::ids::JobId;
+use goldfleet_model::ids::{JobId, Region, ResourceGroup, SubscriptionId};
 use goldfleet_model::image::ImageRef;
-use goldfleet_model::job::{Job, JobState, Subject};
-use goldfleet_model::operation::OperationState;
+use goldfleet_model::job::{Delivery, Job, JobState, Subject};
+use goldfleet_model::operation::{Operation, OperationState};
+use goldfleet_model::resource::ResourceId;
 use goldfleet_model::store::{BlobAddress, Container, Store};
 use goldfleet_model::target::Target;
 use goldfleet_model::tree::{PlannedStore, Tree};
 use goldfleet_modelled::{LimitMode, Model, Stats};
+use goldfleet_plan::RouteEstimate;
 use goldfleet_plan::estimate::Estimate;
 use goldfleet_ports::clock::{TokioClock, elapsed};
 use goldfleet_worker::consumer::Consumer;
@@ -32,7 +37,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Rehearsal, RehearsalError};
 use crate::control::context::ControlContext;
 use crate::control::service::{RunUntil, run};
-use crate::control::{fan_out, request};
+use crate::control::{fan_out, region, request};
 
 /// The maximum duration of a rehearsal, in days of virtual time.
 const MAX_VIRTUAL_DAYS: u64 = 60;
@@ -55,10 +60,14 @@ pub struct RunResult {
     pub last_copy: Duration,
     /// Operations that did not succeed.
     pub failed: usize,
+    /// The number of operations. 0 if the job could not be planned.
+    pub operations: usize,
     /// Whether, by its checksums, the VHD of every target contains the complete disk.
     pub whole: bool,
     /// The plan's estimate.
     pub estimate: Estimate,
+    /// The estimates of both routes.
+    pub routes: Vec<RouteEstimate>,
     /// The distribution tree, as recorded in the job's row.
     pub tree: Option<Tree>,
     /// The events of the job.
@@ -103,16 +112,35 @@ pub(super) fn run_rehearsal_with(
 /// limits of the modelled cloud.
 fn folder(rehearsal: &Rehearsal) -> Result<TempDir, RehearsalError> {
     #[derive(Serialize)]
+    struct RehearsalStore<'a> {
+        #[serde(flatten)]
+        store: &'a Store,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        subscription: Option<SubscriptionId>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        resource_group: Option<&'a ResourceGroup>,
+    }
+    #[derive(Serialize)]
     struct RehearsalTargets<'a> {
         target: &'a [Target],
-        store: &'a [Store],
+        store: Vec<RehearsalStore<'a>>,
     }
     let folder = TempDir::new()?;
-    let written = RehearsalTargets { target: &rehearsal.targets.targets, store: &rehearsal.targets.stores };
+    let TargetsFile { targets, stores, hubs } = &rehearsal.targets;
+    let store = |store| {
+        let hub = hubs.get(region_of(store)).map(|hub| &hub.group);
+        let (subscription, resource_group) = (hub.map(|hub| hub.subscription), hub.map(|hub| &hub.resource_group));
+        RehearsalStore { store, subscription, resource_group }
+    };
+    let written = RehearsalTargets { target: targets, store: stores.iter().map(store).collect() };
     let invalid = |error: toml::ser::Error| RehearsalError::Invalid(error.to_string());
     std::fs::write(folder.path().join(TARGETS), toml::to_string(&written).map_err(invalid)?)?;
     std::fs::write(folder.path().join(RATES), toml::to_string(&rehearsal.rates).map_err(invalid)?)?;
     Ok(folder)
+}
+
+fn region_of(store: &Store) -> &Region {
+    &store.region
 }
 
 /// A modelled cloud, a dispatcher's control context, and the settings of workers.
@@ -121,6 +149,7 @@ struct RehearsalRun {
     control: ControlContext,
     settings: WorkerSettings,
     workers: usize,
+    route: UploadRoute,
 }
 
 impl RehearsalRun {
@@ -138,7 +167,7 @@ impl RehearsalRun {
         let ports = model.ports();
         ports.blobs.ensure_container(&config.source.store().container()).await?;
         let control = ControlContext::new(ports, Arc::new(config), "rehearsal".to_owned());
-        Ok(Self { model, control, settings, workers: rehearsal.workers() })
+        Ok(Self { model, control, settings, workers: rehearsal.workers(), route: rehearsal.route })
     }
 
     /// Adds the chunks that stores already hold, and a job that used these stores, because dispatchers find stores by
@@ -153,7 +182,7 @@ impl RehearsalRun {
         let source = PlannedStore { store: self.control.config.source.store(), parent: None };
         let tree = Tree { stores: std::iter::once(source).chain(stores).collect() };
         let id: JobId = "held".parse().map_err(|error| RehearsalError::Invalid(format!("{error}")))?;
-        let job = request::new_job(id, subject_of(&rehearsal.image), Vec::new(), self.control.ports.clock.now());
+        let job = request::new_job(id, subject_of(&rehearsal.image, None), Vec::new(), self.control.ports.clock.now());
         let earlier = Job { state: JobState::Succeeded, tree: Some(tree), ..job };
         Ok(self.control.ports.table.insert_job(&earlier).await?)
     }
@@ -193,15 +222,20 @@ impl RehearsalRun {
             let is_whole = |TemporaryBlob { blob, disk }| {
                 version.manifest(&disk).is_some_and(|manifest| self.model.is_whole(&blob, manifest))
             };
-            blob.is_none_or(is_whole)
+            let is_golden = |(id, disk): (ResourceId, DiskRef)| {
+                version.manifest(&disk).is_some_and(|manifest| self.model.is_whole_disk(&id, manifest))
+            };
+            blob.is_none_or(is_whole) && golden_of(&row.value).is_none_or(is_golden)
         });
         Ok(RunResult {
             first_image: images.clone().min().unwrap_or_default(),
             last_image: images.max().unwrap_or_default(),
             last_copy: copies.max().unwrap_or_default(),
             failed: rows.iter().filter(|row| row.value.state != OperationState::Succeeded).count(),
+            operations: rows.len(),
             whole,
             estimate: planned.plan.estimate,
+            routes: planned.routes,
             tree: self.control.job(&id).await?.value.tree,
             events,
             stats,
@@ -233,7 +267,11 @@ impl RehearsalRun {
     /// Requests the job. The id is fixed, because a random id would make every run different.
     async fn request(&self, id: &JobId, version: &LoadedVersion) -> Result<Timestamp, RehearsalError> {
         let now = self.control.ports.clock.now();
-        let job = request::new_job(id.clone(), subject_of(version), Vec::new(), now);
+        let delivery = match self.route {
+            UploadRoute::Staging => None,
+            UploadRoute::Region => Some(Box::new(region::delivery()?)),
+        };
+        let job = request::new_job(id.clone(), subject_of(version, delivery), Vec::new(), now);
         self.control.ports.table.insert_job(&job).await?;
         self.control.enqueue_job(id).await?;
         Ok(now)
@@ -264,10 +302,13 @@ impl RehearsalRun {
 }
 
 /// What a job of this version is about.
-fn subject_of(version: &LoadedVersion) -> Subject {
-    Subject::Image {
-        image: version.image.clone(),
-        payload: request::job_payload(&version.artifact, None),
-        delivery: None,
-    }
+fn subject_of(version: &LoadedVersion, delivery: Option<Box<Delivery>>) -> Subject {
+    let payload = request::job_payload(&version.artifact, None);
+    Subject::Image { image: version.image.clone(), payload, delivery }
+}
+
+/// A golden snapshot that an operation creates, with the disk that it contains.
+fn golden_of(row: &Operation) -> Option<(ResourceId, DiskRef)> {
+    let HubSpec { golden, disk, .. } = read_spec(row).ok().filter(|_| row.kind.as_str() == "hub")?;
+    Some((golden, disk))
 }

@@ -1,6 +1,5 @@
 //! Disks that are lost, ended or damaged while they are filled.
 
-use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
@@ -9,8 +8,9 @@ use goldfleet_dispatcher::control::status::ReportedState;
 use goldfleet_model::resource::ResourceId;
 use goldfleet_snapshots::tags::Role;
 use goldfleet_tests::faults::{Faults, with_faults};
+use goldfleet_tests::process_fixture;
 
-use super::scene::{Scene, assert_succeeded};
+use super::scene::{Scene, assert_succeeded, stores};
 
 /// The disks that are being filled.
 async fn disks(scene: &Scene) -> Vec<ResourceId> {
@@ -65,18 +65,23 @@ async fn a_deleted_disk_is_created_again() {
 /// The service lost what it had confirmed: the list of its ranges shows that.
 #[tokio::test(flavor = "multi_thread")]
 async fn lost_data_is_found_before_the_access_ends() {
-    rolled_out_with("DiskPages.write", 0, async |_| {}).await;
-    rolled_out_with("DiskContent.layout", 0, async |scene: Arc<Scene>| {
-        for disk in disks(&scene).await {
-            let file = std::fs::OpenOptions::new().write(true).open(scene.content(&disk)).unwrap();
-            let length = file.metadata().unwrap().len();
-            file.set_len(0).unwrap();
-            file.set_len(length).unwrap();
-            // The other region may have nothing to lose yet.
-            file.write_all_at(&[0; 1], length - 1).unwrap();
-        }
-    })
-    .await;
+    let targets = process_fixture::targets(1, &["eastus"]);
+    let scene = Arc::new(Scene::with_targets(&(targets + &stores())));
+    scene.fleet.upload(scene.ports(), "1").await.unwrap();
+    let job = scene.fleet.request("1").await;
+    let of_scene = Arc::clone(&scene);
+    let faults = Faults::before("DiskContent.layout", 0, async move {
+        let disk = disks(&of_scene).await.remove(0);
+        let file = std::fs::OpenOptions::new().write(true).open(of_scene.content(&disk)).unwrap();
+        let length = file.metadata().unwrap().len();
+        file.set_len(0).unwrap();
+        file.set_len(length).unwrap();
+    });
+    assert_succeeded(&scene.fleet.run(&with_faults(scene.ports(), &faults), 1, &job).await);
+    assert!(faults.was_hit());
+    let expected = std::fs::read(scene.fleet.golden()).unwrap();
+    let image = std::fs::read(scene.content(&scene.image(&scene.targets()[0]))).unwrap();
+    assert!(image[..] == expected[..image.len()]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -65,6 +65,11 @@ impl Contents {
         }
     }
 
+    /// The content of the resource with this unique id.
+    pub(crate) fn extents(&self, unique_id: &str) -> Option<&Extents> {
+        self.by_unique_id.get(unique_id).map(|content| content.extents.as_ref())
+    }
+
     /// The extents of a disk that is written.
     pub(super) fn extents_mut(&mut self, unique_id: &str) -> &mut Arc<Extents> {
         &mut self.by_unique_id.entry(unique_id.to_owned()).or_default().extents
