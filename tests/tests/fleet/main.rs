@@ -17,6 +17,7 @@ mod machines;
 mod plan;
 mod platform;
 mod recovery;
+mod region;
 mod retention;
 mod rings;
 mod single_faults;
