@@ -18,7 +18,7 @@ use crate::control::context::{ControlContext, ControlError};
 use crate::control::galleries::receivers;
 use crate::control::local::LocalFleet;
 use crate::control::platform::request::{PlatformRequest, refuse_dispatched, request_from};
-use crate::control::request::{Terms, refuse_other_sinks, request_on, selected_targets};
+use crate::control::request::{Terms, check_targets, request_on};
 use crate::control::suggest::{command_line, resume_command};
 use crate::control::upload::{UploadError, UploadResult};
 use crate::terminal::follow::{FinishedBy, follow};
@@ -37,7 +37,7 @@ pub async fn upload_command(
     let selection = arguments.selection.selectors();
     if !arguments.no_dispatch {
         // Check the selection first. An error in it must not appear only after an upload of an hour.
-        refuse_other_sinks(&selected_targets(control, &selection)?.1)?;
+        check_targets(control, &selection, control.config.plan.route)?;
     }
     let (image, version) = (&arguments.image.image, &arguments.image.version);
     let galleries = receivers(control, image, version, &selection)?;
@@ -129,7 +129,8 @@ fn note_galleries(galleries: &[String], console: &mut Console<'_>) -> Result<(),
 
 /// Rings wait for approval if the command or the configuration requires it.
 fn terms(control: &ControlContext, arguments: &NewJobArguments) -> Terms {
-    Terms { approve: arguments.approve || control.config.dispatch.approve, note: arguments.note.clone() }
+    let approve = arguments.approve || control.config.dispatch.approve;
+    Terms { approve, note: arguments.note.clone(), route: None }
 }
 
 /// `goldfleet dispatch`.
@@ -142,9 +143,10 @@ pub async fn dispatch_command(
     console: &mut Console<'_>,
     stop: &CancellationToken,
 ) -> Result<u8, CommandError> {
-    let DispatchArguments { source, image: version, selection, job } = arguments;
+    let DispatchArguments { source, route, image: version, selection, job } = arguments;
     let ImageArguments { image, version: number } = version;
-    let (terms, selection) = (terms(control, job), selection.selectors());
+    let terms = Terms { route: *route, ..terms(control, job) };
+    let selection = selection.selectors();
     let requested = match platform_request(control, source, version)? {
         Some(request) => request_from(control, &request, &selection, terms).await?,
         None => {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use goldfleet_config::targets::TargetsFile;
-use goldfleet_config::{Config, environment};
+use goldfleet_config::{Config, UploadRoute, environment};
 use goldfleet_model::artifact::LoadedVersion;
 use goldfleet_model::ids::{ImageName, ImageVersion};
 use goldfleet_model::text::{HumanBytes, pluralize};
@@ -55,6 +55,7 @@ pub fn run(
         rates,
         workers: arguments.workers.map(usize::from),
         seed: arguments.seed,
+        route: UploadRoute::Staging,
     };
     let report = rehearse::rehearse(&rehearsal)?;
     match console.output {
@@ -142,6 +143,30 @@ fn write(report: &Report, console: &mut Console<'_>) -> std::io::Result<()> {
         row("estimate of the plan, a lower bound", promised.seconds, estimate),
     ];
     write_table(console, &["to", "virtual time", ""], rows)?;
+    writeln!(console.out)?;
+    let routes = report.routes.iter().map(|route| {
+        [
+            route.route.clone(),
+            format!("{:.0} s", route.last_image_seconds),
+            route.page_writes.to_string(),
+            format!("{} + {}", route.management_writes, route.management_reads),
+            HumanBytes(route.wan_bytes).to_string(),
+            format!("${:.2}", route.egress_usd),
+            format!("${:.2}", route.requests_usd),
+            format!("${:.2}", route.storage_usd),
+        ]
+    });
+    let header = [
+        "route",
+        "last image",
+        "page writes",
+        "management writes + reads",
+        "over the WAN",
+        "egress",
+        "requests",
+        "storage",
+    ];
+    write_table(console, &header, routes)?;
     writeln!(console.out)?;
     let links = report.links.iter().map(|link| {
         [link.from.clone(), link.to.clone(), HumanBytes(link.bytes).to_string(), format!("{:.4}", link.times_data)]

@@ -15,6 +15,7 @@
 //! - [`machines`]: clones of virtual machines.
 //! - [`galleries`]: gallery versions: their plan, the watch over their regions, and which one is the latest.
 //! - [`platform`]: disks and snapshots that become image versions by copies that the platform makes.
+//! - [`region`]: uploaded versions that reach the targets of a region by one golden snapshot.
 //! - [`local`]: a dispatcher and a worker in one process.
 
 pub mod approve;
@@ -36,6 +37,7 @@ pub mod operator;
 pub mod orphans;
 pub mod platform;
 pub mod reconcile;
+pub mod region;
 pub mod request;
 pub mod retention;
 pub mod retry;

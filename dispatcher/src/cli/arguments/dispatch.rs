@@ -1,6 +1,7 @@
 //! Arguments of `dispatch`.
 
 use clap::Args;
+use goldfleet_config::UploadRoute;
 use goldfleet_model::manifest::{Generation, OsType};
 
 use super::selection::SelectionArguments;
@@ -12,6 +13,9 @@ pub struct DispatchArguments {
     /// What the platform copies.
     #[command(flatten)]
     pub source: CopiedSource,
+    /// How an uploaded version reaches the targets: by a VHD for each target, or by a golden snapshot for each region [default: `[plan] route`]
+    #[arg(long, value_parser = values::<UploadRoute>(&UploadRoute::NAMES), conflicts_with = "from")]
+    pub route: Option<UploadRoute>,
     /// Which version of which image.
     #[command(flatten)]
     pub image: ImageArguments,

@@ -3,7 +3,7 @@
 use goldfleet_config::targets::TargetsFile;
 use goldfleet_model::ids::{ImageName, ImageVersion, JobId};
 use goldfleet_model::image::ImageRef;
-use goldfleet_model::job::{Job, Payload, Subject};
+use goldfleet_model::job::{Delivery, Job, Payload, Subject};
 use goldfleet_model::manifest::{Generation, OsType};
 use goldfleet_model::resource::ResourceId;
 use goldfleet_model::selector::Selector;
@@ -13,7 +13,7 @@ use goldfleet_ports::rng;
 use goldfleet_sources::{Refusal, SourceLocation, codes};
 
 use super::plan::{PlannedDelivery, plan};
-use super::{PlatformSpec, read_source};
+use super::{PlatformSpec, ROUTE, read_source};
 use crate::control::context::{ControlContext, ControlError};
 use crate::control::request::{RequestResult, Terms, find_open_job, insert_job, new_job, selected_targets};
 
@@ -144,13 +144,19 @@ pub async fn refuse_dispatched(
     version: &ImageVersion,
 ) -> Result<(), ControlError> {
     let jobs = control.ports.table.jobs().await?;
-    let is_other = |job: &&Job| job.is_for(image, version) && job.operations.is_some() && job.delivery().is_some();
+    let is_other =
+        |job: &&Job| job.is_for(image, version) && job.operations.is_some() && platform_delivery(job).is_some();
     let Some(job) = jobs.iter().map(|row| &row.value).find(is_other) else { return Ok(()) };
     let location = PlatformSpec::of(job)?.location();
     Err(ControlError::Refused(format!(
         "job {} dispatched {image} {version} from {location}, and a version has one content: use another version",
         job.id
     )))
+}
+
+/// How the platform delivers the version of a job. None for an uploaded version.
+fn platform_delivery(job: &Job) -> Option<&Delivery> {
+    job.delivery().filter(|delivery| delivery.route == ROUTE)
 }
 
 /// A version of another disk or snapshot has another content. Of the same disk, it is replaced.
@@ -162,7 +168,7 @@ async fn refuse_other_source(
     let of_version = |job: &Job| job.is_for(&image.name, &image.version) && job.operations.is_some();
     let jobs = control.ports.table.jobs().await?;
     for job in jobs.iter().map(|row| &row.value).filter(|job| of_version(job)) {
-        let other = job.delivery().map(PlatformSpec::in_delivery).transpose()?;
+        let other = platform_delivery(job).map(PlatformSpec::in_delivery).transpose()?;
         match other {
             Some(other) if other != *spec => {
                 let reason = format!("job {} dispatched {image} from {}", job.id, other.location());

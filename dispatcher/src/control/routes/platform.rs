@@ -13,7 +13,7 @@ use goldfleet_hubs::plan::PlannedTarget;
 use goldfleet_kinds::context::write_spec;
 use goldfleet_kinds::image::{ImageOrigin, ImageSpec};
 use goldfleet_model::job::{Finding, Job, Subject};
-use goldfleet_model::operation::{Operation, OperationState, Place};
+use goldfleet_model::operation::Operation;
 use goldfleet_snapshots::id::GroupRef;
 use jiff::Timestamp;
 
@@ -94,7 +94,7 @@ impl Writer<'_> {
             (Some(target), _) => operations.map(|operation| self.at_target(target, operation)).collect(),
             (None, Some(gallery)) => {
                 let (ring, is_done) = (gallery.settings.ring, gallery.is_done);
-                operations.map(|operation| self.in_ring(ring, is_done, operation)).collect()
+                operations.map(|operation| rows::in_ring(&self.rings, ring, is_done, operation)).collect()
             }
             (None, None) => operations.collect(),
         }
@@ -113,28 +113,8 @@ impl Writer<'_> {
         }
     }
 
-    /// An operation at a target. Removals do not open rings: what a target receives does not depend on them.
-    fn at_target(&self, planned: &PlannedTarget, mut operation: Operation) -> Operation {
-        let target = &planned.target;
-        operation.place = Place::of_target(target.clone());
-        self.in_ring(target.ring, planned.is_done, operation)
-    }
-
-    /// An operation of a ring, at a target or gallery.
-    fn in_ring(&self, ring: u32, is_done: bool, mut operation: Operation) -> Operation {
-        if !operation.always {
-            operation.opens.extend(self.rings.opens(ring));
-        }
-        if is_done {
-            return Operation { state: OperationState::Skipped, ..operation };
-        }
-        if operation.position == 0 {
-            operation.after.extend(self.rings.after(ring));
-            if !operation.after.is_empty() {
-                operation.state = OperationState::Waiting;
-            }
-        }
-        operation
+    fn at_target(&self, planned: &PlannedTarget, operation: Operation) -> Operation {
+        rows::at_target(&self.rings, &planned.target, planned.is_done, operation)
     }
 }
 

@@ -4,24 +4,29 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use goldfleet_config::UploadRoute;
+use goldfleet_kinds::context::read_spec;
+use goldfleet_kinds::hub::HubSpec;
 use goldfleet_kinds::kind::TemporaryBlob;
-use goldfleet_model::artifact::{ArtifactRecord, LoadedVersion, Provenance};
+use goldfleet_model::artifact::{ArtifactRecord, DiskRef, LoadedVersion, Provenance};
 use goldfleet_model::checksum::crc64;
 use goldfleet_model::event::Event;
 use goldfleet_model::ids::JobId;
 use goldfleet_model::image::ImageRef;
-use goldfleet_model::job::{Job, JobState, Subject};
-use goldfleet_model::operation::OperationState;
+use goldfleet_model::job::{Delivery, Job, JobState, Subject};
+use goldfleet_model::operation::{Operation, OperationState};
+use goldfleet_model::resource::ResourceId;
 use goldfleet_model::store::{BlobAddress, Container};
 use goldfleet_model::tree::{PlannedStore, Tree};
 use goldfleet_modelled::{Model, Stats};
+use goldfleet_plan::RouteEstimate;
 use goldfleet_plan::estimate::Estimate;
 use goldfleet_ports::clock::elapsed;
 use tempfile::TempDir;
 
 use super::engine::{Engine, folder, virtual_time};
 use super::{Rehearsal, RehearsalError};
-use crate::control::{fan_out, request};
+use crate::control::{fan_out, region, request};
 
 /// The result of a run.
 #[derive(Debug, Clone)]
@@ -34,10 +39,14 @@ pub struct RunResult {
     pub last_copy: Duration,
     /// Operations that did not succeed.
     pub failed: usize,
+    /// The number of operations. 0 if the job could not be planned.
+    pub operations: usize,
     /// Whether, by its checksums, the VHD of every target contains the complete disk.
     pub whole: bool,
     /// The plan's estimate.
     pub estimate: Estimate,
+    /// The estimates of both routes.
+    pub routes: Vec<RouteEstimate>,
     /// The distribution tree, as recorded in the job's row.
     pub tree: Option<Tree>,
     /// The events of the job.
@@ -79,15 +88,16 @@ pub(super) fn run_rehearsal_with(
 /// A rehearsal of an image version.
 struct RehearsalRun {
     engine: Engine,
+    route: UploadRoute,
 }
 
 impl RehearsalRun {
     async fn set(rehearsal: &Rehearsal, folder: &TempDir) -> Result<Self, RehearsalError> {
-        let Rehearsal { config, targets, rates, seed, .. } = rehearsal;
+        let Rehearsal { config, targets, rates, seed, route, .. } = rehearsal;
         let engine = Engine::new(config, rates, folder.path(), (rehearsal.workers(), *seed));
         goldfleet_connect::place_fleet(&engine.model, &config.source, targets);
         engine.control.ports.blobs.ensure_container(&config.source.store().container()).await?;
-        Ok(Self { engine })
+        Ok(Self { engine, route: *route })
     }
 
     /// Adds the chunks that stores already hold, and a job that used these stores, because dispatchers find stores by
@@ -102,7 +112,8 @@ impl RehearsalRun {
         let source = PlannedStore { store: self.engine.control.config.source.store(), parent: None };
         let tree = Tree { stores: std::iter::once(source).chain(stores).collect() };
         let id: JobId = "held".parse().map_err(|error| RehearsalError::Invalid(format!("{error}")))?;
-        let job = request::new_job(id, subject_of(&rehearsal.image), Vec::new(), self.engine.control.ports.clock.now());
+        let now = self.engine.control.ports.clock.now();
+        let job = request::new_job(id, subject_of(&rehearsal.image, None), Vec::new(), now);
         let earlier = Job { state: JobState::Succeeded, tree: Some(tree), ..job };
         Ok(self.engine.control.ports.table.insert_job(&earlier).await?)
     }
@@ -115,7 +126,11 @@ impl RehearsalRun {
         let planned = fan_out::plan_with_preferred_time(&self.engine.control, version, &[]).await?;
         self.engine.model.reset_stats();
         let id: JobId = id.parse().map_err(|error| RehearsalError::Invalid(format!("{error}")))?;
-        let created = self.engine.run_job(&id, subject_of(version)).await?;
+        let delivery = match self.route {
+            UploadRoute::Staging => None,
+            UploadRoute::Region => Some(Box::new(region::delivery()?)),
+        };
+        let created = self.engine.run_job(&id, subject_of(version, delivery)).await?;
         let stats = self.engine.model.stats();
         let events = self.engine.control.ports.table.events(&id, None).await?;
         let ends = |kind: &'static str| {
@@ -132,15 +147,20 @@ impl RehearsalRun {
             let is_whole = |TemporaryBlob { blob, disk }| {
                 version.manifest(&disk).is_some_and(|manifest| self.engine.model.is_whole(&blob, manifest))
             };
-            blob.is_none_or(is_whole)
+            let is_golden = |(id, disk): (ResourceId, DiskRef)| {
+                version.manifest(&disk).is_some_and(|manifest| self.engine.model.is_whole_disk(&id, manifest))
+            };
+            blob.is_none_or(is_whole) && golden_of(&row.value).is_none_or(is_golden)
         });
         Ok(RunResult {
             first_image: images.clone().min().unwrap_or_default(),
             last_image: images.max().unwrap_or_default(),
             last_copy: copies.max().unwrap_or_default(),
             failed: rows.iter().filter(|row| row.value.state != OperationState::Succeeded).count(),
+            operations: rows.len(),
             whole,
             estimate: planned.plan.estimate,
+            routes: planned.routes,
             tree: self.engine.control.job(&id).await?.value.tree,
             events,
             stats,
@@ -171,10 +191,13 @@ impl RehearsalRun {
 }
 
 /// What a job of this version is about.
-fn subject_of(version: &LoadedVersion) -> Subject {
-    Subject::Image {
-        image: version.image.clone(),
-        payload: request::job_payload(&version.artifact, None),
-        delivery: None,
-    }
+fn subject_of(version: &LoadedVersion, delivery: Option<Box<Delivery>>) -> Subject {
+    let payload = request::job_payload(&version.artifact, None);
+    Subject::Image { image: version.image.clone(), payload, delivery }
+}
+
+/// A golden snapshot that an operation creates, with the disk that it contains.
+fn golden_of(row: &Operation) -> Option<(ResourceId, DiskRef)> {
+    let HubSpec { golden, disk, .. } = read_spec(row).ok().filter(|_| row.kind.as_str() == "hub")?;
+    Some((golden, disk))
 }

@@ -18,6 +18,7 @@ fn rehearsal(rates: &str) -> Rehearsal {
         rates: Rates::over_built_in(Path::new("test"), rates).unwrap(),
         workers: Some(2),
         seed: 1,
+        route: UploadRoute::Staging,
     }
 }
 
@@ -32,6 +33,33 @@ fn every_target_is_complete_and_wan_carries_data_once_per_region() {
     // 60 s for the image, and 256 MiB at 60 MiB/s.
     assert!((report.estimate.seconds - 60.0 - 256.0 / 60.0).abs() < 1e-6, "{:?}", report.estimate);
     assert_eq!(report.estimate.wan_bytes, 512 << 20);
+}
+
+/// Of 150 targets in ten regions, the route `region` writes pages once for each region, and not for each target.
+#[test]
+fn region_route_writes_pages_once_for_each_region() {
+    let rehearsal = Rehearsal { targets: targets(150, 10).unwrap(), workers: Some(8), ..rehearsal("") };
+    let (staging, region) = (run_rehearsal(&rehearsal).unwrap(), run_rehearsal(&rehearsal.by_region()).unwrap());
+    let [staging, region] = [(UploadRoute::Staging, &staging), (UploadRoute::Region, &region)]
+        .map(|(route, run)| RouteReport::new(route, run));
+    for route in [&staging, &region] {
+        assert_eq!((route.failed, route.whole), (0, true), "{route:#?}");
+        assert!(route.last_image_seconds >= route.estimate_seconds, "{route:#?}");
+    }
+    // 64 chunks and a footer.
+    assert_eq!((staging.page_writes, region.page_writes), (150 * 65, 10 * 65));
+    assert_eq!(region.management_writes, 150 * 3 + 10 * 5);
+    assert!(region.wan_bytes.abs_diff(staging.wan_bytes) < staging.wan_bytes / 10, "the data, and manifests");
+    assert!(region.requests_usd < staging.requests_usd && region.storage_usd < staging.storage_usd);
+}
+
+#[test]
+fn a_target_that_the_region_route_cannot_reach_leaves_the_other_route() {
+    let mut rehearsal = rehearsal("");
+    rehearsal.targets.targets[0].tenant = Some("00000000-0000-0000-0000-00000000000f".to_owned());
+    let report = rehearse(&rehearsal).unwrap();
+    let routes: Vec<&str> = report.routes.iter().map(|route| route.route.as_str()).collect();
+    assert_eq!((routes, report.failed), (vec!["staging"], 0));
 }
 
 /// Limits so low that requests are throttled wherever throttling is possible.
