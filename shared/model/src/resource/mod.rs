@@ -24,7 +24,7 @@ pub use body::{BodyError, Properties, ResourceBody, Sku};
 pub use disk::{
     CopyCompletionError, CreateOption, CreationData, DiskEncryption, DiskProperties, DiskState, SnapshotProperties,
 };
-pub use image::{Attachment, ImageDisk, ImageProperties, ImageStorageProfile};
+pub use image::{Attachment, ImageDataDisk, ImageDisk, ImageProperties, ImageStorageProfile};
 pub use lock::{Lock, LockId, LockLevel};
 pub use machine::{
     HardwareProfile, InstanceStatus, InstanceView, MachineDisk, MachineProperties, MachineSecurityProfile,
