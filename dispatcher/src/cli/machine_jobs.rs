@@ -70,7 +70,11 @@ async fn confirm(
     if arguments.yes {
         return Ok(());
     }
-    let question = if arguments.disks_only { "Clone the disks?" } else { "Create and start the clone?" };
+    let question = match (arguments.as_image, arguments.disks_only) {
+        (true, _) => "Create the image?",
+        (false, true) => "Clone the disks?",
+        (false, false) => "Create and start the clone?",
+    };
     match console.confirm(question).await? {
         Some(true) => Ok(()),
         Some(false) => Err(CommandError::Declined),
@@ -100,7 +104,7 @@ fn describe(arguments: &CloneArguments, planned: &PlannedClone, console: &Consol
     let mut plain = Console::plain(Output::Table, &mut out, &mut notes);
     plain.width = console.width;
     let disks = pluralize(planned.disks.len(), "disk");
-    match &planned.machine {
+    match planned.machine.as_ref().or(planned.image.as_ref()) {
         Some(machine) => {
             writeln!(plain.out, "{machine} in {} with {disks} of {}", arguments.to.region, arguments.source)?;
         }
@@ -109,7 +113,8 @@ fn describe(arguments: &CloneArguments, planned: &PlannedClone, console: &Consol
     let rows = planned.disks.iter().map(|disk| {
         let size = disk.size.map_or_else(String::new, |size| HumanBytes(size).to_string());
         let sku = disk.sku.clone().unwrap_or_default();
-        [disk.lun.clone(), disk.source.name.to_string(), disk.id.name.to_string(), size, sku].map(Cell::from)
+        let name = disk.id.as_ref().map_or_else(|| "in the image".to_owned(), |id| id.name.to_string());
+        [disk.lun.clone(), disk.source.name.to_string(), name, size, sku].map(Cell::from)
     });
     write_table(&mut plain, &["lun", "source", "disk", "size", "sku"], rows)?;
     view::write_findings(&planned.findings, &mut plain)?;
@@ -122,6 +127,7 @@ fn to_json(planned: &PlannedClone) -> Value {
     );
     json!({
         "machine": planned.machine,
+        "image": planned.image,
         "refused": planned.is_refused(),
         "source_runs": planned.runs,
         "operations": planned.groups.iter().map(Vec::len).sum::<usize>(),

@@ -22,8 +22,10 @@ pub struct PlannedClone {
     pub groups: Vec<Vec<Row>>,
     /// What is not copied, or the reasons for a refusal.
     pub findings: Vec<Finding>,
-    /// The clone. None if only the disks are cloned.
+    /// The clone. None if only the disks are cloned, or if an image is created.
     pub machine: Option<ResourceId>,
+    /// The managed image, if one is created.
+    pub image: Option<ResourceId>,
     /// The disks, in the order of the source.
     pub disks: Vec<ClonedDisk>,
     /// Whether the source runs now.
@@ -37,8 +39,8 @@ pub struct ClonedDisk {
     pub lun: String,
     /// The source.
     pub source: ResourceId,
-    /// The disk of the clone.
-    pub id: ResourceId,
+    /// The disk of the clone. None if an image is created.
+    pub id: Option<ResourceId>,
     /// The number of bytes, if it is known.
     pub size: Option<u64>,
     /// The performance tier of the disk of the clone, if it is known.
@@ -59,7 +61,7 @@ impl PlannedClone {
     }
 
     fn refused(findings: Vec<Finding>, runs: bool) -> Self {
-        Self { groups: Vec::new(), findings, machine: None, disks: Vec::new(), runs }
+        Self { groups: Vec::new(), findings, machine: None, image: None, disks: Vec::new(), runs }
     }
 }
 
@@ -91,6 +93,7 @@ pub async fn plan(control: &ControlContext, request: &CloneRequest, job: &JobId)
         groups: groups(&plan, &by),
         findings: plan.notes(),
         machine: plan.machine.clone(),
+        image: plan.image.clone(),
         disks: disks.collect(),
         runs,
     })
@@ -125,8 +128,8 @@ async fn taken_names(
     plan: &ClonePlan<'_>,
     by: &Cloner,
 ) -> Result<Vec<Finding>, ControlError> {
-    let machine = plan.machine.iter().map(|id| (id.clone(), plan.source.vm_id()));
-    let disks = plan.disks.iter().map(|disk| (disk.id.clone(), disk.source.unique_id()));
+    let machine = plan.machine.iter().chain(&plan.image).map(|id| (id.clone(), plan.source.vm_id()));
+    let disks = plan.disks.iter().filter_map(|disk| Some((disk.id.clone()?, disk.source.unique_id())));
     let names: Vec<(ResourceId, String)> = machine.chain(disks).collect();
     let checks = stream::iter(names).map(|(id, source)| async move {
         let own = own_tags(by, &source);
@@ -141,6 +144,7 @@ async fn taken_names(
 fn refusal_of(id: &ResourceId) -> Finding {
     let (code, option) = match id.resource_type {
         ResourceType::Machine => ("machine-foreign", "--name"),
+        ResourceType::Image => ("image-foreign", "--name"),
         _ => ("disk-foreign", "--disk-name"),
     };
     Finding::failure(code, id, format!("it exists: choose another name with {option}"))

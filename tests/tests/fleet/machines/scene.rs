@@ -136,7 +136,9 @@ impl Scene {
             disk_sku: None,
             disk_encryption_set: None,
             stop: false,
+            max_downtime: None,
             disks_only: false,
+            as_image: false,
         }
     }
 
