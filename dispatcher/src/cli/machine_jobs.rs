@@ -1,7 +1,9 @@
 //! `vm`: clones of virtual machines.
 
+use std::time::Duration;
+
 use goldfleet_model::ids::JobId;
-use goldfleet_model::text::{HumanBytes, pluralize};
+use goldfleet_model::text::{HumanBytes, duration, pluralize};
 use goldfleet_ports::rng;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -13,7 +15,7 @@ use super::output::{Console, Output, write_json};
 use super::table::{Cell, write_table};
 use super::view;
 use crate::control::context::{ControlContext, ControlError};
-use crate::control::machines::plan::{PlannedClone, plan};
+use crate::control::machines::plan::{CloneEstimate, PlannedClone, plan};
 use crate::control::machines::request::request;
 
 /// `goldfleet vm`.
@@ -117,6 +119,14 @@ fn describe(arguments: &CloneArguments, planned: &PlannedClone, console: &Consol
         [disk.lun.clone(), disk.source.name.to_string(), name, size, sku].map(Cell::from)
     });
     write_table(&mut plain, &["lun", "source", "disk", "size", "sku"], rows)?;
+    if let Some(CloneEstimate { bytes_at_most, egress_at_most, seconds_at_most }) = planned.estimate {
+        writeln!(
+            plain.out,
+            "at most {} from one region to another, for {egress_at_most}; at the assumed speed of the service in {} or less",
+            HumanBytes(bytes_at_most),
+            duration(Duration::from_secs(seconds_at_most))
+        )?;
+    }
     view::write_findings(&planned.findings, &mut plain)?;
     Ok(String::from_utf8_lossy(&out).into_owned())
 }
@@ -132,6 +142,7 @@ fn to_json(planned: &PlannedClone) -> Value {
         "source_runs": planned.runs,
         "operations": planned.groups.iter().map(Vec::len).sum::<usize>(),
         "disks": disks.collect::<Vec<_>>(),
+        "estimate": planned.estimate,
         "findings": planned.findings,
     })
 }

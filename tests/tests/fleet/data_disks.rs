@@ -222,7 +222,10 @@ async fn vanished_data_disk_is_copied_again_with_the_image() {
     });
     let (job, status) = scene.fleet.request_and_run(&with_faults(&scene.fleet.ports, &faults), "1", 1).await;
     assert_eq!(status.state, ReportedState::Failed, "{status:#?}");
-    assert!(status.failures.iter().all(|row| row.code == "vhd-not-found"), "{:#?}", status.failures);
+    // The VHD of another target may have been removed while it was written.
+    assert!(status.failures.iter().any(|row| row.code == "vhd-not-found"), "{:#?}", status.failures);
+    let expected = ["vhd-not-found", "not-found"];
+    assert!(status.failures.iter().all(|row| expected.contains(&row.code.as_str())), "{:#?}", status.failures);
     let left = vhds(&scene.fleet).len();
     scene.fleet.drain_dead_letters().await;
     scene.fleet.retry(&job).await;

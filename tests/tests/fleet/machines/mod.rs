@@ -4,5 +4,7 @@
 mod clones;
 mod commands;
 mod faults;
+mod images;
 mod interference;
+mod modelled;
 mod scene;
