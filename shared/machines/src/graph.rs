@@ -85,11 +85,8 @@ fn disk(plan: &ClonePlan<'_>, by: &Cloner, disk: &PlannedDisk<'_>) -> Vec<Row> {
     let temporaries = tags::of_temporary(by.fleet, &by.job, &disk.source.unique_id());
     let group = group("disk", disk.id.as_ref().unwrap_or(&disk.source.id), &to.region);
     let temporary = |place: &GroupRef, region: &Region| temporary(by, disk, place, region, "machine");
-    let machine = RequiresStopped {
-        machine: plan.source.id.to_string(),
-        vm_id: plan.source.vm_id(),
-        downtime: downtime(plan),
-    };
+    let machine =
+        RequiresStopped { machine: plan.source.id.to_string(), vm_id: plan.source.vm_id(), downtime: downtime(plan) };
 
     let taken = temporary(&here, from);
     let own_set = disk.source.encryption_set();

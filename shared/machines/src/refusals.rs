@@ -45,7 +45,11 @@ impl Faults {
             _ if request.stop => {}
             PowerState::Deallocated if request.as_image => {}
             _ if request.as_image => {
-                self.add("machine-not-deallocated", id, "an image is created from a deallocated machine only: deallocate it");
+                self.add(
+                    "machine-not-deallocated",
+                    id,
+                    "an image is created from a deallocated machine only: deallocate it",
+                );
             }
             PowerState::Stopped | PowerState::Deallocated => {}
             PowerState::Running | PowerState::Changing => {
@@ -175,7 +179,11 @@ impl Faults {
         let sku = request.disk_sku.as_deref().or(disk.sku());
         let is_data_only = sku.is_some_and(|sku| DATA_ONLY.contains(&sku));
         if is_data_only && request.as_image {
-            self.add("disk-sku-invalid", id, "a disk of an image cannot have this performance tier: choose another one");
+            self.add(
+                "disk-sku-invalid",
+                id,
+                "a disk of an image cannot have this performance tier: choose another one",
+            );
         } else if is_data_only && disk.attachment.lun.is_none() {
             self.add("disk-sku-invalid", id, "an OS disk cannot have this performance tier");
         }

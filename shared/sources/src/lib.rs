@@ -4,6 +4,7 @@
 //!
 //! - [`disk_file`] is one or more disk images of any format on the local machine;
 //! - [`cloud_disk`] is a managed disk or snapshot, read by a SAS;
+//! - [`machine`] is a virtual machine with all its disks;
 //! - [`cloud_blob`] is a disk image of any format in a blob, read by token.
 //!
 //! [`location`] is how an operator names a source in the cloud, [`codes`] are the reasons for which one is refused.
@@ -13,6 +14,7 @@ pub mod cloud_disk;
 pub mod codes;
 pub mod disk_file;
 pub mod location;
+pub mod machine;
 mod remote;
 
 use std::fmt;
@@ -30,6 +32,7 @@ pub use cloud_disk::CloudDisk;
 pub use codes::Refusal;
 pub use disk_file::{DataFile, DiskFile};
 pub use location::SourceLocation;
+pub use machine::Machine;
 pub use remote::Requests;
 
 /// The place that an artifact comes from.
@@ -99,6 +102,12 @@ impl Revision {
     #[must_use]
     pub fn new(identity: impl Into<String>) -> Self {
         Self(identity.into())
+    }
+
+    /// The revision of several contents together.
+    #[must_use]
+    pub fn joined(revisions: impl IntoIterator<Item = Self>) -> Self {
+        Self(revisions.into_iter().map(|Self(identity)| identity).collect::<Vec<_>>().join("; "))
     }
 
     /// A revision that no other one equals: the source has changed since it was opened.

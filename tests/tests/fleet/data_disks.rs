@@ -62,11 +62,8 @@ impl Scene {
     }
 
     async fn upload(&self, ports: &Ports, version: &str) -> Result<UploadResult, UploadError> {
-        let data = |disk: DiskRole| DataFile {
-            lun: disk.lun().unwrap(),
-            format: Self::format(disk),
-            path: self.file(disk),
-        };
+        let data =
+            |disk: DiskRole| DataFile { lun: disk.lun().unwrap(), format: Self::format(disk), path: self.file(disk) };
         let request = UploadRequest {
             // The order on the command line does not matter.
             source: Arc::new(DiskFile::new(self.fleet.golden()).with_data(vec![data(DATA_5), data(DATA_0)])),

@@ -51,7 +51,8 @@ impl DataDiskArguments {
         for DataDisk(disk) in &self.data {
             let (lun, path) = (disk.lun, disk.path.display());
             if let Some(other) = luns.insert(lun, &disk.path) {
-                let message = format!("--data: {} and {path} both have LUN {lun}: give each disk its own LUN", other.display());
+                let message =
+                    format!("--data: {} and {path} both have LUN {lun}: give each disk its own LUN", other.display());
                 return Err(CommandError::Unknown(message));
             }
             if let Some(other) = files.insert(identity(&disk.path), format!("the disk with LUN {lun}")) {
@@ -92,7 +93,10 @@ mod tests {
         };
         assert_eq!(of(&["1=a", "0=b"]).unwrap().len(), 2);
         assert_eq!(of(&["1=a", "1=b"]).unwrap_err(), "--data: a and b both have LUN 1: give each disk its own LUN");
-        assert_eq!(of(&["1=a", "2=a"]).unwrap_err(), "--data 2=a: the file is also the disk with LUN 1: name another file");
+        assert_eq!(
+            of(&["1=a", "2=a"]).unwrap_err(),
+            "--data 2=a: the file is also the disk with LUN 1: name another file"
+        );
         assert_eq!(of(&["1=os.vhd"]).unwrap_err(), "--data 1=os.vhd: the file is also the OS disk: name another file");
     }
 }

@@ -142,7 +142,8 @@ impl<'a> Graph<'a> {
         let gate = (!self.data_disks.is_empty()).then(|| GateKey::data_disks(&group));
         let mut groups = Vec::with_capacity(1 + self.data_disks.len());
         let os_disk = self.copy(self.os_disk, group.clone(), target, is_skipped);
-        let disks = |gate: &GateKey| After { gate: gate.clone(), on: GateCondition::Opened, count: count(self.data_disks) };
+        let disks =
+            |gate: &GateKey| After { gate: gate.clone(), on: GateCondition::Opened, count: count(self.data_disks) };
         let data = self.data_disks.iter().map(|disk| disk.disk).collect();
         let spec = ImageSpec {
             name: name.clone(),

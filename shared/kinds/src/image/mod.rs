@@ -176,8 +176,7 @@ impl Kind for Image {
                     let lun = disk.role.lun()?.into();
                     Some(ImageDataDisk::of_vhd(lun, url(disk), shared.settings.data_disk_caching))
                 });
-                let properties =
-                    ImageProperties::of_vhd(url(&disks.os), os, generation, storage).with_data_disks(data);
+                let properties = ImageProperties::of_vhd(url(&disks.os), os, generation, storage).with_data_disks(data);
                 let vhds = disks.all().map(|disk| TemporaryBlob { blob: vhd(disk), disk: *disk }).collect();
                 (Origin::Vhds(vhds), properties)
             }

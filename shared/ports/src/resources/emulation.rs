@@ -8,8 +8,8 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use goldfleet_model::resource::{
-    CreateOption, CreationData, DiskProperties, DiskState, ImageDisk, ImageProperties, Properties, ResourceBody, ResourceId,
-    ResourceType,
+    CreateOption, CreationData, DiskProperties, DiskState, ImageDisk, ImageProperties, Properties, ResourceBody,
+    ResourceId, ResourceType,
 };
 use jiff::Timestamp;
 

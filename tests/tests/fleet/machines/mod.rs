@@ -8,3 +8,4 @@ mod images;
 mod interference;
 mod modelled;
 mod scene;
+mod sources;

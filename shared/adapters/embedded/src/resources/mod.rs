@@ -29,8 +29,8 @@ use goldfleet_model::store::BlobAddress;
 use goldfleet_ports::clock::Clock;
 use goldfleet_ports::error::PortResult;
 use goldfleet_ports::resources::emulation::{
-    NewIdentity, RegionalCopy, check_copy_start, check_image_source, check_luns, check_put, data_sources_of, family_of, is_copy_start, new_disk,
-    source_of, updated,
+    NewIdentity, RegionalCopy, check_copy_start, check_image_source, check_luns, check_put, data_sources_of, family_of,
+    is_copy_start, new_disk, source_of, updated,
 };
 use goldfleet_ports::resources::{
     ChangeStatus, MachineAction, Pending, Provisioning, PutRequest, Resource, ResourcePage, ResourceQuery,

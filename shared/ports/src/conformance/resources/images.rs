@@ -1,9 +1,7 @@
 //! Managed images, and the rules that hold for all types.
 
 use goldfleet_model::image::Caching;
-use goldfleet_model::resource::{
-    CreationData, DiskProperties, ImageDataDisk, Properties, ResourceBody, ResourceId,
-};
+use goldfleet_model::resource::{CreationData, DiskProperties, ImageDataDisk, Properties, ResourceBody, ResourceId};
 
 use super::vhd::{MIB, footer, put_vhd};
 use super::{ResourceSuite, refused_as, tags};
