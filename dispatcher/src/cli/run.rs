@@ -47,12 +47,12 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Result<u8, Comman
         Command::Help { words } => return help::run(words, console),
         Command::Version => return version::run(console),
         Command::Explain { code } => return explain::run(code.as_deref(), console),
-        Command::Check { files, image, disk, inside } => {
+        Command::Check { files, data, image, disk, inside } => {
             let options = match image {
                 Some(image) => disk.options_for(image, &load_config(arguments.config.as_deref())?),
                 None => disk.options(),
             };
-            return Ok(check::run(files, &inside.checks(options), console)?);
+            return check::run(files, data, &inside.checks(options), console);
         }
         Command::Convert(arguments) => return convert::run(arguments, console),
         Command::Demo(demo) => {
