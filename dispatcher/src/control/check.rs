@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use goldfleet_disk::{AzureDisk, CheckOptions, Finding, Report, Severity, check_opened, codes};
 use goldfleet_inside::codes::linux::NOT_INSPECTED;
-use goldfleet_inside::{Options, inspect};
+use goldfleet_inside::{Destination, Options, Requirements, inspect};
 use goldfleet_model::system::System;
 use goldfleet_sources::ArtifactSource;
 use serde::Serialize;
@@ -85,8 +85,10 @@ pub struct ImageChecks {
     pub disk: CheckOptions,
     /// Whether the operating system is checked.
     pub inside: Inside,
-    /// The virtual machines have NVMe disks: a missing NVMe driver is an error.
-    pub nvme: bool,
+    /// What the disk becomes.
+    pub destination: Destination,
+    /// What the virtual machines have.
+    pub requirements: Requirements,
 }
 
 /// What was found out about an image.
@@ -140,13 +142,17 @@ pub fn check_image(source: &dyn ArtifactSource, checks: &ImageChecks) -> Checked
 fn look_inside(disk: &AzureDisk, checks: &ImageChecks, report: &mut ImageReport) {
     // A compressed image is decompressed again from its beginning for each read that goes back.
     if let Some(compression) = report.disk.compression.filter(|_| checks.inside == Inside::Auto) {
-        let message = format!("the image is compressed with {compression}: decompress it to have it inspected");
+        let message = format!(
+            "the image is compressed with {compression}, and inspecting it would decompress it several times: decompress it \
+             first, or use --inside require"
+        );
         report.disk.findings.push(not_inspected(message));
         return sort(report);
     }
     let options = Options {
         generation: report.disk.generation,
-        nvme: checks.nvme,
+        destination: checks.destination,
+        requirements: checks.requirements,
         require: checks.inside == Inside::Require,
         accept: checks.disk.accept.clone(),
         ..Options::default()

@@ -150,7 +150,7 @@ struct Loader<'a> {
 }
 
 fn secure_boot(linux: &Linux<'_>, loader: &Loader<'_>, findings: &mut Findings) {
-    let severity = if linux.machine.options.secure_boot { Severity::Error } else { Severity::Note };
+    let severity = if linux.machine.options.requirements.secure_boot { Severity::Error } else { Severity::Note };
     let mut report = |message: String, path: &str| {
         let remedy = linux.release.install_fallback_loader();
         findings.add(&codes::SECURE_BOOT, message).at(path).severity(severity).remedy(remedy);

@@ -69,7 +69,7 @@ fn fstab_entry(linux: &Linux<'_>, entry: &fstab::Entry, opened: &[String], findi
             }
         }
         Device::Unstable { exists } => {
-            let nvme = linux.machine.options.nvme && entry.spec.starts_with("/dev/nvme");
+            let nvme = linux.machine.options.requirements.nvme && entry.spec.starts_with("/dev/nvme");
             let severity = if entry.is_required() && !is_root && !nvme { Severity::Error } else { Severity::Warning };
             let why = if exists { "the name may mean another disk" } else { "there is no such device on Azure" };
             findings

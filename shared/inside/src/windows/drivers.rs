@@ -113,7 +113,7 @@ pub(super) fn nvme(windows: &Windows<'_>, findings: &mut Findings) -> Result<(),
     if reasons.is_empty() {
         return Ok(());
     }
-    let severity = if windows.machine.options.nvme { Severity::Error } else { Severity::Note };
+    let severity = if windows.machine.options.requirements.nvme { Severity::Error } else { Severity::Note };
     let commands =
         if commands.is_empty() { "Install Windows Server 2016 or newer.".into() } else { commands.join("; ") };
     let message = format!("Windows does not find an NVMe disk at boot: {}", reasons.join(", "));

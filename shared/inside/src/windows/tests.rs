@@ -279,7 +279,7 @@ fn nvme_is_a_note_unless_the_sizes_need_it() {
     }
     expect("no-nvme", Error, "Start is 3", |s| {
         s.service("stornvme", 3);
-        s.options.nvme = true;
+        s.options.requirements.nvme = true;
     });
 }
 
@@ -306,7 +306,7 @@ fn the_processor_must_suit_the_destination() {
     expect("arm64", Error, "Arm64", arm);
     expect("arm64", Note, "Arm64", |s| {
         arm(s);
-        (s.options.destination, s.options.arm64) = (Destination::GalleryGeneralized, true);
+        (s.options.destination, s.options.requirements.arm64) = (Destination::GalleryGeneralized, true);
     });
     expect("not-64-bit", Error, "32-bit", |s| {
         s.file(kernel, program(0x14c, &[]));
@@ -371,7 +371,7 @@ fn the_loader_must_exist_and_be_signed_by_microsoft() {
     });
     expect("secure-boot", Error, "cannot be read", |s| {
         s.esp = s.esp.clone().file(path, "MZ");
-        s.options.secure_boot = true;
+        s.options.requirements.secure_boot = true;
     });
     let mut machine = Sample::good().machine();
     machine.mounted.remove(0);

@@ -49,7 +49,7 @@ fn architecture(linux: &Linux<'_>, findings: &mut Findings) {
     let path = linux.default_kernel().or(linux.kernels.first()).map_or("/boot", |kernel| kernel.image.as_str());
     match super::architecture(linux) {
         Some(Architecture::Arm64) => {
-            let severity = if options.arm64 { Severity::Note } else { Severity::Error };
+            let severity = if options.takes_arm64() { Severity::Note } else { Severity::Error };
             findings.add(&codes::ARM64, "the kernel is for Arm64").at(path).severity(severity);
         }
         Some(Architecture::X86) => {
@@ -203,7 +203,7 @@ fn nvme(linux: &Linux<'_>, findings: &mut Findings) {
         drivers.iter().filter(|driver| at_boot(kernel, driver) == Some(false)).map(|driver| driver[0]).collect();
     if !missing.is_empty() {
         let message = format!("the initramfs of kernel {} lacks {}", kernel.version, missing.join(", "));
-        let severity = if options.nvme { Severity::Error } else { Severity::Note };
+        let severity = if options.requirements.nvme { Severity::Error } else { Severity::Note };
         findings
             .add(&codes::NO_NVME, message)
             .at(initrd_path(linux, kernel))

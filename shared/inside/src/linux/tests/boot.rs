@@ -48,8 +48,8 @@ fn secure_boot() {
     let path = "/boot/efi/EFI/BOOT/BOOTX64.EFI";
     let unsigned = |esp: TreeFs| esp.file("/EFI/BOOT/BOOTX64.EFI", pe(0x8664, &[], b""));
     case().esp(unsigned).has("secure-boot", Severity::Note, path);
-    case().esp(unsigned).options(|o| o.secure_boot = true).has("secure-boot", Severity::Error, path);
-    case().options(|o| o.secure_boot = true).has_not("secure-boot");
+    case().esp(unsigned).options(|o| o.requirements.secure_boot = true).has("secure-boot", Severity::Error, path);
+    case().options(|o| o.requirements.secure_boot = true).has_not("secure-boot");
 }
 
 #[test]

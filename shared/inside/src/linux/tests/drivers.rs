@@ -100,12 +100,12 @@ fn no_network_driver() {
 #[test]
 fn no_nvme() {
     case().root(initrd(&without("nvme"))).has("no-nvme", Severity::Note, &initrd_path());
-    case().root(initrd(&without("pci-hyperv"))).options(|o| o.nvme = true).has(
+    case().root(initrd(&without("pci-hyperv"))).options(|o| o.requirements.nvme = true).has(
         "no-nvme",
         Severity::Error,
         &initrd_path(),
     );
-    case().options(|o| o.nvme = true).has_not("no-nvme");
+    case().options(|o| o.requirements.nvme = true).has_not("no-nvme");
 }
 
 #[test]
@@ -124,7 +124,13 @@ fn arm64_and_32_bit() {
     };
     let arm = || pe(0xaa64, &[], b"");
     case().root(with(arm())).has("arm64", Severity::Error, &path);
-    case().root(with(arm())).options(|o| o.arm64 = true).has("arm64", Severity::Note, &path);
+    // A managed image has no architecture, whatever the virtual machines have.
+    case().root(with(arm())).options(|o| o.requirements.arm64 = true).has("arm64", Severity::Error, &path);
+    let gallery = |o: &mut Options| {
+        o.destination = Destination::GalleryGeneralized;
+        o.requirements.arm64 = true;
+    };
+    case().root(with(arm())).options(gallery).has("arm64", Severity::Note, &path);
     case().has_not("arm64");
     case().root(with(kernel(KERNEL, 0))).has("not-64-bit", Severity::Error, &path);
     case().has_not("not-64-bit");
