@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use goldfleet_disk::{AzureDisk, CheckOptions, Finding, Report, Severity, check_opened, codes};
+use goldfleet_disk::{AzureDisk, CheckOptions, Compression, Finding, Report, Severity, check_opened, codes};
 use goldfleet_inside::codes::linux::NOT_INSPECTED;
 use goldfleet_inside::{Destination, Options, Requirements, inspect};
 use goldfleet_model::system::System;
@@ -142,11 +142,7 @@ pub fn check_image(source: &dyn ArtifactSource, checks: &ImageChecks) -> Checked
 fn look_inside(disk: &AzureDisk, checks: &ImageChecks, report: &mut ImageReport) {
     // A compressed image is decompressed again from its beginning for each read that goes back.
     if let Some(compression) = report.disk.compression.filter(|_| checks.inside == Inside::Auto) {
-        let message = format!(
-            "the image is compressed with {compression}, and inspecting it would decompress it several times: decompress it \
-             first, or use --inside require"
-        );
-        report.disk.findings.push(not_inspected(message));
+        report.disk.findings.push(compressed(compression));
         return sort(report);
     }
     let options = Options {
@@ -163,12 +159,12 @@ fn look_inside(disk: &AzureDisk, checks: &ImageChecks, report: &mut ImageReport)
     sort(report);
 }
 
-fn not_inspected(message: String) -> Finding {
+fn compressed(compression: Compression) -> Finding {
     Finding {
         severity: Severity::Warning,
         code: NOT_INSPECTED.code,
-        message,
-        remedy: NOT_INSPECTED.remedy.to_owned(),
+        message: format!("the image is compressed with {compression}: an inspection decompresses it many times"),
+        remedy: format!("{}; or wait for it: --inside require", compression.remedy()),
         path: None,
     }
 }

@@ -9,10 +9,11 @@ codes! {
     /// A driver that the root file system needs is missing.
     NO_STORAGE_DRIVER = "no-storage-driver", Error,
         "a driver for the disk is not available at boot",
-        "On Azure the OS disk is a SCSI disk of Hyper-V. The kernel mounts the root file system only if it has hv_vmbus, \
-         hv_storvsc, sd_mod, the driver of the file system, and dm_mod for LVM, each built in (`modules.builtin`) or as a \
-         module in its initramfs. A root on LVM also needs the program `lvm` in the initramfs. Otherwise the boot stops before the root is mounted. It is an error if the default kernel \
-         lacks a driver, or all kernels if the default is not known, and a warning for other kernels.",
+        "On Azure the OS disk is a SCSI disk of Hyper-V. The kernel mounts the root file system, and a separate `/usr`, only if \
+         it has hv_vmbus, hv_storvsc, sd_mod, the driver of the file system, and dm_mod for LVM, each built in \
+         (`modules.builtin`) or as a module in its initramfs. LVM also needs the program `lvm` in the initramfs. Otherwise the \
+         boot stops before the root is mounted. It is an error if the default kernel lacks a driver, or all kernels if the \
+         default is not known, and a warning for other kernels.",
         "Add the drivers to the initramfs and build it again.";
     /// No program would provision the virtual machine.
     NO_PROVISIONING = "no-provisioning", Error,
@@ -252,6 +253,6 @@ codes! {
         "a part of the disk could not be inspected",
         "The check could not look inside the disk or a part of it, for the reason that the message states: a file system or \
          layout that is not supported, damage, or a limit of the inspection. Nothing is known about that part. It is an \
-         error if an inspection is required.",
-        "Boot a copy of the image and check it by hand, or accept the finding.";
+         error if an inspection is required (`--inside require`).",
+        "Boot a copy of the image to check that part by hand.";
 }

@@ -53,7 +53,7 @@ pub(super) fn check(linux: &Linux<'_>, findings: &mut Findings) {
 
 /// What to write instead of an unstable name of the root's device.
 fn by_uuid(linux: &Linux<'_>) -> String {
-    format!("use UUID={} (as blkid prints it)", linux.root.fs().info().uuid)
+    format!("Use UUID={} (as blkid prints it)", linux.root.fs().info().uuid)
 }
 
 fn fstab_entry(linux: &Linux<'_>, entry: &fstab::Entry, opened: &[String], findings: &mut Findings) {

@@ -86,7 +86,7 @@ fn ssh(linux: &Linux<'_>, findings: &mut Findings) {
     let root = &linux.root;
     let programs = ["/usr/sbin/sshd", "/usr/sbin/dropbear", "/usr/bin/sshd"];
     if !programs.iter().any(|path| root.exists(path)) {
-        let remedy = linux.release.install("openssh-server");
+        let remedy = linux.release.install_ssh_server();
         findings.add(&codes::NO_SSHD, "no SSH server is installed").remedy(remedy);
     } else if !linux.services.is_enabled(&["ssh", "sshd", "dropbear"]) {
         let unit = if root.exists("/usr/lib/systemd/system/ssh.service") { "ssh" } else { "sshd" };

@@ -53,6 +53,29 @@ fn no_storage_driver_for_lvm() {
 }
 
 #[test]
+fn no_storage_driver_for_usr() {
+    let other = "99999999-0000-0000-0000-000000000000";
+    let usr = |lvm: Option<(String, String)>| {
+        let tree = |tree: TreeFs| {
+            tree.file("/etc/fstab", format!("UUID={UUID} / ext4 defaults 0 1\nUUID={other} /usr xfs defaults 0 2\n"))
+        };
+        let fs = TreeFs::new(FsKind::Xfs, other).below(&root(), "/usr");
+        Case { mounted: vec![(fs, lvm)], ..case().root(tree) }
+    };
+    let finding = usr(None).has("no-storage-driver", Severity::Error, &initrd_path());
+    assert!(finding.message.ends_with("lacks xfs"), "{finding:?}");
+    let mut modules = NEEDED.to_vec();
+    modules.push("xfs");
+    usr(None).root(initrd(&modules)).has_not("no-storage-driver");
+    let finding = usr(Some(("vg".into(), "usr".into()))).root(initrd(&modules)).has(
+        "no-storage-driver",
+        Severity::Error,
+        &initrd_path(),
+    );
+    assert!(finding.message.contains("dm_mod, the program lvm"), "{finding:?}");
+}
+
+#[test]
 fn drivers_of_other_hardware_are_predicted_by_the_same_rules() {
     let on = |hardware| move |options: &mut Options| options.hardware = hardware;
     case().options(on(Hardware::Nvme)).has_not("no-storage-driver");
