@@ -106,12 +106,12 @@ fn crypttab(linux: &Linux<'_>, findings: &mut Findings) {
 
 fn boot_entry(linux: &Linux<'_>, entry: &BootEntry, is_default: bool, opened: &[String], findings: &mut Findings) {
     let severity = if is_default { Severity::Error } else { Severity::Warning };
-    let update = linux.release.update_grub();
+    let after = linux.release.after_change(entry);
     if let Some(spec) = entry.argument("root") {
         match device::find(&linux.names, spec, opened) {
             Device::Missing | Device::MissingMapper => {
                 let message = format!("root={spec}: no volume of this disk has this name");
-                let remedy = format!("{}, then: {update}", by_uuid(linux));
+                let remedy = format!("{}{after}", by_uuid(linux));
                 findings.add(&codes::ROOT_MISSING, message).at(&entry.source).severity(severity).remedy(remedy);
             }
             Device::Unstable { exists } => {
@@ -120,7 +120,7 @@ fn boot_entry(linux: &Linux<'_>, entry: &BootEntry, is_default: bool, opened: &[
                 } else {
                     (severity, "there is no such device on Azure")
                 };
-                let remedy = format!("{}, then: {update}", by_uuid(linux));
+                let remedy = format!("{}{after}", by_uuid(linux));
                 let report = findings.add(&codes::DEVICE_NAME, format!("root={spec}: {why}"));
                 report.at(&entry.source).severity(severity).remedy(remedy);
             }
@@ -146,7 +146,7 @@ fn boot_entry(linux: &Linux<'_>, entry: &BootEntry, is_default: bool, opened: &[
             findings
                 .add(&codes::DEVICE_NAME, message)
                 .at(&entry.source)
-                .remedy(format!("Remove resume= from the kernel command line, then: {update}"));
+                .remedy(format!("Remove resume= from the kernel command line{after}"));
         }
     }
 }

@@ -4,10 +4,10 @@ use std::cmp::Ordering;
 
 use goldfleet_disk::Severity;
 
+use super::Linux;
 use super::entries::compare;
 use super::kernels::Availability;
 use super::release::variable;
-use super::Linux;
 use crate::codes::linux as codes;
 use crate::finding::Findings;
 use crate::root::Root;
@@ -116,7 +116,8 @@ fn cloud_init_off(linux: &Linux<'_>) -> Option<Off> {
     if let Some(entry) = linux.boot.default_entry()
         && entry.options.split_whitespace().any(|word| word == "cloud-init=disabled")
     {
-        let remedy = format!("Remove cloud-init=disabled from the kernel command line, then: {}", linux.release.update_grub());
+        let after = linux.release.after_change(entry);
+        let remedy = format!("Remove cloud-init=disabled from the kernel command line{after}");
         return off("it is disabled on the kernel command line", &entry.source, remedy);
     }
     let units = ["cloud-init", "cloud-init-main", "cloud-init-network"];
@@ -192,7 +193,7 @@ fn datasource(linux: &Linux<'_>, agents: &Agents, findings: &mut Findings) {
         let forced = ["ds", "ci.ds", "ci.datasource"].iter().find_map(|name| entry.argument(name));
         if let Some(value) = forced.filter(|value| !value.to_lowercase().starts_with("azure")) {
             let message = format!("the kernel command line forces the datasource {value}");
-            let remedy = format!("Remove it, then: {}", linux.release.update_grub());
+            let remedy = format!("Remove it{}", linux.release.after_change(entry));
             findings.add(&codes::CLOUD_INIT_DATASOURCE, message).at(&entry.source).severity(severity).remedy(remedy);
         }
     }

@@ -1,5 +1,6 @@
 //! Which distribution a system is, and the commands that it has.
 
+use super::entries::{BootEntry, EntryKind};
 use crate::root::Root;
 
 /// Distributions by their tools.
@@ -124,8 +125,22 @@ impl Release {
         }
     }
 
-    /// The commands that change the kernel command line of all entries.
-    pub(super) fn change_command_line(&self, arguments: &str) -> String {
+    /// What follows the instruction to change the kernel command line, so that the change reaches this entry.
+    pub(super) fn after_change(&self, entry: &BootEntry) -> String {
+        match entry.kind() {
+            EntryKind::Grub => format!(", then: {}", self.update_grub()),
+            EntryKind::LoaderSpec => format!(" (in {})", entry.source),
+            EntryKind::Unified => ", then build the unified kernel image again".into(),
+        }
+    }
+
+    /// How to add arguments to the kernel command line: of this entry, or of all if one command changes all.
+    pub(super) fn change_command_line(&self, entry: &BootEntry, arguments: &str) -> String {
+        match self.family {
+            Family::RedHat if entry.kind() != EntryKind::Unified => {}
+            _ if entry.kind() == EntryKind::Grub => {}
+            _ => return format!("Add {arguments} to the kernel command line{}", self.after_change(entry)),
+        }
         match self.family {
             Family::RedHat => format!("grubby --update-kernel=ALL --args='{arguments}'"),
             Family::Suse | Family::AzureLinux => {
@@ -148,8 +163,7 @@ impl Release {
 
     /// The command that installs the loader at the fallback path, for Arm64 or x86-64.
     pub(super) fn install_fallback_loader(&self, arm: bool) -> String {
-        let (target, debian, short) =
-            if arm { ("arm64-efi", "arm64", "aa64") } else { ("x86_64-efi", "amd64", "x64") };
+        let (target, debian, short) = if arm { ("arm64-efi", "arm64", "aa64") } else { ("x86_64-efi", "amd64", "x64") };
         match self.family {
             Family::Debian => format!(
                 "apt-get install shim-signed grub-efi-{debian}-signed && grub-install --target={target} \

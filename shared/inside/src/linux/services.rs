@@ -118,7 +118,7 @@ fn console(linux: &Linux<'_>, findings: &mut Findings) {
     let port = if arm { "ttyAMA0" } else { "ttyS0" };
     let used = entry.arguments("console").any(|console| console.split(',').next() == Some(port));
     if !used {
-        let remedy = linux.release.change_command_line(&format!("console=tty1 console={port},115200n8"));
+        let remedy = linux.release.change_command_line(entry, &format!("console=tty1 console={port},115200n8"));
         let message = format!("console={port} is not on the kernel command line of the default entry");
         findings.add(&codes::NO_SERIAL_CONSOLE, message).at(&entry.source).remedy(remedy);
     }

@@ -9,6 +9,7 @@ use crate::finding::Findings;
 use crate::fs::{FileSystem, FsError, FsKind};
 use crate::initramfs::InitramfsError;
 use crate::linux::Linux;
+use crate::linux::entries::EntryKind;
 use crate::machine::Mounted;
 use crate::options::Hardware;
 
@@ -32,8 +33,13 @@ pub(in crate::linux) fn check(linux: &Linux<'_>, findings: &mut Findings) {
     }
     if let Some(default) = linux.default_kernel().filter(|kernel| !kernel.exists) {
         let message = format!("the default boot entry starts {}, which does not exist", default.image);
-        let source = default.entry.map_or("/boot", |index| linux.boot.entries[index].source.as_str());
-        findings.add(&codes::NO_KERNEL, message).at(source).remedy(linux.release.update_grub());
+        let entry = default.entry.and_then(|index| linux.boot.entries.get(index));
+        let source = entry.map_or("/boot", |entry| entry.source.as_str());
+        let remedy = match entry {
+            Some(entry) if entry.kind() != EntryKind::Grub => format!("Correct the name of the kernel in {source}"),
+            _ => linux.release.update_grub().to_owned(),
+        };
+        findings.add(&codes::NO_KERNEL, message).at(source).remedy(remedy);
     }
     initramfs_problems(linux, findings);
     storage(linux, findings);
