@@ -8,6 +8,7 @@ use std::sync::Arc;
 use goldfleet_disk::{AzureDisk, CheckOptions, Compression, Finding, Report, Severity, check_opened, codes};
 use goldfleet_inside::codes::linux::NOT_INSPECTED;
 use goldfleet_inside::{Destination, Options, Requirements, inspect};
+use goldfleet_model::manifest::OsType;
 use goldfleet_model::system::System;
 use goldfleet_sources::ArtifactSource;
 use serde::Serialize;
@@ -85,6 +86,8 @@ pub struct ImageChecks {
     pub disk: CheckOptions,
     /// Whether the operating system is checked.
     pub inside: Inside,
+    /// The operating system that is stated, if it is.
+    pub os: Option<OsType>,
     /// What the disk becomes.
     pub destination: Destination,
     /// What the virtual machines have.
@@ -147,6 +150,7 @@ fn look_inside(disk: &AzureDisk, checks: &ImageChecks, report: &mut ImageReport)
     }
     let options = Options {
         generation: report.disk.generation,
+        os: checks.os,
         destination: checks.destination,
         requirements: checks.requirements,
         require: checks.inside == Inside::Require,

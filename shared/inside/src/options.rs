@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use goldfleet_disk::Finding;
-use goldfleet_model::manifest::Generation;
+use goldfleet_model::manifest::{Generation, OsType};
 use goldfleet_model::system::System;
 use serde::Serialize;
 
@@ -91,6 +91,8 @@ pub enum Hardware {
 pub struct Options {
     /// What the disk becomes.
     pub destination: Destination,
+    /// The operating system that the image is registered for, if it is stated.
+    pub os: Option<OsType>,
     /// The generation that the image is registered for. `None`: both are possible.
     pub generation: Option<Generation>,
     /// What the virtual machines have.

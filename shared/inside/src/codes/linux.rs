@@ -108,6 +108,13 @@ codes! {
         "The partition of the type EFI system is not a readable FAT file system, so that the firmware finds no loader. It is \
          a warning if the disk also boots by BIOS.",
         "Repair it by `fsck.vfat -a`, or make it again and reinstall the loader.";
+    /// The system on the disk is not the stated one.
+    OS_MISMATCH = "os-mismatch", Error,
+        "the disk holds another system than the stated one",
+        "`upload --os` states Linux, and Windows was found on the disk, or the other way round. Azure provisions a virtual machine \
+         as the image states, so that it never reports that it is ready, and the deployment fails with \
+         OSProvisioningTimedOut.",
+        "State the system that is on the disk.";
     /// The disk holds the memory of a hibernated system.
     HIBERNATED = "hibernated", Error,
         "the system is hibernated",
