@@ -36,7 +36,8 @@ codes! {
         "The EFI variables that name a loader are not part of a disk, so that the firmware of a new virtual machine starts \
          `EFI/BOOT/BOOTX64.EFI` (`BOOTAA64.EFI` for Arm64) of the EFI system partition. It is also reported if that file is \
          shim, and neither GRUB (`grubx64.efi`) nor the fallback program (`fbx64.efi`) is beside it. It is an error for \
-         generation 2, and a note if the disk boots by BIOS and the image is of generation 1.",
+         generation 2, and is not checked for generation 1. If the generation is not known and the disk boots by BIOS, it is a \
+         note.",
         "Install the loader at the removable path.";
     /// Generation 1 without a loader in the boot sector.
     NO_BIOS_LOADER = "no-bios-loader", Error,

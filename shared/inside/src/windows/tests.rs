@@ -96,6 +96,27 @@ fn each_boot_driver_must_start_at_boot() {
 }
 
 #[test]
+fn remedies_of_boot_drivers_fit_the_reason() {
+    let remedy = |change: &dyn Fn(&mut Sample)| {
+        let found = after(change);
+        found.into_iter().find(|finding| finding.code == "boot-driver").unwrap().remedy
+    };
+    assert!(
+        remedy(&|s| {
+            s.service("disk", 3);
+        })
+        .starts_with("reg add")
+    );
+    let replaced = remedy(&|s| {
+        s.system.dword(&format!("{SERVICES}\\disk\\StartOverride"), "0", 3);
+    });
+    assert!(replaced.starts_with("reg delete") && replaced.contains("/v Start "), "{replaced}");
+    let file = |s: &mut Sample| s.windows = s.windows.clone().without("/Windows/System32/drivers/disk.sys");
+    assert!(remedy(&file).ends_with("sfc /scannow"));
+    assert!(remedy(&|s| s.system.remove(&format!("{SERVICES}\\disk"))).ends_with("sfc /scannow"));
+}
+
+#[test]
 fn the_current_control_set_decides() {
     let other_set = |s: &mut Sample, current| {
         let mut second = s.system.key("ControlSet001").clone();
