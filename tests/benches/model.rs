@@ -9,6 +9,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use goldfleet_config::UploadRoute;
 use goldfleet_dispatcher::simulate::rehearse::baseline::{Baseline, compare};
 use goldfleet_dispatcher::simulate::rehearse::{self, Rehearsal, RehearsalError, Report, rehearse};
 use goldfleet_model::event::Event;
@@ -70,6 +71,7 @@ fn fleet(targets: u32, regions: u32) -> anyhow::Result<Rehearsal> {
         rates: Rates::built_in()?,
         workers: None,
         seed: 1,
+        route: UploadRoute::Staging,
     })
 }
 

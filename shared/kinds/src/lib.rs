@@ -8,7 +8,7 @@
 //! - `change`: changes of resources for several kinds.
 //! - `power`: the power state of machines, for several kinds.
 //! - [`writers`]: the records of those who write chunks to a store.
-//! - [`seed`], [`copy`], [`image`], [`snapshot`], [`disk`], [`lock`], [`remove`], [`deallocate`], [`start`],
+//! - [`seed`], [`copy`], [`hub`], [`image`], [`snapshot`], [`disk`], [`lock`], [`remove`], [`deallocate`], [`start`],
 //!   [`machine`]: the kinds.
 //!
 //! To add a kind, write its folder and add one line to [`registry`].
@@ -19,6 +19,7 @@ pub mod context;
 pub mod copy;
 pub mod deallocate;
 pub mod disk;
+pub mod hub;
 pub mod image;
 pub mod kind;
 pub mod lease;
@@ -27,6 +28,7 @@ pub mod machine;
 pub mod messages;
 pub mod outcome;
 mod power;
+pub mod publish;
 pub mod registry;
 pub mod remove;
 pub mod seed;

@@ -3,6 +3,7 @@
 mod cli;
 mod formats;
 mod processes;
+mod region;
 mod systems;
 mod telemetry;
 mod terminal;

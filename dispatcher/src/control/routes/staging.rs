@@ -23,7 +23,7 @@ use goldfleet_model::target::Target;
 use goldfleet_model::tree::Tree;
 use jiff::Timestamp;
 
-use crate::control::artifacts::load_version;
+use crate::control::artifacts::load_version_of;
 use crate::control::context::{ControlContext, ControlError};
 use crate::control::fan_out::{JobPlan, plan_with_preferred_time};
 use crate::control::routes::rings::Rings;
@@ -51,15 +51,12 @@ impl Route for Staging {
         &KINDS
     }
 
+    fn uses_chunks(&self) -> bool {
+        true
+    }
+
     async fn plan(&self, control: &ControlContext, job: &Job) -> Result<Box<dyn PlannedJob>, ControlError> {
-        let Some(image) = job.image() else {
-            return Err(ControlError::Refused("the job names no image version".to_owned()));
-        };
-        let version = load_version(control, &image.name, &image.version).await?;
-        if version.image.digest != image.digest {
-            let message = format!("{image} was uploaded again with other content: dispatch it again");
-            return Err(ControlError::Refused(message));
-        }
+        let version = load_version_of(control, job).await?;
         Ok(Box::new(plan_with_preferred_time(control, &version, &job.selection).await?))
     }
 }
@@ -160,7 +157,7 @@ impl<'a> Graph<'a> {
 }
 
 /// The seeds that fill these stores. The last store is the source store, which no seed fills.
-fn seeds_of(from: &[Store]) -> Vec<OperationId> {
+pub(super) fn seeds_of(from: &[Store]) -> Vec<OperationId> {
     let filled = &from[..from.len().saturating_sub(1)];
     filled.iter().map(seed::operation_id).collect()
 }
