@@ -38,11 +38,14 @@ pub fn run(
     if let Some(rates) = &arguments.rates {
         config.plan.rates = Some(rates.clone());
     }
-    let RehearsalInput { image, targets, held } = rehearsal_input(arguments, &config)?;
     if let Some(requests) = arguments.requests {
         config.worker.requests = requests.into();
     }
     let rates = Rates::load(config.plan.rates.as_deref()).map_err(ControlError::from)?;
+    if let Some(name) = &arguments.sync.sync {
+        return super::rehearse_sync::run(name, arguments, (config, rates), console);
+    }
+    let RehearsalInput { image, targets, held } = rehearsal_input(arguments, &config)?;
     let rehearsal = Rehearsal {
         config,
         targets,
@@ -153,8 +156,16 @@ fn write(report: &Report, console: &mut Console<'_>) -> std::io::Result<()> {
             format!("${:.2}", route.storage_usd),
         ]
     });
-    let header =
-        ["route", "last image", "page writes", "management writes + reads", "over the WAN", "egress", "requests", "storage"];
+    let header = [
+        "route",
+        "last image",
+        "page writes",
+        "management writes + reads",
+        "over the WAN",
+        "egress",
+        "requests",
+        "storage",
+    ];
     write_table(console, &header, routes)?;
     writeln!(console.out)?;
     let links = report.links.iter().map(|link| {
@@ -186,6 +197,11 @@ fn write_counts(report: &Report, console: &mut Console<'_>) -> std::io::Result<(
     }
     let whole = if report.whole { "is complete by its checksums" } else { "is NOT complete" };
     writeln!(console.out, "the VHD of every target {whole}; the rehearsal took {:.1} s", report.real_seconds)?;
+    write_origin(console)
+}
+
+/// Says where the figures come from.
+pub(super) fn write_origin(console: &mut Console<'_>) -> std::io::Result<()> {
     writeln!(
         console.notes,
         "these figures come from a model with limits that goldfleet did not measure (docs/model.md)"
@@ -226,6 +242,10 @@ mod tests {
             "goldfleet rehearse --image a --version 1 --data 1GiB",
             "goldfleet rehearse --data 30GB --targets-like 3",
             "goldfleet rehearse --data 1GiB --targets-like 3 --target west*",
+            "goldfleet rehearse --data 1GiB --disks 3",
+            "goldfleet rehearse --sync nightly --image a --version 1",
+            "goldfleet rehearse --sync nightly --targets-like 3",
+            "goldfleet rehearse --sync nightly --snapshots 0",
         ] {
             assert!(Arguments::try_parse_from(line.split(' ')).is_err(), "{line}");
         }

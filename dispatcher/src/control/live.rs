@@ -26,9 +26,9 @@ use goldfleet_ports::chunk_store::list;
 use goldfleet_ports::error::{PortError, PortResult};
 
 use crate::control::artifacts::EarlierVersion;
-use crate::control::routes::uses_chunks;
 use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT};
 use crate::control::doctor::container_exists;
+use crate::control::routes::uses_chunks;
 
 /// Why the live set is not known to be complete. Nothing may be deleted then.
 #[derive(Debug, thiserror::Error)]

@@ -92,7 +92,12 @@ fn temporary_tags(delivery: &Delivery) -> BTreeMap<String, String> {
     all
 }
 
-pub(crate) fn resource(region: &Region, tags: &BTreeMap<String, String>, sku: &str, properties: Map<String, Value>) -> Value {
+pub(crate) fn resource(
+    region: &Region,
+    tags: &BTreeMap<String, String>,
+    sku: &str,
+    properties: Map<String, Value>,
+) -> Value {
     json!({ "location": region, "tags": tags, "sku": { "name": sku }, "properties": properties })
 }
 

@@ -49,9 +49,18 @@ impl RegionDelivery {
                 found.push(Finding::failure("upload-size-invalid", format!("disk {}", disk.role), message));
             }
         }
-        let data: Vec<String> = self.disks.iter().map(|disk| disk.disk.role).filter(|role| *role != DiskRole::Os).map(|role| role.to_string()).collect();
+        let data: Vec<String> = self
+            .disks
+            .iter()
+            .map(|disk| disk.disk.role)
+            .filter(|role| *role != DiskRole::Os)
+            .map(|role| role.to_string())
+            .collect();
         if !data.is_empty() {
-            let message = format!("it has the data disks {}, and images of this route have an OS disk only: use --route staging", data.join(", "));
+            let message = format!(
+                "it has the data disks {}, and images of this route have an OS disk only: use --route staging",
+                data.join(", ")
+            );
             found.push(Finding::failure("data-disks", &self.version.image, message));
         }
         found

@@ -32,12 +32,7 @@ enum Existing {
 }
 
 /// Checks whether a target has the snapshot or disk of an operation.
-pub(crate) async fn probe(
-    ports: &Ports,
-    operation: &Operation,
-    spec: &CreateSpec,
-    role: Role,
-) -> PortResult<Probe> {
+pub(crate) async fn probe(ports: &Ports, operation: &Operation, spec: &CreateSpec, role: Role) -> PortResult<Probe> {
     let (Some(image), Ok(sink)) = (&operation.image, Sink::of(spec, role)) else { return Ok(Probe::Foreign) };
     Ok(match ports.resources.get(&sink.id, None).await? {
         None => Probe::Absent,
@@ -55,12 +50,7 @@ pub(crate) async fn probe(
 
 /// Creates the snapshot or disk of a row, or waits for it. `copied` is the unique id of the temporary to copy, if only that one
 /// is right.
-pub(crate) async fn run(
-    attempt: Attempt<'_>,
-    spec: &CreateSpec,
-    role: Role,
-    copied: Option<&str>,
-) -> StepResult {
+pub(crate) async fn run(attempt: Attempt<'_>, spec: &CreateSpec, role: Role, copied: Option<&str>) -> StepResult {
     let (sink, image) = (Sink { copied, ..Sink::of(spec, role)? }, attempt.image()?);
     let mut is_requested = false;
     loop {
@@ -177,7 +167,11 @@ impl<'a> Sink<'a> {
             (Some(found), Some(expected)) if !unique_id(&found).is_some_and(|id| id.eq_ignore_ascii_case(expected)) => {
                 fatal("source-changed", &format!("{source} was created again after the job was planned"))
             }
-            (Some(found), None) if self.copied.is_some_and(|copied| unique_id(&found).is_none_or(|id| !id.eq_ignore_ascii_case(copied))) => {
+            (Some(found), None)
+                if self
+                    .copied
+                    .is_some_and(|copied| unique_id(&found).is_none_or(|id| !id.eq_ignore_ascii_case(copied))) =>
+            {
                 fatal(TEMPORARY_MISSING, &format!("the disk {source} was created again after it was filled"))
             }
             (Some(found), None) if !is_input(&found, &self.body) => {

@@ -121,8 +121,16 @@ mod tests {
     use crate::testing::{store, target};
 
     const REGIONS: [&str; 10] = [
-        "westeurope", "northeurope", "uksouth", "eastus", "westus2", "japaneast", "southeastasia", "australiaeast",
-        "brazilsouth", "southafricanorth",
+        "westeurope",
+        "northeurope",
+        "uksouth",
+        "eastus",
+        "westus2",
+        "japaneast",
+        "southeastasia",
+        "australiaeast",
+        "brazilsouth",
+        "southafricanorth",
     ];
 
     /// The estimates of both routes for `count` targets in ten regions.

@@ -86,7 +86,8 @@ pub fn check_write(offset: u64, length: u64) -> PortResult<()> {
     if offset.is_multiple_of(PAGE) && length.is_multiple_of(PAGE) && (1..=MAX_PAGE_WRITE).contains(&length) {
         return Ok(());
     }
-    let message = format!("{length} bytes at {offset}: a write has whole pages of {PAGE} bytes, at most {MAX_PAGE_WRITE}");
+    let message =
+        format!("{length} bytes at {offset}: a write has whole pages of {PAGE} bytes, at most {MAX_PAGE_WRITE}");
     Err(PortError::new(ErrorKind::Invalid, message))
 }
 

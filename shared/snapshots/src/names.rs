@@ -117,7 +117,8 @@ pub fn of_temporary(fleet: Uuid, job: &JobId, source: &str, group: &GroupRef, re
 #[must_use]
 pub fn of_golden(fleet: Uuid, version: &[&str], group: &GroupRef, region: &Region) -> String {
     let (fleet, group) = (fleet.to_string(), group.key());
-    let parts: Vec<&str> = [&fleet, group.as_str(), region.as_str()].into_iter().chain(version.iter().copied()).collect();
+    let parts: Vec<&str> =
+        [&fleet, group.as_str(), region.as_str()].into_iter().chain(version.iter().copied()).collect();
     of_role(Role::Golden, &parts)
 }
 

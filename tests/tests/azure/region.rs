@@ -4,12 +4,12 @@
 
 use std::path::Path;
 
+use goldfleet_model::store::Container;
 use goldfleet_ports::blob_store::BlobStore as _;
 use goldfleet_tests::azure::arm::behaviours::{Behaviours, Checks, Renewal};
 use goldfleet_tests::azure::arm::{Authorization, Fault, Matches, TenantState};
 use goldfleet_tests::azure::fixture::{AzureFixture, Backend};
 use goldfleet_tests::process_fixture::ProcessFixture;
-use goldfleet_model::store::Container;
 use serde_json::Value;
 
 const MIB: u64 = 1 << 20;
@@ -42,7 +42,8 @@ impl Scene {
 
     /// Uploads the golden VHD as a version. The double gets the chunks as sources of page writes.
     fn upload(&self, version: &str) {
-        let upload = ["upload", "golden.vhd", "--image", "golden", "--os", "linux", "--no-dispatch", "--version", version];
+        let upload =
+            ["upload", "golden.vhd", "--image", "golden", "--os", "linux", "--no-dispatch", "--version", version];
         self.fixture.succeed(&upload);
         let (blobs, source) = (self.azure.blobs(), container("goldsource"));
         for blob in self.azure.run(blobs.list(&source, "chunks/", None)).unwrap().blobs {
@@ -53,9 +54,7 @@ impl Scene {
 
     /// Dispatches a version by the region route, and waits. Returns the status.
     fn dispatch(&self, version: &str) -> Value {
-        self.fixture.json(&[
-            "dispatch", "--image", "golden", "--version", version, "--route", "region", "--wait",
-        ])
+        self.fixture.json(&["dispatch", "--image", "golden", "--version", version, "--route", "region", "--wait"])
     }
 
     /// Asserts that each target has the image of each version, that the hubs have only golden snapshots with the bytes of the
@@ -129,7 +128,16 @@ fn bytes_that_nothing_proves_are_read_back() {
         world.page_sources.values_mut().next().unwrap()[100] ^= 1;
     });
     let output = scene.fixture.run(&[
-        "dispatch", "--image", "golden", "--version", "1", "--route", "region", "--wait", "--output", "json",
+        "dispatch",
+        "--image",
+        "golden",
+        "--version",
+        "1",
+        "--route",
+        "region",
+        "--wait",
+        "--output",
+        "json",
     ]);
     assert_eq!(output.status.code(), Some(1));
     let status: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -163,7 +171,11 @@ fn faults_are_survived() {
         scene.azure.manager.faults().next(1, matches.clone(), fault);
         scene.azure.manager.faults().next(1, matches.clone(), Fault::Status(503, Some(0)));
         let status = scene.dispatch(&version);
-        assert_eq!((&status["state"], scene.azure.manager.faults().left()), (&"succeeded".into(), 0), "{matches:?}: {status:#}");
+        assert_eq!(
+            (&status["state"], scene.azure.manager.faults().left()),
+            (&"succeeded".into(), 0),
+            "{matches:?}: {status:#}"
+        );
         scene.assert_delivered(n);
     }
 }

@@ -11,7 +11,7 @@ use goldfleet_ports::retry::retry_transient;
 use goldfleet_ports::rng;
 use goldfleet_sources::{Refusal, SourceLocation, codes};
 
-use super::plan::plan;
+use super::plan::{PlannedDelivery, plan};
 use super::{PlatformSpec, ROUTE, read_source};
 use crate::control::context::{ControlContext, ControlError};
 use crate::control::request::{RequestResult, Terms, find_open_job, insert_job, new_job, selected_targets};
@@ -53,15 +53,40 @@ pub async fn request_from(
     if let Some(job) = find_open_job(control, is_same, selection, &targets).await? {
         return terms.continue_job(control, job).await;
     }
-    let now = control.ports.clock.now();
-    let id = JobId::new(now, rng::random_u64());
-    let image = ImageRef { name: request.image.clone(), version: request.version.clone(), digest: spec.digest(&id) };
-    refuse_other_source(control, &image, &spec).await?;
-    let subject = Subject::Image { image, payload, delivery: Some(Box::new(spec.delivery()?)) };
-    let job = terms.apply_to(control, new_job(id, subject, selection.to_vec(), now));
+    let job = terms.apply_to(control, job_of(control, request, (&spec, payload), selection).await?);
     // What the dispatcher would refuse is refused now.
     plan(control, &job).await?;
     insert_job(control, job).await
+}
+
+/// What a request would do. Changes nothing.
+///
+/// # Errors
+/// As [`request_from`].
+pub async fn preview(
+    control: &ControlContext,
+    request: &PlatformRequest,
+    selection: &[Selector],
+) -> Result<PlannedDelivery, ControlError> {
+    let (spec, payload) = read(control, request).await?;
+    refuse_uploaded(control, request).await?;
+    let job = job_of(control, request, (&spec, payload), selection).await?;
+    plan(control, &job).await
+}
+
+/// The job of a request.
+async fn job_of(
+    control: &ControlContext,
+    request: &PlatformRequest,
+    (spec, payload): (&PlatformSpec, Payload),
+    selection: &[Selector],
+) -> Result<Job, ControlError> {
+    let now = control.ports.clock.now();
+    let id = JobId::new(now, rng::random_u64());
+    let image = ImageRef { name: request.image.clone(), version: request.version.clone(), digest: spec.digest(&id) };
+    refuse_other_source(control, &image, spec).await?;
+    let subject = Subject::Image { image, payload, delivery: Some(Box::new(spec.delivery()?)) };
+    Ok(new_job(id, subject, selection.to_vec(), now))
 }
 
 /// Reads and checks the source.
@@ -114,7 +139,8 @@ pub async fn refuse_dispatched(
     version: &ImageVersion,
 ) -> Result<(), ControlError> {
     let jobs = control.ports.table.jobs().await?;
-    let is_other = |job: &&Job| job.is_for(image, version) && job.operations.is_some() && platform_delivery(job).is_some();
+    let is_other =
+        |job: &&Job| job.is_for(image, version) && job.operations.is_some() && platform_delivery(job).is_some();
     let Some(job) = jobs.iter().map(|row| &row.value).find(is_other) else { return Ok(()) };
     let location = PlatformSpec::of(job)?.location();
     Err(ControlError::Refused(format!(

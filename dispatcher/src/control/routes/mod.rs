@@ -76,7 +76,8 @@ pub trait PlannedJob: Send + Sync {
 pub type Groups<'p> = Box<dyn Iterator<Item = Vec<Operation>> + Send + 'p>;
 
 /// All routes.
-const ROUTES: [&dyn Route; 5] = [&staging::Staging, &region::RegionRoute, &platform::Platform, &snapshots::Snapshots, &machine::Machine];
+const ROUTES: [&dyn Route; 5] =
+    [&staging::Staging, &region::RegionRoute, &platform::Platform, &snapshots::Snapshots, &machine::Machine];
 
 /// The route of jobs about this. None if this program does not know it.
 #[must_use]

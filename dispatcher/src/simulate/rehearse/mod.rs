@@ -1,12 +1,15 @@
 //! Rehearsals: a job on the modelled cloud in virtual time, with the real dispatcher, consumer and steps.
 //!
 //! [`rehearse`] runs the job, then the same job for the one target that is farthest away, and compares both with the
-//! plan's estimate, which is a lower bound. Then it runs the job by the route `region`. [`baseline`] computes the times of other methods on the same model.
+//! plan's estimate, which is a lower bound. Then it runs the job by the route `region`. [`sync`] rehearses a sync of
+//! snapshots. [`baseline`] computes the times of other methods on the same model.
 
 pub mod baseline;
+mod engine;
 mod fleet;
 mod report;
 mod run;
+pub mod sync;
 #[cfg(test)]
 mod tests;
 

@@ -32,8 +32,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use goldfleet_model::ids::{AccountName, Region, SubscriptionId};
-use goldfleet_model::resource::ResourceId;
 use goldfleet_model::manifest::{ChunkEntry, Manifest};
+use goldfleet_model::resource::ResourceId;
 use goldfleet_model::store::{BlobAddress, Container};
 use goldfleet_ports::Ports;
 use goldfleet_ports::clock::{Clock, elapsed};

@@ -3,9 +3,9 @@
 //! The step also creates snapshots that are not replicas, for the kind `snapshot`.
 
 use async_trait::async_trait;
+use goldfleet_model::image::ImageTags;
 use goldfleet_model::message::QueueName;
 use goldfleet_model::operation::Operation;
-use goldfleet_model::image::ImageTags;
 use goldfleet_model::resource::{DiskState, Properties, ResourceBody, ResourceId, ResourceType, tag};
 use goldfleet_ports::Ports;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};

@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use goldfleet_model::resource::ResourceId;
 use goldfleet_ports::clock::elapsed;
-use goldfleet_ports::disk_access::{
-    Access, AccessRequest, DiskSas, MAX_ACCESS, wait_until_granted,
-};
+use goldfleet_ports::disk_access::{Access, AccessRequest, DiskSas, MAX_ACCESS, wait_until_granted};
 use goldfleet_ports::disk_content::ACCESS_ENDED;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use jiff::Timestamp;

@@ -164,7 +164,8 @@ impl<'a> HubDisk<'a> {
 
     /// Whether a resource is the complete golden snapshot of this disk of the version.
     fn is_golden(&self, found: &Resource, image: &ImageRef) -> bool {
-        let is_same = |name| tag(&self.body.tags, name).is_some() && tag(&found.body.tags, name) == tag(&self.body.tags, name);
+        let is_same =
+            |name| tag(&self.body.tags, name).is_some() && tag(&found.body.tags, name) == tag(&self.body.tags, name);
         Role::in_tags(&found.body.tags) == Some(Role::Golden)
             && [tags::FLEET, tags::SOURCE].into_iter().all(is_same)
             && ImageTags::digest_in(&found.body.tags) == Some(image.digest)
@@ -273,7 +274,8 @@ mod tests {
     use super::*;
 
     fn disk(state: &str, unique_id: Option<&str>, provisioning: Provisioning) -> Resource {
-        let id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/g/providers/Microsoft.Compute/disks/d";
+        let id =
+            "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/g/providers/Microsoft.Compute/disks/d";
         let body = json!({
             "location": "westeurope",
             "properties": {

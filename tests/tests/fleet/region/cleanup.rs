@@ -24,14 +24,20 @@ async fn only_golden_snapshots_of_the_version_are_removed() {
     assert_eq!((dry.deleted.len(), scene.golden().await.len()), (2, 4));
     // A snapshot of another fleet, and one with a lock.
     let golden = scene.golden().await;
-    let of_version = |version: &'static str| golden.iter().filter(move |found| found.body.tags["goldfleet-version"] == version);
+    let of_version =
+        |version: &'static str| golden.iter().filter(move |found| found.body.tags["goldfleet-version"] == version);
     let (foreign, locked) = (of_version("1").next().unwrap(), of_version("2").next().unwrap());
     let path = scene.content(&foreign.id).with_extension("json");
     let mut value: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     value["tags"]["goldfleet-fleet"] = json!("00000000-0000-0000-0000-0000000000ff");
     std::fs::write(&path, value.to_string()).unwrap();
     let id = goldfleet_model::resource::LockId::new(locked.id.clone(), "keep").unwrap();
-    let lock = LockRequest { id, tenant: None, level: goldfleet_model::resource::LockLevel::CanNotDelete, notes: String::new() };
+    let lock = LockRequest {
+        id,
+        tenant: None,
+        level: goldfleet_model::resource::LockLevel::CanNotDelete,
+        notes: String::new(),
+    };
     scene.ports().locks.put_lock(&lock).await.unwrap();
 
     let done = clean_hubs(&control, &image, &one, Mode::Delete).await.unwrap();

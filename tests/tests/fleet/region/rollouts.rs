@@ -123,7 +123,8 @@ async fn targets_that_copies_cannot_reach_are_refused() {
     let hub = stores();
     let set = "disk_encryption_set = \"/subscriptions/00000000-0000-0000-0000-000000000005/resourceGroups/g/providers/\
                Microsoft.Compute/diskEncryptionSets/s\"";
-    for (line, code) in [("tenant = \"00000000-0000-0000-0000-00000000000f\"", "other-tenant"), (set, "des-elsewhere")] {
+    for (line, code) in [("tenant = \"00000000-0000-0000-0000-00000000000f\"", "other-tenant"), (set, "des-elsewhere")]
+    {
         let targets = process_fixture::targets(1, &["westeurope"]);
         let targets = targets.replace("container = \"vhds\"\n", &format!("container = \"vhds\"\n{line}\n"));
         let scene = Scene::with_targets(&(targets + &hub));

@@ -44,8 +44,7 @@ impl Scene {
     }
 
     pub(crate) fn with_targets(targets: &str) -> Self {
-        let toml =
-            process_fixture::SOURCE.to_owned() + "[dispatch]\nsweep = \"50ms\"\n[plan]\nroute = \"region\"\n";
+        let toml = process_fixture::SOURCE.to_owned() + "[dispatch]\nsweep = \"50ms\"\n[plan]\nroute = \"region\"\n";
         Self { fleet: InProcessFleet::with(&toml, targets, &process_fixture::golden()) }
     }
 

@@ -172,7 +172,8 @@ impl Prober<'_> {
         match address {
             Some(address) => {
                 let length = PAGE as u64;
-                let written = pages.write_from(sas, 2 * length, &PageSource::Blob(address.clone()), 0..length, None).await;
+                let written =
+                    pages.write_from(sas, 2 * length, &PageSource::Blob(address.clone()), 0..length, None).await;
                 self.record(blob, verdict(written.map(|_| format!("from {address}"))));
             }
             None => self.record(blob, (Answer::Unmeasured, "the source store has no chunk to read".to_owned())),

@@ -67,7 +67,9 @@ impl SourceReader {
     pub(crate) fn read_unverified<'b>(&self, buffer: &'b mut [u8]) -> PortResult<&'b [u8]> {
         let length = usize::try_from(self.source.range.end - self.source.range.start).unwrap_or(usize::MAX);
         let piece = &mut buffer[..length];
-        self.file.read_exact_at(piece, self.source.range.start).map_err(|error| self.blob_path.io_error("read", error))?;
+        self.file
+            .read_exact_at(piece, self.source.range.start)
+            .map_err(|error| self.blob_path.io_error("read", error))?;
         Ok(piece)
     }
 

@@ -79,7 +79,8 @@ impl Contents {
     pub(super) fn write(&mut self, unique_id: &str, limits: (Rate, Rate), now: SimNanos, bytes: u64) -> SimNanos {
         let content = self.by_unique_id.entry(unique_id.to_owned()).or_default();
         let (rate, requests) = limits;
-        let pipes = content.writes.get_or_insert_with(|| WritePipes { bytes: Pipe::new(rate), requests: Pipe::new(requests) });
+        let pipes =
+            content.writes.get_or_insert_with(|| WritePipes { bytes: Pipe::new(rate), requests: Pipe::new(requests) });
         pipes.bytes.take(now, bytes).max(pipes.requests.take(now, 1))
     }
 
