@@ -1,6 +1,7 @@
 //! The command line's arguments.
 
 mod dispatch;
+mod galleries;
 mod jobs;
 mod machines;
 mod selection;
@@ -28,6 +29,7 @@ use crate::control::check::{ImageChecks, Inside, check_acceptable};
 use crate::control::upload::ByteRate;
 
 pub use dispatch::{CopiedSource, DispatchArguments};
+pub use galleries::PromoteArguments;
 pub use jobs::{
     ApproveArguments, ChangedJob, CleanupArguments, JobsArguments, LogsArguments, RetryArguments, ShownJob,
     StatusArguments,
@@ -110,6 +112,8 @@ pub enum Command {
     },
     /// Create managed images of an uploaded version, or of a disk or snapshot, at the targets
     Dispatch(DispatchArguments),
+    /// Make a published version the latest one in all galleries
+    Promote(PromoteArguments),
     /// Copy snapshots of disks to other subscriptions and regions, and keep them in sync
     #[command(subcommand)]
     Snapshots(SnapshotsCommand),

@@ -15,7 +15,7 @@ use super::error::{CommandError, DONE};
 use super::output::{Console, Output};
 use super::{
     check, cleanup, convert, demo, dispatch, doctor, documents, explain, help, images, jobs, logs, machine_jobs, plan,
-    plan_from, rehearse, setup, snapshot_jobs, targets, verify, version,
+    plan_from, promote, rehearse, setup, snapshot_jobs, targets, verify, version,
 };
 use crate::control::check::check_acceptable;
 use crate::control::context::ControlContext;
@@ -174,6 +174,7 @@ async fn with_ports(command: Command, config: Config, console: &mut Console<'_>)
             }
             Ok(DONE)
         }
+        Command::Promote(arguments) => run_interruptible(&stop, promote::run(&control, &arguments, console)).await,
         Command::Snapshots(command) => snapshot_jobs::run(&control, &command, console, &stop).await,
         Command::Vm(command) => machine_jobs::run(&control, &command, console, &stop).await,
         Command::Dashboard(arguments) => dashboard(&control, arguments, console, &stop).await,

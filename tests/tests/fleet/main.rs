@@ -7,6 +7,7 @@ mod chunk_retention;
 mod cloud_sources;
 mod dashboard;
 mod fan_out;
+mod galleries;
 mod garbage_collection;
 mod image_name_conflicts;
 mod job_end;

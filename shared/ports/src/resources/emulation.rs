@@ -2,6 +2,7 @@
 //! store the results and move the bytes.
 
 mod copies;
+pub mod galleries;
 pub mod machines;
 
 use std::borrow::Cow;
@@ -66,7 +67,7 @@ pub fn check_put(request: &PutRequest, existing: Option<&Resource>) -> PortResul
 pub fn region_change(resource_type: ResourceType) -> &'static str {
     match resource_type {
         ResourceType::Image => "image-region-change",
-        ResourceType::Disk | ResourceType::Snapshot | ResourceType::Machine => "region-change",
+        _ => "region-change",
     }
 }
 
@@ -81,6 +82,8 @@ fn origin(properties: &Properties) -> (Option<&CreateOption>, Cow<'_, str>) {
             let disks: Vec<&str> = machine.disks().filter_map(|disk| disk.disk_id()).collect();
             (None, disks.join(" ").into())
         }
+        Properties::GalleryVersion(version) => (None, version.source().unwrap_or_default().into()),
+        Properties::Gallery(_) | Properties::Definition(_) => (None, "".into()),
     }
 }
 
@@ -89,7 +92,8 @@ fn origin_of_disk(disk: &DiskProperties) -> (Option<&CreateOption>, Cow<'_, str>
     (Some(&data.create_option), data.source_resource_id.as_deref().unwrap_or_default().into())
 }
 
-/// The disk or snapshot from which the resource of a request gets its content. None if it has no such source.
+/// The disk or snapshot from which the resource of a request gets its content. None if it has no such source. A gallery
+/// version of a disk is not such a source: see [`galleries::version_of`].
 ///
 /// # Errors
 /// `Invalid` if the id of the source is not that of a disk or snapshot.
@@ -99,6 +103,7 @@ pub fn source_of(request: &PutRequest) -> PortResult<Option<ResourceId>> {
             let disk = profile.os_disk.as_ref()?;
             disk.snapshot.as_ref().or(disk.managed_disk.as_ref()).map(|attachment| attachment.id.as_str())
         }),
+        Properties::GalleryVersion(version) => version.source(),
         other => other.disk().and_then(|disk| disk.creation_data.source_resource_id.as_deref()),
     };
     let Some(source) = source else { return Ok(None) };
@@ -142,8 +147,11 @@ pub fn new_disk(request: &PutRequest, source: Option<&Resource>, identity: NewId
         }
         CreateOption::Copy => Some(source_in_region(request, source)?),
         CreateOption::CopyStart => Some(source_of_copy_start(request, source)?),
-        CreateOption::Empty | CreateOption::Other(_) => {
-            let message = format!("{}: this cloud creates disks by Upload, Copy and CopyStart only", request.id);
+        CreateOption::Empty | CreateOption::FromImage | CreateOption::Other(_) => {
+            let message = format!(
+                "{}: this cloud creates disks by Upload, Copy and CopyStart, and FromImage of gallery versions",
+                request.id
+            );
             return Err(refused(ErrorKind::Invalid, "create-option-unsupported", message));
         }
     };

@@ -28,13 +28,14 @@ pub(super) fn create(files: &ResourceFiles, made: &Resource, source: Option<&Res
     write_content(files, &made.id, source, size_of(made))
 }
 
-/// Creates the content of an image: a copy of the snapshot or disk that it is created from, which may be deleted later. An
+/// Creates the content of an image or gallery version: a copy of the snapshot or disk that it is created from, which may be deleted later. An
 /// image of a VHD has no content, because its VHD stays. Blocks.
 pub(super) fn create_of_image(files: &ResourceFiles, image: &ResourceId, source: &Resource) -> PortResult<()> {
     write_content(files, image, Some(&source.id), size_of(source))
 }
 
-fn size_of(resource: &Resource) -> u64 {
+/// The number of bytes of a disk or snapshot.
+pub(super) fn size_of(resource: &Resource) -> u64 {
     resource.body.properties.disk().and_then(|disk| disk.disk_size_bytes).unwrap_or_default()
 }
 
