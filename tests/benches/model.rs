@@ -70,6 +70,7 @@ fn fleet(targets: u32, regions: u32) -> anyhow::Result<Rehearsal> {
         rates: Rates::built_in()?,
         workers: None,
         seed: 1,
+        route: UploadRoute::Staging,
     })
 }
 

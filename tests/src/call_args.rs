@@ -68,4 +68,5 @@ macro_rules! by_value {
 }
 
 by_value!(u32, u64, usize, Duration, Fence, QueueName, Range<u64>, Option<Range<u64>>, Bytes, Checksums);
+by_value!(Option<u64>, Option<Checksums>);
 by_value!(GateCondition, MachineAction, OperationState, Timestamp);

@@ -24,6 +24,7 @@ use goldfleet_model::upload::Upload;
 use goldfleet_ports::blob_store::{BlobPage, BlobProperties, BlobStore, Checksums, CopyStatus, Fence, SourceRange};
 use goldfleet_ports::disk_access::{AccessRequest, AccessStatus, DiskAccess, DiskSas};
 use goldfleet_ports::disk_content::{ContentLayout, DiskContent};
+use goldfleet_ports::disk_pages::{DiskPages, PageAnswer, PageSource};
 use goldfleet_ports::error::PortResult;
 use goldfleet_ports::job_table::{Change, GateOpeners, JobTable};
 use goldfleet_ports::queue::{Queue, Receipt, Received};
@@ -74,6 +75,7 @@ pub fn intercepted<M: Interceptor>(ports: &Ports, interceptor: &Arc<M>) -> Ports
             interceptor: Arc::clone(interceptor),
             port: Arc::clone(&ports.disk_access),
         }),
+        disk_pages: Arc::new(Intercepted { interceptor: Arc::clone(interceptor), port: Arc::clone(&ports.disk_pages) }),
         liveness: Arc::clone(&ports.liveness),
         clock: Arc::clone(&ports.clock),
     }
@@ -213,6 +215,12 @@ impl<M: Interceptor> DiskContent for Intercepted<M, dyn DiskAccess> {
         call!(self, DiskContent.read(sas, range))
     }
 }
+
+intercept!(DiskPages {
+    write(sas: &DiskSas, offset: u64, bytes: Bytes, crc64: Option<u64>) -> PageAnswer;
+    write_from(sas: &DiskSas, offset: u64, source: &PageSource, range: Range<u64>, checksums: Option<Checksums>) -> PageAnswer;
+    holds(sas: &DiskSas, range: Range<u64>, checksums: Checksums) -> bool;
+});
 
 intercept!(DiskAccess {
     begin(request: &AccessRequest) -> AccessStatus;

@@ -29,7 +29,7 @@ use crate::control::check::{ImageChecks, Inside, check_acceptable};
 use crate::control::upload::ByteRate;
 
 pub use data_disks::DataDiskArguments;
-pub use dispatch::DispatchArguments;
+pub use dispatch::{CopiedSource, DispatchArguments};
 pub use jobs::{
     ApproveArguments, ChangedJob, CleanupArguments, JobsArguments, LogsArguments, RetryArguments, ShownJob,
     StatusArguments,
@@ -98,8 +98,11 @@ pub enum Command {
     Convert(ConvertArguments),
     /// Upload a disk image of any format as a version of an image, and dispatch it to the targets
     Upload(UploadArguments),
-    /// Show how an uploaded version would reach the targets, what that costs and how long it takes
+    /// Show how a version, or a disk or snapshot, would reach the targets, what that costs and how long it takes
     Plan {
+        /// What the platform copies.
+        #[command(flatten)]
+        source: CopiedSource,
         /// Which version of which image.
         #[command(flatten)]
         image: ImageArguments,
@@ -107,7 +110,7 @@ pub enum Command {
         #[command(flatten)]
         selection: SelectionArguments,
         /// Choose the cheapest plan that takes at most this long, such as 30m [default: the cheapest of all]
-        #[arg(long, value_name = "DURATION")]
+        #[arg(long, value_name = "DURATION", conflicts_with = "from")]
         within: Option<HumanDuration>,
     },
     /// Create managed images of an uploaded version, or of a disk or snapshot, at the targets
@@ -388,12 +391,12 @@ pub struct VerifyArguments {
 #[derive(Debug, Args)]
 pub struct RehearseArguments {
     /// Name of an uploaded image
-    #[arg(long, value_name = "NAME", requires = "version", required_unless_present = "data")]
+    #[arg(long, value_name = "NAME", requires = "version", required_unless_present_any = ["data", "sync"])]
     pub image: Option<ImageName>,
     /// Version of the image
     #[arg(long, value_name = "VERSION", requires = "image")]
     pub version: Option<ImageVersion>,
-    /// Instead of an image: a disk with this much data, such as 30GiB
+    /// Instead of an image: a disk with this much data, such as 30GiB. With --sync: the size of each disk [default: 32GiB]
     #[arg(long, value_name = "SIZE", conflicts_with = "image")]
     pub data: Option<Size>,
     /// Only targets that match: a glob such as 'west*', or terms such as 'ring=0,tag.env=prod'; can be given several times
@@ -405,6 +408,9 @@ pub struct RehearseArguments {
     /// Number of regions of these targets, including the source's region
     #[arg(long, value_name = "COUNT", default_value_t = 3, requires = "targets_like")]
     pub regions: u32,
+    /// Options of a sync
+    #[command(flatten)]
+    pub sync: RehearsedSync,
     /// A file with prices, limits, rates and times that replace the built-in ones
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub rates: Option<PathBuf>,
@@ -417,6 +423,28 @@ pub struct RehearseArguments {
     /// Seed of the random numbers
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+}
+
+/// Arguments of `rehearse` for a sync of snapshots.
+#[derive(Debug, Args)]
+pub struct RehearsedSync {
+    /// Instead of an image: a sync of the configuration, with generated disks and snapshots in the region of the source store
+    #[arg(long = "sync", value_name = "NAME", conflicts_with_all = ["image", "targets", "targets_like"])]
+    pub sync: Option<String>,
+    /// Number of disks of the sync
+    #[arg(long, value_name = "COUNT", default_value_t = 20, requires = "sync",
+        value_parser = clap::value_parser!(u32).range(1..=2_000))]
+    pub disks: u32,
+    /// Number of snapshots of each disk before the first run
+    #[arg(long, value_name = "COUNT", default_value_t = 10, requires = "sync",
+        value_parser = clap::value_parser!(u32).range(1..=500))]
+    pub snapshots: u32,
+    /// How much of a disk changes between two of its snapshots
+    #[arg(long, value_name = "SIZE", default_value = "1GiB", requires = "sync")]
+    pub changed: Size,
+    /// The snapshots are full ones, not incremental
+    #[arg(long, requires = "sync")]
+    pub full: bool,
 }
 
 /// A size in bytes with a unit: `512MiB`, `30GiB`, `1TiB`.

@@ -15,6 +15,7 @@ use super::table::{Cell, write_table};
 use crate::control::cleanup::{Cleaned, CleanedTarget, CleanupResult, Mode, cleanup, delete_version_with_mode};
 use crate::control::context::ControlContext;
 use crate::control::garbage_collection::{CollectOptions, CollectionReport, collect_garbage};
+use crate::control::region::cleanup::clean_hubs;
 use crate::control::retention::forget;
 use crate::terminal::color::Tone;
 
@@ -39,15 +40,21 @@ pub async fn run(
     }
     if let (Some(image), Some(version)) = (&arguments.image, &arguments.version) {
         let existed = delete_version_with_mode(control, image, version, mode).await?;
-        let text = match (existed, mode) {
-            (true, Mode::Delete) => "deleted",
-            (true, Mode::DryRun) => "would be deleted",
-            (false, _) => "does not exist",
-        };
+        let hubs = clean_hubs(control, image, version, mode).await?;
+        let verb = if mode == Mode::DryRun { "would be deleted" } else { "deleted" };
+        let mut text = format!("{image} {version} {}", if existed { verb } else { "does not exist" });
+        if !hubs.deleted.is_empty() {
+            text += &format!("; {} in hubs {verb}", pluralize(hubs.deleted.len() as u64, "resource"));
+        }
         let removed = existed && mode == Mode::Delete;
-        let value = json!({ "image": image, "version": version, "removed": removed, "dry_run": arguments.dry_run });
-        print_result(&value, &format!("{image} {version} {text}"), console)?;
-        return Ok(DONE);
+        let value = json!({
+            "image": image, "version": version, "removed": removed, "dry_run": arguments.dry_run, "hubs": hubs,
+        });
+        print_result(&value, &text, console)?;
+        for failure in &hubs.failed {
+            writeln!(console.notes, "{}: [{}] {}", failure.place, failure.code, failure.error)?;
+        }
+        return Ok(if hubs.failed.is_empty() { DONE } else { FAILED });
     }
     match &arguments.job {
         Some(job) => cleanup_vhds(control, job, mode, console).await,

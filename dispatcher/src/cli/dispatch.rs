@@ -9,7 +9,7 @@ use goldfleet_sources::SourceLocation;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::arguments::{DispatchArguments, ImageArguments, NewJobArguments, UploadArguments};
+use super::arguments::{CopiedSource, DispatchArguments, ImageArguments, NewJobArguments, UploadArguments};
 use super::error::{CommandError, DONE, INTERRUPTED};
 use super::output::{Console, Output, write_json};
 use super::upload_source::{Asked, command_again};
@@ -17,7 +17,7 @@ use super::{check, view};
 use crate::control::context::{ControlContext, ControlError};
 use crate::control::local::LocalFleet;
 use crate::control::platform::request::{PlatformRequest, refuse_dispatched, request_from};
-use crate::control::request::{Terms, refuse_other_sinks, request_on, selected_targets};
+use crate::control::request::{Terms, check_targets, request_on};
 use crate::control::suggest::{command_line, resume_command};
 use crate::control::upload::{UploadError, UploadResult};
 use crate::terminal::follow::{FinishedBy, follow};
@@ -36,7 +36,7 @@ pub async fn upload_command(
     let selection = arguments.selection.selectors();
     if !arguments.no_dispatch {
         // Check the selection first. An error in it must not appear only after an upload of an hour.
-        refuse_other_sinks(&selected_targets(control, &selection)?.1)?;
+        check_targets(control, &selection, control.config.plan.route)?;
     }
     let (image, version) = (&arguments.image.image, &arguments.image.version);
     refuse_dispatched(control, image, version).await?;
@@ -114,7 +114,8 @@ fn print_uploaded(uploaded: &UploadResult, console: &mut Console<'_>) -> Result<
 
 /// Rings wait for approval if the command or the configuration requires it.
 fn terms(control: &ControlContext, arguments: &NewJobArguments) -> Terms {
-    Terms { approve: arguments.approve || control.config.dispatch.approve, note: arguments.note.clone() }
+    let approve = arguments.approve || control.config.dispatch.approve;
+    Terms { approve, note: arguments.note.clone(), route: None }
 }
 
 /// `goldfleet dispatch`.
@@ -127,26 +128,36 @@ pub async fn dispatch_command(
     console: &mut Console<'_>,
     stop: &CancellationToken,
 ) -> Result<u8, CommandError> {
-    let DispatchArguments { from, image: ImageArguments { image, version }, os, generation, selection, job } =
-        arguments;
-    let (terms, selection) = (terms(control, job), selection.selectors());
-    let requested = match from {
-        Some(from) => {
-            let url_of = |blob: &_| control.ports.resources.blob_url(blob);
-            let from = SourceLocation::parse(from, &url_of).map_err(ControlError::from)?;
-            let (image, version) = (image.clone(), version.clone());
-            let request = PlatformRequest { from, image, version, os: *os, generation: *generation };
-            request_from(control, &request, &selection, terms).await?
-        }
+    let DispatchArguments { source, route, image: version, selection, job } = arguments;
+    let ImageArguments { image, version: number } = version;
+    let terms = Terms { route: *route, ..terms(control, job) };
+    let selection = selection.selectors();
+    let requested = match platform_request(control, source, version)? {
+        Some(request) => request_from(control, &request, &selection, terms).await?,
         None => {
-            refuse_dispatched(control, image, version).await?;
-            request_on(control, image, version, &selection, terms).await?
+            refuse_dispatched(control, image, number).await?;
+            request_on(control, image, number, &selection, terms).await?
         }
     };
     if !requested.new {
         writeln!(console.notes, "job {} already does this", requested.job.id)?;
     }
     finish_command(control, &requested.job.id, job.wait, console, stop, None).await
+}
+
+/// What the platform copies. None without `--from`.
+///
+/// # Errors
+/// If the source is not named as `disk:ID` or `snapshot:ID`.
+pub fn platform_request(
+    control: &ControlContext,
+    CopiedSource { from, os, generation }: &CopiedSource,
+    ImageArguments { image, version }: &ImageArguments,
+) -> Result<Option<PlatformRequest>, ControlError> {
+    let Some(from) = from else { return Ok(None) };
+    let from = SourceLocation::parse(from, &|blob: &_| control.ports.resources.blob_url(blob))?;
+    let (image, version) = (image.clone(), version.clone());
+    Ok(Some(PlatformRequest { from, image, version, os: *os, generation: *generation }))
 }
 
 /// Ends a command that created or reopened a job: prints the job, or waits until it ends.

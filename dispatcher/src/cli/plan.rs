@@ -74,6 +74,7 @@ fn as_json(version: &LoadedVersion, plan: &JobPlan) -> Value {
     if let (Value::Object(all), Value::Object(more)) = (&mut value, render::json(&plan.plan, &plan.rates)) {
         all.extend(more);
     }
+    value["routes"] = render::routes_json(&plan.routes);
     value
 }
 
@@ -94,6 +95,8 @@ fn write_text(version: &LoadedVersion, plan: &JobPlan, console: &mut Console<'_>
         HumanBytes(version.artifact.data_bytes()),
         render::bytes(plan.plan.estimate.wan_bytes)
     )?;
+    writeln!(console.out)?;
+    write_table(console, &render::ROUTES, render::routes(&plan.routes))?;
     let points = render::points(&plan.plan);
     if !points.is_empty() {
         writeln!(console.out, "faster plans cost more:\n  {}", points.join("\n  "))?;
@@ -101,8 +104,10 @@ fn write_text(version: &LoadedVersion, plan: &JobPlan, console: &mut Console<'_>
     let rates = &plan.rates;
     writeln!(
         console.out,
-        "times are lower bounds: the slowest limit, and {} to create the image\nprices of {}, {}; storage for {} days",
+        "times are lower bounds: the slowest limit, and {} to create the image; the route region also takes two snapshots of \
+         {} each, and its prices are those without a golden snapshot\nprices of {}, {}; storage for {} days",
         render::time(plan.plan.estimate.time.image),
+        render::time(rates.snapshot()),
         rates.egress.date,
         rates.egress.source,
         rates.storage.days

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use goldfleet_config::targets::TargetsFile;
-use goldfleet_config::{Config, environment};
+use goldfleet_config::{Config, UploadRoute, environment};
 use goldfleet_model::artifact::LoadedVersion;
 use goldfleet_model::ids::{ImageName, ImageVersion};
 use goldfleet_model::text::{HumanBytes, pluralize};
@@ -38,11 +38,14 @@ pub fn run(
     if let Some(rates) = &arguments.rates {
         config.plan.rates = Some(rates.clone());
     }
-    let RehearsalInput { image, targets, held } = rehearsal_input(arguments, &config)?;
     if let Some(requests) = arguments.requests {
         config.worker.requests = requests.into();
     }
     let rates = Rates::load(config.plan.rates.as_deref()).map_err(ControlError::from)?;
+    if let Some(name) = &arguments.sync.sync {
+        return super::rehearse_sync::run(name, arguments, (config, rates), console);
+    }
+    let RehearsalInput { image, targets, held } = rehearsal_input(arguments, &config)?;
     let rehearsal = Rehearsal {
         config,
         targets,
@@ -52,6 +55,7 @@ pub fn run(
         rates,
         workers: arguments.workers.map(usize::from),
         seed: arguments.seed,
+        route: UploadRoute::Staging,
     };
     let report = rehearse::rehearse(&rehearsal)?;
     match console.output {
@@ -140,6 +144,30 @@ fn write(report: &Report, console: &mut Console<'_>) -> std::io::Result<()> {
     ];
     write_table(console, &["to", "virtual time", ""], rows)?;
     writeln!(console.out)?;
+    let routes = report.routes.iter().map(|route| {
+        [
+            route.route.clone(),
+            format!("{:.0} s", route.last_image_seconds),
+            route.page_writes.to_string(),
+            format!("{} + {}", route.management_writes, route.management_reads),
+            HumanBytes(route.wan_bytes).to_string(),
+            format!("${:.2}", route.egress_usd),
+            format!("${:.2}", route.requests_usd),
+            format!("${:.2}", route.storage_usd),
+        ]
+    });
+    let header = [
+        "route",
+        "last image",
+        "page writes",
+        "management writes + reads",
+        "over the WAN",
+        "egress",
+        "requests",
+        "storage",
+    ];
+    write_table(console, &header, routes)?;
+    writeln!(console.out)?;
     let links = report.links.iter().map(|link| {
         [link.from.clone(), link.to.clone(), HumanBytes(link.bytes).to_string(), format!("{:.4}", link.times_data)]
     });
@@ -169,6 +197,11 @@ fn write_counts(report: &Report, console: &mut Console<'_>) -> std::io::Result<(
     }
     let whole = if report.whole { "is complete by its checksums" } else { "is NOT complete" };
     writeln!(console.out, "the VHD of every target {whole}; the rehearsal took {:.1} s", report.real_seconds)?;
+    write_origin(console)
+}
+
+/// Says where the figures come from.
+pub(super) fn write_origin(console: &mut Console<'_>) -> std::io::Result<()> {
     writeln!(
         console.notes,
         "these figures come from a model with limits that goldfleet did not measure (docs/model.md)"
@@ -209,6 +242,10 @@ mod tests {
             "goldfleet rehearse --image a --version 1 --data 1GiB",
             "goldfleet rehearse --data 30GB --targets-like 3",
             "goldfleet rehearse --data 1GiB --targets-like 3 --target west*",
+            "goldfleet rehearse --data 1GiB --disks 3",
+            "goldfleet rehearse --sync nightly --image a --version 1",
+            "goldfleet rehearse --sync nightly --targets-like 3",
+            "goldfleet rehearse --sync nightly --snapshots 0",
         ] {
             assert!(Arguments::try_parse_from(line.split(' ')).is_err(), "{line}");
         }

@@ -15,7 +15,7 @@ use super::error::{CommandError, DONE};
 use super::output::{Console, Output};
 use super::{
     check, cleanup, convert, demo, dispatch, doctor, documents, explain, help, images, jobs, logs, machine_jobs, plan,
-    rehearse, setup, snapshot_jobs, targets, verify, version,
+    plan_from, rehearse, setup, snapshot_jobs, targets, verify, version,
 };
 use crate::control::check::check_acceptable;
 use crate::control::context::ControlContext;
@@ -29,7 +29,9 @@ use crate::control::upload;
 /// # Errors
 /// [`CommandError`], which has an exit code too.
 pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Result<u8, CommandError> {
-    if console.output == Output::Svg && !matches!(arguments.command, Command::Plan { .. }) {
+    if console.output == Output::Svg
+        && !matches!(&arguments.command, Command::Plan { source, .. } if source.from.is_none())
+    {
         return Err(CommandError::NoSvg);
     }
     // These commands need no configuration, or not in every case.
@@ -148,9 +150,16 @@ async fn with_ports(command: Command, config: Config, console: &mut Console<'_>)
     }
     match command {
         Command::Upload(arguments) => dispatch::upload_command(&control, &arguments, console, &stop).await,
-        Command::Plan { image, selection, within } => {
-            run_interruptible(&stop, plan::plan_command(&control, &image, &selection.selectors(), within, console))
-                .await
+        Command::Plan { source, image, selection, within } => {
+            let selection = selection.selectors();
+            match dispatch::platform_request(&control, &source, &image)? {
+                Some(request) => {
+                    run_interruptible(&stop, plan_from::run(&control, &request, &selection, console)).await
+                }
+                None => {
+                    run_interruptible(&stop, plan::plan_command(&control, &image, &selection, within, console)).await
+                }
+            }
         }
         Command::Dispatch(arguments) => dispatch::dispatch_command(&control, &arguments, console, &stop).await,
         Command::Dispatcher { exit_when_idle } => {

@@ -209,7 +209,7 @@ fn action(row: &Row) -> String {
     match &row.spec {
         RowSpec::Copy(_) => "copy to",
         RowSpec::Create(_) => "create temporary",
-        RowSpec::Sink(_) => "create",
+        RowSpec::Sink(_) | RowSpec::Golden(_) => "create",
         RowSpec::Remove(_) => "delete",
         RowSpec::RemoveTemporary(_) => "delete temporary",
         RowSpec::Discard(_) => "delete if incomplete",
@@ -222,6 +222,7 @@ fn resource(row: &Row) -> String {
     match &row.spec {
         RowSpec::Copy(spec) => spec.id.to_string(),
         RowSpec::Create(spec) | RowSpec::Sink(spec) => spec.id.clone(),
+        RowSpec::Golden(spec) => spec.create.id.clone(),
         RowSpec::Remove(spec) => spec.id.to_string(),
         RowSpec::RemoveTemporary(spec) => spec.id.clone(),
         RowSpec::Discard(spec) => spec.id.to_string(),

@@ -6,6 +6,7 @@ use goldfleet_model::artifact::{Artifact, ArtifactRecord, LoadedVersion};
 use goldfleet_model::hash::Digest;
 use goldfleet_model::ids::{ImageName, ImageVersion};
 use goldfleet_model::image::ImageRef;
+use goldfleet_model::job::Job;
 use goldfleet_model::manifest::{Manifest, digest_of, earlier_manifest_name};
 use goldfleet_model::store::{BlobAddress, Container};
 use goldfleet_ports::error::{ErrorKind, PortResult};
@@ -68,6 +69,22 @@ pub async fn load_version(
 ) -> Result<LoadedVersion, ControlError> {
     let artifact = artifact_record(control, image, version).await?.artifact;
     load_disks(control, artifact.named(image, version), artifact).await
+}
+
+/// Reads the image version of a job.
+///
+/// # Errors
+/// As [`load_version`], and [`ControlError::Refused`] if the version was uploaded again with other content.
+pub async fn load_version_of(control: &ControlContext, job: &Job) -> Result<LoadedVersion, ControlError> {
+    let Some(image) = job.image() else {
+        return Err(ControlError::Refused("the job names no image version".to_owned()));
+    };
+    let version = load_version(control, &image.name, &image.version).await?;
+    if version.image.digest != image.digest {
+        let message = format!("{image} was uploaded again with other content: dispatch it again");
+        return Err(ControlError::Refused(message));
+    }
+    Ok(version)
 }
 
 /// Reads the manifests of a version's disks.

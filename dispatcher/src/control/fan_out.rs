@@ -15,7 +15,7 @@ use goldfleet_model::resource::ResourceId;
 use goldfleet_model::selector::Selector;
 use goldfleet_model::state::JobEvent;
 use goldfleet_model::target::{Target, TargetKey};
-use goldfleet_plan::{Inventory, Plan, PlanContent, PlanRequest};
+use goldfleet_plan::{Inventory, Plan, PlanContent, PlanRequest, RouteEstimate};
 use goldfleet_ports::error::{PortError, PortResult};
 use goldfleet_ports::resources::Resource;
 use goldfleet_ports::retry::retry_transient;
@@ -43,6 +43,8 @@ pub enum FanOutResult {
 pub struct JobPlan {
     /// Which store fills which, which targets read from which store, and the cost and time of that.
     pub plan: Plan,
+    /// What the targets that get the image need by each route.
+    pub routes: Vec<RouteEstimate>,
     /// The rates that the plan is based on.
     pub rates: Rates,
     /// The disks of the version.
@@ -110,7 +112,7 @@ pub async fn plan(
     let wanted: Vec<&Target> = targets.iter().map(|(target, _)| target).collect();
     let held = read_inventory(control, &configured, &wanted, &content).await?;
     let (TimeLimit::Required(within) | TimeLimit::Wanted(within)) = speed;
-    let made = Plan::make(&PlanRequest {
+    let asked = PlanRequest {
         source: &source,
         targets: &wanted,
         configured: &configured,
@@ -118,7 +120,8 @@ pub async fn plan(
         inventory: &held,
         rates: &rates,
         within,
-    });
+    };
+    let made = Plan::make(&asked);
     let plan = match (made, speed) {
         (Err(too_slow), TimeLimit::Wanted(_)) => {
             tracing::warn!(image = %image, %too_slow, "the fastest plan is taken");
@@ -126,7 +129,8 @@ pub async fn plan(
         }
         (made, _) => made?,
     };
-    Ok(JobPlan { plan, rates, disks: version.artifact.disks.clone(), inventory: held, targets, skipped })
+    let routes = vec![RouteEstimate::staging(&plan, &asked), RouteEstimate::region(&asked)];
+    Ok(JobPlan { plan, routes, rates, disks: version.artifact.disks.clone(), inventory: held, targets, skipped })
 }
 
 /// Plans a job with the configured time limit. If no plan meets it, the fastest plan is used.

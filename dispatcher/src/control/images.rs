@@ -233,7 +233,9 @@ fn line((image, version): (ImageName, ImageVersion), uploaded: Timestamp, jobs: 
     let own: Vec<&Job> = jobs.iter().filter(|job| job.is_for(&image, &version)).collect();
     let used_by = own.iter().filter_map(|job| match job.state {
         state if !state.is_terminal() => Some(Use::OpenJob { job: job.id.clone() }),
-        _ if job.tree.is_some() && !job.cleaned => Some(Use::StagedVhds { job: job.id.clone() }),
+        _ if job.tree.is_some() && job.delivery().is_none() && !job.cleaned => {
+            Some(Use::StagedVhds { job: job.id.clone() })
+        }
         _ => None,
     });
     ImageLine {

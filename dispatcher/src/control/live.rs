@@ -28,6 +28,7 @@ use goldfleet_ports::error::{PortError, PortResult};
 use crate::control::artifacts::EarlierVersion;
 use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT};
 use crate::control::doctor::container_exists;
+use crate::control::routes::uses_chunks;
 
 /// Why the live set is not known to be complete. Nothing may be deleted then.
 #[derive(Debug, thiserror::Error)]
@@ -189,8 +190,7 @@ impl LiveSet {
         jobs: impl IntoIterator<Item = &'a Job>,
     ) -> Result<(), ControlError> {
         for job in jobs {
-            // Only the route `staging` uses chunks.
-            let Some(image) = job.image().filter(|_| job.delivery().is_none()) else { continue };
+            let Some(image) = job.image().filter(|_| uses_chunks(&job.subject)) else { continue };
             if !self.versions.contains(image) && control.has_unfinished_work(job).await? {
                 let image = Box::new(image.clone());
                 return Err(LiveSetError::UnknownVersion { job: job.id.clone(), image }.into());

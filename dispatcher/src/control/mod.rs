@@ -14,6 +14,7 @@
 //! - [`snapshots`]: runs of syncs, and copies of snapshots on request.
 //! - [`machines`]: clones of virtual machines.
 //! - [`platform`]: disks and snapshots that become image versions by copies that the platform makes.
+//! - [`region`]: uploaded versions that reach the targets of a region by one golden snapshot.
 //! - [`local`]: a dispatcher and a worker in one process.
 
 pub mod approve;
@@ -34,6 +35,7 @@ pub mod operator;
 pub mod orphans;
 pub mod platform;
 pub mod reconcile;
+pub mod region;
 pub mod request;
 pub mod retention;
 pub mod retry;

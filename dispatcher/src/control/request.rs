@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use goldfleet_config::UploadRoute;
 use goldfleet_config::targets::TargetsFile;
 use goldfleet_model::artifact::{Artifact, ArtifactRecord};
 use goldfleet_model::ids::{ImageName, ImageVersion, JobId, Region};
@@ -21,7 +22,7 @@ use jiff::Timestamp;
 
 use crate::control::artifacts::artifact_record;
 use crate::control::context::{ControlContext, ControlError, states};
-use crate::control::routes;
+use crate::control::{region, routes};
 
 /// A job, and whether this request created it.
 #[derive(Debug, Clone)]
@@ -100,9 +101,15 @@ pub struct Terms {
     pub approve: bool,
     /// A remark of the operator.
     pub note: Option<String>,
+    /// How an uploaded version reaches the targets. None for the configured route.
+    pub route: Option<UploadRoute>,
 }
 
 impl Terms {
+    fn route(&self, control: &ControlContext) -> UploadRoute {
+        self.route.unwrap_or(control.config.plan.route)
+    }
+
     /// A new job with these terms.
     pub(crate) fn apply_to(self, control: &ControlContext, job: Job) -> Job {
         let approvals: Option<Vec<Approval>> = self.approve.then(Vec::new);
@@ -139,7 +146,7 @@ pub async fn request_job(
     selection: &[Selector],
     approve: bool,
 ) -> Result<RequestResult, ControlError> {
-    request_on(control, image, version, selection, Terms { approve, note: None }).await
+    request_on(control, image, version, selection, Terms { approve, ..Terms::default() }).await
 }
 
 /// Requests an image version at the selected targets. If an equal request has an open job, no new job is created; the
@@ -156,13 +163,14 @@ pub async fn request_on(
     selection: &[Selector],
     terms: Terms,
 ) -> Result<RequestResult, ControlError> {
+    // Report errors in the files to the caller now, instead of as a failure of the job later.
+    let route = terms.route(control);
+    let targets = check_targets(control, selection, route)?;
+    Rates::load(control.config.plan.rates.as_deref())?;
     let ArtifactRecord { artifact, provenance } = artifact_record(control, image, version).await?;
     let image = artifact.named(image, version);
-    // Report errors in the files to the caller now, instead of as a failure of the job later.
-    let (_, targets) = selected_targets(control, selection)?;
-    Rates::load(control.config.plan.rates.as_deref())?;
-    refuse_other_sinks(&targets)?;
-    let is_same = |job: &Job| job.image() == Some(&image);
+    let delivery = (route == UploadRoute::Region).then(|| region::delivery().map(Box::new)).transpose()?;
+    let is_same = |job: &Job| job.image() == Some(&image) && job.delivery() == delivery.as_deref();
     if let Some(job) = find_open_job(control, is_same, selection, &targets).await? {
         return terms.continue_job(control, job).await;
     }
@@ -172,14 +180,31 @@ pub async fn request_on(
         system => system,
     };
     let payload = job_payload(&artifact, system);
-    insert(control, Subject::Image { image, payload, delivery: None }, selection.to_vec(), terms).await
+    insert(control, Subject::Image { image, payload, delivery }, selection.to_vec(), terms).await
 }
 
-/// Rejects targets that receive something else than a managed image. The route `staging` creates only images.
+/// The selected targets, if an uploaded version can reach them by this route. Only the files of the configuration are read.
+///
+/// # Errors
+/// [`ControlError`] if a file is not valid, or if the route cannot reach a target.
+pub fn check_targets(
+    control: &ControlContext,
+    selection: &[Selector],
+    route: UploadRoute,
+) -> Result<Vec<Target>, ControlError> {
+    let (_, targets) = selected_targets(control, selection)?;
+    refuse_other_sinks(&targets)?;
+    if route == UploadRoute::Region {
+        region::check_configuration(control, &targets)?;
+    }
+    Ok(targets)
+}
+
+/// Rejects targets that receive something else than a managed image. Uploaded versions become only images.
 ///
 /// # Errors
 /// [`ControlError::Refused`] with these targets.
-pub fn refuse_other_sinks(targets: &[Target]) -> Result<(), ControlError> {
+fn refuse_other_sinks(targets: &[Target]) -> Result<(), ControlError> {
     let others: Vec<String> = targets
         .iter()
         .filter(|target| !target.sinks.is_default())
@@ -244,7 +269,7 @@ pub async fn request_work(
         }
         return Ok(RequestResult { job: open, new: false });
     }
-    insert(control, Subject::Work { work }, Vec::new(), Terms { approve: false, note }).await
+    insert(control, Subject::Work { work }, Vec::new(), Terms { note, ..Terms::default() }).await
 }
 
 /// The operating system of an image version, as its uploads recorded it.

@@ -92,7 +92,7 @@ pub use accept::{AcceptedFindings, CodeCheck};
 pub use error::ConfigError;
 pub use sections::{
     Cleanup, Cloud, Coordination, DirectoryCloud, Dispatch, EmbeddedCoordination, Images, Log, LogFormat,
-    ModelledCloud, Planning, Source, StagedPolicy, Targets, Upload, Worker,
+    ModelledCloud, Planning, Source, StagedPolicy, Targets, Upload, UploadRoute, Worker,
 };
 pub use sync::{RESERVED_NAME, Sync, SyncDestination};
 pub use values::{HumanDuration, ListenAddress};

@@ -1,10 +1,12 @@
 //! The sections of the configuration, one type each.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use goldfleet_azure_settings::{AzureCloud, AzureCoordination};
-use goldfleet_model::ids::{AccountName, ContainerName, Region, SubscriptionId};
+use goldfleet_model::ids::{AccountName, ContainerName, InvalidName, Region, SubscriptionId};
 use goldfleet_model::image::{Caching, ImageTags, StorageType};
 use goldfleet_model::naming::NameTemplate;
 use goldfleet_model::store::Store;
@@ -302,6 +304,51 @@ pub struct Planning {
     /// The maximum time of a plan until the last image. None accepts the time of the cheapest plan.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub within: Option<HumanDuration>,
+    /// How uploaded versions reach the targets.
+    pub route: UploadRoute,
+}
+
+/// How an uploaded version reaches the targets.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UploadRoute {
+    /// Each target's VHD is assembled in its staging account.
+    #[default]
+    Staging,
+    /// Each region gets one disk and one golden snapshot, which the targets copy.
+    Region,
+}
+
+impl UploadRoute {
+    /// The names of all routes.
+    pub const NAMES: [&'static str; 2] = ["staging", "region"];
+
+    /// The name in the configuration and on the command line.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Staging => "staging",
+            Self::Region => "region",
+        }
+    }
+}
+
+impl fmt::Display for UploadRoute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for UploadRoute {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        match text {
+            "staging" => Ok(Self::Staging),
+            "region" => Ok(Self::Region),
+            _ => Err(InvalidName { what: "route", given: text.to_owned(), rule: "use staging or region" }),
+        }
+    }
 }
 
 /// `[cleanup]`: the retention settings.

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use crate::plan::Delivery;
 
 /// The performance tier of snapshots: the cheapest.
-const SNAPSHOT_SKU: &str = "Standard_LRS";
+pub(crate) const SNAPSHOT_SKU: &str = "Standard_LRS";
 
 /// Properties of the source that a copy loses unless its request repeats them, besides the system and the security type.
 const REPEATED: [&str; 3] = ["purchasePlan", "supportedCapabilities", "supportsHibernation"];
@@ -92,7 +92,12 @@ fn temporary_tags(delivery: &Delivery) -> BTreeMap<String, String> {
     all
 }
 
-fn resource(region: &Region, tags: &BTreeMap<String, String>, sku: &str, properties: Map<String, Value>) -> Value {
+pub(crate) fn resource(
+    region: &Region,
+    tags: &BTreeMap<String, String>,
+    sku: &str,
+    properties: Map<String, Value>,
+) -> Value {
     json!({ "location": region, "tags": tags, "sku": { "name": sku }, "properties": properties })
 }
 
@@ -122,7 +127,7 @@ fn security(delivery: &Delivery) -> Option<(String, Value)> {
     Some(("securityProfile".to_owned(), json!({ "securityType": kind })))
 }
 
-fn no_export() -> [(String, Value); 2] {
+pub(crate) fn no_export() -> [(String, Value); 2] {
     [("networkAccessPolicy", "DenyAll"), ("publicNetworkAccess", "Disabled")]
         .map(|(name, value)| (name.to_owned(), json!(value)))
 }

@@ -343,6 +343,7 @@ pub fn sink_id(planned: &PlannedTarget, resource_type: ResourceType) -> Resource
 }
 
 /// Numbers the rows of a group.
-fn chained(rows: Vec<Row>) -> Vec<Row> {
-    (0..).zip(rows).map(|(position, row)| Row { position, ..row }).collect()
+pub(crate) fn chained<S>(rows: Vec<goldfleet_snapshots::graph::Row<S>>) -> Vec<goldfleet_snapshots::graph::Row<S>> {
+    let numbered = (0..).zip(rows);
+    numbered.map(|(position, row)| goldfleet_snapshots::graph::Row { position, ..row }).collect()
 }

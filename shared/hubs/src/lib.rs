@@ -9,6 +9,9 @@ pub mod body;
 pub mod graph;
 pub mod plan;
 mod refusals;
+pub mod region;
+mod region_body;
+pub mod region_graph;
 mod rows;
 pub mod source;
 #[cfg(test)]

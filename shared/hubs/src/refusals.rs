@@ -1,7 +1,8 @@
 //! What is refused before the first change, besides properties of the source that no copy survives.
 
-use goldfleet_model::ids::SubscriptionId;
+use goldfleet_model::ids::{Region, SubscriptionId};
 use goldfleet_model::job::Finding;
+use goldfleet_model::target::Target;
 
 use crate::plan::{Delivery, HubPlace, PlannedTarget};
 
@@ -13,8 +14,8 @@ pub(crate) fn all(delivery: &Delivery) -> Vec<Finding> {
     }
     for region in delivery.remote_regions() {
         match delivery.hubs.get(region) {
-            Some(hub) => faults.hub(region.as_str(), hub),
-            None => faults.add("hub-missing", region, "no subscription and resource group is known for its snapshot"),
+            Some(hub) => faults.hub(region, hub),
+            None => faults.found.push(hub_missing(region, "no place is known for its snapshot")),
         }
     }
     faults.scratch();
@@ -33,31 +34,22 @@ impl Faults<'_> {
 
     fn target(&mut self, planned: &PlannedTarget) {
         let target = &planned.target;
-        if let Some(tenant) = &target.tenant {
-            let message = format!("it is in tenant {tenant}, and the platform copies snapshots within one tenant only");
-            self.add("other-tenant", target.key(), message);
-        }
-        self.encryption(&target.key().to_string(), target.subscription, target.disk_encryption_set.as_deref());
+        self.found.extend(in_other_tenant(target));
+        self.encryption(&Place::of_target(target));
     }
 
-    fn hub(&mut self, region: &str, hub: &HubPlace) {
-        self.encryption(&format!("hub of {region}"), hub.group.subscription, hub.encryption_set.as_deref());
+    fn hub(&mut self, region: &Region, hub: &HubPlace) {
+        self.encryption(&Place::of_hub(region, hub));
     }
 
     /// A disk encryption set serves the resources of its subscription and region. A copy of what a customer's key encrypts
     /// needs one: without it, a key of the platform would encrypt the copy.
-    fn encryption(&mut self, place: &str, subscription: SubscriptionId, set: Option<&str>) {
-        match set {
-            None if self.delivery.source.customer_encryption().is_some() => {
-                let message = "a key of yours encrypts the source: set disk_encryption_set here";
-                self.add("encryption-set-missing", place, message);
-            }
-            Some(set) if !is_in(set, subscription) => {
-                let message = format!("{set} is in another subscription: name a disk encryption set in this one");
-                self.add("des-elsewhere", place, message);
-            }
-            _ => {}
+    fn encryption(&mut self, place: &Place<'_>) {
+        if place.set.is_none() && self.delivery.source.customer_encryption().is_some() {
+            let message = "a key of yours encrypts the source: set disk_encryption_set here";
+            self.add("encryption-set-missing", &place.name, message);
         }
+        self.found.extend(set_elsewhere(place));
     }
 
     /// The temporaries in the region of the source have its disk encryption set.
@@ -74,6 +66,45 @@ impl Faults<'_> {
             self.add("des-elsewhere", &source.id, message);
         }
     }
+}
+
+/// A place whose resources may have a disk encryption set.
+pub(crate) struct Place<'a> {
+    name: String,
+    subscription: SubscriptionId,
+    set: Option<&'a str>,
+}
+
+impl<'a> Place<'a> {
+    pub(crate) fn of_target(target: &'a Target) -> Self {
+        let set = target.disk_encryption_set.as_deref();
+        Self { name: target.key().to_string(), subscription: target.subscription, set }
+    }
+
+    pub(crate) fn of_hub(region: &Region, hub: &'a HubPlace) -> Self {
+        let set = hub.encryption_set.as_deref();
+        Self { name: format!("hub of {region}"), subscription: hub.group.subscription, set }
+    }
+}
+
+/// The fault of a disk encryption set that the resources of a place cannot use.
+pub(crate) fn set_elsewhere(place: &Place<'_>) -> Option<Finding> {
+    let set = place.set.filter(|set| !is_in(set, place.subscription))?;
+    let message = format!("{set} is in another subscription: name a disk encryption set in this one");
+    Some(Finding::failure("des-elsewhere", &place.name, message))
+}
+
+/// The fault of a region without a hub.
+pub(crate) fn hub_missing(region: &Region, why: &str) -> Finding {
+    let message = format!("give a [[store]] of the region subscription and resource_group: {why}");
+    Finding::failure("hub-missing", region, message)
+}
+
+/// The fault of a target to which the platform copies nothing.
+pub(crate) fn in_other_tenant(target: &Target) -> Option<Finding> {
+    let tenant = target.tenant.as_ref()?;
+    let message = format!("it is in tenant {tenant}, and the platform copies snapshots within one tenant only");
+    Some(Finding::failure("other-tenant", target.key(), message))
 }
 
 fn is_in(id: &str, subscription: SubscriptionId) -> bool {

@@ -4,11 +4,11 @@ use goldfleet_model::graph::{After, GateCondition, GateKey};
 use goldfleet_model::ids::Region;
 use goldfleet_model::operation::{GroupId, OperationId};
 use goldfleet_model::resource::{ResourceId, ResourceType};
-use goldfleet_snapshots::graph::{CreateSpec, RowSpec as SnapshotSpec};
+use goldfleet_snapshots::graph::{CreateSpec, Row, RowSpec as SnapshotSpec};
 use goldfleet_snapshots::id::GroupRef;
 use serde_json::Value;
 
-use crate::graph::{Row, RowSpec};
+use crate::graph::RowSpec;
 
 /// Where rows act, and their group.
 #[derive(Clone, Copy)]
@@ -19,7 +19,7 @@ pub(crate) struct Place<'r> {
 }
 
 impl Place<'_> {
-    pub(crate) fn row(self, step: &str, kind: &'static str, spec: RowSpec) -> Row {
+    pub(crate) fn row<S>(self, step: &str, kind: &'static str, spec: S) -> Row<S> {
         Row {
             id: OperationId::new(self.group.clone(), step),
             kind,
@@ -40,7 +40,7 @@ impl Place<'_> {
         id: &ResourceId,
         copied: Option<String>,
         body: Value,
-    ) -> Row {
+    ) -> Row<RowSpec> {
         self.row(step, kind, RowSpec::Resource(SnapshotSpec::Create(create_spec(id, copied, body))))
     }
 
@@ -51,12 +51,12 @@ impl Place<'_> {
         id: &ResourceId,
         copied: Option<String>,
         body: Value,
-    ) -> Row {
+    ) -> Row<RowSpec> {
         self.row(step, kind, RowSpec::Resource(SnapshotSpec::Sink(create_spec(id, copied, body))))
     }
 }
 
-fn create_spec(id: &ResourceId, copied_unique_id: Option<String>, body: Value) -> CreateSpec {
+pub(crate) fn create_spec(id: &ResourceId, copied_unique_id: Option<String>, body: Value) -> CreateSpec {
     CreateSpec { id: id.to_string(), copied_unique_id, body, requires_stopped: None, once: false }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use goldfleet_model::resource::{LockId, ResourceBody, ResourceId};
 use goldfleet_ports::clock::elapsed;
+use goldfleet_ports::disk_access::wait_until_ended;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::resources::{ChangeStatus, MachineAction, PutMode, PutRequest};
 
@@ -49,6 +50,18 @@ pub(crate) async fn delete(attempt: Attempt<'_>, id: &ResourceId) -> Result<Chan
         Err(error) if error.kind == ErrorKind::NotFound => Ok(Changed::Yes),
         ended => result(ended),
     }
+}
+
+/// Ends all access to the content of a disk or snapshot. Afterwards nobody writes to it with an earlier SAS.
+pub(crate) async fn end_access(attempt: Attempt<'_>, id: &ResourceId) -> Result<(), StepError> {
+    let (access, clock) = (attempt.shared.ports.disk_access.as_ref(), attempt.shared.ports.clock.as_ref());
+    attempt.lease.ensure_held()?;
+    let status = match access.end(id, None).await {
+        // Nothing is left to end.
+        Err(error) if error.kind == ErrorKind::NotFound => return Ok(()),
+        status => status?,
+    };
+    Ok(wait_until_ended(access, clock, status).await?)
 }
 
 /// Performs an action on a machine, and waits until it ends.

@@ -8,7 +8,7 @@
 //! - `change`: changes of resources for several kinds.
 //! - `power`, `downtime`: the power state of machines, and the limit of the time for which a job stops one.
 //! - [`writers`]: the records of those who write chunks to a store.
-//! - [`seed`], [`copy`], [`image`], [`snapshot`], [`disk`], [`lock`], [`remove`], [`deallocate`], [`start`],
+//! - [`seed`], [`copy`], [`hub`], [`image`], [`snapshot`], [`disk`], [`lock`], [`remove`], [`deallocate`], [`start`],
 //!   [`machine`], [`capture`]: the kinds.
 //!
 //! To add a kind, write its folder and add one line to [`registry`].
@@ -21,6 +21,7 @@ pub mod copy;
 pub mod deallocate;
 pub mod disk;
 mod downtime;
+pub mod hub;
 pub mod image;
 pub mod kind;
 pub mod lease;

@@ -7,7 +7,7 @@ use goldfleet_model::operation::{KindId, Operation};
 use goldfleet_ports::Ports;
 
 use crate::kind::{Kind, TemporaryBlob};
-use crate::{capture, copy, deallocate, disk, image, lock, machine, remove, seed, snapshot, start};
+use crate::{capture, copy, deallocate, disk, hub, image, lock, machine, remove, seed, snapshot, start};
 
 /// The kinds that a process knows, in the order in which status shows them.
 #[derive(Clone)]
@@ -19,6 +19,7 @@ impl Default for Registry {
         Self(vec![
             Arc::new(seed::Seed), //
             Arc::new(copy::Copy),
+            Arc::new(hub::Hub),
             Arc::new(image::Image),
             Arc::new(disk::Disk),
             Arc::new(deallocate::Deallocate),

@@ -1,4 +1,4 @@
-//! Snapshots and disks that a target receives: what an existing one is, and how one is created.
+//! Snapshots and disks that a target receives, and golden snapshots: what an existing one is, and how one is created.
 //!
 //! As with managed images, one of the same version and content, of any job, is the one that an operation creates. One of
 //! the same version with other content is replaced, if this fleet created it and nothing uses it.
@@ -32,8 +32,8 @@ enum Existing {
 }
 
 /// Checks whether a target has the snapshot or disk of an operation.
-pub(crate) async fn probe(ports: &Ports, operation: &Operation, spec: &CreateSpec) -> PortResult<Probe> {
-    let (Some(image), Ok(sink)) = (&operation.image, Sink::of(spec)) else { return Ok(Probe::Foreign) };
+pub(crate) async fn probe(ports: &Ports, operation: &Operation, spec: &CreateSpec, role: Role) -> PortResult<Probe> {
+    let (Some(image), Ok(sink)) = (&operation.image, Sink::of(spec, role)) else { return Ok(Probe::Foreign) };
     Ok(match ports.resources.get(&sink.id, None).await? {
         None => Probe::Absent,
         Some(found) => match sink.classify(image, &found) {
@@ -48,9 +48,10 @@ pub(crate) async fn probe(ports: &Ports, operation: &Operation, spec: &CreateSpe
     })
 }
 
-/// Creates the snapshot or disk of a row, or waits for it.
-pub(crate) async fn run(attempt: Attempt<'_>, spec: &CreateSpec) -> StepResult {
-    let (sink, image) = (Sink::of(spec)?, attempt.image()?);
+/// Creates the snapshot or disk of a row, or waits for it. `copied` is the unique id of the temporary to copy, if only that one
+/// is right.
+pub(crate) async fn run(attempt: Attempt<'_>, spec: &CreateSpec, role: Role, copied: Option<&str>) -> StepResult {
+    let (sink, image) = (Sink { copied, ..Sink::of(spec, role)? }, attempt.image()?);
     let mut is_requested = false;
     loop {
         let Some(found) = attempt.shared.ports.resources.get(&sink.id, None).await? else {
@@ -96,17 +97,20 @@ struct Sink<'a> {
     id: ResourceId,
     body: ResourceBody,
     spec: &'a CreateSpec,
+    role: Role,
+    /// The unique id of the temporary to copy, if only that one is right.
+    copied: Option<&'a str>,
 }
 
 impl<'a> Sink<'a> {
-    fn of(spec: &'a CreateSpec) -> Result<Self, AttemptError> {
+    fn of(spec: &'a CreateSpec, role: Role) -> Result<Self, AttemptError> {
         let id = read_id(&spec.id)?;
         let body = read_body(&id, &spec.body)?;
-        if Role::in_tags(&body.tags) != Some(Role::Sink) || !body.tags.contains_key(tags::FLEET) {
+        if Role::in_tags(&body.tags) != Some(role) || !body.tags.contains_key(tags::FLEET) {
             let message = format!("the body of {id} in the row has no tags that identify it");
             return Err(AttemptError::fatal("row-damaged", message));
         }
-        Ok(Self { id, body, spec })
+        Ok(Self { id, body, spec, role, copied: None })
     }
 
     fn is_of_fleet(&self, found: &Resource) -> bool {
@@ -117,9 +121,9 @@ impl<'a> Sink<'a> {
     fn classify(&self, wanted: &ImageRef, found: &Resource) -> Existing {
         let foreign = |reason: String| Existing::Foreign(reason);
         let digest = ImageTags::digest_in(&found.body.tags);
-        let is_ours = self.is_of_fleet(found) && Role::in_tags(&found.body.tags) == Some(Role::Sink);
+        let is_ours = self.is_of_fleet(found) && Role::in_tags(&found.body.tags) == Some(self.role);
         let Some(digest) = digest.filter(|_| is_ours) else {
-            return foreign("it does not have the tags of this fleet for what targets receive".to_owned());
+            return foreign("it does not have the tags that this fleet sets".to_owned());
         };
         if found.body.region != self.body.region {
             return foreign(format!("it is in {}", found.body.region));
@@ -162,6 +166,13 @@ impl<'a> Sink<'a> {
             (None, Some(_)) => fatal("source-gone", &format!("{source} does not exist")),
             (Some(found), Some(expected)) if !unique_id(&found).is_some_and(|id| id.eq_ignore_ascii_case(expected)) => {
                 fatal("source-changed", &format!("{source} was created again after the job was planned"))
+            }
+            (Some(found), None)
+                if self
+                    .copied
+                    .is_some_and(|copied| unique_id(&found).is_none_or(|id| !id.eq_ignore_ascii_case(copied))) =>
+            {
+                fatal(TEMPORARY_MISSING, &format!("the disk {source} was created again after it was filled"))
             }
             (Some(found), None) if !is_input(&found, &self.body) => {
                 fatal("temporary-foreign", &format!("{source} does not have the tags of this job or version"))

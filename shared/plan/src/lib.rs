@@ -16,6 +16,7 @@ mod make;
 mod planned;
 mod regions;
 pub mod render;
+mod route;
 mod stores;
 #[cfg(test)]
 mod testing;
@@ -26,3 +27,4 @@ pub use content::{Amount, Inventory, PlanContent};
 pub use links::Link;
 pub use make::{TooSlow, stores_of_first_rollout};
 pub use planned::{Plan, PlanRequest, RegionPlan, TradeOff};
+pub use route::{RouteEstimate, hub_targets};

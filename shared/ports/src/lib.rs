@@ -36,6 +36,7 @@ use goldfleet_model::target::Target;
 use blob_store::BlobStore;
 use clock::Clock;
 use disk_access::DiskAccess;
+use disk_pages::DiskPages;
 use job_table::JobTable;
 use liveness::Liveness;
 use queue::Queue;
@@ -60,6 +61,8 @@ pub struct Ports {
     pub locks: Arc<dyn ResourceLocks>,
     /// Access to the content of managed disks and snapshots.
     pub disk_access: Arc<dyn DiskAccess>,
+    /// Writes to the content of managed disks.
+    pub disk_pages: Arc<dyn DiskPages>,
     /// Which processes have ended without releasing their work.
     pub liveness: Arc<dyn Liveness>,
     /// The clock.

@@ -49,6 +49,7 @@ impl Check<'_> {
             ("accounts", &rates.accounts.date, &rates.accounts.source),
             ("resource_manager", &rates.resource_manager.date, &rates.resource_manager.source),
             ("image", &rates.image.date, &rates.image.source),
+            ("snapshot", &rates.snapshot.date, &rates.snapshot.source),
             ("latency", &rates.latency.date, &rates.latency.source),
             ("stream", &rates.stream.date, &rates.stream.source),
             ("server_busy", &rates.server_busy.date, &rates.server_busy.source),
@@ -81,6 +82,7 @@ impl Check<'_> {
         self.price(&["requests", "page_read"], requests.page_read);
         self.price(&["storage", "block_blob"], rates.storage.block_blob);
         self.price(&["storage", "page_blob"], rates.storage.page_blob);
+        self.price(&["storage", "snapshot"], rates.storage.snapshot);
         if rates.storage.days > 3660 {
             let message = format!("{} is out of range: use 0 to 3660 days", rates.storage.days);
             self.refuse(&["storage", "days"], message);
@@ -116,6 +118,7 @@ impl Check<'_> {
     fn times(&mut self, rates: &Rates) {
         let (latency, busy, control) = (&rates.latency, &rates.server_busy, &rates.control);
         self.time(&["image", "seconds"], rates.image.seconds, DAY);
+        self.time(&["snapshot", "seconds"], rates.snapshot.seconds, DAY);
         self.time(&["latency", "inside_region_ms"], latency.inside_region_ms, MINUTE_MS);
         self.time(&["latency", "same_continent_ms"], latency.same_continent_ms, MINUTE_MS);
         self.time(&["latency", "other_continent_ms"], latency.other_continent_ms, MINUTE_MS);

@@ -97,6 +97,12 @@ impl Rates {
         round_to_u64(self.blob.page_blob_mib_per_second * 1024.0 * 1024.0)
     }
 
+    /// The time to create a snapshot of a disk or snapshot in the same region.
+    #[must_use]
+    pub fn snapshot(&self) -> Duration {
+        seconds(self.snapshot.seconds)
+    }
+
     /// The time to create a managed image.
     #[must_use]
     pub fn image(&self) -> Duration {

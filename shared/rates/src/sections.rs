@@ -27,6 +27,8 @@ pub struct Rates {
     pub resource_manager: ResourceManager,
     /// The time to create a managed image.
     pub image: Image,
+    /// The time to create a snapshot.
+    pub snapshot: Snapshot,
     /// Round-trip times.
     pub latency: Latency,
     /// The rate of one request between regions.
@@ -113,6 +115,8 @@ section! {
         block_blob: f64,
         /// Page blobs: dollars per gigabyte for 30 days.
         page_blob: f64,
+        /// Snapshots: dollars per gigabyte for 30 days.
+        snapshot: f64,
         /// The assumed number of days for which chunks and VHDs are stored.
         days: u64,
     }
@@ -200,6 +204,14 @@ section! {
     /// `[image]`: the time to create a managed image.
     Image {
         /// Seconds from the request to the finished image.
+        seconds: f64,
+    }
+}
+
+section! {
+    /// `[snapshot]`: the time to create a snapshot of a disk or snapshot in the same region.
+    Snapshot {
+        /// Seconds from the request to the finished snapshot.
         seconds: f64,
     }
 }

@@ -112,6 +112,16 @@ pub fn of_temporary(fleet: Uuid, job: &JobId, source: &str, group: &GroupRef, re
     of_role(Role::Temporary, &[&fleet, source, &group, region.as_str(), job.as_str(), part])
 }
 
+/// The name of the golden snapshot of a disk in a region. All jobs of a version share it. `version` has the parts that
+/// identify the version and the disk.
+#[must_use]
+pub fn of_golden(fleet: Uuid, version: &[&str], group: &GroupRef, region: &Region) -> String {
+    let (fleet, group) = (fleet.to_string(), group.key());
+    let parts: Vec<&str> =
+        [&fleet, group.as_str(), region.as_str()].into_iter().chain(version.iter().copied()).collect();
+    of_role(Role::Golden, &parts)
+}
+
 fn of_role(role: Role, parts: &[&str]) -> String {
     format!("gf-{}-{}", role.as_str(), hash(parts, LONG_HASH))
 }

@@ -178,6 +178,14 @@ pub fn of_temporary(fleet: Uuid, job: &JobId, source: &str) -> BTreeMap<String, 
     tags.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
+/// The tags of the golden snapshot of a disk of an image version. `content` identifies the content of the disk.
+#[must_use]
+pub fn of_golden(fleet: Uuid, image: &ImageTags, content: &str) -> BTreeMap<String, String> {
+    let tags = [(FLEET, fleet.to_string()), (ROLE, Role::Golden.as_str().to_owned()), (SOURCE, content.to_owned())];
+    let tags = tags.into_iter().map(|(name, value)| (name.to_owned(), value));
+    image.to_map().into_iter().chain(tags).collect()
+}
+
 /// Whether a resource with these tags is a temporary one of this fleet.
 #[must_use]
 pub fn is_temporary_of(tags: &BTreeMap<String, String>, fleet: Uuid) -> bool {

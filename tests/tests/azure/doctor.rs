@@ -215,6 +215,46 @@ fn doctor_finds_roles_at_every_scope() {
     has(&findings(&fixture), "error", "000000000001/westeurope", "authorization-failed");
 }
 
+/// Targets that receive snapshots need rights on snapshots and disks, and so do the configured hubs and the targets that copy
+/// from them. A fleet without either is not asked for these rights.
+#[test]
+fn doctor_checks_hubs_and_sinks() {
+    let azure = AzureFixture::start(1, &["westeurope"]);
+    let fixture = azure.process_fixture(Backend::Local, Backend::Azure, 1 << 20);
+    fixture.succeed(&["setup"]);
+    let give = |actions: &[&str]| {
+        let mut roles = vec![RoleAssignment::new(PRINCIPAL, "/", Role::reader())];
+        let all = Role::custom("all", actions, &["*"]);
+        roles.push(RoleAssignment::new(PRINCIPAL, "/", all));
+        azure.manager.world().write(|world| world.roles = roles);
+    };
+    let images = ["Microsoft.Compute/images/*", "Microsoft.Storage/*"];
+    let snapshots = [&images[..], &["Microsoft.Compute/snapshots/*", "Microsoft.Compute/disks/*"]].concat();
+    give(&images);
+    assert_eq!(findings(&fixture), []);
+
+    let targets = std::fs::read_to_string(fixture.path("targets.toml")).unwrap();
+    let write = |text: &str| std::fs::write(fixture.path("targets.toml"), text).unwrap();
+    write(&format!("{targets}sinks = [\"image\", \"snapshot\"]\n"));
+    let found = findings(&fixture);
+    assert_eq!(found.len(), 1, "{found:#?}");
+    has(&found, "error", "target 00000000-0000-0000-0000-000000000001/westeurope", "authorization-failed");
+    assert!(fixture.json(&["doctor"]).to_string().contains("Microsoft.Compute/snapshots/write"));
+    give(&snapshots);
+    assert_eq!(findings(&fixture), []);
+
+    let hub = "[[store]]\nregion = \"westeurope\"\naccount = \"stage1westeurope\"\ncontainer = \"vhds\"\n\
+               subscription = \"00000000-0000-0000-0000-000000000001\"\nresource_group = \"golden\"\n";
+    write(&format!("{targets}{hub}"));
+    has(&findings(&fixture), "error", "hub westeurope", "resource-group-not-found");
+    write(&format!("{targets}{}", hub.replace("golden", "images")));
+    assert_eq!(findings(&fixture), []);
+    give(&images);
+    let found = findings(&fixture);
+    has(&found, "error", "hub westeurope", "authorization-failed");
+    has(&found, "error", "target 00000000-0000-0000-0000-000000000001/westeurope", "authorization-failed");
+}
+
 /// `setup --register` registers what is missing, and nothing else. A dry run changes nothing.
 #[test]
 fn setup_registers_missing_providers() {

@@ -10,6 +10,7 @@ mod images;
 mod platform;
 mod probe;
 mod proxy;
+mod region;
 mod resend_after_kill;
 mod resources;
 mod rollouts;

@@ -2,7 +2,7 @@
 //! specification demands.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use goldfleet_tests::azure::arm::{Authorization, DiskKind, Links, LongRunning, TenantState};
+use goldfleet_tests::azure::arm::{Authorization, DiskKind, Limits, Links, LongRunning, TenantState};
 use goldfleet_tests::azure::fixture::{AzureFixture, Backend};
 use goldfleet_tests::process_fixture::ProcessFixture;
 use serde_json::{Value, json};
@@ -23,6 +23,8 @@ impl Scene {
         let fixture = azure.process_fixture(Backend::Local, Backend::Azure, 4 * MIB);
         let scene = Self { azure, fixture };
         scene.change(|world| {
+            // Waits for a filled bucket would take most of the time.
+            world.limits = Limits::none();
             world.roles.clear();
             world.authorization = Authorization::Open;
             world.long_running = LongRunning { links, ..LongRunning::default() };
@@ -95,4 +97,44 @@ fn snapshots_and_disks_are_received_beside_images() {
     assert_eq!(scene.azure.manager.images().len(), 4);
     let received = scene.names().into_iter().filter(|name| name.starts_with("golden-1-0-")).count();
     assert_eq!((received, scene.names().len()), (8, 3 + 8), "{:?}", scene.names());
+}
+
+/// A plan shows what a dispatch would do, changes nothing, and refuses what a dispatch refuses.
+#[test]
+fn a_plan_shows_what_a_dispatch_would_copy() {
+    let scene = Scene::new(Links::Both);
+    let (before, accepted) = (scene.names(), scene.azure.manager.log().accepted.len());
+    let from = format!("snapshot:{GROUP}/snapshots/incremental");
+    let plan =
+        |version: &str| scene.fixture.json(&["plan", "--from", &from, "--image", "golden", "--version", version]);
+    let planned = plan("1");
+    assert_eq!((&planned["region"], &planned["bytes"]), (&json!("westeurope"), &json!(20 * MIB)));
+    let copies = planned["copies"].as_array().unwrap();
+    assert_eq!(copies.len(), 1, "{planned:#}");
+    assert_eq!((&copies[0]["to"], &copies[0]["targets"]), (&json!("eastus"), &json!(2)));
+    assert_eq!(copies[0]["bytes_at_most"], json!(20 * MIB));
+    let is_done =
+        |planned: &Value| planned["targets"].as_array().unwrap().iter().filter(|each| each["done"] == true).count();
+    assert_eq!((planned["targets"].as_array().unwrap().len(), is_done(&planned)), (4, 0));
+    assert_eq!((scene.names(), scene.azure.manager.log().accepted.len()), (before, accepted), "a plan changes nothing");
+    let status = scene.fixture.run(&["status"]);
+    assert!(String::from_utf8(status.stderr).unwrap().contains("there are no jobs yet"), "a plan creates no job");
+
+    let text = scene.fixture.run(&["plan", "--from", &from, "--image", "golden", "--version", "1"]);
+    let text = String::from_utf8(text.stdout).unwrap();
+    assert!(
+        text.contains("4 targets, of which 0 have this version already") && text.contains("egress at most"),
+        "{text}"
+    );
+
+    assert_eq!(scene.dispatch(&from, "1")["state"], "succeeded");
+    let planned = plan("1");
+    assert_eq!((is_done(&planned), planned["copies"].as_array().unwrap().len()), (4, 0), "{planned:#}");
+
+    let missing = format!("snapshot:{GROUP}/snapshots/missing");
+    let refused = scene.fixture.run(&["plan", "--from", &missing, "--image", "golden", "--version", "2"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(String::from_utf8(refused.stderr).unwrap().contains("source-not-found"));
+    let svg = scene.fixture.run(&["plan", "--from", &from, "--image", "golden", "--version", "2", "--output", "svg"]);
+    assert_eq!(svg.status.code(), Some(2));
 }

@@ -18,6 +18,7 @@ mod machines;
 mod plan;
 mod platform;
 mod recovery;
+mod region;
 mod retention;
 mod rings;
 mod single_faults;

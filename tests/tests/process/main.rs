@@ -4,6 +4,7 @@ mod cli;
 mod data_disks;
 mod formats;
 mod processes;
+mod region;
 mod systems;
 mod telemetry;
 mod terminal;

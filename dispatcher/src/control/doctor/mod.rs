@@ -4,6 +4,8 @@ mod access;
 mod account;
 mod directory_cloud;
 mod finding;
+mod group;
+mod hub;
 pub mod probe;
 mod services;
 mod sync;
@@ -62,6 +64,7 @@ pub async fn examine(
     match inspector.as_deref() {
         Some(inspector) => {
             findings.extend(cloud(control, inspector, &file, &targets, &rates).await);
+            findings.extend(hub::examine(inspector, &file).await);
             for sync in &control.config.sync {
                 findings.extend(sync::examine(inspector, sync).await);
             }
@@ -132,7 +135,7 @@ async fn cloud(
         findings.extend(services::readable_by_others(control, inspector, account, file, &accounts).await);
     }
     let examined = stream::iter(targets)
-        .map(|target| target::examine(control, inspector, target, &accounts))
+        .map(|target| target::examine(control, inspector, (target, file), &accounts))
         .buffered(MAX_IN_FLIGHT)
         .collect::<Vec<_>>();
     findings.extend(examined.await.into_iter().flatten());

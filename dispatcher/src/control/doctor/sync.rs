@@ -4,26 +4,21 @@ use std::collections::BTreeSet;
 
 use goldfleet_config::Sync;
 use goldfleet_model::ids::SubscriptionId;
-use goldfleet_ports::error::PortResult;
 use goldfleet_ports::inspector::Inspector;
 use goldfleet_snapshots::id::GroupRef;
 use goldfleet_snapshots::rules::DeletePolicy;
 
 use crate::control::snapshots::groups_of;
 
-use super::Finding;
-use super::access::{LOCKS, Needed, REPLICA_REMOVAL, REPLICAS, SCRATCH, SNAPSHOT_SOURCES, missing};
-use super::services::access_error;
+use super::access::{LOCKS, Needed, REPLICA_REMOVAL, REPLICAS, SCRATCH, SNAPSHOT_SOURCES};
+use super::{Finding, group};
 
 /// Checks a sync. A sync without problems gives a single finding.
 pub(super) async fn examine(inspector: &dyn Inspector, sync: &Sync) -> Vec<Finding> {
     let subject = format!("sync {}", sync.name);
     let mut findings = Vec::new();
     for (group, needed) in groups(sync) {
-        match look(inspector, &subject, &group, &needed).await {
-            Ok(found) => findings.extend(found),
-            Err(error) => findings.push(access_error(subject.clone(), &error, "Reader on the resource group")),
-        }
+        findings.extend(group::examine(inspector, &subject, &group, &needed).await);
     }
     findings.extend(unregistered(inspector, &subject, sync).await);
     if findings.is_empty() {
@@ -61,24 +56,4 @@ fn groups(sync: &Sync) -> Vec<(GroupRef, Vec<&'static Needed>)> {
     let source = (sync.from.clone(), SNAPSHOT_SOURCES.iter().collect());
     let scratch = sync.scratch.clone().map(|group| (group, SCRATCH.iter().collect()));
     std::iter::once(source).chain(destinations).chain(scratch).collect()
-}
-
-async fn look(
-    inspector: &dyn Inspector,
-    subject: &str,
-    GroupRef { subscription, resource_group }: &GroupRef,
-    needed: &[&Needed],
-) -> PortResult<Option<Finding>> {
-    if !inspector.has_group(subscription, resource_group, None).await? {
-        let message = format!("there is no resource group {resource_group} in subscription {subscription}");
-        let remedy = format!("az group create --name {resource_group} --location REGION --subscription {subscription}");
-        return Ok(Some(Finding::error(subject, "resource-group-not-found", message, remedy)));
-    }
-    let scope = format!("/subscriptions/{subscription}/resourceGroups/{resource_group}");
-    let permissions = inspector.permissions(&scope, None).await?;
-    let lacking = missing(&permissions, needed.iter().copied());
-    Ok((!lacking.is_empty()).then(|| {
-        let message = format!("the identity may not {} in {subscription}/{resource_group}", lacking.join(", "));
-        Finding::error(subject, "authorization-failed", message, "give it the custom role of infra/bicep on the group")
-    }))
 }

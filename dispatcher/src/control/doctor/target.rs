@@ -1,5 +1,6 @@
 //! Checks of a target: subscription, resource group, region, staging account, permissions.
 
+use goldfleet_config::targets::TargetsFile;
 use goldfleet_model::store::Container;
 use goldfleet_model::target::Target;
 use goldfleet_ports::error::{ErrorKind, PortResult};
@@ -7,14 +8,14 @@ use goldfleet_ports::inspector::{AccountFacts, Inspector, Lock};
 
 use super::access::{BLOBS, ENCRYPTION, IMAGES, SOURCES, missing};
 use super::services::{access_error, container_exists};
-use super::{Accounts, Finding, account};
+use super::{Accounts, Finding, account, hub};
 use crate::control::context::ControlContext;
 
 /// Checks a target. A target without problems gives a single finding.
 pub(super) async fn examine(
     control: &ControlContext,
     inspector: &dyn Inspector,
-    target: &Target,
+    (target, file): (&Target, &TargetsFile),
     accounts: &Accounts,
 ) -> Vec<Finding> {
     let examined = Examined { control, inspector, target, subject: format!("target {}", target.key()) };
@@ -25,6 +26,9 @@ pub(super) async fn examine(
     if findings.is_empty() {
         let (group, staging) = futures::future::join(examined.group(), examined.staging(accounts)).await;
         findings.extend(group);
+        if findings.is_empty() {
+            findings.extend(hub::examine_target(inspector, file, target).await);
+        }
         findings.extend(staging);
     }
     if findings.is_empty() {

@@ -3,7 +3,9 @@
 //!
 //! - [`request`] creates the job.
 //! - [`plan`] reads the source and the targets. `goldfleet-hubs` decides.
+//! - [`estimate`] is what the copies move, cost and take.
 
+pub mod estimate;
 pub mod plan;
 pub mod request;
 

@@ -2,7 +2,7 @@
 
 use goldfleet_model::ids::{ImageName, ImageVersion, JobId};
 use goldfleet_model::image::ImageRef;
-use goldfleet_model::job::{Job, Payload, Subject};
+use goldfleet_model::job::{Delivery, Job, Payload, Subject};
 use goldfleet_model::manifest::{Generation, OsType};
 use goldfleet_model::resource::ResourceId;
 use goldfleet_model::selector::Selector;
@@ -11,8 +11,8 @@ use goldfleet_ports::retry::retry_transient;
 use goldfleet_ports::rng;
 use goldfleet_sources::{Refusal, SourceLocation, codes};
 
-use super::plan::plan;
-use super::{PlatformSpec, read_source};
+use super::plan::{PlannedDelivery, plan};
+use super::{PlatformSpec, ROUTE, read_source};
 use crate::control::context::{ControlContext, ControlError};
 use crate::control::request::{RequestResult, Terms, find_open_job, insert_job, new_job, selected_targets};
 
@@ -53,15 +53,40 @@ pub async fn request_from(
     if let Some(job) = find_open_job(control, is_same, selection, &targets).await? {
         return terms.continue_job(control, job).await;
     }
-    let now = control.ports.clock.now();
-    let id = JobId::new(now, rng::random_u64());
-    let image = ImageRef { name: request.image.clone(), version: request.version.clone(), digest: spec.digest(&id) };
-    refuse_other_source(control, &image, &spec).await?;
-    let subject = Subject::Image { image, payload, delivery: Some(Box::new(spec.delivery()?)) };
-    let job = terms.apply_to(control, new_job(id, subject, selection.to_vec(), now));
+    let job = terms.apply_to(control, job_of(control, request, (&spec, payload), selection).await?);
     // What the dispatcher would refuse is refused now.
     plan(control, &job).await?;
     insert_job(control, job).await
+}
+
+/// What a request would do. Changes nothing.
+///
+/// # Errors
+/// As [`request_from`].
+pub async fn preview(
+    control: &ControlContext,
+    request: &PlatformRequest,
+    selection: &[Selector],
+) -> Result<PlannedDelivery, ControlError> {
+    let (spec, payload) = read(control, request).await?;
+    refuse_uploaded(control, request).await?;
+    let job = job_of(control, request, (&spec, payload), selection).await?;
+    plan(control, &job).await
+}
+
+/// The job of a request.
+async fn job_of(
+    control: &ControlContext,
+    request: &PlatformRequest,
+    (spec, payload): (&PlatformSpec, Payload),
+    selection: &[Selector],
+) -> Result<Job, ControlError> {
+    let now = control.ports.clock.now();
+    let id = JobId::new(now, rng::random_u64());
+    let image = ImageRef { name: request.image.clone(), version: request.version.clone(), digest: spec.digest(&id) };
+    refuse_other_source(control, &image, spec).await?;
+    let subject = Subject::Image { image, payload, delivery: Some(Box::new(spec.delivery()?)) };
+    Ok(new_job(id, subject, selection.to_vec(), now))
 }
 
 /// Reads and checks the source.
@@ -118,13 +143,19 @@ pub async fn refuse_dispatched(
     version: &ImageVersion,
 ) -> Result<(), ControlError> {
     let jobs = control.ports.table.jobs().await?;
-    let is_other = |job: &&Job| job.is_for(image, version) && job.operations.is_some() && job.delivery().is_some();
+    let is_other =
+        |job: &&Job| job.is_for(image, version) && job.operations.is_some() && platform_delivery(job).is_some();
     let Some(job) = jobs.iter().map(|row| &row.value).find(is_other) else { return Ok(()) };
     let location = PlatformSpec::of(job)?.location();
     Err(ControlError::Refused(format!(
         "job {} dispatched {image} {version} from {location}, and a version has one content: use another version",
         job.id
     )))
+}
+
+/// How the platform delivers the version of a job. None for an uploaded version.
+fn platform_delivery(job: &Job) -> Option<&Delivery> {
+    job.delivery().filter(|delivery| delivery.route == ROUTE)
 }
 
 /// A version of another disk or snapshot has another content. Of the same disk, it is replaced.
@@ -136,7 +167,7 @@ async fn refuse_other_source(
     let of_version = |job: &Job| job.is_for(&image.name, &image.version) && job.operations.is_some();
     let jobs = control.ports.table.jobs().await?;
     for job in jobs.iter().map(|row| &row.value).filter(|job| of_version(job)) {
-        let other = job.delivery().map(PlatformSpec::in_delivery).transpose()?;
+        let other = platform_delivery(job).map(PlatformSpec::in_delivery).transpose()?;
         match other {
             Some(other) if other != *spec => {
                 let reason = format!("job {} dispatched {image} from {}", job.id, other.location());

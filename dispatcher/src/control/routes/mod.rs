@@ -4,6 +4,7 @@
 
 pub mod machine;
 pub mod platform;
+pub mod region;
 mod rings;
 pub(crate) mod rows;
 pub mod snapshots;
@@ -27,6 +28,11 @@ pub trait Route: Send + Sync {
 
     /// The ids of the kinds of its operations, in the order in which they are shown.
     fn kinds(&self) -> &'static [&'static str];
+
+    /// Whether its jobs transfer the chunks of an uploaded version.
+    fn uses_chunks(&self) -> bool {
+        false
+    }
 
     /// The resource groups in which jobs about this create temporaries, besides those of targets and hubs.
     fn groups(&self, _subject: &Subject) -> Vec<GroupRef> {
@@ -70,7 +76,8 @@ pub trait PlannedJob: Send + Sync {
 pub type Groups<'p> = Box<dyn Iterator<Item = Vec<Operation>> + Send + 'p>;
 
 /// All routes.
-const ROUTES: [&dyn Route; 4] = [&staging::Staging, &platform::Platform, &snapshots::Snapshots, &machine::Machine];
+const ROUTES: [&dyn Route; 5] =
+    [&staging::Staging, &region::RegionRoute, &platform::Platform, &snapshots::Snapshots, &machine::Machine];
 
 /// The route of jobs about this. None if this program does not know it.
 #[must_use]
@@ -81,6 +88,12 @@ pub fn find(subject: &Subject) -> Option<&'static dyn Route> {
         Subject::Work { work } => work.route.as_str(),
     };
     ROUTES.into_iter().find(|route| route.id() == id)
+}
+
+/// Whether jobs about this transfer the chunks of an uploaded version. A route that this program does not know may.
+#[must_use]
+pub fn uses_chunks(subject: &Subject) -> bool {
+    find(subject).is_none_or(Route::uses_chunks)
 }
 
 /// The kinds of the operations of jobs about this.

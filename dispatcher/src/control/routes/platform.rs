@@ -12,7 +12,7 @@ use goldfleet_hubs::plan::PlannedTarget;
 use goldfleet_kinds::context::write_spec;
 use goldfleet_kinds::image::{ImageOrigin, ImageSpec};
 use goldfleet_model::job::{Finding, Job, Subject};
-use goldfleet_model::operation::{Operation, OperationState, Place};
+use goldfleet_model::operation::Operation;
 use goldfleet_snapshots::id::GroupRef;
 use jiff::Timestamp;
 
@@ -100,23 +100,8 @@ impl Writer<'_> {
         }
     }
 
-    /// An operation at a target. Removals do not open rings: what a target receives does not depend on them.
-    fn at_target(&self, planned: &PlannedTarget, mut operation: Operation) -> Operation {
-        let target = &planned.target;
-        operation.place = Place::of_target(target.clone());
-        if !operation.always {
-            operation.opens.extend(self.rings.opens(target.ring));
-        }
-        if planned.is_done {
-            return Operation { state: OperationState::Skipped, ..operation };
-        }
-        if operation.position == 0 {
-            operation.after.extend(self.rings.after(target.ring));
-            if !operation.after.is_empty() {
-                operation.state = OperationState::Waiting;
-            }
-        }
-        operation
+    fn at_target(&self, planned: &PlannedTarget, operation: Operation) -> Operation {
+        rows::at_target(&self.rings, &planned.target, planned.is_done, operation)
     }
 }
 

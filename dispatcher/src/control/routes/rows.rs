@@ -9,6 +9,8 @@ use goldfleet_model::target::Target;
 use goldfleet_snapshots::graph::Row;
 use jiff::Timestamp;
 
+use super::rings::Rings;
+
 /// A row as an operation of a job, written at `now`. `spec` is the specification in the form in which its kind reads it,
 /// `bytes_total` the number of bytes that it transfers.
 pub(super) fn operation<S>(job: &Job, row: Row<S>, spec: Document, bytes_total: u64, now: Timestamp) -> Operation {
@@ -34,6 +36,25 @@ pub(super) fn ready(job: &Job, id: OperationId, kind: &str, place: Place, now: T
         state: OperationState::Ready,
         ..Operation::waiting(&job.id, id, kind_id(kind), place, now)
     }
+}
+
+/// An operation of copies at a target. `is_done` is whether the target has all that it should receive. Removals do not open
+/// rings: what a target receives does not depend on them.
+pub(super) fn at_target(rings: &Rings, target: &Target, is_done: bool, mut operation: Operation) -> Operation {
+    operation.place = Place::of_target(target.clone());
+    if !operation.always {
+        operation.opens.extend(rings.opens(target.ring));
+    }
+    if is_done {
+        return Operation { state: OperationState::Skipped, ..operation };
+    }
+    if operation.position == 0 {
+        operation.after.extend(rings.after(target.ring));
+        if !operation.after.is_empty() {
+            operation.state = OperationState::Waiting;
+        }
+    }
+    operation
 }
 
 /// The group of a target. Its place is the image that the target gets.

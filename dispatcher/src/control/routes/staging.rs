@@ -26,7 +26,7 @@ use goldfleet_model::target::Target;
 use goldfleet_model::tree::Tree;
 use jiff::Timestamp;
 
-use crate::control::artifacts::load_version;
+use crate::control::artifacts::load_version_of;
 use crate::control::context::{ControlContext, ControlError};
 use crate::control::fan_out::{JobPlan, plan_with_preferred_time};
 use crate::control::routes::rings::Rings;
@@ -54,15 +54,12 @@ impl Route for Staging {
         &KINDS
     }
 
+    fn uses_chunks(&self) -> bool {
+        true
+    }
+
     async fn plan(&self, control: &ControlContext, job: &Job) -> Result<Box<dyn PlannedJob>, ControlError> {
-        let Some(image) = job.image() else {
-            return Err(ControlError::Refused("the job names no image version".to_owned()));
-        };
-        let version = load_version(control, &image.name, &image.version).await?;
-        if version.image.digest != image.digest {
-            let message = format!("{image} was uploaded again with other content: dispatch it again");
-            return Err(ControlError::Refused(message));
-        }
+        let version = load_version_of(control, job).await?;
         Ok(Box::new(plan_with_preferred_time(control, &version, &job.selection).await?))
     }
 }
@@ -200,12 +197,12 @@ fn count(disks: &[ArtifactDisk]) -> u32 {
     u32::try_from(disks.len()).unwrap_or(u32::MAX)
 }
 
-fn transfer(disk: &ArtifactDisk) -> TransferProgress {
+pub(super) fn transfer(disk: &ArtifactDisk) -> TransferProgress {
     TransferProgress { done: ChunkSet::default(), bytes_total: disk.data_bytes, ..TransferProgress::default() }
 }
 
 /// The seeds that fill these stores with a disk. The last store is the source store, which no seed fills.
-fn seeds_of(from: &[Store], disk: DiskRole) -> Vec<OperationId> {
+pub(super) fn seeds_of(from: &[Store], disk: DiskRole) -> Vec<OperationId> {
     let filled = &from[..from.len().saturating_sub(1)];
     filled.iter().map(|store| seed::operation_id(store, disk)).collect()
 }

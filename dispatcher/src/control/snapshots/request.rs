@@ -48,8 +48,7 @@ pub struct CopyRequest {
 pub fn configured<'c>(control: &'c ControlContext, names: &[String]) -> Result<Vec<&'c Sync>, ControlError> {
     let all = &control.config.sync;
     if all.is_empty() {
-        let message = "the configuration has no sync: add [[sync]], see 'goldfleet help snapshots-page'";
-        return Err(ControlError::Refused(message.to_owned()));
+        return Err(no_sync());
     }
     if names.is_empty() {
         return Ok(all.iter().collect());
@@ -57,11 +56,23 @@ pub fn configured<'c>(control: &'c ControlContext, names: &[String]) -> Result<V
     names.iter().map(|name| find(all, name)).collect()
 }
 
-fn find<'c>(all: &'c [Sync], name: &str) -> Result<&'c Sync, ControlError> {
+/// The sync of this name.
+///
+/// # Errors
+/// [`ControlError::Refused`] if there is none.
+pub fn find<'c>(all: &'c [Sync], name: &str) -> Result<&'c Sync, ControlError> {
     all.iter().find(|sync| sync.name.eq_ignore_ascii_case(name)).ok_or_else(|| {
+        if all.is_empty() {
+            return no_sync();
+        }
         let known: Vec<&str> = all.iter().map(|sync| sync.name.as_str()).collect();
         ControlError::Refused(format!("the configuration has no sync {name:?}; it has {}", known.join(", ")))
     })
+}
+
+fn no_sync() -> ControlError {
+    let message = "the configuration has no sync: add [[sync]], see 'goldfleet help snapshots-page'";
+    ControlError::Refused(message.to_owned())
 }
 
 /// The rules of copies on request, one for each resource group of the sources. They delete nothing.

@@ -30,6 +30,7 @@ pub use store::MISSING;
 
 use crate::control::artifacts::{artifact_record, load_disks};
 use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT};
+use crate::control::routes::uses_chunks;
 
 /// The type of a location.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,7 +137,7 @@ impl VerifyScope {
     /// # Errors
     /// If the table cannot be read.
     pub async fn scope_of_job(control: &ControlContext, job: &Job) -> Result<Self, ControlError> {
-        let has_chunks = job.image().is_some() && job.delivery().is_none();
+        let has_chunks = job.image().is_some() && uses_chunks(&job.subject);
         let mut places = if has_chunks { Self::scope_of_source(control) } else { Self::default() };
         let rows: Vec<Operation> = control.operations(job).await?.into_iter().map(|row| row.value).collect();
         let delivers = |row: &&Operation| control.registry.delivers(row);

@@ -1,31 +1,35 @@
 //! Rehearsals: a job on the modelled cloud in virtual time, with the real dispatcher, consumer and steps.
 //!
 //! [`rehearse`] runs the job, then the same job for the one target that is farthest away, and compares both with the
-//! plan's estimate, which is a lower bound. [`baseline`] computes the times of other methods on the same model.
+//! plan's estimate, which is a lower bound. Then it runs the job by the route `region`. [`sync`] rehearses a sync of
+//! snapshots. [`baseline`] computes the times of other methods on the same model.
 
 pub mod baseline;
+mod engine;
 mod fleet;
 mod report;
 mod run;
+pub mod sync;
 #[cfg(test)]
 mod tests;
 
 use std::io;
 use std::time::Instant;
 
-use goldfleet_config::Config;
-use goldfleet_config::targets::TargetsFile;
+use goldfleet_config::targets::{Hub, TargetsFile};
+use goldfleet_config::{Config, UploadRoute};
 use goldfleet_model::artifact::LoadedVersion;
 use goldfleet_model::ids::Region;
 use goldfleet_model::target::Target;
 use goldfleet_plan::Inventory;
 use goldfleet_ports::error::PortError;
 use goldfleet_rates::Rates;
+use goldfleet_snapshots::id::GroupRef;
 
 use crate::control::context::ControlError;
 
 pub use fleet::{config, targets, version};
-pub use report::{EstimateSummary, FilledStore, Link, Report, Share, SingleTarget};
+pub use report::{EstimateSummary, FilledStore, Link, Report, RouteReport, Share, SingleTarget};
 pub use run::{RunResult, run_rehearsal};
 
 /// The parameters of a rehearsal.
@@ -47,6 +51,8 @@ pub struct Rehearsal {
     pub workers: Option<usize>,
     /// The seed of all random values.
     pub seed: u64,
+    /// How the version reaches the targets.
+    pub route: UploadRoute,
 }
 
 /// Why a rehearsal failed.
@@ -107,12 +113,30 @@ impl Rehearsal {
         })
     }
 
+    /// The same rehearsal by the route `region`. Each region of a target that has no hub gets one.
+    #[must_use]
+    pub fn by_region(&self) -> Self {
+        let mut targets = self.targets.clone();
+        for target in &self.targets.targets {
+            let region = &target.region;
+            if targets.hubs.contains_key(region) {
+                continue;
+            }
+            let group = GroupRef { subscription: target.subscription, resource_group: target.resource_group.clone() };
+            targets.hubs.insert(region.clone(), Hub { group, disk_encryption_set: None });
+            if !targets.stores.iter().any(|store| store.region == *region) {
+                targets.stores.push(target.store());
+            }
+        }
+        Self { targets, route: UploadRoute::Region, ..self.clone() }
+    }
+
     /// The same rehearsal for one target only, including the versions that are rolled out first.
     #[must_use]
     pub fn for_single_target(&self, target: &Target) -> Self {
         let stores = self.targets.stores.clone();
         Self {
-            targets: TargetsFile { targets: vec![target.clone()], stores, ..TargetsFile::default() },
+            targets: TargetsFile { targets: vec![target.clone()], stores, hubs: self.targets.hubs.clone() },
             ..self.clone()
         }
     }
@@ -134,5 +158,9 @@ pub fn rehearse(rehearsal: &Rehearsal) -> Result<Report, RehearsalError> {
         run_rehearsal(&alone)?.last_image
     };
     let single = SingleTarget { target: farthest.key().to_string(), seconds: single.as_secs_f64() };
-    Ok(Report::new(rehearsal, &played, single, began.elapsed()))
+    let mut routes = vec![RouteReport::new(UploadRoute::Staging, &played)];
+    let region = run_rehearsal(&rehearsal.by_region())?;
+    // The route cannot reach targets in other tenants, for example. Then no operation was planned.
+    routes.extend((region.operations > 0).then(|| RouteReport::new(UploadRoute::Region, &region)));
+    Ok(Report::new(rehearsal, &played, single, routes, began.elapsed()))
 }

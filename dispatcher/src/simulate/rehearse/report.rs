@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use goldfleet_config::UploadRoute;
 use goldfleet_model::store::Store;
 use goldfleet_model::tree::Tree;
 use goldfleet_modelled::{Limit, Stats};
@@ -85,6 +86,57 @@ pub struct SingleTarget {
     pub seconds: f64,
 }
 
+/// The job by one route.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RouteReport {
+    /// The route.
+    pub route: String,
+    /// Seconds from the request to the last image.
+    pub last_image_seconds: f64,
+    /// The estimate of that, a lower bound.
+    pub estimate_seconds: f64,
+    /// Served writes of pages.
+    pub page_writes: u64,
+    /// Served writes and deletions of Resource Manager.
+    pub management_writes: u64,
+    /// Served reads of Resource Manager.
+    pub management_reads: u64,
+    /// Bytes between regions.
+    pub wan_bytes: u64,
+    /// The estimated cost of egress in US dollars.
+    pub egress_usd: f64,
+    /// The estimated cost of requests in US dollars.
+    pub requests_usd: f64,
+    /// The estimated cost of storage in US dollars.
+    pub storage_usd: f64,
+    /// Operations that did not succeed.
+    pub failed: usize,
+    /// Whether, by its checksums, every staged VHD or golden snapshot contains the complete disk.
+    pub whole: bool,
+}
+
+impl RouteReport {
+    pub(super) fn new(route: UploadRoute, run: &RunResult) -> Self {
+        let served = |kinds: &[&str]| -> u64 { kinds.iter().filter_map(|kind| run.stats.requests.get(kind)).sum() };
+        let planned = run.routes.iter().find(|planned| planned.route == route.as_str());
+        let estimate = planned.map_or(&run.estimate, |planned| &planned.estimate);
+        Self {
+            route: route.to_string(),
+            last_image_seconds: run.last_image.as_secs_f64(),
+            estimate_seconds: estimate.time.total.as_secs_f64(),
+            page_writes: served(&["put page", "put page from url"]),
+            management_writes: served(&["resource manager write", "resource manager delete"]),
+            management_reads: served(&["resource manager read"]),
+            wan_bytes: run.stats.wan_bytes(),
+            egress_usd: estimate.cost.egress.dollars(),
+            requests_usd: estimate.cost.requests.dollars(),
+            storage_usd: estimate.cost.storage.dollars(),
+            failed: run.failed,
+            whole: run.whole,
+        }
+    }
+}
+
 /// The results of a rehearsal. All values except `real_seconds` are the same in every run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
@@ -135,12 +187,20 @@ pub struct Report {
     pub failed: usize,
     /// Whether, by its checksums, the VHD of every target contains the complete disk.
     pub whole: bool,
+    /// The same job by each route.
+    pub routes: Vec<RouteReport>,
     /// Seconds of real time that the rehearsal took.
     pub real_seconds: f64,
 }
 
 impl Report {
-    pub(super) fn new(rehearsal: &Rehearsal, played: &RunResult, single: SingleTarget, real: Duration) -> Self {
+    pub(super) fn new(
+        rehearsal: &Rehearsal,
+        played: &RunResult,
+        single: SingleTarget,
+        routes: Vec<RouteReport>,
+        real: Duration,
+    ) -> Self {
         let image = &rehearsal.image.image;
         let data = rehearsal.image.artifact.data_bytes();
         let links = links(&played.stats, data);
@@ -171,6 +231,7 @@ impl Report {
             shares,
             failed: played.failed,
             whole: played.whole,
+            routes,
             real_seconds: real.as_secs_f64(),
         }
     }

@@ -1,48 +1,32 @@
 //! One run of a job in virtual time.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use goldfleet_config::{Cloud, ModelledCloud};
+use goldfleet_config::UploadRoute;
+use goldfleet_kinds::context::read_spec;
+use goldfleet_kinds::hub::HubSpec;
 use goldfleet_kinds::kind::TemporaryBlob;
-use goldfleet_model::artifact::{ArtifactRecord, LoadedVersion, Provenance};
+use goldfleet_model::artifact::{ArtifactRecord, DiskRef, LoadedVersion, Provenance};
 use goldfleet_model::checksum::crc64;
 use goldfleet_model::event::Event;
 use goldfleet_model::ids::JobId;
 use goldfleet_model::image::ImageRef;
-use goldfleet_model::job::{Job, JobState, Subject};
-use goldfleet_model::operation::OperationState;
-use goldfleet_model::store::{BlobAddress, Container, Store};
-use goldfleet_model::target::Target;
+use goldfleet_model::job::{Delivery, Job, JobState, Subject};
+use goldfleet_model::operation::{Operation, OperationState};
+use goldfleet_model::resource::ResourceId;
+use goldfleet_model::store::{BlobAddress, Container};
 use goldfleet_model::tree::{PlannedStore, Tree};
-use goldfleet_modelled::{LimitMode, Model, Stats};
+use goldfleet_modelled::{Model, Stats};
+use goldfleet_plan::RouteEstimate;
 use goldfleet_plan::estimate::Estimate;
-use goldfleet_ports::clock::{TokioClock, elapsed};
-use goldfleet_worker::consumer::Consumer;
-use goldfleet_worker::context::WorkerContext;
-use goldfleet_worker::program;
-use goldfleet_worker::settings::WorkerSettings;
-use jiff::Timestamp;
-use serde::Serialize;
+use goldfleet_ports::clock::elapsed;
 use tempfile::TempDir;
-use tokio_util::sync::CancellationToken;
 
+use super::engine::{Engine, folder, virtual_time};
 use super::{Rehearsal, RehearsalError};
-use crate::control::context::ControlContext;
-use crate::control::service::{RunUntil, run};
-use crate::control::{fan_out, request};
-
-/// The maximum duration of a rehearsal, in days of virtual time.
-const MAX_VIRTUAL_DAYS: u64 = 60;
-
-/// The names of the files that a rehearsal writes for its dispatcher.
-const TARGETS: &str = "targets.toml";
-const RATES: &str = "rates.toml";
-
-/// The start of the virtual time. Any constant will do.
-const START_TIME: Timestamp = Timestamp::constant(1_767_225_600, 0);
+use crate::control::{fan_out, region, request};
 
 /// The result of a run.
 #[derive(Debug, Clone)]
@@ -55,10 +39,14 @@ pub struct RunResult {
     pub last_copy: Duration,
     /// Operations that did not succeed.
     pub failed: usize,
+    /// The number of operations. 0 if the job could not be planned.
+    pub operations: usize,
     /// Whether, by its checksums, the VHD of every target contains the complete disk.
     pub whole: bool,
     /// The plan's estimate.
     pub estimate: Estimate,
+    /// The estimates of both routes.
+    pub routes: Vec<RouteEstimate>,
     /// The distribution tree, as recorded in the job's row.
     pub tree: Option<Tree>,
     /// The events of the job.
@@ -85,77 +73,49 @@ pub(super) fn run_rehearsal_with(
     if rehearsal.targets.targets.is_empty() {
         return Err(RehearsalError::NoTargets);
     }
-    let folder = folder(rehearsal)?;
-    // One thread, and time that advances when all tasks wait: the result does not depend on the speed of this machine.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
-    runtime.block_on(async {
+    let folder = folder(&rehearsal.targets, &rehearsal.rates)?;
+    virtual_time()?.block_on(async {
         let stage = RehearsalRun::set(rehearsal, &folder).await?;
         for (n, version) in rehearsal.before.iter().enumerate() {
             stage.run(&format!("before-{n}"), version).await?;
         }
         stage.fill(rehearsal).await?;
-        happens(&stage.model);
+        happens(&stage.engine.model);
         stage.run("rehearsal", &rehearsal.image).await
     })
 }
 
-/// The directory with the targets and the rates. The dispatcher reads them when it plans, so that it plans with the
-/// limits of the modelled cloud.
-fn folder(rehearsal: &Rehearsal) -> Result<TempDir, RehearsalError> {
-    #[derive(Serialize)]
-    struct RehearsalTargets<'a> {
-        target: &'a [Target],
-        store: &'a [Store],
-    }
-    let folder = TempDir::new()?;
-    let written = RehearsalTargets { target: &rehearsal.targets.targets, store: &rehearsal.targets.stores };
-    let invalid = |error: toml::ser::Error| RehearsalError::Invalid(error.to_string());
-    std::fs::write(folder.path().join(TARGETS), toml::to_string(&written).map_err(invalid)?)?;
-    std::fs::write(folder.path().join(RATES), toml::to_string(&rehearsal.rates).map_err(invalid)?)?;
-    Ok(folder)
-}
-
-/// A modelled cloud, a dispatcher's control context, and the settings of workers.
+/// A rehearsal of an image version.
 struct RehearsalRun {
-    model: Arc<Model>,
-    control: ControlContext,
-    settings: WorkerSettings,
-    workers: usize,
+    engine: Engine,
+    route: UploadRoute,
 }
 
 impl RehearsalRun {
     async fn set(rehearsal: &Rehearsal, folder: &TempDir) -> Result<Self, RehearsalError> {
-        let mut config = rehearsal.config.clone();
-        config.cloud = Cloud::Modelled(ModelledCloud::default());
-        config.targets.file = folder.path().join(TARGETS);
-        config.plan.rates = Some(folder.path().join(RATES));
-        // Workers poll queues as often as they poll queues on Azure.
-        let settings = WorkerSettings { poll: config.worker.poll.get(), ..program::settings(&config) };
-        let clock = Arc::new(TokioClock::starting_at(START_TIME));
-        let pace = LimitMode::Limited(Box::new(rehearsal.rates.clone()));
-        let model = Model::new(pace, clock, &config.source.region, rehearsal.seed);
-        goldfleet_connect::place_fleet(&model, &config.source, &rehearsal.targets);
-        let ports = model.ports();
-        ports.blobs.ensure_container(&config.source.store().container()).await?;
-        let control = ControlContext::new(ports, Arc::new(config), "rehearsal".to_owned());
-        Ok(Self { model, control, settings, workers: rehearsal.workers() })
+        let Rehearsal { config, targets, rates, seed, route, .. } = rehearsal;
+        let engine = Engine::new(config, rates, folder.path(), (rehearsal.workers(), *seed));
+        goldfleet_connect::place_fleet(&engine.model, &config.source, targets);
+        engine.control.ports.blobs.ensure_container(&config.source.store().container()).await?;
+        Ok(Self { engine, route: *route })
     }
 
     /// Adds the chunks that stores already hold, and a job that used these stores, because dispatchers find stores by
     /// jobs.
     async fn fill(&self, rehearsal: &Rehearsal) -> Result<(), RehearsalError> {
         for (store, held) in rehearsal.held.stores() {
-            self.model.put_chunks(store, rehearsal.image.chunks().filter(|chunk| held.contains(&chunk.hash)))?;
+            self.engine.model.put_chunks(store, rehearsal.image.chunks().filter(|chunk| held.contains(&chunk.hash)))?;
         }
         let filled: BTreeSet<&Container> = rehearsal.held.stores().map(|(store, _)| store).collect();
         let staging = rehearsal.targets.targets.iter().filter(|target| filled.contains(&target.staging()));
         let stores = staging.map(|target| PlannedStore { store: target.store(), parent: Some(0) });
-        let source = PlannedStore { store: self.control.config.source.store(), parent: None };
+        let source = PlannedStore { store: self.engine.control.config.source.store(), parent: None };
         let tree = Tree { stores: std::iter::once(source).chain(stores).collect() };
         let id: JobId = "held".parse().map_err(|error| RehearsalError::Invalid(format!("{error}")))?;
-        let job = request::new_job(id, subject_of(&rehearsal.image), Vec::new(), self.control.ports.clock.now());
+        let now = self.engine.control.ports.clock.now();
+        let job = request::new_job(id, subject_of(&rehearsal.image, None), Vec::new(), now);
         let earlier = Job { state: JobState::Succeeded, tree: Some(tree), ..job };
-        Ok(self.control.ports.table.insert_job(&earlier).await?)
+        Ok(self.engine.control.ports.table.insert_job(&earlier).await?)
     }
 
     /// Runs the job of one version from its request to its end.
@@ -163,22 +123,16 @@ impl RehearsalRun {
         let began = Instant::now();
         self.upload(version).await?;
         // The dispatcher makes an equal plan when it fans out the job.
-        let planned = fan_out::plan_with_preferred_time(&self.control, version, &[]).await?;
-        self.model.reset_stats();
+        let planned = fan_out::plan_with_preferred_time(&self.engine.control, version, &[]).await?;
+        self.engine.model.reset_stats();
         let id: JobId = id.parse().map_err(|error| RehearsalError::Invalid(format!("{error}")))?;
-        let created = self.request(&id, version).await?;
-        let stop = CancellationToken::new();
-        let tasks = self.start(&stop);
-        let ended = self.ended(&id, created).await;
-        stop.cancel();
-        for task in tasks {
-            if let Err(error) = task.await {
-                tracing::error!(%error, "a part of the rehearsal ended badly");
-            }
-        }
-        ended?;
-        let stats = self.model.stats();
-        let events = self.control.ports.table.events(&id, None).await?;
+        let delivery = match self.route {
+            UploadRoute::Staging => None,
+            UploadRoute::Region => Some(Box::new(region::delivery()?)),
+        };
+        let created = self.engine.run_job(&id, subject_of(version, delivery)).await?;
+        let stats = self.engine.model.stats();
+        let events = self.engine.control.ports.table.events(&id, None).await?;
         let ends = |kind: &'static str| {
             let of_kind = move |event: &&Event| {
                 event.what == "succeed" && event.operation.as_ref().is_some_and(|id| id.step() == kind)
@@ -186,23 +140,28 @@ impl RehearsalRun {
             events.iter().filter(of_kind).map(|event| elapsed(created, event.at))
         };
         let (copies, images) = (ends("copy"), ends("image"));
-        let rows = self.control.ports.table.operations(&id).await?;
+        let rows = self.engine.control.ports.table.operations(&id).await?;
         let whole = rows.iter().all(|row| {
-            let kind = self.control.registry.get(&row.value.kind);
-            let blob = kind.and_then(|kind| kind.temporary_blob(&self.control.ports, &row.value));
+            let kind = self.engine.control.registry.get(&row.value.kind);
+            let blob = kind.and_then(|kind| kind.temporary_blob(&self.engine.control.ports, &row.value));
             let is_whole = |TemporaryBlob { blob, disk }| {
-                version.manifest(&disk).is_some_and(|manifest| self.model.is_whole(&blob, manifest))
+                version.manifest(&disk).is_some_and(|manifest| self.engine.model.is_whole(&blob, manifest))
             };
-            blob.is_none_or(is_whole)
+            let is_golden = |(id, disk): (ResourceId, DiskRef)| {
+                version.manifest(&disk).is_some_and(|manifest| self.engine.model.is_whole_disk(&id, manifest))
+            };
+            blob.is_none_or(is_whole) && golden_of(&row.value).is_none_or(is_golden)
         });
         Ok(RunResult {
             first_image: images.clone().min().unwrap_or_default(),
             last_image: images.max().unwrap_or_default(),
             last_copy: copies.max().unwrap_or_default(),
             failed: rows.iter().filter(|row| row.value.state != OperationState::Succeeded).count(),
+            operations: rows.len(),
             whole,
             estimate: planned.plan.estimate,
-            tree: self.control.job(&id).await?.value.tree,
+            routes: planned.routes,
+            tree: self.engine.control.job(&id).await?.value.tree,
             events,
             stats,
             real: began.elapsed(),
@@ -211,14 +170,14 @@ impl RehearsalRun {
 
     /// Adds the version to the source store. Its chunks appear at once, because the upload is not part of the job.
     async fn upload(&self, version: &LoadedVersion) -> Result<(), RehearsalError> {
-        let store = self.control.config.source.store().container();
-        self.model.put_chunks(&store, version.chunks())?;
+        let store = self.engine.control.config.source.store().container();
+        self.engine.model.put_chunks(&store, version.chunks())?;
         let ImageRef { name, version: number, .. } = &version.image;
         for (disk, manifest) in version.disks() {
             self.put(&store.manifest(name, number, &disk.disk.manifest), manifest.encode()).await?;
         }
-        let uploaded = self.control.ports.clock.now();
-        let (upload, by) = (JobId::new(uploaded, 0), self.control.actor.clone());
+        let uploaded = self.engine.control.ports.clock.now();
+        let (upload, by) = (JobId::new(uploaded, 0), self.engine.control.actor.clone());
         let provenance = Provenance { uploaded, upload, by, source: None, system: None };
         let record = ArtifactRecord { artifact: version.artifact.clone(), provenance };
         self.put(&store.artifact(name, number), record.encode()).await
@@ -227,47 +186,18 @@ impl RehearsalRun {
     async fn put(&self, blob: &BlobAddress, encoded: Vec<u8>) -> Result<(), RehearsalError> {
         let body = Bytes::from(encoded);
         let checksum = crc64(&body);
-        Ok(self.control.ports.blobs.put_blob(blob, body, checksum.into()).await?)
-    }
-
-    /// Requests the job. The id is fixed, because a random id would make every run different.
-    async fn request(&self, id: &JobId, version: &LoadedVersion) -> Result<Timestamp, RehearsalError> {
-        let now = self.control.ports.clock.now();
-        let job = request::new_job(id.clone(), subject_of(version), Vec::new(), now);
-        self.control.ports.table.insert_job(&job).await?;
-        self.control.enqueue_job(id).await?;
-        Ok(now)
-    }
-
-    fn start(&self, stop: &CancellationToken) -> Vec<tokio::task::JoinHandle<()>> {
-        let (control, serving) = (self.control.clone(), stop.clone());
-        let mut tasks = vec![tokio::spawn(async move { run(&control, RunUntil::Stopped, &serving).await })];
-        for n in 1..=self.workers {
-            let settings = WorkerSettings { name: format!("worker-{n}"), ..self.settings.clone() };
-            let pump = Consumer::new(WorkerContext::new(self.control.ports.clone(), settings), stop.clone());
-            tasks.push(tokio::spawn(async move { pump.run().await }));
-        }
-        tasks
-    }
-
-    /// Waits until the job's row says that the job has ended.
-    async fn ended(&self, id: &JobId, created: Timestamp) -> Result<(), RehearsalError> {
-        let clock = &self.control.ports.clock;
-        while !self.control.job(id).await?.value.state.is_terminal() {
-            if elapsed(created, clock.now()) > Duration::from_secs(MAX_VIRTUAL_DAYS * 24 * 3600) {
-                return Err(RehearsalError::TimedOut(MAX_VIRTUAL_DAYS));
-            }
-            clock.sleep(Duration::from_secs(1)).await;
-        }
-        Ok(())
+        Ok(self.engine.control.ports.blobs.put_blob(blob, body, checksum.into()).await?)
     }
 }
 
 /// What a job of this version is about.
-fn subject_of(version: &LoadedVersion) -> Subject {
-    Subject::Image {
-        image: version.image.clone(),
-        payload: request::job_payload(&version.artifact, None),
-        delivery: None,
-    }
+fn subject_of(version: &LoadedVersion, delivery: Option<Box<Delivery>>) -> Subject {
+    let payload = request::job_payload(&version.artifact, None);
+    Subject::Image { image: version.image.clone(), payload, delivery }
+}
+
+/// A golden snapshot that an operation creates, with the disk that it contains.
+fn golden_of(row: &Operation) -> Option<(ResourceId, DiskRef)> {
+    let HubSpec { golden, disk, .. } = read_spec(row).ok().filter(|_| row.kind.as_str() == "hub")?;
+    Some((golden, disk))
 }

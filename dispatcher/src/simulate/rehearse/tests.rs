@@ -4,6 +4,7 @@ use std::time::Duration;
 use goldfleet_model::operation::OperationId;
 use goldfleet_modelled::Limit;
 
+use super::sync::{SyncRehearsal, SyncRunReport, rehearse_sync};
 use super::*;
 
 /// Six targets in three regions, 256 MiB of data, and `rates` that override the built-in ones.
@@ -17,6 +18,7 @@ fn rehearsal(rates: &str) -> Rehearsal {
         rates: Rates::over_built_in(Path::new("test"), rates).unwrap(),
         workers: Some(2),
         seed: 1,
+        route: UploadRoute::Staging,
     }
 }
 
@@ -31,6 +33,33 @@ fn every_target_is_complete_and_wan_carries_data_once_per_region() {
     // 60 s for the image, and 256 MiB at 60 MiB/s.
     assert!((report.estimate.seconds - 60.0 - 256.0 / 60.0).abs() < 1e-6, "{:?}", report.estimate);
     assert_eq!(report.estimate.wan_bytes, 512 << 20);
+}
+
+/// Of 150 targets in ten regions, the route `region` writes pages once for each region, and not for each target.
+#[test]
+fn region_route_writes_pages_once_for_each_region() {
+    let rehearsal = Rehearsal { targets: targets(150, 10).unwrap(), workers: Some(8), ..rehearsal("") };
+    let (staging, region) = (run_rehearsal(&rehearsal).unwrap(), run_rehearsal(&rehearsal.by_region()).unwrap());
+    let [staging, region] = [(UploadRoute::Staging, &staging), (UploadRoute::Region, &region)]
+        .map(|(route, run)| RouteReport::new(route, run));
+    for route in [&staging, &region] {
+        assert_eq!((route.failed, route.whole), (0, true), "{route:#?}");
+        assert!(route.last_image_seconds >= route.estimate_seconds, "{route:#?}");
+    }
+    // 64 chunks and a footer.
+    assert_eq!((staging.page_writes, region.page_writes), (150 * 65, 10 * 65));
+    assert_eq!(region.management_writes, 150 * 3 + 10 * 5);
+    assert!(region.wan_bytes.abs_diff(staging.wan_bytes) < staging.wan_bytes / 10, "the data, and manifests");
+    assert!(region.requests_usd < staging.requests_usd && region.storage_usd < staging.storage_usd);
+}
+
+#[test]
+fn a_target_that_the_region_route_cannot_reach_leaves_the_other_route() {
+    let mut rehearsal = rehearsal("");
+    rehearsal.targets.targets[0].tenant = Some("00000000-0000-0000-0000-00000000000f".to_owned());
+    let report = rehearse(&rehearsal).unwrap();
+    let routes: Vec<&str> = report.routes.iter().map(|route| route.route.as_str()).collect();
+    assert_eq!((routes, report.failed), (vec!["staging"], 0));
 }
 
 /// Limits so low that requests are throttled wherever throttling is possible.
@@ -186,4 +215,63 @@ fn invalid_rehearsals_are_rejected() {
     assert!(matches!(version(0, 1, 0), Err(RehearsalError::Invalid(_))));
     let empty = Rehearsal { targets: TargetsFile::default(), ..rehearsal("") };
     assert!(matches!(rehearse(&empty), Err(RehearsalError::NoTargets)));
+}
+
+/// Three disks of 1 GiB with two snapshots each, to a group in another region and one in the same region.
+fn sync_rehearsal(full: bool, scratch: bool) -> SyncRehearsal {
+    let scratch = if scratch {
+        "scratch = { subscription = \"00000000-0000-0000-0000-000000000001\", resource_group = \"scratch\" }"
+    } else {
+        ""
+    };
+    let text = format!(
+        r#"
+        name = "nightly"
+        from = {{ subscription = "00000000-0000-0000-0000-000000000001", resource_group = "snaps" }}
+        names = ["none-of-the-generated-ones"]
+        to = [
+            {{ subscription = "00000000-0000-0000-0000-000000000002", region = "eastus", resource_group = "far" }},
+            {{ subscription = "00000000-0000-0000-0000-000000000002", region = "westeurope", resource_group = "near" }},
+        ]
+        {scratch}
+        "#
+    );
+    SyncRehearsal {
+        config: config().unwrap(),
+        sync: toml::from_str(&text).unwrap(),
+        disks: 3,
+        snapshots: 2,
+        full,
+        size: 1 << 30,
+        changed: 64 << 20,
+        rates: Rates::over_built_in(Path::new("test"), "").unwrap(),
+        workers: None,
+        seed: 1,
+    }
+}
+
+#[test]
+fn a_sync_moves_whole_disks_once_and_then_differences() {
+    let report = rehearse_sync(&sync_rehearsal(false, false)).unwrap();
+    assert!(report.complete, "{report:#?}");
+    assert_eq!((report.first.copies, report.next.copies), (12, 6));
+    let moved = |run: &SyncRunReport| run.links.iter().map(|link| link.bytes).sum::<u64>();
+    // Only the copies to the other region move bytes between regions.
+    assert_eq!(moved(&report.first), 3 * ((1 << 30) + (64 << 20)));
+    assert_eq!(moved(&report.next), 3 * (64 << 20));
+    assert!(report.first.seconds > report.next.seconds && report.first.egress_usd > report.next.egress_usd);
+    assert!(
+        u128::from(moved(&report.first))
+            <= u128::from(report.first.estimate.whole_bytes_at_most + report.first.estimate.differences_bytes_at_most)
+    );
+}
+
+#[test]
+fn full_snapshots_move_whole_disks_each_time_and_need_a_scratch_group() {
+    let report = rehearse_sync(&sync_rehearsal(true, true)).unwrap();
+    assert!(report.complete, "{report:#?}");
+    let moved = |run: &SyncRunReport| run.links.iter().map(|link| link.bytes).sum::<u64>();
+    assert_eq!((moved(&report.first), moved(&report.next)), (6 << 30, 3 << 30));
+    let report = rehearse_sync(&sync_rehearsal(true, false)).unwrap();
+    assert!(!report.complete && report.first.findings.iter().all(|finding| finding.code == "scratch-missing"));
 }

@@ -88,17 +88,17 @@ struct CloudPorts {
     resources: Arc<dyn ResourceService>,
     locks: Arc<dyn ResourceLocks>,
     disk_access: Arc<dyn DiskAccess>,
+    disk_pages: Arc<dyn DiskPages>,
 }
 
 impl CloudPorts {
     /// The ports of a cloud in which one adapter has the resources, their locks and the access to disks.
     fn new(
-        blobs: impl BlobStore + 'static,
-        resources: impl ResourceService + ResourceLocks + DiskAccess + 'static,
+        blobs: Arc<impl BlobStore + 'static>,
+        resources: Arc<impl ResourceService + ResourceLocks + DiskAccess + 'static>,
+        disk_pages: Arc<impl DiskPages + 'static>,
     ) -> Self {
-        let resources = Arc::new(resources);
-        let (blobs, locks) = (Arc::new(blobs), resources.clone());
-        Self { blobs, resources: resources.clone(), locks, disk_access: resources }
+        Self { blobs, resources: resources.clone(), locks: resources.clone(), disk_access: resources, disk_pages }
     }
 }
 
@@ -128,17 +128,18 @@ pub fn open_with_connection(config: &Config, connection: Option<&Connection>) ->
             CoordinationPorts::new(queue, SqliteJobTable::new(database), locks)
         }
     };
-    let CloudPorts { blobs, resources, locks, disk_access } = match (&config.cloud, connection) {
+    let CloudPorts { blobs, resources, locks, disk_access, disk_pages } = match (&config.cloud, connection) {
         (Cloud::Azure(azure), Some(connection)) => azure_cloud(azure, connection)?,
         (Cloud::Azure(_), None) => return Err(BackendError::MissingConnection("cloud")),
         (Cloud::Directory(directory), _) => {
             let root = directory.root.clone();
             let blobs = DirectoryBlobs::new(root.clone(), Arc::clone(&clock));
-            CloudPorts::new(blobs, DirectoryResources::new(root, Arc::clone(&clock)))
+            let resources = Arc::new(DirectoryResources::new(root, Arc::clone(&clock)));
+            CloudPorts::new(Arc::new(blobs), Arc::clone(&resources), resources)
         }
         (Cloud::Modelled(modelled), _) => modelled_cloud(config, modelled, &clock)?,
     };
-    Ok(Ports { queue, table, records, blobs, resources, locks, disk_access, liveness, clock })
+    Ok(Ports { queue, table, records, blobs, resources, locks, disk_access, disk_pages, liveness, clock })
 }
 
 /// Opens the inspector of the configured cloud for `goldfleet doctor`. Returns None for clouds without an inspector.
@@ -188,7 +189,10 @@ fn azure_coordination(
 
 fn azure_cloud(azure: &AzureCloud, connection: &Connection) -> Result<CloudPorts, BackendError> {
     let arm = ResourceManager::new(connection, &azure.resource_manager())?;
-    Ok(CloudPorts::new(AzureBlobs::new(connection, azure), AzureResources::new(arm, azure)))
+    let blobs = Arc::new(AzureBlobs::new(connection, azure));
+    let resources = Arc::new(AzureResources::new(arm, azure));
+    let pages = AzureDiskPages::new(Arc::clone(&resources), Arc::clone(&blobs));
+    Ok(CloudPorts::new(blobs, resources, Arc::new(pages)))
 }
 
 /// A modelled cloud of this process. It starts empty and is lost when the process ends.
@@ -202,7 +206,8 @@ fn modelled_cloud(
     // Without targets there are no accounts to place. A command that needs targets reports the error in the file.
     let targets = TargetsFile::load(&config.targets.file).unwrap_or_default();
     place_fleet(&model, &config.source, &targets);
-    Ok(CloudPorts::new(ModelledBlobs::new(Arc::clone(&model)), ModelledResources::new(model)))
+    let resources = Arc::new(ModelledResources::new(Arc::clone(&model)));
+    Ok(CloudPorts::new(Arc::new(ModelledBlobs::new(model)), Arc::clone(&resources), resources))
 }
 
 /// Sets the region and the subscription of the accounts of a fleet.

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use goldfleet_model::ids::SubscriptionId;
 use goldfleet_model::resource::{Lock, ResourceId};
 
+use super::extents::Extents;
 use super::limits::{ArmKind, BucketRates};
 use super::pipe::{Bucket, SimNanos};
 use super::resources::{Contents, ModelledResource};
@@ -31,6 +32,11 @@ impl ResourceManagerState {
     pub(super) fn next_unique_id(&mut self) -> String {
         self.unique_ids += 1;
         format!("00000000-0000-4000-8000-{:012x}", self.unique_ids)
+    }
+
+    /// The content of a disk or snapshot. None if it does not exist, or if nothing was written to it.
+    pub(super) fn content(&self, id: &ResourceId) -> Option<&Extents> {
+        self.contents.extents(self.resources.get(id)?.unique_id()?)
     }
 
     /// Takes a token for a request. The error is the number of nanoseconds until the next token.

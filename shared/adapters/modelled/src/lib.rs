@@ -33,6 +33,7 @@ use std::time::Duration;
 
 use goldfleet_model::ids::{AccountName, Region, SubscriptionId};
 use goldfleet_model::manifest::{ChunkEntry, Manifest};
+use goldfleet_model::resource::ResourceId;
 use goldfleet_model::store::{BlobAddress, Container};
 use goldfleet_ports::Ports;
 use goldfleet_ports::clock::{Clock, elapsed};
@@ -124,6 +125,16 @@ impl Model {
             && blob.content.bytes(&footer).is_some_and(|found| found[..] == manifest.footer[..])
     }
 
+    /// Whether a disk or snapshot contains, according to its checksums, the whole disk of a manifest.
+    #[must_use]
+    pub fn is_whole_disk(&self, id: &ResourceId, manifest: &Manifest) -> bool {
+        self.world().arm.content(id).is_some_and(|content| {
+            let written: u64 = content.ranges().iter().map(|range| range.end - range.start).sum();
+            let mut runs = manifest.chunks.iter().flat_map(|chunk| &chunk.runs);
+            written == manifest.data_bytes() && runs.all(|run| content.crc64(&run.range()) == Some(run.crc64))
+        })
+    }
+
     /// The ports of a fleet in this process that uses this cloud.
     #[must_use]
     pub fn ports(self: &Arc<Self>) -> Ports {
@@ -138,7 +149,8 @@ impl Model {
             blobs: Arc::new(ModelledBlobs::new(Arc::clone(self))),
             resources: resources.clone(),
             locks: resources.clone(),
-            disk_access: resources,
+            disk_access: resources.clone(),
+            disk_pages: resources,
             liveness: Arc::new(Undetected),
             clock: Arc::clone(clock),
         }

@@ -175,6 +175,11 @@ impl LimitMode {
             .map_or((Duration::ZERO, Duration::ZERO), |rates| (rates.image(), seconds(rates.control.poll_seconds)))
     }
 
+    /// The duration of the creation of a snapshot in the region of its source.
+    pub(super) fn snapshot(&self) -> Duration {
+        self.rates().map_or(Duration::ZERO, Rates::snapshot)
+    }
+
     pub(super) fn bucket(&self, kind: ArmKind) -> Option<BucketRates> {
         let arm = &self.rates()?.resource_manager;
         let (burst, rate) = match kind {

@@ -32,7 +32,7 @@ pub(super) type BlobId = usize;
 pub(super) struct CloudState {
     pub(super) pace: LimitMode,
     /// The region of the clients, and of accounts that were not placed.
-    home: RegionId,
+    pub(super) home: RegionId,
     pub(super) regions: Vec<Region>,
     region_ids: HashMap<Region, RegionId>,
     pub(super) accounts: Vec<Account>,

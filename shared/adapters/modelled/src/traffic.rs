@@ -6,8 +6,9 @@
 
 use std::time::Duration;
 
-use goldfleet_model::ids::SubscriptionId;
+use goldfleet_model::ids::{Region, SubscriptionId};
 use goldfleet_model::store::BlobAddress;
+use goldfleet_ports::blob_store::SourceRange;
 use goldfleet_ports::error::{PortError, PortResult};
 
 use super::errors;
@@ -111,6 +112,38 @@ impl CloudState {
         request.latency += self.links[link].round_trip;
         request.copy = true;
         self.streams(request, link, bytes);
+    }
+
+    /// Begins a checked request in which a disk in `region` receives bytes of a blob. Without a region it has failed.
+    pub(super) fn copy_to_disk<T>(
+        &mut self,
+        now: SimNanos,
+        source: &SourceRange,
+        region: Option<&Region>,
+        checked: PortResult<T>,
+        from: impl Fn(&T) -> BlobId,
+    ) -> RequestEnd<T> {
+        let bytes = source.range.end.saturating_sub(source.range.start);
+        let account = self.account(&source.blob.container.account);
+        let to = region.map_or(self.accounts[account].region, |region| self.region(region));
+        let (clients, link) = (self.link(self.home, to), self.link(self.accounts[account].region, to));
+        let latency = self.request + self.links[clients].round_trip + self.links[link].round_trip;
+        let mut request = Request {
+            kind: "put page from url",
+            account,
+            blob: None,
+            hops: vec![(Hop::Requests(account), 1), (Hop::Out(account), bytes), (Hop::Link(link), bytes)],
+            latency,
+            stream: 0,
+            crosses_region: false,
+            copy: true,
+        };
+        if let Ok(checked) = &checked {
+            let from = from(checked);
+            request.hops.extend([(Hop::BlobRequests(from), 1), (Hop::BlobBytes(from), bytes)]);
+        }
+        self.streams(&mut request, link, bytes);
+        self.begin(now, &request, checked)
     }
 
     fn streams(&self, request: &mut Request, link: LinkId, bytes: u64) {

@@ -3,9 +3,10 @@
 //! The step also creates snapshots that are not replicas, for the kind `snapshot`.
 
 use async_trait::async_trait;
+use goldfleet_model::image::ImageTags;
 use goldfleet_model::message::QueueName;
 use goldfleet_model::operation::Operation;
-use goldfleet_model::resource::{Properties, ResourceBody, ResourceId, ResourceType, tag};
+use goldfleet_model::resource::{DiskState, Properties, ResourceBody, ResourceId, ResourceType, tag};
 use goldfleet_ports::Ports;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::resources::{Provisioning, Resource};
@@ -88,7 +89,7 @@ impl Kind for Disk {
     async fn probe(&self, ports: &Ports, operation: &Operation) -> PortResult<Probe> {
         match read_spec(operation) {
             Ok(RowSpec::Create(spec)) => probe(ports, operation, &spec).await,
-            Ok(RowSpec::Sink(spec)) => sink::probe(ports, operation, &spec).await,
+            Ok(RowSpec::Sink(spec)) => sink::probe(ports, operation, &spec, Role::Sink).await,
             _ => Ok(Probe::Foreign),
         }
     }
@@ -96,7 +97,7 @@ impl Kind for Disk {
     async fn run(&self, attempt: Attempt<'_>) -> Result<StepOutcome, StepError> {
         match attempt.spec()? {
             RowSpec::Create(spec) => run(attempt, &spec).await,
-            RowSpec::Sink(spec) => sink::run(attempt, &spec).await,
+            RowSpec::Sink(spec) => sink::run(attempt, &spec, Role::Sink, None).await,
             _ => Err(AttemptError::fatal("row-damaged", "the row does not create a disk").into()),
         }
     }
@@ -215,6 +216,14 @@ impl<'a> Create<'a> {
             && [tags::FLEET, tags::JOB, tags::SOURCE].into_iter().all(is_same)
     }
 
+    /// Whether a resource is a golden snapshot of the same disk and version.
+    fn is_golden_of_version(&self, found: &Resource) -> bool {
+        let own = |name| tag(&self.body.tags, name);
+        let is_same = |name| own(name).is_some() && tag(&found.body.tags, name) == own(name);
+        Role::in_tags(&found.body.tags) == Some(Role::Golden)
+            && [tags::FLEET, tags::SOURCE, ImageTags::DIGEST].into_iter().all(is_same)
+    }
+
     /// The code of an existing resource that this row did not create.
     fn foreign_code(&self) -> &'static str {
         match (Role::in_tags(&self.body.tags), self.id.resource_type) {
@@ -267,8 +276,8 @@ impl<'a> Create<'a> {
         match (found, &self.spec.copied_unique_id) {
             (None, None) => fatal(TEMPORARY_MISSING, &format!("the temporary {source} does not exist")),
             (None, Some(_)) => fatal("source-gone", &format!("{source} does not exist")),
-            (Some(found), None) if !self.is_temporary_of_job(&found) => {
-                fatal("temporary-foreign", &format!("{source} does not have the tags of a temporary of this job"))
+            (Some(found), None) if !self.is_temporary_of_job(&found) && !self.is_golden_of_version(&found) => {
+                fatal("temporary-foreign", &format!("{source} does not have the tags of this job or version"))
             }
             (Some(found), Some(expected)) if !unique_id(&found).is_some_and(|id| id.eq_ignore_ascii_case(expected)) => {
                 fatal("source-changed", &format!("{source} was created again after the job was planned"))
@@ -302,6 +311,11 @@ pub(crate) fn content(found: &Resource) -> Content {
         if !snapshot.is_complete() && found.provisioning != Provisioning::Failed {
             return Content::Arriving;
         }
+    }
+    if let Properties::Disk(disk) = &found.body.properties
+        && disk.disk_state.as_ref().is_some_and(DiskState::awaits_upload)
+    {
+        return Content::Arriving;
     }
     // A disk of some types is usable before its content has arrived, and cannot be copied until then.
     let percent = found.body.properties.disk().and_then(|disk| disk.other.get("completionPercent")?.as_f64());

@@ -5,7 +5,7 @@ mod evidence;
 use async_trait::async_trait;
 use goldfleet_model::message::QueueName;
 use goldfleet_model::operation::{Operation, OperationState};
-use goldfleet_model::resource::ResourceId;
+use goldfleet_model::resource::{DiskState, ResourceId};
 use goldfleet_ports::Ports;
 use goldfleet_ports::error::PortResult;
 use goldfleet_snapshots::graph::RowSpec;
@@ -126,7 +126,13 @@ async fn remove_temporary(attempt: Attempt<'_>, spec: &TemporarySpec) -> StepRes
     let id = read_id(&spec.id)?;
     let Some(found) = attempt.shared.ports.resources.get(&id, None).await? else { return Ok(StepOutcome::Done) };
     let locks = locks_on(attempt, &id).await?;
-    carry_out(attempt, &id, spec.decide(Some(&found.body.tags), &locks)).await
+    let decision = spec.decide(Some(&found.body.tags), &locks);
+    // An upload that was cancelled has left access, with which the service does not delete a disk.
+    let state = found.body.properties.disk().and_then(|disk| disk.disk_state.as_ref());
+    if decision == Decision::Delete && matches!(state, Some(DiskState::ActiveSas | DiskState::ActiveUpload)) {
+        change::end_access(attempt, &id).await?;
+    }
+    carry_out(attempt, &id, decision).await
 }
 
 /// Deletes the replica of a copy that was cancelled or failed before it was complete.

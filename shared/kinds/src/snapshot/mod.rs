@@ -12,18 +12,20 @@ use goldfleet_snapshots::graph::RowSpec;
 use goldfleet_snapshots::id::SnapshotId;
 use goldfleet_snapshots::replica;
 use goldfleet_snapshots::snapshot::Snapshot as Found;
+use goldfleet_snapshots::tags::Role;
 
 use crate::attempt_error::AttemptError;
 use crate::change::read_id;
 use crate::context::{Attempt, read_spec};
 use crate::kind::{Kind, Probe};
 use crate::outcome::{StepError, StepOutcome};
-use crate::{disk, sink};
+use crate::{disk, hub, sink};
 
 /// The code of a copy whose temporary source does not exist.
 pub(crate) const TEMPORARY_MISSING: &str = "temporary-missing";
 
-/// The kind `snapshot`. Its specification is [`RowSpec::Copy`], [`RowSpec::Create`] or [`RowSpec::Sink`].
+/// The kind `snapshot`. Its specification is [`RowSpec::Copy`], [`RowSpec::Create`], [`RowSpec::Sink`] or
+/// [`RowSpec::Golden`].
 pub struct Snapshot;
 
 #[async_trait]
@@ -44,6 +46,7 @@ impl Kind for Snapshot {
         match read_spec(operation).ok()? {
             RowSpec::Copy(spec) => Some(spec.id.name),
             RowSpec::Create(spec) | RowSpec::Sink(spec) => disk::name_of(&spec),
+            RowSpec::Golden(spec) => disk::name_of(&spec.create),
             _ => None,
         }
     }
@@ -60,15 +63,18 @@ impl Kind for Snapshot {
         code == TEMPORARY_MISSING
     }
 
+    /// A golden snapshot stays, but another job may have removed it: then the targets that need it fail, and a retry creates
+    /// it again.
     fn creates_temporary(&self, operation: &Operation) -> bool {
-        disk::creates_temporary(operation)
+        disk::creates_temporary(operation) || matches!(read_spec(operation), Ok(RowSpec::Golden(_)))
     }
 
     async fn probe(&self, ports: &Ports, operation: &Operation) -> PortResult<Probe> {
         let spec = match read_spec(operation) {
             Ok(RowSpec::Copy(spec)) => spec,
             Ok(RowSpec::Create(spec)) => return disk::probe(ports, operation, &spec).await,
-            Ok(RowSpec::Sink(spec)) => return sink::probe(ports, operation, &spec).await,
+            Ok(RowSpec::Sink(spec)) => return sink::probe(ports, operation, &spec, Role::Sink).await,
+            Ok(RowSpec::Golden(spec)) => return sink::probe(ports, operation, &spec.create, Role::Golden).await,
             _ => return Ok(Probe::Foreign),
         };
         let found = match read(ports, &spec.id).await? {
@@ -89,7 +95,8 @@ impl Kind for Snapshot {
         match attempt.spec()? {
             RowSpec::Copy(spec) => copy::run(attempt, &spec).await,
             RowSpec::Create(spec) => disk::run(attempt, &spec).await,
-            RowSpec::Sink(spec) => sink::run(attempt, &spec).await,
+            RowSpec::Sink(spec) => sink::run(attempt, &spec, Role::Sink, None).await,
+            RowSpec::Golden(spec) => hub::golden(attempt, &spec).await,
             _ => Err(AttemptError::fatal("row-damaged", "the row does not create a snapshot").into()),
         }
     }

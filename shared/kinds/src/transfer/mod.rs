@@ -5,6 +5,7 @@ mod chunk_retry;
 pub mod failover;
 pub mod manifest_cache;
 mod request;
+pub(crate) mod unanswered;
 
 use std::collections::BTreeSet;
 use std::time::Duration;

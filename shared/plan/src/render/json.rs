@@ -3,8 +3,8 @@
 use goldfleet_rates::Rates;
 use serde_json::{Value, json};
 
-use crate::Plan;
 use crate::estimate::Estimate;
+use crate::{Plan, RouteEstimate};
 
 /// The cost and the time of a plan, its regions, and the sources of the figures. The keys are stable. Money is in US
 /// dollars.
@@ -19,6 +19,19 @@ pub fn json(plan: &Plan, rates: &Rates) -> Value {
         "findings": plan.findings,
         "rates": sources(rates),
     })
+}
+
+/// The routes of an uploaded version, by their names.
+#[must_use]
+pub fn routes_json(routes: &[RouteEstimate]) -> Value {
+    let route = |route: &RouteEstimate| {
+        let count = |number: u128| u64::try_from(number).unwrap_or(u64::MAX);
+        let mut value = estimate(&route.estimate);
+        value["page_writes"] = json!(count(route.page_writes));
+        value["management_writes"] = json!(count(route.management_writes));
+        (route.route.to_owned(), value)
+    };
+    Value::Object(routes.iter().map(route).collect())
 }
 
 fn estimate(estimate: &Estimate) -> Value {
@@ -43,5 +56,6 @@ fn sources(rates: &Rates) -> Value {
         "blob": { "date": rates.blob.date, "source": rates.blob.source },
         "accounts": { "date": rates.accounts.date, "source": rates.accounts.source },
         "image": { "date": rates.image.date, "source": rates.image.source },
+        "snapshot": { "date": rates.snapshot.date, "source": rates.snapshot.source },
     })
 }

@@ -4,9 +4,9 @@ mod json;
 mod svg;
 mod text;
 
-pub use json::json;
+pub use json::{json, routes_json};
 pub use svg::svg;
-pub use text::{ESTIMATES, estimates, points, tree};
+pub use text::{ESTIMATES, ROUTES, estimates, points, routes, tree};
 
 use std::time::Duration;
 

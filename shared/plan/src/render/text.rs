@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{bytes, time};
 use crate::estimate::Estimate;
-use crate::{Link, Plan};
+use crate::{Link, Plan, RouteEstimate};
 
 /// The tree with one line per store, with the load and the cost of each link.
 #[must_use]
@@ -70,6 +70,22 @@ pub fn estimates(plan: &Plan) -> Vec<[String; 7]> {
         row("every target from one source", &plan.star),
         row("pre-copies, then every target", &plan.pre_copies),
     ]
+}
+
+/// The header of [`routes`].
+pub const ROUTES: [&str; 8] =
+    ["route", "page writes", "management writes", "over the WAN", "egress", "requests", "storage", "time"];
+
+/// One row per route.
+#[must_use]
+pub fn routes(routes: &[RouteEstimate]) -> Vec<[String; 8]> {
+    let row = |route: &RouteEstimate| {
+        let Estimate { wan_bytes, cost, time: taken } = &route.estimate;
+        let [egress, requests, storage] = [cost.egress, cost.requests, cost.storage].map(|part| part.to_string());
+        let (pages, management) = (route.page_writes.to_string(), route.management_writes.to_string());
+        [route.route.to_owned(), pages, management, bytes(*wan_bytes), egress, requests, storage, time(taken.total)]
+    };
+    routes.iter().map(row).collect()
 }
 
 /// One sentence per trade-off of cost against time. Empty if no tree is faster than the cheapest.

@@ -45,6 +45,9 @@ pub enum RowSpec {
     /// Create the snapshot or disk of an image version that a target receives. One of the same version and content, of any
     /// job, is the one that the row creates.
     Sink(CreateSpec),
+    /// Create the golden snapshot of a region. One of the same version and content, of any job, is the one that the row
+    /// creates.
+    Golden(GoldenSpec),
     /// Delete a snapshot.
     Remove(Box<RemoveSpec>),
     /// Delete a temporary.
@@ -63,7 +66,7 @@ impl RowSpec {
             Self::Remove(spec) => Some(spec.reason()),
             Self::Discard(spec) => Some(spec.reason().to_owned()),
             Self::RemoveTemporary(_) => Some("the job created it only for its copies".to_owned()),
-            Self::Copy(_) | Self::Create(_) | Self::Sink(_) | Self::Lock(_) => None,
+            Self::Copy(_) | Self::Create(_) | Self::Sink(_) | Self::Golden(_) | Self::Lock(_) => None,
         }
     }
 }
@@ -115,6 +118,16 @@ pub struct CreateSpec {
     /// Whether it is created at most once, because a second one could have other content: the disk may have changed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub once: bool,
+}
+
+/// The golden snapshot of a region, which is created from a disk that the job has filled.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GoldenSpec {
+    /// The snapshot.
+    #[serde(flatten)]
+    pub create: CreateSpec,
+    /// The operation that fills the disk. Its output names the disk whose bytes are proven.
+    pub filled_by: OperationId,
 }
 
 /// A machine that must not run while its disk is copied: all disks of the machine have to be from the same moment.

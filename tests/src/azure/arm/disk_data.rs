@@ -48,6 +48,8 @@ pub struct DiskData {
     pub ranges: usize,
     /// Contents by unique id, as far as they are not zero.
     contents: BTreeMap<String, Arc<Vec<u8>>>,
+    /// The footers that were written behind the contents, by unique id.
+    written_footers: BTreeMap<String, Vec<u8>>,
     /// SAS by their signature.
     grants: BTreeMap<String, Grant>,
     /// Requests that no client may send to such a blob.
@@ -57,7 +59,14 @@ pub struct DiskData {
 impl Default for DiskData {
     /// Source: Azure, Get Page Ranges: a list has up to 10,000 ranges.
     fn default() -> Self {
-        Self { footers: true, ranges: 10_000, contents: BTreeMap::new(), grants: BTreeMap::new(), violations: vec![] }
+        Self {
+            footers: true,
+            ranges: 10_000,
+            contents: BTreeMap::new(),
+            written_footers: BTreeMap::new(),
+            grants: BTreeMap::new(),
+            violations: vec![],
+        }
     }
 }
 
@@ -115,6 +124,11 @@ impl DiskData {
         self.contents.insert(unique_id.to_owned(), content);
     }
 
+    /// Sets the footer behind the content of the disk with this unique id.
+    pub(super) fn set_footer(&mut self, unique_id: &str, footer: &[u8]) {
+        self.written_footers.insert(unique_id.to_owned(), footer.to_vec());
+    }
+
     /// Ends all access to a resource.
     pub(super) fn end(&mut self, key: &str) {
         self.grants.retain(|_, grant| grant.key != key);
@@ -170,6 +184,16 @@ impl TenantState {
         let start = usize::try_from(offset).unwrap();
         content[start..start + bytes.len()].copy_from_slice(bytes);
         self.disk_data.contents.insert(written, Arc::new(content));
+    }
+
+    /// The bytes of the disk or snapshot with this name, without the footer.
+    ///
+    /// # Panics
+    /// If there is no such disk or snapshot.
+    #[must_use]
+    pub fn disk_bytes(&self, name: &str) -> Arc<Vec<u8>> {
+        let found = self.disks.iter().find(|disk| disk.name == name);
+        self.content_of(found.unwrap_or_else(|| panic!("there is no {name}")))
     }
 
     /// The content of a disk or snapshot without the footer: its own, that of its source, or zeros.
@@ -245,9 +269,11 @@ fn checked(world: &mut TenantState, parts: &Parts, query: &Query) -> Result<Cont
     let signature = query.get("sig").unwrap_or_default();
     let grant = world.disk_data.grants.get(signature).filter(|grant| grant.expires > now);
     let disk = grant.and_then(|grant| world.disks.iter().find(|disk| disk.key() == grant.key));
-    let disk = world.content_of(disk.ok_or_else(unauthenticated)?);
+    let found = disk.ok_or_else(unauthenticated)?;
+    let (disk, written) = (world.content_of(found), world.disk_data.written_footers.get(&unique_id(found)));
     let footer = world.disk_data.footers.then(|| Footer::fixed_for(disk.len() as u64, Uuid::new_v4().as_u128()));
-    Ok(Content { disk, footer: footer.map_or_else(Vec::new, |footer| footer.to_bytes().to_vec()) })
+    let footer = footer.map_or_else(Vec::new, |footer| footer.to_bytes().to_vec());
+    Ok(Content { disk, footer: written.cloned().unwrap_or(footer) })
 }
 
 /// What no client may send to such a blob.

@@ -67,6 +67,9 @@ fn write(world: &mut TenantState, parts: &Parts, query: &Query, body: &[u8]) -> 
     let inside = at.start.min(content.len())..at.end.min(content.len());
     let length = inside.len();
     content[inside].copy_from_slice(&bytes[..length]);
+    if length < bytes.len() {
+        world.disk_data.set_footer(&id, &bytes[length..]);
+    }
     world.disk_data.set(&id, Arc::new(content));
     let answer = ArmAnswer::empty(StatusCode::CREATED)
         .header("etag", "\"0x8D1\"")

@@ -140,7 +140,7 @@ async fn later_rings_wait_for_approval_and_the_snapshots_of_regions_wait_for_the
     let scene = Scene::new().await;
     scene.fleet.put_eastus_in_ring_1();
     let source = scene.snapshot("golden", true).await;
-    let terms = Terms { approve: true, note: None };
+    let terms = Terms { approve: true, ..Terms::default() };
     let job = scene.try_request_version(&source, "1", terms).await.unwrap();
     let control = scene.fleet.control_with_own_ports();
     let run = scene.fleet.run(scene.ports(), 1, &job);

@@ -7,6 +7,7 @@ use goldfleet_disk::Footer;
 use goldfleet_machines::request::Place;
 use goldfleet_model::checksum::crc64;
 use goldfleet_model::resource::{DiskState, ResourceId, ResourceType};
+use goldfleet_ports::blob_store::Checksums;
 use goldfleet_ports::disk_access::{Access, DiskSas, MAX_ACCESS};
 use goldfleet_ports::disk_pages::{DiskPages, PageSource};
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
@@ -161,8 +162,8 @@ impl Prober<'_> {
         self.record(
             "page-md5-returned",
             match plain {
-                Ok(found) if found.md5 => (Answer::Yes, format!("with CRC-64: {}", found.crc64)),
-                Ok(found) => (Answer::No, format!("with CRC-64: {}", found.crc64)),
+                Ok(found) if found.md5.is_some() => (Answer::Yes, format!("with CRC-64: {}", found.crc64.is_some())),
+                Ok(found) => (Answer::No, format!("with CRC-64: {}", found.crc64.is_some())),
                 Err(error) => (Answer::Unmeasured, format!("{}: {error}", error.code)),
             },
         );
@@ -171,7 +172,8 @@ impl Prober<'_> {
         match address {
             Some(address) => {
                 let length = PAGE as u64;
-                let written = pages.write_from(sas, 2 * length, PageSource::Blob(&address), 0..length, None).await;
+                let written =
+                    pages.write_from(sas, 2 * length, &PageSource::Blob(address.clone()), 0..length, None).await;
                 self.record(blob, verdict(written.map(|_| format!("from {address}"))));
             }
             None => self.record(blob, (Answer::Unmeasured, "the source store has no chunk to read".to_owned())),
@@ -189,9 +191,11 @@ impl Prober<'_> {
         };
         let (length, mut other) = (PAGE as u64, md5);
         other[0] ^= 1;
-        let source = PageSource::Blob(&address);
-        let right = pages.write_from(sas, length, source, 0..length, Some(md5)).await;
-        let wrong = pages.write_from(sas, length, source, 0..length, Some(other)).await;
+        // The service gets the MD5 only.
+        let sums = |md5: [u8; 16]| Some(Checksums { crc64: 0, md5: Some(md5.into()) });
+        let source = PageSource::Blob(address);
+        let right = pages.write_from(sas, length, &source, 0..length, sums(md5)).await;
+        let wrong = pages.write_from(sas, length, &source, 0..length, sums(other)).await;
         self.record(id, verifies("MD5", right.map(drop), wrong.map(drop)));
     }
 

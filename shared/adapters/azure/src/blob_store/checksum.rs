@@ -11,8 +11,10 @@ use base64::engine::GeneralPurpose;
 use base64::engine::general_purpose::{GeneralPurposeConfig, STANDARD as BASE64};
 use bytes::Bytes;
 use goldfleet_azure_settings::Checksum;
+use goldfleet_model::hash::Md5Sum;
 use goldfleet_model::store::BlobAddress;
 use goldfleet_ports::blob_store::{Checksums, check_body};
+use goldfleet_ports::disk_pages::PageAnswer;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use md5::{Digest as _, Md5};
 
@@ -65,7 +67,7 @@ pub(super) async fn header(
 /// The checksums in a response of the bytes that the service wrote. A value that cannot be decoded is kept as an empty
 /// byte string, which equals no checksum.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Written {
+pub(in super::super) struct Written {
     pub(super) crc64: Option<Vec<u8>>,
     pub(super) md5: Option<Vec<u8>>,
 }
@@ -82,12 +84,19 @@ pub(super) enum Proof {
 }
 
 impl Written {
-    pub(super) fn of(headers: &Headers) -> Self {
+    pub(in super::super) fn of(headers: &Headers) -> Self {
         let bytes = |name: &'static str| {
             let text = headers.get_optional_str(&HeaderName::from_static(name))?;
             Some(LENIENT.decode(text.trim()).unwrap_or_default())
         };
         Self { crc64: bytes(CONTENT_CRC64), md5: bytes(CONTENT_MD5) }
+    }
+
+    /// The checksums as the answer to a write to a disk. One that cannot be decoded proves nothing.
+    pub(in super::super) fn page_answer(&self) -> PageAnswer {
+        let md5 = self.md5.as_ref().and_then(|md5| <[u8; 16]>::try_from(md5.as_slice()).ok());
+        let crc64 = self.crc64.as_ref().and_then(|crc64| <[u8; 8]>::try_from(crc64.as_slice()).ok());
+        PageAnswer { md5: md5.map(Md5Sum::from), crc64: crc64.map(u64::from_le_bytes) }
     }
 
     /// Compares the checksums with the expected ones.
@@ -107,7 +116,6 @@ mod tests {
     use goldfleet_model::store::Container;
 
     use super::*;
-    use goldfleet_model::hash::Md5Sum;
 
     /// The check value of CRC-64/NVME: <https://reveng.sourceforge.io/crc-catalogue/17plus.htm>
     const CHECK: u64 = 0xae8b_1486_0a79_9888;

@@ -1,10 +1,10 @@
 //! Blob Storage.
 
-mod checksum;
+pub(super) mod checksum;
 mod copy;
 mod pages;
 mod sas;
-mod source;
+pub(super) mod source;
 
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZero;

@@ -27,7 +27,7 @@ impl AzureBlobs {
     /// of the request. If the source denies access, the request had no effect and is sent once more with a new SAS: the
     /// key of the old one may have been revoked, or it expired early because a clock is wrong. The caller does not see
     /// the first refusal, because the store works.
-    pub(super) async fn with_signed_source<T, S, Fut, F>(
+    pub(in super::super) async fn with_signed_source<T, S, Fut, F>(
         &self,
         source: &BlobAddress,
         send: S,
@@ -79,8 +79,13 @@ fn is_source_denied(error: &azure_core::Error) -> bool {
 
 /// Converts the error of a request that reads from a source.
 pub(super) fn source_error(blob: &BlobAddress, source: &SourceRange, error: &azure_core::Error) -> PortError {
-    let (what, denied) = (format!("{blob} from {}", source.blob), is_source_denied(error));
-    if let Some(said) = error::source_error(&what, error) {
+    source_error_of(&format!("{blob} from {}", source.blob), error)
+}
+
+/// As [`source_error`], with a name of the request.
+pub(in super::super) fn source_error_of(what: &str, error: &azure_core::Error) -> PortError {
+    let denied = is_source_denied(error);
+    if let Some(said) = error::source_error(what, error) {
         return match said.kind {
             ErrorKind::NotFound => said.with_source_fault(SourceFault::Missing),
             ErrorKind::Denied => said.with_source_fault(SourceFault::Denied),

@@ -18,21 +18,21 @@ static PERMITS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::
 static FREE: Mutex<Vec<Box<[u8]>>> = Mutex::new(Vec::new());
 
 /// A borrowed buffer. Dropping it returns it to the pool.
-pub(super) struct Buffer {
+pub(crate) struct Buffer {
     bytes: Box<[u8]>,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Buffer {
     /// Waits for a buffer.
-    pub(super) async fn acquire() -> PortResult<Self> {
+    pub(crate) async fn acquire() -> PortResult<Self> {
         let closed = |_| PortError::new(ErrorKind::Unavailable, "the process no longer copies");
         let permit = PERMITS.clone().acquire_owned().await.map_err(closed)?;
         let idle = FREE.lock().unwrap_or_else(PoisonError::into_inner).pop();
         Ok(Self { bytes: idle.unwrap_or_else(|| vec![0; BUFFER_SIZE].into()), _permit: permit })
     }
 
-    pub(super) fn bytes(&mut self) -> &mut [u8] {
+    pub(crate) fn bytes(&mut self) -> &mut [u8] {
         &mut self.bytes
     }
 }

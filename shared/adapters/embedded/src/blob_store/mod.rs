@@ -16,14 +16,14 @@
 //! If a file exists at the path of an account's folder, the account fails with `account-unusable`. This is an easy way
 //! to test how goldfleet handles a failing target.
 
-mod buffers;
+pub(crate) mod buffers;
 mod files;
 mod listing;
 mod locks;
 mod pages;
 pub(super) mod paths;
 mod sidecar;
-mod source;
+pub(crate) mod source;
 mod temp_blob;
 
 use std::collections::BTreeMap;

@@ -12,7 +12,7 @@ use goldfleet_ports::error::PortResult;
 use super::paths::BlobPath;
 
 /// A range of a blob that is open for reading.
-pub(super) struct SourceReader {
+pub(crate) struct SourceReader {
     blob_path: BlobPath,
     file: File,
     source: SourceRange,
@@ -21,7 +21,7 @@ pub(super) struct SourceReader {
 impl SourceReader {
     /// # Errors
     /// `NotFound` (`source-not-found`) if the blob does not exist, `Corrupt` (`source-corrupt`) if it is too short.
-    pub(super) fn open(root: &Path, source: &SourceRange) -> PortResult<Self> {
+    pub(crate) fn open(root: &Path, source: &SourceRange) -> PortResult<Self> {
         let blob_path = BlobPath::parse(root, &source.blob)?;
         let Some((file, found)) = blob_path.open(OpenOptions::new().read(true))? else {
             return Err(missing_source(&source.blob));
@@ -63,8 +63,18 @@ impl SourceReader {
         Err(corrupt_source(&self.source, &format!("the checksum is {actual:016x}, not {expected:016x}")))
     }
 
+    /// Reads the range, which must not be longer than the buffer, without a check of its bytes.
+    pub(crate) fn read_unverified<'b>(&self, buffer: &'b mut [u8]) -> PortResult<&'b [u8]> {
+        let length = usize::try_from(self.source.range.end - self.source.range.start).unwrap_or(usize::MAX);
+        let piece = &mut buffer[..length];
+        self.file
+            .read_exact_at(piece, self.source.range.start)
+            .map_err(|error| self.blob_path.io_error("read", error))?;
+        Ok(piece)
+    }
+
     /// Reads and verifies the range, which must not be longer than the buffer.
-    pub(super) fn read_whole<'b>(&self, buffer: &'b mut [u8]) -> PortResult<&'b [u8]> {
+    pub(crate) fn read_whole<'b>(&self, buffer: &'b mut [u8]) -> PortResult<&'b [u8]> {
         let mut length = 0;
         self.for_each_block(buffer, |piece| {
             length += piece.len();

@@ -1,10 +1,10 @@
-//! Reading the content of disks and snapshots by a SAS.
+//! Reading and writing the content of disks and snapshots by a SAS.
 //!
 //! A SAS gives access as at Azure: until it expires, until the access is ended by any process, and only to the resource
 //! for which it was given. Another resource that gets the same name has another unique id.
 
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
@@ -14,18 +14,25 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use goldfleet_disk::sparse::data_ranges;
+use goldfleet_model::checksum::crc64;
+use goldfleet_model::hash::Md5Sum;
 use goldfleet_model::resource::{DiskState, ResourceId};
+use goldfleet_model::store::BlobAddress;
+use goldfleet_ports::blob_store::{Checksums, SourceRange};
 use goldfleet_ports::clock::after;
-use goldfleet_ports::disk_access::{AccessRequest, DiskSas};
+use goldfleet_ports::disk_access::{Access, AccessRequest, DiskSas};
 use goldfleet_ports::disk_content::{ContentLayout, DiskContent, access_ended, check_inside_content, check_read};
-use goldfleet_ports::error::PortResult;
+use goldfleet_ports::disk_pages::{DiskPages, PageAnswer, PageSource, check_inside, check_write};
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::resources::Resource;
 use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::DirectoryResources;
 use super::files::ResourceFiles;
+use crate::blob_store::buffers::Buffer;
 use crate::blob_store::paths::io_error;
+use crate::blob_store::source::SourceReader;
 use crate::blocking::blocking;
 
 /// What a SAS gives access to.
@@ -33,6 +40,7 @@ use crate::blocking::blocking;
 struct Grant {
     id: ResourceId,
     unique_id: Option<String>,
+    access: Access,
     expires: Timestamp,
 }
 
@@ -52,6 +60,7 @@ impl Grants {
         let grant = Grant {
             id: request.id.clone(),
             unique_id: unique_id(resource).map(str::to_owned),
+            access: request.access,
             expires: after(now, request.duration),
         };
         let mut grants = self.lock();
@@ -78,16 +87,38 @@ fn unique_id(resource: &Resource) -> Option<&str> {
 
 /// Opens the content of a grant. Another process may have ended the access, or replaced the resource.
 fn open(files: &ResourceFiles, grant: &Grant) -> PortResult<(File, u64)> {
+    let (path, mut options) = (files.content(&grant.id), OpenOptions::new());
+    let opened = options.read(true).write(grant.access == Access::Write).open(&path);
+    let opened = opened.and_then(|file| Ok((file.metadata()?.len(), file)));
+    // The file is opened first. If the resource is the right one afterwards, so is the file.
     let resource = files.read(&grant.id)?.ok_or_else(access_ended)?;
     let state = resource.body.properties.disk().and_then(|disk| disk.disk_state.clone());
-    if state != Some(DiskState::ActiveSas) || unique_id(&resource) != grant.unique_id.as_deref() {
+    let expected = match grant.access {
+        Access::Read => DiskState::ActiveSas,
+        Access::Write => DiskState::ActiveUpload,
+    };
+    if state != Some(expected) || unique_id(&resource) != grant.unique_id.as_deref() {
         return Err(access_ended());
     }
-    let opened = File::open(files.content(&grant.id)).and_then(|file| Ok((file.metadata()?.len(), file)));
     opened.map(|(length, file)| (file, length)).map_err(|error| unreadable(&grant.id, error))
 }
 
-fn unreadable(id: &ResourceId, error: io::Error) -> goldfleet_ports::error::PortError {
+/// Writes to the content of a grant. Blocks.
+fn write(files: &ResourceFiles, grant: &Grant, offset: u64, bytes: &[u8]) -> PortResult<PageAnswer> {
+    if grant.access != Access::Write {
+        let message = format!("{}: its SAS permits reading only", grant.id);
+        return Err(PortError::new(ErrorKind::Denied, message).with_code("access-not-supported"));
+    }
+    let length = bytes.len() as u64;
+    check_write(offset, length)?;
+    let (file, size) = open(files, grant)?;
+    check_inside(offset, length, size)?;
+    let failed = |error| io_error(&format!("could not write the content of {}", grant.id), error);
+    file.write_all_at(bytes, offset).map_err(failed)?;
+    Ok(PageAnswer { md5: Some(Md5Sum::of(bytes)), crc64: None })
+}
+
+fn unreadable(id: &ResourceId, error: io::Error) -> PortError {
     io_error(&format!("could not read the content of {id}"), error)
 }
 
@@ -118,5 +149,68 @@ impl DiskContent for DirectoryResources {
             read.map(Bytes::from).map_err(|error| unreadable(&grant.id, error))
         })
         .await
+    }
+}
+
+#[async_trait]
+impl DiskPages for DirectoryResources {
+    async fn write(&self, sas: &DiskSas, offset: u64, bytes: Bytes, sum: Option<u64>) -> PortResult<PageAnswer> {
+        let (files, grant) = (self.files.clone(), self.grants.find(sas, self.clock.now())?);
+        blocking(move || {
+            if sum.is_some_and(|expected| crc64(&bytes) != expected) {
+                let message = format!("{}: the bytes do not have the expected checksum", grant.id);
+                return Err(PortError::new(ErrorKind::Corrupt, message));
+            }
+            write(&files, &grant, offset, &bytes)
+        })
+        .await
+    }
+
+    async fn write_from(
+        &self,
+        sas: &DiskSas,
+        offset: u64,
+        source: &PageSource,
+        range: Range<u64>,
+        checksums: Option<Checksums>,
+    ) -> PortResult<PageAnswer> {
+        check_write(offset, range.end.saturating_sub(range.start))?;
+        let (files, grant) = (self.files.clone(), self.grants.find(sas, self.clock.now())?);
+        match source {
+            PageSource::Disk(from) => {
+                let bytes = self.read(from, range).await?;
+                blocking(move || write(&files, &grant, offset, &bytes)).await
+            }
+            PageSource::Blob(blob) => {
+                let mut buffer = Buffer::acquire().await?;
+                let blob = blob.clone();
+                blocking(move || {
+                    let bytes = read_source(&files, blob, range, checksums, buffer.bytes())?;
+                    write(&files, &grant, offset, bytes)
+                })
+                .await
+            }
+        }
+    }
+
+    async fn holds(&self, sas: &DiskSas, range: Range<u64>, checksums: Checksums) -> PortResult<bool> {
+        Ok(crc64(&self.read(sas, range).await?) == checksums.crc64)
+    }
+}
+
+/// Reads a range of a block blob, and verifies its checksum if it is known. Blocks.
+fn read_source<'b>(
+    files: &ResourceFiles,
+    blob: BlobAddress,
+    range: Range<u64>,
+    checksums: Option<Checksums>,
+    buffer: &'b mut [u8],
+) -> PortResult<&'b [u8]> {
+    let crc64 = checksums.map(|sums| sums.crc64);
+    let source = SourceRange { blob, range, crc64: crc64.unwrap_or_default(), md5: None };
+    let reader = SourceReader::open(files.root(), &source)?;
+    match crc64 {
+        Some(_) => reader.read_whole(buffer),
+        None => reader.read_unverified(buffer),
     }
 }

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use goldfleet_model::resource::ResourceId;
 use goldfleet_ports::clock::after;
-use goldfleet_ports::disk_access::{AccessRequest, DiskSas};
+use goldfleet_ports::disk_access::{Access, AccessRequest, DiskSas};
 use goldfleet_ports::disk_content::{ContentLayout, DiskContent, access_ended, check_inside_content, check_read};
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::resources::Resource;
@@ -20,14 +20,16 @@ use jiff::Timestamp;
 use super::ModelledResources;
 use crate::Model;
 use crate::extents::{Extents, Piece};
+use crate::limits::Rate;
 use crate::pipe::{Pipe, SimNanos, nanos};
 use crate::state::CloudState;
 
 /// What a SAS gives access to.
 #[derive(Debug, Clone)]
-struct Grant {
-    id: ResourceId,
-    unique_id: String,
+pub(super) struct Grant {
+    pub(super) id: ResourceId,
+    pub(super) unique_id: String,
+    pub(super) access: Access,
     expires: Timestamp,
 }
 
@@ -36,6 +38,14 @@ struct Grant {
 struct Content {
     extents: Arc<Extents>,
     reads: Pipe,
+    writes: Option<WritePipes>,
+}
+
+/// The limits of the page blob of a disk that is written.
+#[derive(Debug, Clone)]
+struct WritePipes {
+    bytes: Pipe,
+    requests: Pipe,
 }
 
 /// The contents of all resources by their unique ids, and the SAS by their signatures.
@@ -50,9 +60,28 @@ impl Contents {
     /// Gives a copy the content of its source.
     pub(super) fn copy(&mut self, source: &str, copy: &str) {
         if let Some(content) = self.by_unique_id.get(source) {
-            let content = Content { reads: Pipe::default(), ..content.clone() };
+            let content = Content { extents: Arc::clone(&content.extents), ..Content::default() };
             self.by_unique_id.insert(copy.to_owned(), content);
         }
+    }
+
+    /// The content of the resource with this unique id.
+    pub(crate) fn extents(&self, unique_id: &str) -> Option<&Extents> {
+        self.by_unique_id.get(unique_id).map(|content| content.extents.as_ref())
+    }
+
+    /// The extents of a disk that is written.
+    pub(super) fn extents_mut(&mut self, unique_id: &str) -> &mut Arc<Extents> {
+        &mut self.by_unique_id.entry(unique_id.to_owned()).or_default().extents
+    }
+
+    /// Sends a write through the limits of a disk, which are bytes and requests per second. Returns when it is through.
+    pub(super) fn write(&mut self, unique_id: &str, limits: (Rate, Rate), now: SimNanos, bytes: u64) -> SimNanos {
+        let content = self.by_unique_id.entry(unique_id.to_owned()).or_default();
+        let (rate, requests) = limits;
+        let pipes =
+            content.writes.get_or_insert_with(|| WritePipes { bytes: Pipe::new(rate), requests: Pipe::new(requests) });
+        pipes.bytes.take(now, bytes).max(pipes.requests.take(now, 1))
     }
 
     /// Forgets the content of a removed resource.
@@ -65,7 +94,8 @@ impl Contents {
         self.given += 1;
         let signature = format!("{:016x}", self.given);
         let unique_id = unique_id(resource).unwrap_or_default().to_owned();
-        let grant = Grant { id: request.id.clone(), unique_id, expires: after(now, request.duration) };
+        let expires = after(now, request.duration);
+        let grant = Grant { id: request.id.clone(), unique_id, access: request.access, expires };
         self.grants.retain(|_, grant| grant.expires > now);
         self.grants.insert(signature.clone(), grant);
         DiskSas::new(format!("modelled:{}?sig={signature}", request.id))
@@ -99,7 +129,7 @@ impl Model {
 
 impl CloudState {
     /// The resource to which a SAS gives access, its length, and its content.
-    fn accessed(&self, sas: &DiskSas, now: Timestamp) -> PortResult<(Grant, u64, Arc<Extents>)> {
+    pub(super) fn accessed(&self, sas: &DiskSas, now: Timestamp) -> PortResult<(Grant, u64, Arc<Extents>)> {
         let signature = sas.expose().rsplit_once("?sig=").map(|(_, signature)| signature).unwrap_or_default();
         let grant = self.arm.contents.grants.get(signature).filter(|grant| grant.expires > now);
         let grant = grant.ok_or_else(access_ended)?;
@@ -113,7 +143,7 @@ impl CloudState {
     }
 
     /// The time at which a read of `bytes` ends.
-    fn read_content(&mut self, now: SimNanos, unique_id: &str, bytes: u64) -> SimNanos {
+    pub(super) fn read_content(&mut self, now: SimNanos, unique_id: &str, bytes: u64) -> SimNanos {
         let (rate, request) = (self.pace.page_blob(), nanos(self.pace.request()));
         let content = self.arm.contents.by_unique_id.get_mut(unique_id);
         // What is zero is sent from no disk.

@@ -1,7 +1,7 @@
 //! The resources of the modelled cloud. Every resource group exists, and no policy refuses a request.
 //!
-//! A disk or snapshot has a size, and the bytes that a test places in it. A copy within a region completes at once. A copy from another region
-//! takes the time of its bytes on the link between the regions: the whole size for the first copy of a family, and what
+//! A disk or snapshot has a size, and the bytes that a test or an upload places in it. A snapshot takes the time of the rates, independent of
+//! its size. A copy from another region takes the time of its bytes on the link between the regions: the whole size for the first copy of a family, and what
 //! was written to the disk since the newest snapshot that was copied before for each later one.
 
 mod access;
@@ -9,6 +9,7 @@ mod content;
 mod copies;
 mod locks;
 mod machines;
+mod pages;
 mod vhd;
 
 use std::ops::Range;
@@ -55,6 +56,10 @@ pub(super) struct ModelledResource {
 }
 
 impl ModelledResource {
+    pub(super) fn unique_id(&self) -> Option<&str> {
+        self.resource.body.properties.disk()?.unique_id.as_deref()
+    }
+
     /// The resource as the platform reports it at `now`.
     fn at(&self, now: SimNanos) -> Resource {
         let mut resource = self.resource.clone();
@@ -261,7 +266,12 @@ impl CloudState {
             // New tags of an existing resource take effect immediately.
             (Some(existing), _) => ModelledResource { resource, ..existing },
             (None, source) => {
-                let ready = if is_image { now.saturating_add(nanos(takes)) } else { now };
+                let is_copy = resource.id.resource_type == ResourceType::Snapshot && !copies::starts(&resource);
+                let ready = match (is_image, is_copy) {
+                    (true, _) => now.saturating_add(nanos(takes)),
+                    (false, true) => now.saturating_add(nanos(self.pace.snapshot())),
+                    (false, false) => now,
+                };
                 let late = source.as_ref().filter(|_| copies::starts(&resource));
                 let arrives = late.map(|source| self.copy_between_regions(now, source, &resource));
                 let order = late.and_then(|source| source.order.clone());

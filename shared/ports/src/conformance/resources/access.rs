@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use goldfleet_model::resource::{DiskState, ResourceId, ResourceType};
 
-use super::{ResourceSuite, refused_as};
+use super::{ResourceSuite, refused_as, wait};
 use crate::disk_access::{Access, AccessRequest, AccessStatus, DiskSas};
 use crate::error::{ErrorKind, PortResult};
 use crate::resources::ChangeStatus;
@@ -26,7 +26,7 @@ impl ResourceSuite<'_> {
                 AccessStatus::Granted(sas) => return Ok(sas),
                 AccessStatus::Failed(error) => return Err(error),
                 AccessStatus::Pending(pending) => {
-                    tokio::time::sleep(pending.retry_after).await;
+                    wait(&pending).await;
                     self.access.poll_begin(&pending).await?
                 }
             }
@@ -44,7 +44,7 @@ impl ResourceSuite<'_> {
                 ChangeStatus::Done => return Ok(()),
                 ChangeStatus::Failed(error) => return Err(error),
                 ChangeStatus::Pending(pending) => {
-                    tokio::time::sleep(pending.retry_after).await;
+                    wait(&pending).await;
                     self.access.poll_end(&pending).await?
                 }
             }

@@ -27,7 +27,7 @@ use uuid::Uuid;
 use crate::blob_store::BlobStore;
 use crate::disk_access::DiskAccess;
 use crate::error::{ErrorKind, PortError, PortResult};
-use crate::resources::{ChangeStatus, Provisioning, PutMode, PutRequest, Resource, ResourceService};
+use crate::resources::{ChangeStatus, Pending, Provisioning, PutMode, PutRequest, Resource, ResourceService};
 
 pub use content::DiskWriter;
 pub use locks::{ForeignLocks, LockPorts};
@@ -38,6 +38,9 @@ const DISK_SIZE: u64 = 20 << 20;
 
 /// How often a snapshot is read until its content has arrived.
 const MAX_READS: u32 = 200;
+
+/// The longest wait between two polls.
+const MAX_WAIT: Duration = Duration::from_millis(100);
 
 /// The location at which the suite creates resources and VHDs.
 #[derive(Debug, Clone)]
@@ -203,12 +206,18 @@ impl ResourceSuite<'_> {
                 ChangeStatus::Done => return Ok(()),
                 ChangeStatus::Failed(error) => return Err(error),
                 ChangeStatus::Pending(pending) => {
-                    tokio::time::sleep(pending.retry_after).await;
+                    wait(&pending).await;
                     self.resources.poll(&pending).await?
                 }
             }
         }
     }
+}
+
+/// Waits before a poll. A change ends after a number of polls, or in virtual time, so the interval for which a service asks is
+/// shortened.
+async fn wait(pending: &Pending) {
+    tokio::time::sleep(pending.retry_after.min(MAX_WAIT)).await;
 }
 
 #[track_caller]

@@ -1,0 +1,38 @@
+//! Checks of what `dispatch --from` needs besides managed images: the configured hubs, and targets that receive snapshots or
+//! disks. A fleet that configures neither is not checked for it.
+
+use goldfleet_config::targets::TargetsFile;
+use goldfleet_model::sink::Sink;
+use goldfleet_model::target::Target;
+use goldfleet_ports::inspector::Inspector;
+use goldfleet_snapshots::id::GroupRef;
+
+use super::access::{Needed, SCRATCH};
+use super::{Finding, group};
+
+/// Checks the hubs. Each hub without problems gives a finding.
+pub(super) async fn examine(inspector: &dyn Inspector, file: &TargetsFile) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (region, hub) in &file.hubs {
+        let subject = format!("hub {region}");
+        let found = group::examine(inspector, &subject, &hub.group, &needed()).await;
+        findings.push(found.unwrap_or_else(|| Finding::ok(subject, "ready")));
+    }
+    findings
+}
+
+/// What is missing at a target. Its snapshots are copied from those of a hub.
+pub(super) async fn examine_target(inspector: &dyn Inspector, file: &TargetsFile, target: &Target) -> Option<Finding> {
+    let has_copies = target.sinks.has(Sink::Snapshot) || target.sinks.has(Sink::Disk);
+    // Copies to another tenant are refused.
+    if target.tenant.is_some() || !(has_copies || file.hubs.contains_key(&target.region)) {
+        return None;
+    }
+    let subject = format!("target {}", target.key());
+    group::examine(inspector, &subject, &GroupRef::from(target), &needed()).await
+}
+
+/// Snapshots and disks are created, and removed if they were temporary.
+fn needed() -> Vec<&'static Needed> {
+    SCRATCH.iter().collect()
+}

@@ -1,0 +1,146 @@
+//! The plan of a job of the region route: reads what the targets and the hubs have.
+
+use std::collections::BTreeSet;
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use goldfleet_config::HumanDuration;
+use goldfleet_config::targets::TargetsFile;
+use goldfleet_hubs::plan::{HubPlace, PlannedTarget, Version};
+use goldfleet_hubs::region::RegionDelivery;
+use goldfleet_model::artifact::LoadedVersion;
+use goldfleet_model::ids::Region;
+use goldfleet_model::job::Job;
+use goldfleet_model::resource::{Properties, ResourceId};
+use goldfleet_model::target::Target;
+use goldfleet_plan::{Inventory, Plan, PlanContent, PlanRequest, hub_targets};
+use goldfleet_ports::error::{PortError, PortResult};
+use goldfleet_ports::resources::{Provisioning, Resource};
+use goldfleet_ports::retry::retry_transient;
+use goldfleet_rates::Rates;
+use goldfleet_snapshots::tags::Role;
+
+use super::hubs;
+use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT};
+use crate::control::fan_out::{has_image, name_images};
+use crate::control::request::plan_order;
+use crate::control::routes::rows::group_of;
+use crate::control::store_inventory::read_inventory;
+
+/// What a job does.
+#[derive(Debug, Clone)]
+pub struct PlannedRegions {
+    /// The disks, snapshots and images.
+    pub delivery: RegionDelivery,
+    /// Which store fills which, and from which store each hub reads. Hubs whose golden snapshots exist are not a part of it.
+    pub plan: Plan,
+}
+
+/// Plans a job. Changes nothing.
+///
+/// # Errors
+/// [`ControlError`] if a target or the version is refused, or if a service cannot be reached.
+pub async fn plan(
+    control: &ControlContext,
+    job: &Job,
+    version: &LoadedVersion,
+) -> Result<PlannedRegions, ControlError> {
+    let rates = Rates::load(control.config.plan.rates.as_deref())?;
+    let file = TargetsFile::load(&control.config.targets.file)?;
+    let (hubs, configured) = (hubs(&file), file.stores_by_region());
+    let mut selected = file.into_selected(&job.selection);
+    if selected.is_empty() {
+        return Err(ControlError::NoTargets { file: control.config.targets.file.clone() });
+    }
+    selected.sort_by_key(plan_order);
+    let image = &version.image;
+    let targets: Vec<PlannedTarget> = stream::iter(name_images(control, image, selected)?)
+        .map(|(target, name)| async move {
+            let is_done = has_image(control, image, &target, name.clone()).await?;
+            PortResult::Ok(PlannedTarget { group: group_of(&target, &name), target, name, is_done })
+        })
+        .buffered(MAX_IN_FLIGHT)
+        .try_collect()
+        .await?;
+    let (os, generation) = (version.artifact.os, version.artifact.generation);
+    let delivery = RegionDelivery {
+        fleet: control.ports.table.fleet().await?,
+        job: job.id.clone(),
+        version: Version { image: image.clone(), os, generation },
+        disks: version.artifact.disks.clone(),
+        hubs,
+        targets,
+    };
+    let refusals = delivery.refusals();
+    if !refusals.is_empty() {
+        return Err(ControlError::NotCopied(refusals));
+    }
+    let finished = regions_with_snapshots(control, &delivery).await?;
+    let is_wanted = |target: &&Target| !finished.contains(&target.region);
+    let wanted: Vec<&Target> = delivery.to_do().map(|planned| &planned.target).filter(is_wanted).collect();
+    let hubs = hub_targets(&wanted);
+    let (source, content) = (control.config.source.store(), PlanContent::from_manifests(&version.manifests));
+    // Chunks come only from stores: the accounts of targets play no part.
+    let inventory: Inventory = read_inventory(control, &configured, &[], &content).await?;
+    let made = Plan::make(&PlanRequest {
+        source: &source,
+        targets: &hubs.iter().collect::<Vec<_>>(),
+        configured: &configured,
+        content: &content,
+        inventory: &inventory,
+        rates: &rates,
+        within: control.config.plan.within.map(HumanDuration::get),
+    });
+    let plan = made.unwrap_or_else(|too_slow| {
+        tracing::warn!(image = %image, %too_slow, "the fastest plan is taken");
+        *too_slow.fastest
+    });
+    Ok(PlannedRegions { delivery, plan })
+}
+
+/// The regions whose golden snapshots exist. They need no chunks.
+async fn regions_with_snapshots(
+    control: &ControlContext,
+    delivery: &RegionDelivery,
+) -> Result<BTreeSet<Region>, ControlError> {
+    let regions: Vec<(&Region, &HubPlace)> = delivery.regions().collect();
+    let looks = stream::iter(0..regions.len()).map(|index| has_snapshots(control, delivery, regions[index]));
+    let has: Vec<bool> = looks.buffered(MAX_IN_FLIGHT).try_collect().await?;
+    Ok(regions.iter().zip(has).filter(|(_, has)| *has).map(|((region, _), _)| (*region).clone()).collect())
+}
+
+/// Whether a hub has the golden snapshots of all disks.
+async fn has_snapshots(
+    control: &ControlContext,
+    delivery: &RegionDelivery,
+    (region, hub): (&Region, &HubPlace),
+) -> PortResult<bool> {
+    for disk in &delivery.disks {
+        let id = delivery.golden(region, hub, disk);
+        if !found(control, &id).await?.is_some_and(|found| is_golden(&found, delivery)) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// What has this id. None if the service refuses the request: the operation gets the same error.
+async fn found(control: &ControlContext, id: &ResourceId) -> PortResult<Option<Resource>> {
+    let clock = control.ports.clock.as_ref();
+    match retry_transient(clock, PortError::is_retryable, || control.ports.resources.get(id, None)).await {
+        Err(error) if !error.is_retryable() => {
+            tracing::warn!(%error, code = error.code, "planned as if {id} did not exist");
+            Ok(None)
+        }
+        found => found,
+    }
+}
+
+fn is_golden(found: &Resource, delivery: &RegionDelivery) -> bool {
+    let is_complete = match &found.body.properties {
+        Properties::Snapshot(snapshot) => snapshot.is_complete() && found.provisioning == Provisioning::Succeeded,
+        _ => false,
+    };
+    is_complete
+        && Role::in_tags(&found.body.tags) == Some(Role::Golden)
+        && found.was_created_from(delivery.version.image.digest, &found.body.region)
+}

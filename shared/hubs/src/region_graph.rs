@@ -1,0 +1,176 @@
+//! The plan of the region route as a graph.
+//!
+//! - One group for each disk in the hub of each region: the upload of the disk, its golden snapshot, and the removal of the
+//!   disk. The snapshots of a region open its gate.
+//! - One group for each target: a copy of the golden snapshot in its subscription, the image, and the removal of the copy.
+
+use goldfleet_model::artifact::{ArtifactDisk, DiskRef, DiskRole};
+use goldfleet_model::graph::GateCondition;
+use goldfleet_model::ids::Region;
+use goldfleet_model::operation::{GroupId, OperationId};
+use goldfleet_model::resource::{ResourceId, ResourceType};
+use goldfleet_snapshots::graph::{CreateSpec, GoldenSpec, RowSpec as SnapshotSpec};
+use goldfleet_snapshots::id::GroupRef;
+use goldfleet_snapshots::names;
+use goldfleet_snapshots::remove::TemporarySpec;
+use serde_json::Value;
+
+use crate::graph::{ImageFrom, chained};
+use crate::plan::{HubPlace, PlannedTarget};
+use crate::region::RegionDelivery;
+use crate::region_body as body;
+use crate::rows::{Place, after, create_spec, hub_gate, resource_id};
+
+/// The ids of the kinds that the graph uses, in the order in which they are shown.
+pub const KINDS: [&str; 4] = ["hub", "image", "snapshot", "remove"];
+
+/// A disk in a hub that is filled from chunks.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HubRow {
+    /// The disk of the version.
+    pub disk: DiskRef,
+    /// The number of bytes of its chunks.
+    pub data_bytes: u64,
+    /// The managed disk.
+    pub id: ResourceId,
+    /// The body of the request for it.
+    pub body: Value,
+    /// The golden snapshot.
+    pub golden: ResourceId,
+}
+
+/// What a row has to do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RegionRowSpec {
+    /// Fill a disk.
+    Hub(Box<HubRow>),
+    /// Create or remove a disk or snapshot.
+    Resource(SnapshotSpec),
+    /// Create a managed image.
+    Image(ImageFrom),
+}
+
+/// A row.
+pub type RegionRow = goldfleet_snapshots::graph::Row<RegionRowSpec>;
+
+/// The rows of a group, which are a chain.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RegionGroup<'a> {
+    /// The target, if its rows act on one.
+    pub target: Option<&'a PlannedTarget>,
+    /// The rows.
+    pub rows: Vec<RegionRow>,
+}
+
+/// A plan as a graph. Groups are created one by one.
+#[derive(Clone, Copy)]
+pub struct RegionGraph<'a>(&'a RegionDelivery);
+
+impl<'a> RegionGraph<'a> {
+    /// The graph of a plan without refusals.
+    #[must_use]
+    pub fn new(delivery: &'a RegionDelivery) -> Self {
+        Self(delivery)
+    }
+
+    /// The groups: those of hubs, and those of targets. Each is created when it is needed.
+    pub fn into_groups(self) -> impl Iterator<Item = RegionGroup<'a>> + 'a {
+        let delivery = self.0;
+        let hubs = delivery.regions().flat_map(move |(region, hub)| {
+            delivery.disks.iter().map(move |disk| {
+                let rows = chained(self.hub(region, hub, disk));
+                RegionGroup { target: None, rows }
+            })
+        });
+        let targets = delivery.targets.iter().map(move |planned| RegionGroup {
+            target: Some(planned),
+            rows: chained(if planned.is_done { vec![self.image(planned)] } else { self.target(planned) }),
+        });
+        hubs.chain(targets)
+    }
+
+    /// The rows that fill a disk in the hub of a region, create its golden snapshot, and remove the disk.
+    fn hub(&self, region: &Region, hub: &HubPlace, disk: &ArtifactDisk) -> Vec<RegionRow> {
+        let delivery = self.0;
+        let (id, golden) = (delivery.hub_disk(region, hub, disk), delivery.golden(region, hub, disk));
+        let prefix = match disk.disk.role {
+            DiskRole::Os => format!("hub-{region}"),
+            role => format!("hub-{region}-{role}"),
+        };
+        let group = GroupId::of(&prefix, &["hub", &id.key()]);
+        let on = Place { group: &group, region, subscription: &hub.group };
+        let filled = HubRow {
+            disk: disk.disk,
+            data_bytes: disk.data_bytes,
+            id: id.clone(),
+            body: body::hub_disk(delivery, region, hub, disk),
+            golden: golden.clone(),
+        };
+        let fill = on.row("hub", "hub", RegionRowSpec::Hub(Box::new(filled)));
+        let create = create_spec(&golden, None, body::golden(delivery, region, hub, disk, &id));
+        let spec = GoldenSpec { create, filled_by: OperationId::new(group.clone(), "hub") };
+        let mut snapshot = on.row("golden", "snapshot", RegionRowSpec::Resource(SnapshotSpec::Golden(spec)));
+        snapshot.opens = vec![hub_gate(region)];
+        vec![fill, snapshot, self.remove(on, "remove-disk", &id)]
+    }
+
+    /// The rows of a target.
+    fn target(&self, planned: &PlannedTarget) -> Vec<RegionRow> {
+        let delivery = self.0;
+        let place = GroupRef::from(&planned.target);
+        let on = Place { group: &planned.group, region: &planned.target.region, subscription: &place };
+        let (mut rows, mut removals) = (Vec::new(), Vec::new());
+        let Some(hub) = delivery.hubs.get(on.region) else { return rows };
+        let disks = u32::try_from(delivery.disks.len()).unwrap_or(u32::MAX);
+        for disk in &delivery.disks {
+            let role = disk.disk.role;
+            let step = |name: &str| match role {
+                DiskRole::Os => name.to_owned(),
+                role => format!("{name}-{role}"),
+            };
+            let id = self.copy(planned, role);
+            let body = body::copy(delivery, &planned.target, disk, &delivery.golden(on.region, hub, disk));
+            let spec = SnapshotSpec::Create(CreateSpec { ..create_spec(&id, None, body) });
+            let mut copy = on.row(&step("snapshot"), "snapshot", RegionRowSpec::Resource(spec));
+            if rows.is_empty() {
+                copy.after.push(after(hub_gate(on.region), GateCondition::Opened, disks));
+            }
+            rows.push(copy);
+            removals.push(self.remove(on, &step("remove-snapshot"), &id));
+        }
+        rows.push(self.image(planned));
+        rows.extend(removals);
+        rows
+    }
+
+    fn image(&self, planned: &PlannedTarget) -> RegionRow {
+        let place = GroupRef::from(&planned.target);
+        let on = Place { group: &planned.group, region: &planned.target.region, subscription: &place };
+        let from = ImageFrom { name: planned.name.clone(), snapshot: self.copy(planned, DiskRole::Os) };
+        on.row("image", "image", RegionRowSpec::Image(from))
+    }
+
+    /// The copy of a golden snapshot at a target.
+    fn copy(&self, planned: &PlannedTarget, role: DiskRole) -> ResourceId {
+        let RegionDelivery { fleet, job, version, .. } = self.0;
+        let (group, region) = (GroupRef::from(&planned.target), &planned.target.region);
+        let digest = version.image.digest.to_string();
+        let name = names::of_temporary(*fleet, job, &digest, &group, region, &format!("target-{role}"));
+        resource_id(&group, ResourceType::Snapshot, &name)
+    }
+
+    /// A row that deletes a temporary. It runs in any case.
+    fn remove(&self, on: Place<'_>, step: &str, id: &ResourceId) -> RegionRow {
+        let RegionDelivery { fleet, job, .. } = self.0;
+        let spec = TemporarySpec { fleet: *fleet, id: id.to_string(), job: job.clone() };
+        let spec = RegionRowSpec::Resource(SnapshotSpec::RemoveTemporary(spec));
+        RegionRow { always: true, ..on.row(step, "remove", spec) }
+    }
+}
+
+/// The number of operations at a target that create something: all but the removal of temporaries.
+#[must_use]
+pub fn region_steps(delivery: &RegionDelivery, planned: &PlannedTarget) -> u32 {
+    let copies = if planned.is_done { 0 } else { delivery.disks.len() };
+    u32::try_from(copies).unwrap_or(u32::MAX).saturating_add(1)
+}

@@ -1,0 +1,81 @@
+//! Write access to the disk that is filled. A SAS lasts an hour and is renewed before.
+
+use std::time::Duration;
+
+use goldfleet_model::resource::ResourceId;
+use goldfleet_ports::clock::elapsed;
+use goldfleet_ports::disk_access::{Access, AccessRequest, DiskSas, MAX_ACCESS, wait_until_granted};
+use goldfleet_ports::disk_content::ACCESS_ENDED;
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
+use jiff::Timestamp;
+use tokio::sync::Mutex;
+
+use crate::context::Attempt;
+
+/// The age at which a SAS is renewed.
+const RENEW_AFTER: Duration = Duration::from_secs(45 * 60);
+
+/// A SAS, and when it was requested.
+#[derive(Clone)]
+struct Granted {
+    sas: DiskSas,
+    since: Timestamp,
+}
+
+/// Write access to a disk.
+pub(super) struct WriteAccess<'a> {
+    attempt: Attempt<'a>,
+    id: &'a ResourceId,
+    granted: Mutex<Granted>,
+}
+
+impl<'a> WriteAccess<'a> {
+    /// Begins the access, or takes over that of an earlier attempt.
+    pub(super) async fn begin(attempt: Attempt<'a>, id: &'a ResourceId) -> PortResult<Self> {
+        let granted = Mutex::new(request(attempt, id).await?);
+        Ok(Self { attempt, id, granted })
+    }
+
+    /// A SAS that is valid for a while.
+    pub(super) async fn sas(&self) -> PortResult<DiskSas> {
+        let mut granted = self.granted.lock().await;
+        if elapsed(granted.since, self.attempt.shared.ports.clock.now()) > RENEW_AFTER {
+            *granted = request(self.attempt, self.id).await?;
+        }
+        Ok(granted.sas.clone())
+    }
+
+    /// A SAS in place of one that gives no access any more. Of many requests that were refused, the first renews it.
+    pub(super) async fn replace(&self, refused: &DiskSas) -> PortResult<DiskSas> {
+        let mut granted = self.granted.lock().await;
+        if granted.sas.expose() == refused.expose() {
+            *granted = request(self.attempt, self.id).await?;
+        }
+        Ok(granted.sas.clone())
+    }
+}
+
+async fn request(attempt: Attempt<'_>, id: &ResourceId) -> PortResult<Granted> {
+    let (ports, since) = (&attempt.shared.ports, attempt.shared.ports.clock.now());
+    if attempt.lease.ensure_held().is_err() {
+        return Err(PortError::new(ErrorKind::Fenced, format!("{id}: the step stops")));
+    }
+    let request = AccessRequest { id: id.clone(), tenant: None, access: Access::Write, duration: MAX_ACCESS };
+    let granted = async {
+        let status = ports.disk_access.begin(&request).await?;
+        wait_until_granted(ports.disk_access.as_ref(), ports.clock.as_ref(), status).await
+    };
+    Ok(Granted { sas: granted.await.map_err(|error| lost(id, error))?, since })
+}
+
+/// The error of a request for a disk that is gone, or that does not await bytes any more: somebody ended the access or deleted
+/// it. The next attempt finds out.
+fn lost(id: &ResourceId, error: PortError) -> PortError {
+    match error.kind {
+        ErrorKind::NotFound | ErrorKind::Invalid => {
+            let message = format!("{id}: the disk accepts no more bytes: {error}");
+            PortError::new(ErrorKind::Unavailable, message).with_code(ACCESS_ENDED).with_source(error)
+        }
+        _ => error,
+    }
+}
