@@ -42,6 +42,12 @@ type snapshotGroupRow = {
   lock: bool?
 }
 
+@description('A resource group with galleries. Both exist already.')
+type galleryGroupRow = {
+  subscription: string
+  resource_group: string
+}
+
 @description('A resource group with disks and snapshots that operators upload. It exists already.')
 type sourceGroupRow = {
   subscription: string
@@ -99,6 +105,9 @@ param stores storeRow[] = []
 @description('The resource groups of all [[sync]]s and of dispatch --from.')
 param snapshotGroups snapshotGroupRow[] = []
 
+@description('The resource groups of all [[gallery]] entries. Operators get the right too, because they promote versions.')
+param galleryGroups galleryGroupRow[] = []
+
 @description('The resource groups with disks and snapshots that operators upload.')
 param sourceGroups sourceGroupRow[] = []
 
@@ -147,7 +156,7 @@ var placed = take(skip(reachable, firstTarget), targetsAtOnce)
 var imageGroups = union(map(placed, target => '${target.subscription}/${toLower(target.resource_group)}'), [])
 // They may be in other resource groups.
 var encryptionSets = union(filter(map(placed, target => toLower(target.?disk_encryption_set ?? '')), set => !empty(set)), [])
-var subscriptions = union(array(subscription().subscriptionId), map(reachable, target => target.subscription), map(snapshotGroups, place => place.subscription), map(sourceGroups, place => place.subscription), map(machineGroups, place => place.subscription))
+var subscriptions = union(array(subscription().subscriptionId), map(reachable, target => target.subscription), map(snapshotGroups, place => place.subscription), map(sourceGroups, place => place.subscription), map(galleryGroups, place => place.subscription), map(machineGroups, place => place.subscription))
 var snapshottedGroups = filter(sourceGroups, place => place.?snapshots ?? false)
 var lockedGroups = filter(snapshotGroups, place => place.?lock ?? false)
 
@@ -241,6 +250,34 @@ module snapshotRight 'group-right.bicep' = [for place in snapshotGroups: {
   params: {
     fleet: fleet.outputs.principal
     role: place.use == 'source' ? roles.outputs.snapshotReader : roles.outputs.snapshotMaker
+  }
+}]
+
+// A version is created from a temporary snapshot in the group, and a temporary disk proves that it can be used.
+module galleryRight 'group-right.bicep' = [for place in galleryGroups: {
+  name: '${prefix}-gallery-${uniqueString(place.resource_group)}'
+  scope: resourceGroup(place.subscription, place.resource_group)
+  params: {
+    fleet: fleet.outputs.principal
+    role: roles.outputs.galleryPublisher
+  }
+}]
+
+module galleryTemporariesRight 'group-right.bicep' = [for place in galleryGroups: {
+  name: '${prefix}-gallery-temporaries-${uniqueString(place.resource_group)}'
+  scope: resourceGroup(place.subscription, place.resource_group)
+  params: {
+    fleet: fleet.outputs.principal
+    role: roles.outputs.snapshotMaker
+  }
+}]
+
+module promoteRight 'operators-right.bicep' = [for place in galleryGroups: {
+  name: '${prefix}-promote-${uniqueString(place.resource_group)}'
+  scope: resourceGroup(place.subscription, place.resource_group)
+  params: {
+    operators: operators
+    role: roles.outputs.galleryPublisher
   }
 }]
 

@@ -119,6 +119,33 @@ resource snapshotMaker 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
   }
 }
 
+resource galleryPublisher 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
+  name: guid(subscription().id, prefix, 'gallery publisher')
+  properties: {
+    roleName: '${prefix} gallery publisher ${suffix}'
+    description: 'goldfleet: makes versions and definitions of images in the galleries of a resource group, and deletes none.'
+    type: 'customRole'
+    assignableScopes: scopes
+    permissions: [
+      {
+        actions: [
+          'Microsoft.Resources/subscriptions/resourceGroups/read'
+          'Microsoft.Compute/galleries/read'
+          'Microsoft.Compute/galleries/images/read'
+          'Microsoft.Compute/galleries/images/write'
+          'Microsoft.Compute/galleries/images/versions/read'
+          'Microsoft.Compute/galleries/images/versions/write'
+          'Microsoft.Compute/locations/capsOperations/read'
+          'Microsoft.Compute/diskEncryptionSets/read'
+        ]
+        notActions: []
+        dataActions: []
+        notDataActions: []
+      }
+    ]
+  }
+}
+
 resource diskReader 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
   name: guid(subscription().id, prefix, 'disk reader')
   properties: {
@@ -321,6 +348,7 @@ output machineMaker string = machineMaker.name
 output subnetJoiner string = subnetJoiner.name
 output snapshotReader string = snapshotReader.name
 output snapshotMaker string = snapshotMaker.name
+output galleryPublisher string = galleryPublisher.name
 output diskReader string = diskReader.name
 output diskSnapshotter string = diskSnapshotter.name
 output lockKeeper string = lockKeeper.name

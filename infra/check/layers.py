@@ -28,19 +28,20 @@ LAYERS = {
     "workflow": ["model", "ports"],
     "snapshots": ["model"],
     "machines": ["model", "snapshots"],
-    "hubs": ["model", "snapshots"],
+    "galleries": ["model", "snapshots"],
+    "hubs": ["model", "snapshots", "galleries"],
     "azure-settings": ["model"],
-    "config": ["model", "diagnostics", "file-lock", "snapshots", "azure-settings"],
+    "config": ["model", "diagnostics", "file-lock", "snapshots", "galleries", "azure-settings"],
     "azure": ["model", "ports", "azure-settings"],
     "embedded": ["model", "disk", "file-lock", "ports"],
     "modelled": ["model", "disk", "rates", "ports"],
     "connect": ["model", "rates", "ports", "azure-settings", "config", "azure", "embedded", "modelled"],
     "runtime": ["model", "ports", "config"],
-    "kinds": ["model", "disk", "ports", "runtime", "snapshots", "machines"],
+    "kinds": ["model", "disk", "ports", "runtime", "snapshots", "galleries", "machines"],
     "worker": ["model", "ports", "workflow", "config", "connect", "runtime", "kinds"],
     # It runs workers in its own process, for a job on one machine, and rehearses jobs on the modelled cloud.
     "dispatcher": [
-        "model", "disk", "inside", "sources", "rates", "plan", "ports", "workflow", "config", "modelled", "connect", "runtime", "snapshots", "machines", "hubs", "kinds", "worker",
+        "model", "disk", "inside", "sources", "rates", "plan", "ports", "workflow", "config", "modelled", "connect", "runtime", "snapshots", "machines", "hubs", "galleries", "kinds", "worker",
     ],
 }
 PREFIX = "goldfleet-"

@@ -9,6 +9,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use goldfleet_config::UploadRoute;
 use goldfleet_dispatcher::simulate::rehearse::baseline::{Baseline, compare};
 use goldfleet_dispatcher::simulate::rehearse::{self, Rehearsal, RehearsalError, Report, rehearse};
 use goldfleet_model::event::Event;

@@ -2,6 +2,7 @@
 
 mod data_disks;
 mod dispatch;
+mod galleries;
 mod jobs;
 mod machines;
 mod selection;
@@ -15,6 +16,7 @@ use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::{ArgValueCandidates, Shell};
 use goldfleet_config::{Config, HumanDuration};
 use goldfleet_disk::{CheckOptions, OpenOptions, StatedFormat};
+use goldfleet_inside::{Destination, Requirements};
 use goldfleet_model::ids::{ImageName, ImageVersion};
 use goldfleet_model::manifest::{Generation, OsType};
 use goldfleet_model::selector::Selector;
@@ -30,6 +32,7 @@ use crate::control::upload::ByteRate;
 
 pub use data_disks::DataDiskArguments;
 pub use dispatch::{CopiedSource, DispatchArguments};
+pub use galleries::PromoteArguments;
 pub use jobs::{
     ApproveArguments, ChangedJob, CleanupArguments, JobsArguments, LogsArguments, RetryArguments, ShownJob,
     StatusArguments,
@@ -87,6 +90,9 @@ pub enum Command {
         /// Accept what the configuration accepts for this image in `upload.accept`
         #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::images))]
         image: Option<ImageName>,
+        /// What the disk becomes: a managed image, or a version of a gallery's image definition
+        #[arg(long, default_value_t = Destination::ManagedImage, value_parser = values::<Destination>(&["image", "gallery", "gallery-specialised"]))]
+        destination: Destination,
         /// How to read them.
         #[command(flatten)]
         disk: DiskArguments,
@@ -115,6 +121,8 @@ pub enum Command {
     },
     /// Create managed images of an uploaded version, or of a disk or snapshot, at the targets
     Dispatch(DispatchArguments),
+    /// Make a published version the latest one in all galleries
+    Promote(PromoteArguments),
     /// Copy snapshots of disks to other subscriptions and regions, and keep them in sync
     #[command(subcommand)]
     Snapshots(SnapshotsCommand),
@@ -284,16 +292,18 @@ pub struct InsideArguments {
     /// Check the operating system inside the disk: auto (what cannot be inspected is a warning), require (an error) or no
     #[arg(long, value_name = "WHEN", default_value_t = Inside::Auto, value_parser = values::<Inside>(&["auto", "require", "no"]))]
     pub inside: Inside,
-    /// The virtual machines have NVMe disks: a missing NVMe driver is an error
-    #[arg(long = "for", value_name = "HARDWARE", value_parser = ["nvme"])]
-    pub hardware: Option<String>,
+    /// What the virtual machines have: nvme (a missing NVMe driver is an error), secure-boot (so is a loader that is not signed), arm64
+    #[arg(long = "for", value_name = "HARDWARE", value_delimiter = ',', value_parser = ["nvme", "secure-boot", "arm64"])]
+    pub hardware: Vec<String>,
 }
 
 impl InsideArguments {
     /// The checks of an image, with these options for its container and partition table.
     #[must_use]
     pub fn checks(&self, disk: CheckOptions) -> ImageChecks {
-        ImageChecks { disk, inside: self.inside, nvme: self.hardware.is_some() }
+        let has = |name: &str| self.hardware.iter().any(|hardware| hardware == name);
+        let requirements = Requirements { nvme: has("nvme"), secure_boot: has("secure-boot"), arm64: has("arm64") };
+        ImageChecks { disk, inside: self.inside, requirements, ..ImageChecks::default() }
     }
 }
 

@@ -15,6 +15,7 @@ use super::output::{Console, Output, write_json};
 use super::upload_source::{Asked, command_again};
 use super::{check, view};
 use crate::control::context::{ControlContext, ControlError};
+use crate::control::galleries::receivers;
 use crate::control::local::LocalFleet;
 use crate::control::platform::request::{PlatformRequest, refuse_dispatched, request_from};
 use crate::control::request::{Terms, check_targets, request_on};
@@ -39,6 +40,7 @@ pub async fn upload_command(
         check_targets(control, &selection, control.config.plan.route)?;
     }
     let (image, version) = (&arguments.image.image, &arguments.image.version);
+    let galleries = receivers(control, image, version, &selection)?;
     refuse_dispatched(control, image, version).await?;
     let asked = Asked::of(control, arguments)?;
     let progress = ProgressDisplay::new(ProgressMode::for_stderr(console.output == Output::Json));
@@ -66,6 +68,7 @@ pub async fn upload_command(
         writeln!(console.notes, "to create the images: {dispatch}")?;
         return Ok(DONE);
     }
+    note_galleries(&galleries, console)?;
     let terms = terms(control, &arguments.job);
     let requested = request_on(control, image, version, &selection, terms).await?;
     finish_command(control, &requested.job.id, arguments.job.wait, console, stop, Some(&uploaded)).await
@@ -112,6 +115,18 @@ fn print_uploaded(uploaded: &UploadResult, console: &mut Console<'_>) -> Result<
     Ok(())
 }
 
+/// The route of uploaded versions has no snapshot from which a gallery version could be created.
+fn note_galleries(galleries: &[String], console: &mut Console<'_>) -> Result<(), CommandError> {
+    if !galleries.is_empty() {
+        writeln!(
+            console.notes,
+            "galleries receive what is dispatched from a disk or snapshot, so these do not receive the version: {}",
+            galleries.join(", ")
+        )?;
+    }
+    Ok(())
+}
+
 /// Rings wait for approval if the command or the configuration requires it.
 fn terms(control: &ControlContext, arguments: &NewJobArguments) -> Terms {
     let approve = arguments.approve || control.config.dispatch.approve;
@@ -136,6 +151,7 @@ pub async fn dispatch_command(
         Some(request) => request_from(control, &request, &selection, terms).await?,
         None => {
             refuse_dispatched(control, image, number).await?;
+            note_galleries(&receivers(control, image, number, &selection)?, console)?;
             request_on(control, image, number, &selection, terms).await?
         }
     };

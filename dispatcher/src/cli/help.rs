@@ -7,13 +7,14 @@ use super::error::{CommandError, DONE};
 use super::output::Console;
 
 /// The documentation pages that are compiled into the program, by topic.
-const PAGES: [(&str, &str); 16] = [
+const PAGES: [(&str, &str); 17] = [
     ("azure", include_str!("../../../docs/azure.md")),
     ("configuration", include_str!("../../../docs/configuration.md")),
     ("dashboard-page", include_str!("../../../docs/dashboard.md")),
     ("deploy", include_str!("../../../docs/deploy.md")),
     ("failures", include_str!("../../../docs/failures.md")),
     ("formats", include_str!("../../../docs/formats.md")),
+    ("galleries", include_str!("../../../docs/galleries.md")),
     ("lifecycle", include_str!("../../../docs/lifecycle.md")),
     ("machines", include_str!("../../../docs/machines.md")),
     ("planning", include_str!("../../../docs/planning.md")),

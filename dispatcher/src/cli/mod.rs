@@ -21,6 +21,7 @@ pub mod orphans;
 pub mod output;
 pub mod plan;
 mod plan_from;
+pub mod promote;
 pub mod rehearse;
 mod rehearse_sync;
 pub mod run;

@@ -15,9 +15,9 @@ use super::error::{CommandError, DONE};
 use super::output::{Console, Output};
 use super::{
     check, cleanup, convert, demo, dispatch, doctor, documents, explain, help, images, jobs, logs, machine_jobs, plan,
-    plan_from, rehearse, setup, snapshot_jobs, targets, verify, version,
+    plan_from, promote, rehearse, setup, snapshot_jobs, targets, verify, version,
 };
-use crate::control::check::check_acceptable;
+use crate::control::check::{ImageChecks, check_acceptable};
 use crate::control::context::ControlContext;
 use crate::control::operator;
 use crate::control::service::{self, RunUntil};
@@ -47,12 +47,13 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Result<u8, Comman
         Command::Help { words } => return help::run(words, console),
         Command::Version => return version::run(console),
         Command::Explain { code } => return explain::run(code.as_deref(), console),
-        Command::Check { files, data, image, disk, inside } => {
+        Command::Check { files, data, image, destination, disk, inside } => {
             let options = match image {
                 Some(image) => disk.options_for(image, &load_config(arguments.config.as_deref())?),
                 None => disk.options(),
             };
-            return check::run(files, data, &inside.checks(options), console);
+            let checks = ImageChecks { destination: *destination, ..inside.checks(options) };
+            return check::run(files, data, &checks, console);
         }
         Command::Convert(arguments) => return convert::run(arguments, console),
         Command::Demo(demo) => {
@@ -174,6 +175,7 @@ async fn with_ports(command: Command, config: Config, console: &mut Console<'_>)
             }
             Ok(DONE)
         }
+        Command::Promote(arguments) => run_interruptible(&stop, promote::run(&control, &arguments, console)).await,
         Command::Snapshots(command) => snapshot_jobs::run(&control, &command, console, &stop).await,
         Command::Vm(command) => machine_jobs::run(&control, &command, console, &stop).await,
         Command::Dashboard(arguments) => dashboard(&control, arguments, console, &stop).await,

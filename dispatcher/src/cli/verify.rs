@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use goldfleet_model::image::ImageRef;
+use goldfleet_model::job::Job;
 use goldfleet_model::text::{HumanBytes, pluralize};
 
 use super::arguments::VerifyArguments;
@@ -10,7 +11,8 @@ use super::choose;
 use super::error::{CommandError, DONE, FAILED, SERVICE};
 use super::output::{Console, Output, write_json};
 use crate::control::artifacts::artifact_record;
-use crate::control::context::ControlContext;
+use crate::control::context::{ControlContext, ControlError};
+use crate::control::verify::record::record_result;
 use crate::control::verify::{LocationKind, MISSING, VerifyFault, VerifyOptions, VerifyReport, VerifyScope, verify};
 use crate::terminal::progress::{ProgressDisplay, ProgressMode};
 
@@ -23,19 +25,20 @@ pub async fn run(
     arguments: &VerifyArguments,
     console: &mut Console<'_>,
 ) -> Result<u8, CommandError> {
-    let (subject, image, places): (String, Option<ImageRef>, VerifyScope) = match (&arguments.image, &arguments.version)
-    {
+    type Subject = (String, Option<ImageRef>, VerifyScope, Option<Job>);
+    let (subject, image, places, whole): Subject = match (&arguments.image, &arguments.version) {
         (Some(image), Some(version)) => {
             let image = artifact_record(control, image, version).await?.artifact.named(image, version);
-            (image.to_string(), Some(image), VerifyScope::scope_of_source(control))
+            (image.to_string(), Some(image), VerifyScope::scope_of_source(control), None)
         }
         _ => {
             let job = choose::shown(control, arguments.job.as_ref()).await?.value;
             let places = VerifyScope::scope_of_job(control, &job).await?;
-            if control.has_unfinished_work(&job).await? {
+            let is_unfinished = control.has_unfinished_work(&job).await?;
+            if is_unfinished {
                 writeln!(console.notes, "job {} has not ended: only what it has finished is checked", job.id)?;
             }
-            (job.subject.to_string(), job.image().cloned(), places)
+            (job.subject.to_string(), job.image().cloned(), places, (!is_unfinished).then_some(job))
         }
     };
     let how = VerifyOptions { read: arguments.read, remove: arguments.remove };
@@ -44,6 +47,9 @@ pub async fn run(
     let verified = verify(control, image.as_ref(), &places, how, &|seen| progress.verification(&seen, begun)).await;
     progress.end();
     let verified = verified?;
+    if let (Some(job), Some(image)) = (&whole, &image) {
+        record_result(control, job, image, &verified, how).await.map_err(ControlError::from)?;
+    }
     if console.output == Output::Json {
         write_json(console.out, &verified)?;
     } else {

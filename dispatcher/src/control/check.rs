@@ -5,10 +5,13 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use goldfleet_disk::{AzureDisk, CheckOptions, DiskPurpose, Finding, Report, Severity, check_opened, codes};
+use goldfleet_disk::{
+    AzureDisk, CheckOptions, Compression, DiskPurpose, Finding, Report, Severity, check_opened, codes,
+};
 use goldfleet_inside::codes::linux::NOT_INSPECTED;
-use goldfleet_inside::{Options, inspect};
+use goldfleet_inside::{Destination, Options, Requirements, inspect};
 use goldfleet_model::artifact::DiskRole;
+use goldfleet_model::manifest::OsType;
 use goldfleet_model::system::System;
 use goldfleet_sources::{ArtifactSource, DataDisk};
 use serde::Serialize;
@@ -86,8 +89,12 @@ pub struct ImageChecks {
     pub disk: CheckOptions,
     /// Whether the operating system is checked.
     pub inside: Inside,
-    /// The virtual machines have NVMe disks: a missing NVMe driver is an error.
-    pub nvme: bool,
+    /// The operating system that is stated, if it is.
+    pub os: Option<OsType>,
+    /// What the disk becomes.
+    pub destination: Destination,
+    /// What the virtual machines have.
+    pub requirements: Requirements,
 }
 
 /// What was found out about an image.
@@ -183,13 +190,14 @@ pub fn check_image(source: &dyn ArtifactSource, checks: &ImageChecks) -> Checked
 fn look_inside(disk: &AzureDisk, checks: &ImageChecks, report: &mut ImageReport) {
     // A compressed image is decompressed again from its beginning for each read that goes back.
     if let Some(compression) = report.disk.compression.filter(|_| checks.inside == Inside::Auto) {
-        let message = format!("the image is compressed with {compression}: decompress it to have it inspected");
-        report.disk.findings.push(not_inspected(message));
+        report.disk.findings.push(compressed(compression));
         return sort(report);
     }
     let options = Options {
         generation: report.disk.generation,
-        nvme: checks.nvme,
+        os: checks.os,
+        destination: checks.destination,
+        requirements: checks.requirements,
         require: checks.inside == Inside::Require,
         accept: checks.disk.accept.clone(),
         ..Options::default()
@@ -200,12 +208,12 @@ fn look_inside(disk: &AzureDisk, checks: &ImageChecks, report: &mut ImageReport)
     sort(report);
 }
 
-fn not_inspected(message: String) -> Finding {
+fn compressed(compression: Compression) -> Finding {
     Finding {
         severity: Severity::Warning,
         code: NOT_INSPECTED.code,
-        message,
-        remedy: NOT_INSPECTED.remedy.to_owned(),
+        message: format!("the image is compressed with {compression}: an inspection decompresses it many times"),
+        remedy: format!("{}; or wait for it: --inside require", compression.remedy()),
         path: None,
     }
 }

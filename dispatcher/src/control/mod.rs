@@ -13,6 +13,7 @@
 //!   [`suggest`]: command lines in messages.
 //! - [`snapshots`]: runs of syncs, and copies of snapshots on request.
 //! - [`machines`]: clones of virtual machines.
+//! - [`galleries`]: gallery versions: their plan, the watch over their regions, and which one is the latest.
 //! - [`platform`]: disks and snapshots that become image versions by copies that the platform makes.
 //! - [`region`]: uploaded versions that reach the targets of a region by one golden snapshot.
 //! - [`local`]: a dispatcher and a worker in one process.
@@ -26,6 +27,7 @@ pub mod context;
 pub mod doctor;
 pub mod explain;
 pub mod fan_out;
+pub mod galleries;
 pub mod garbage_collection;
 pub mod images;
 pub mod live;

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::{StreamExt as _, stream};
 use goldfleet_config::targets::TargetsFile;
+use goldfleet_galleries::settings::Gallery;
 use goldfleet_model::ids::JobId;
 use goldfleet_model::resource::{DiskState, ResourceType};
 use goldfleet_model::upload::{Upload, UploadState};
@@ -133,6 +134,7 @@ async fn groups(control: &ControlContext) -> Result<BTreeSet<GroupRef>, ControlE
         let file = TargetsFile::load(&control.config.targets.file)?;
         groups.extend(file.hubs.values().map(|hub| hub.group.clone()));
         groups.extend(file.targets.iter().map(GroupRef::from));
+        groups.extend(file.galleries.iter().map(Gallery::place));
     }
     Ok(groups)
 }
@@ -146,6 +148,7 @@ async fn list_temporaries(control: &ControlContext, group: &GroupRef, fleet: Uui
             resource_type,
             subscription: group.subscription,
             resource_group: Some(group.resource_group.clone()),
+            parent: None,
             tags: wanted.clone(),
             tenant: None,
         };

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::control::context::{ControlContext, ControlError};
 use crate::control::fan_out::{FanOutResult, fan_out};
+use crate::control::galleries;
 use crate::control::reconcile::{MAX_PASS_TIME, evaluate_gate, reconcile_open_jobs, release_ended};
 
 /// The visibility timeout of a dispatch message while its job is fanned out. It should be longer than a fan-out takes,
@@ -71,6 +72,7 @@ async fn serve(control: &ControlContext, until: RunUntil, stop: &CancellationTok
     let mut evaluations = GateEvaluations::default();
     let health = &control.monitor.health;
     let (mut unread, mut unswept) = (RepeatLimiter::default(), RepeatLimiter::default());
+    let mut unwatched = RepeatLimiter::default();
     while !stop.is_cancelled() {
         health.tick(MAX_PASS_TIME);
         let received = receive(control, &mut evaluations).await.unwrap_or_else(|error| {
@@ -90,6 +92,7 @@ async fn serve(control: &ControlContext, until: RunUntil, stop: &CancellationTok
                 Err(error) if unswept.should_log(&error) => tracing::warn!("a sweep was cut short: {error}"),
                 Err(_) => {}
             }
+            watch_galleries(control, &mut unwatched).await;
         }
         if received == 0 {
             tokio::select! {
@@ -100,6 +103,15 @@ async fn serve(control: &ControlContext, until: RunUntil, stop: &CancellationTok
         }
     }
     health.set_draining();
+}
+
+/// Checks the regions of all published gallery versions.
+async fn watch_galleries(control: &ControlContext, complaint: &mut RepeatLimiter) {
+    if let Err(error) = galleries::watch::watch(control).await
+        && complaint.should_log(&error)
+    {
+        tracing::warn!("the gallery versions could not be checked: {error}");
+    }
 }
 
 /// Measures the lengths of the queues for the metrics. It costs one request per queue, so it is done only if metrics

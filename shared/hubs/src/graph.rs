@@ -4,11 +4,14 @@
 //!   the removal of the temporaries.
 //! - One group for each other region: the copy of the snapshot to the hub of the region, and its removal.
 //! - One group for each target: a snapshot copy in its subscription, what it receives, and the removal of temporaries.
+//! - One group for each gallery: a snapshot copy in its resource group, the version, and the removal of temporaries.
 //!
 //! Removals run in any case, after all rows that use a temporary have ended in any way.
 
 use std::collections::BTreeMap;
 
+use goldfleet_galleries::graph::{GalleryRow, Golden, PlannedGallery};
+use goldfleet_galleries::spec::PublishSpec;
 use goldfleet_model::graph::{GateCondition, GateKey};
 use goldfleet_model::ids::{ManagedImageName, Region};
 use goldfleet_model::operation::GroupId;
@@ -25,7 +28,7 @@ use crate::plan::{Delivery, PlannedTarget};
 use crate::rows::{Place, after, gate, hub_gate, hub_used, resource_id};
 
 /// The ids of the kinds that the graph uses, in the order in which they are shown.
-pub const KINDS: [&str; 4] = ["image", "disk", "snapshot", "remove"];
+pub const KINDS: [&str; 5] = ["image", "disk", "snapshot", "publish", "remove"];
 
 /// The gate that opens when the source has a snapshot that can be copied to other regions.
 const SOURCE_READY: &str = "source.ready";
@@ -48,6 +51,8 @@ pub enum RowSpec {
     Resource(SnapshotSpec),
     /// Create a managed image.
     Image(ImageFrom),
+    /// Publish a gallery version.
+    Publish(Box<PublishSpec>),
 }
 
 /// A row.
@@ -58,6 +63,8 @@ pub type Row = goldfleet_snapshots::graph::Row<RowSpec>;
 pub struct Group<'a> {
     /// The target, if its rows act on one.
     pub target: Option<&'a PlannedTarget>,
+    /// The gallery, if its rows act on one.
+    pub gallery: Option<&'a PlannedGallery>,
     /// The rows.
     pub rows: Vec<Row>,
 }
@@ -90,6 +97,11 @@ impl<'a> Graph<'a> {
             let place = (region != delivery.source.region()).then(|| region.clone());
             *users.entry(place).or_default() += copies_of(delivery, &planned.target);
         }
+        for planned in delivery.galleries_to_do() {
+            let region = &planned.settings.region;
+            let place = (region != delivery.source.region()).then(|| region.clone());
+            *users.entry(place).or_default() += 1;
+        }
         if !delivery.source.is_disk() {
             // Targets in the region of a snapshot copy the snapshot itself.
             users.remove(&None);
@@ -104,15 +116,23 @@ impl<'a> Graph<'a> {
     /// The groups: that of the source, those of regions, and those of targets. Each is created when it is needed.
     pub fn into_groups(self) -> impl Iterator<Item = Group<'a>> + 'a {
         let delivery = self.delivery;
+        let of_galleries = self.clone();
         let (of_source, of_hubs, graph) = (self.clone(), self.clone(), self);
         let source = std::iter::once_with(move || of_source.delivery.needs_scratch().then(|| of_source.source()));
         let hubs = delivery.remote_regions().filter_map(move |region| of_hubs.hub(region));
-        let places = source.flatten().chain(hubs).map(|rows| Group { target: None, rows: chained(rows) });
+        let places =
+            source.flatten().chain(hubs).map(|rows| Group { target: None, gallery: None, rows: chained(rows) });
+        let galleries = delivery.galleries.iter().map(move |planned| Group {
+            target: None,
+            gallery: Some(planned),
+            rows: of_galleries.gallery(planned),
+        });
         let targets = delivery.targets.iter().map(move |planned| Group {
             target: Some(planned),
+            gallery: None,
             rows: chained(if planned.is_done { graph.deliveries(planned) } else { graph.target(planned) }),
         });
-        places.chain(targets)
+        places.chain(targets).chain(galleries)
     }
 
     /// The rows that create and remove the incremental snapshot in the region of the source.
@@ -166,6 +186,27 @@ impl<'a> Graph<'a> {
         let mut remove = self.remove(on, "remove-copy", &snapshot);
         remove.after = vec![after(hub_used(region), GateCondition::Ended, self.users_of(Some(region)))];
         Some(vec![copy, remove])
+    }
+
+    /// The rows of a gallery. Its version is created from a full snapshot in its resource group.
+    fn gallery(&self, planned: &PlannedGallery) -> Vec<Row> {
+        let region = &planned.settings.region;
+        let origin = self.origin(region);
+        let encryption_set = planned.settings.encryption_set();
+        let made = Made { copied: &origin.id, way: Way::Copy, region, encryption_set };
+        let (after, opens) = origin.gates.iter().map(|(ready, used)| (ready.clone(), used.clone())).unzip();
+        let after: Vec<GateKey> = after;
+        let golden = Golden {
+            unique_id: origin.unique_id.clone(),
+            after: after.into_iter().map(|gate| crate::rows::after(gate, GateCondition::Opened, 1)).collect(),
+            opens,
+            copy: body::temporary_snapshot(self.delivery, made, false, true),
+        };
+        let spec = |row: GalleryRow| match row {
+            GalleryRow::Resource(spec) => RowSpec::Resource(spec),
+            GalleryRow::Publish(spec) => RowSpec::Publish(spec),
+        };
+        goldfleet_galleries::graph::rows(planned, golden).into_iter().map(|row| row.map(spec)).collect()
     }
 
     /// The rows of a target.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use goldfleet_galleries::graph::PlannedGallery;
 use goldfleet_model::ids::{JobId, ManagedImageName, Region};
 use goldfleet_model::image::{ImageRef, StorageType};
 use goldfleet_model::job::Finding;
@@ -63,6 +64,8 @@ pub struct Delivery {
     pub hubs: BTreeMap<Region, HubPlace>,
     /// The targets.
     pub targets: Vec<PlannedTarget>,
+    /// The galleries.
+    pub galleries: Vec<PlannedGallery>,
     /// Further tags of what targets receive.
     pub tags: BTreeMap<String, String>,
     /// The storage type of images and disks.
@@ -96,10 +99,16 @@ impl Delivery {
         self.targets.iter().filter(|planned| !planned.is_done)
     }
 
-    /// The regions of these targets.
+    /// The galleries that receive something.
+    pub fn galleries_to_do(&self) -> impl Iterator<Item = &PlannedGallery> {
+        self.galleries.iter().filter(|planned| !planned.is_done)
+    }
+
+    /// The regions of these targets and galleries.
     #[must_use]
     pub fn regions(&self) -> BTreeSet<&Region> {
-        self.to_do().map(|planned| &planned.target.region).collect()
+        let of_galleries = self.galleries_to_do().map(|planned| &planned.settings.region);
+        self.to_do().map(|planned| &planned.target.region).chain(of_galleries).collect()
     }
 
     /// The regions to which the platform copies a snapshot: all but that of the source.
@@ -128,7 +137,7 @@ impl Delivery {
     /// Whether temporaries are needed in the region of the source.
     #[must_use]
     pub fn needs_scratch(&self) -> bool {
-        let has_work = self.to_do().next().is_some();
+        let has_work = self.to_do().next().is_some() || self.galleries_to_do().next().is_some();
         has_work && (self.source.is_disk() || (!self.source.is_incremental() && self.remote_regions().next().is_some()))
     }
 }

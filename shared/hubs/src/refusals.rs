@@ -1,5 +1,6 @@
 //! What is refused before the first change, besides properties of the source that no copy survives.
 
+use goldfleet_galleries::graph::PlannedGallery;
 use goldfleet_model::ids::{Region, SubscriptionId};
 use goldfleet_model::job::Finding;
 use goldfleet_model::target::Target;
@@ -11,6 +12,9 @@ pub(crate) fn all(delivery: &Delivery) -> Vec<Finding> {
     let mut faults = Faults { delivery, found: Vec::new() };
     for planned in delivery.to_do() {
         faults.target(planned);
+    }
+    for planned in delivery.galleries_to_do() {
+        faults.gallery(planned);
     }
     for region in delivery.remote_regions() {
         match delivery.hubs.get(region) {
@@ -36,6 +40,17 @@ impl Faults<'_> {
         let target = &planned.target;
         self.found.extend(in_other_tenant(target));
         self.encryption(&Place::of_target(target));
+    }
+
+    /// The temporary snapshot of a gallery, and the replicas of its versions. A disk encryption set serves one region, and the
+    /// replicas of each region need one (source: Azure, image-version-encryption).
+    fn gallery(&mut self, planned: &PlannedGallery) {
+        let settings = &planned.settings;
+        for region in settings.all_regions() {
+            let name = format!("gallery {} in {}", settings.name, region.name);
+            let set = region.disk_encryption_set.as_deref();
+            self.encryption(&Place { name, subscription: settings.subscription, set });
+        }
     }
 
     fn hub(&mut self, region: &Region, hub: &HubPlace) {

@@ -71,6 +71,7 @@ fn delivery(source: Source, sinks: &Value) -> Delivery {
         },
         hubs: [("westeurope", hub(1)), ("eastus", hub(2))].map(|(r, hub)| (r.parse().unwrap(), hub)).into(),
         targets,
+        galleries: Vec::new(),
         tags: BTreeMap::from([("owner".to_owned(), "images".to_owned())]),
         storage: StorageType::StandardSsdLrs,
     }

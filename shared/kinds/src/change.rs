@@ -112,7 +112,7 @@ fn result(ended: PortResult<()>) -> Result<Changed, StepError> {
 
 /// Whether a refusal ends without a change of the request: another operation holds the resource, five SAS of the family
 /// are in use, or another copy of the disk is running. Only the service determines how long that takes.
-fn must_wait(error: &PortError) -> bool {
+pub(crate) fn must_wait(error: &PortError) -> bool {
     // Source: Azure, disks-copy-incremental-snapshot-across-regions, disks-incremental-snapshots, restrictions. As the
     // result of an operation, the code comes without the status of a conflict.
     let says = |word: &str| error.message.to_ascii_lowercase().contains(word);

@@ -82,6 +82,12 @@ pub trait Kind: Send + Sync {
         None
     }
 
+    /// What the status says about an operation: its remark, and for some kinds the states of the parts of its effect while it
+    /// runs and after it failed.
+    fn report(&self, operation: &Operation) -> Option<String> {
+        operation.state.is_done().then(|| self.remark(operation))?
+    }
+
     /// What `verify` checks for an operation that is done.
     fn verification(&self, _ports: &Ports, _operation: &Operation) -> Verification {
         Verification::Probe

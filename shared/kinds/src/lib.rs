@@ -30,6 +30,7 @@ pub mod machine;
 pub mod messages;
 pub mod outcome;
 mod power;
+pub mod publish;
 pub mod registry;
 pub mod remove;
 pub mod seed;

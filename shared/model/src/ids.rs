@@ -163,6 +163,27 @@ checked_name! {
     }
 }
 
+impl ResourceName {
+    /// The name of a resource below this one, as Resource Manager writes it: the names from the outermost to its own, with
+    /// `/` between them. A name that is parsed never contains `/`.
+    #[must_use]
+    pub fn child(&self, own: &Self) -> Self {
+        Self(format!("{}/{}", self.0, own.0))
+    }
+
+    /// The name of the resource that contains this one. None if none does.
+    #[must_use]
+    pub fn parent(&self) -> Option<Self> {
+        self.0.rsplit_once('/').map(|(parent, _)| Self(parent.to_owned()))
+    }
+
+    /// The name without those of the resources that contain this one.
+    #[must_use]
+    pub fn own(&self) -> &str {
+        self.0.rsplit('/').next().unwrap_or(&self.0)
+    }
+}
+
 impl From<ManagedImageName> for ResourceName {
     fn from(name: ManagedImageName) -> Self {
         Self(name.0)

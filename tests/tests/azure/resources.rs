@@ -384,6 +384,7 @@ fn list_with_failing_page_is_an_error() {
         resource_type: ResourceType::Disk,
         subscription: SubscriptionId::nth_for_tests(1),
         resource_group: None,
+        parent: None,
         tags: [].into(),
         tenant: None,
     };

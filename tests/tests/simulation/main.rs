@@ -9,6 +9,7 @@
 mod actions;
 mod faults;
 mod fleet;
+mod galleries;
 mod golden;
 mod graphs;
 mod invariants;

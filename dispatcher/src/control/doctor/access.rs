@@ -71,6 +71,18 @@ pub(super) const SCRATCH: [Needed; 7] = [
     action("Microsoft.Authorization/locks/read"),
 ];
 
+/// For the resource group of a gallery, besides [`SCRATCH`]: a version is created from a temporary snapshot, and a temporary disk
+/// proves that it can be used in a region.
+pub(super) const GALLERY: [Needed; 4] = [
+    action("Microsoft.Compute/galleries/read"),
+    action("Microsoft.Compute/galleries/images/read"),
+    action("Microsoft.Compute/galleries/images/versions/read"),
+    action("Microsoft.Compute/galleries/images/versions/write"),
+];
+
+/// In addition, if image definitions are created.
+pub(super) const DEFINITIONS: [Needed; 1] = [action("Microsoft.Compute/galleries/images/write")];
+
 /// For access to disks and snapshots, which only the probe and sources in the cloud need.
 const ACCESS: [Needed; 4] = [
     action("Microsoft.Compute/disks/beginGetAccess/action"),

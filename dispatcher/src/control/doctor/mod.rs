@@ -4,6 +4,7 @@ mod access;
 mod account;
 mod directory_cloud;
 mod finding;
+mod gallery;
 mod group;
 mod hub;
 pub mod probe;
@@ -67,6 +68,9 @@ pub async fn examine(
             findings.extend(hub::examine(inspector, &file).await);
             for sync in &control.config.sync {
                 findings.extend(sync::examine(inspector, sync).await);
+            }
+            for gallery in file.galleries.iter().filter(|gallery| gallery.enabled) {
+                findings.extend(gallery::examine(control, inspector, gallery).await);
             }
         }
         None => findings.extend(directory_cloud::targets(control, &targets).await),

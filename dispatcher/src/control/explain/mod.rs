@@ -4,6 +4,7 @@
 mod clones;
 mod cloud;
 mod doctor;
+mod galleries;
 mod jobs;
 mod machine;
 mod platform;
@@ -45,6 +46,7 @@ pub static TABLES: LazyLock<Vec<Table>> = LazyLock::new(|| {
         Table { title: "Copies and syncs of snapshots", codes: snapshots::CODES.to_vec() },
         Table { title: "Clones of machines", codes: clones::CODES.to_vec() },
         Table { title: "Dispatches of disks and snapshots", codes: platform::CODES.to_vec() },
+        Table { title: "Galleries", codes: galleries::CODES.to_vec() },
         Table { title: "Coordination and this machine", codes: machine::CODES.to_vec() },
         Table {
             title: "Sources in the cloud",

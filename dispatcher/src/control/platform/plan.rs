@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use goldfleet_config::targets::TargetsFile;
+use goldfleet_galleries::spec::Published;
 use goldfleet_hubs::graph::sink_id;
 use goldfleet_hubs::plan::{Delivery, HubPlace, PlannedTarget, Version};
 use goldfleet_hubs::source::Source;
@@ -19,6 +20,7 @@ use goldfleet_snapshots::tags::Role;
 use super::PlatformSpec;
 use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT};
 use crate::control::fan_out::{existing_at_target, has_image, name_images};
+use crate::control::galleries;
 use crate::control::request::plan_order;
 use crate::control::routes::rows::group_of;
 
@@ -43,8 +45,21 @@ pub async fn plan(control: &ControlContext, job: &Job) -> Result<PlannedDelivery
     let source = requested_source(control, &spec).await?;
     let file = TargetsFile::load(&control.config.targets.file)?;
     let hubs = hubs(&file);
+    let fleet = control.ports.table.fleet().await?;
+    let published = Published {
+        fleet,
+        job: &job.id,
+        image,
+        os: payload.os,
+        generation: payload.generation,
+        source: &source.unique_id,
+        tags: &control.config.images.tags,
+        now: job.created,
+    };
+    let settings = file.galleries_of(&image.name, &job.selection).into_iter().cloned().collect();
+    let galleries = galleries::plan(control, settings, published).await?;
     let mut selected = file.into_selected(&job.selection);
-    if selected.is_empty() {
+    if selected.is_empty() && galleries.is_empty() {
         return Err(ControlError::NoTargets { file: control.config.targets.file.clone() });
     }
     selected.sort_by_key(plan_order);
@@ -54,12 +69,13 @@ pub async fn plan(control: &ControlContext, job: &Job) -> Result<PlannedDelivery
         .try_collect()
         .await?;
     let delivery = Delivery {
-        fleet: control.ports.table.fleet().await?,
+        fleet,
         job: job.id.clone(),
         source,
         version: Version { image: image.clone(), os: payload.os, generation: payload.generation },
         hubs,
         targets,
+        galleries,
         tags: control.config.images.tags.clone(),
         storage: control.config.images.storage_type,
     };
@@ -121,8 +137,8 @@ async fn has_copy(
     }))
 }
 
-/// The hub of each region: the configured one, or the resource group of the first enabled target of the region. It does not
-/// depend on the selection of a job.
+/// The hub of each region: the configured one, or the resource group of the first enabled target of the region, or that of its
+/// first gallery. It does not depend on the selection of a job.
 #[must_use]
 pub fn hubs(file: &TargetsFile) -> BTreeMap<Region, HubPlace> {
     let mut first: BTreeMap<&Region, &Target> = BTreeMap::new();
@@ -137,6 +153,10 @@ pub fn hubs(file: &TargetsFile) -> BTreeMap<Region, HubPlace> {
         (region.clone(), place)
     });
     let mut hubs: BTreeMap<Region, HubPlace> = of_targets.collect();
+    for gallery in file.galleries.iter().filter(|gallery| gallery.enabled) {
+        let place = || HubPlace { group: gallery.place(), encryption_set: gallery.encryption_set().map(str::to_owned) };
+        hubs.entry(gallery.region.clone()).or_insert_with(place);
+    }
     hubs.extend(file.hubs.iter().map(|(region, hub)| {
         let place = HubPlace { group: hub.group.clone(), encryption_set: hub.disk_encryption_set.clone() };
         (region.clone(), place)

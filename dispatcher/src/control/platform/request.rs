@@ -1,5 +1,6 @@
 //! Requests for jobs that copy a disk or snapshot to the targets.
 
+use goldfleet_config::targets::TargetsFile;
 use goldfleet_model::ids::{ImageName, ImageVersion, JobId};
 use goldfleet_model::image::ImageRef;
 use goldfleet_model::job::{Delivery, Job, Payload, Subject};
@@ -45,7 +46,11 @@ pub async fn request_from(
 ) -> Result<RequestResult, ControlError> {
     let (spec, payload) = read(control, request).await?;
     refuse_uploaded(control, request).await?;
-    let (_, targets) = selected_targets(control, selection)?;
+    let file = TargetsFile::load(&control.config.targets.file)?;
+    if file.galleries_of(&request.image, selection).is_empty() {
+        selected_targets(control, selection)?;
+    }
+    let targets = file.into_selected(selection);
     let is_same = |job: &Job| {
         let other = job.delivery().and_then(|delivery| PlatformSpec::in_delivery(delivery).ok());
         job.is_for(&request.image, &request.version) && other.as_ref() == Some(&spec)

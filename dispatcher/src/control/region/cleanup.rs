@@ -113,6 +113,7 @@ async fn list(
             subscription: group.subscription,
             resource_group: Some(group.resource_group.clone()),
             tags: wanted.clone(),
+            parent: None,
             tenant: None,
         };
         found.extend(list_all(control.ports.resources.as_ref(), control.ports.clock.as_ref(), &query).await?.resources);

@@ -4,6 +4,7 @@
 //! - A group for the source, if it cannot be copied directly: an incremental snapshot of it.
 //! - A group for each other region: the copy of that snapshot to the hub of the region.
 //! - A group for each target: a snapshot copy in its subscription, and what the target receives.
+//! - A group for each gallery: a snapshot copy in its resource group, and the version.
 //! - The first operations at the targets of every ring except the first wait for the gate of their ring.
 
 use async_trait::async_trait;
@@ -17,6 +18,7 @@ use goldfleet_snapshots::id::GroupRef;
 use jiff::Timestamp;
 
 use crate::control::context::{ControlContext, ControlError};
+use crate::control::galleries;
 use crate::control::platform::plan::{PlannedDelivery, plan};
 use crate::control::platform::{PlatformSpec, ROUTE};
 use crate::control::routes::rings::Rings;
@@ -56,13 +58,19 @@ impl PlannedJob for PlannedDelivery {
     fn findings(&self) -> Vec<Finding> {
         self.findings.clone()
     }
+
+    async fn prepare(&self, control: &ControlContext) -> Result<(), ControlError> {
+        galleries::remember(control, &self.delivery.galleries).await
+    }
 }
 
 fn rings(planned: &PlannedDelivery, job: &Job) -> Rings {
     let delivery = &planned.delivery;
     let of = |is_done: bool| -> Vec<(u32, u32)> {
         let targets = delivery.targets.iter().filter(|planned| planned.is_done == is_done);
-        targets.map(|planned| (planned.target.ring, steps(delivery, planned))).collect()
+        let targets = targets.map(|planned| (planned.target.ring, steps(delivery, planned)));
+        let galleries = delivery.galleries.iter().filter(|planned| planned.is_done == is_done);
+        targets.chain(galleries.map(|planned| (planned.settings.ring, planned.steps()))).collect()
     };
     Rings::of(job, &of(false), &of(true))
 }
@@ -76,21 +84,26 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    fn operations(&self, Group { target, rows }: Group<'_>) -> Vec<Operation> {
+    fn operations(&self, Group { target, gallery, rows }: Group<'_>) -> Vec<Operation> {
         let (job, now) = (self.job, self.now);
         let operations = rows.into_iter().map(|row| {
             let spec = self.spec(&row.spec);
             rows::operation(job, row, spec, 0, now)
         });
-        match target {
-            Some(target) => operations.map(|operation| self.at_target(target, operation)).collect(),
-            None => operations.collect(),
+        match (target, gallery) {
+            (Some(target), _) => operations.map(|operation| self.at_target(target, operation)).collect(),
+            (None, Some(gallery)) => {
+                let (ring, is_done) = (gallery.settings.ring, gallery.is_done);
+                operations.map(|operation| rows::in_ring(&self.rings, ring, is_done, operation)).collect()
+            }
+            (None, None) => operations.collect(),
         }
     }
 
     fn spec(&self, spec: &RowSpec) -> goldfleet_model::document::Document {
         match spec {
             RowSpec::Resource(spec) => write_spec(spec),
+            RowSpec::Publish(spec) => write_spec(spec),
             RowSpec::Image(from) => {
                 let version = &self.planned.delivery.version;
                 let (os, generation) = (version.os, version.generation);

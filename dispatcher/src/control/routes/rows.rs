@@ -42,14 +42,20 @@ pub(super) fn ready(job: &Job, id: OperationId, kind: &str, place: Place, now: T
 /// rings: what a target receives does not depend on them.
 pub(super) fn at_target(rings: &Rings, target: &Target, is_done: bool, mut operation: Operation) -> Operation {
     operation.place = Place::of_target(target.clone());
+    in_ring(rings, target.ring, is_done, operation)
+}
+
+/// An operation of a ring, at a target or gallery. `is_done` is whether that has all that it should receive. Removals do not
+/// open rings.
+pub(super) fn in_ring(rings: &Rings, ring: u32, is_done: bool, mut operation: Operation) -> Operation {
     if !operation.always {
-        operation.opens.extend(rings.opens(target.ring));
+        operation.opens.extend(rings.opens(ring));
     }
     if is_done {
         return Operation { state: OperationState::Skipped, ..operation };
     }
     if operation.position == 0 {
-        operation.after.extend(rings.after(target.ring));
+        operation.after.extend(rings.after(ring));
         if !operation.after.is_empty() {
             operation.state = OperationState::Waiting;
         }

@@ -197,7 +197,7 @@ fn count(disks: &[ArtifactDisk]) -> u32 {
     u32::try_from(disks.len()).unwrap_or(u32::MAX)
 }
 
-pub(super) fn transfer(disk: &ArtifactDisk) -> TransferProgress {
+fn transfer(disk: &ArtifactDisk) -> TransferProgress {
     TransferProgress { done: ChunkSet::default(), bytes_total: disk.data_bytes, ..TransferProgress::default() }
 }
 

@@ -16,6 +16,7 @@ pub async fn list(ports: &Ports, group: &GroupRef) -> Listing {
         resource_type: ResourceType::Snapshot,
         subscription: group.subscription,
         resource_group: Some(group.resource_group.clone()),
+        parent: None,
         tags: std::collections::BTreeMap::new(),
         tenant: None,
     };

@@ -160,7 +160,7 @@ impl Approvals {
     }
 }
 
-/// What an operation did and why.
+/// What an operation did and why, or what it reports while it runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Remark {
     /// The operation.
@@ -175,10 +175,9 @@ pub struct Remark {
 
 impl Remark {
     fn of(registry: &Registry, operation: &Operation) -> Option<Self> {
-        let done = operation.state.is_done().then_some(operation)?;
-        let text = registry.get(&done.kind)?.remark(done)?;
-        let place = done.place.label.clone();
-        Some(Self { operation: done.id.to_string(), phase: done.kind.to_string(), place, text })
+        let text = registry.get(&operation.kind)?.report(operation)?;
+        let place = operation.place.label.clone();
+        Some(Self { operation: operation.id.to_string(), phase: operation.kind.to_string(), place, text })
     }
 }
 

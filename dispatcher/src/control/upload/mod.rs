@@ -231,8 +231,9 @@ async fn checked(
     request: &UploadRequest,
     stop: &CancellationToken,
 ) -> Result<CheckedImage, UploadError> {
-    let ScanThreads::Threads = control.readers else { return Ok(check_image(request.source.as_ref(), &request.check)) };
-    let (source, mut options) = (Arc::clone(&request.source), request.check.clone());
+    let mut options = ImageChecks { os: Some(request.os), ..request.check.clone() };
+    let ScanThreads::Threads = control.readers else { return Ok(check_image(request.source.as_ref(), &options)) };
+    let source = Arc::clone(&request.source);
     let cancel = Arc::new(AtomicBool::new(false));
     options.disk.open.cancel = Some(Arc::clone(&cancel));
     let mut checking = tokio::task::spawn_blocking(move || check_image(source.as_ref(), &options));

@@ -6,6 +6,7 @@
 //! they are written again.
 
 mod image;
+pub mod record;
 mod store;
 mod vhd;
 

@@ -46,7 +46,7 @@ pub(super) fn virtual_time() -> std::io::Result<Runtime> {
 /// The directory with the targets and the rates. The dispatcher reads them when it plans, so that it plans with the
 /// limits of the modelled cloud.
 pub(super) fn folder(
-    TargetsFile { targets, stores, hubs }: &TargetsFile,
+    TargetsFile { targets, stores, hubs, .. }: &TargetsFile,
     rates: &Rates,
 ) -> Result<TempDir, RehearsalError> {
     #[derive(Serialize)]

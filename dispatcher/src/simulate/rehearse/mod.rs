@@ -136,7 +136,12 @@ impl Rehearsal {
     pub fn for_single_target(&self, target: &Target) -> Self {
         let stores = self.targets.stores.clone();
         Self {
-            targets: TargetsFile { targets: vec![target.clone()], stores, hubs: self.targets.hubs.clone() },
+            targets: TargetsFile {
+                targets: vec![target.clone()],
+                stores,
+                hubs: self.targets.hubs.clone(),
+                ..TargetsFile::default()
+            },
             ..self.clone()
         }
     }

@@ -118,7 +118,8 @@ impl ResourceManager {
         match reply.error_of_response() {
             None => Ok(Some(reply.body)),
             Some(refusal)
-                if refusal.status == 404 && matches!(refusal.code.as_str(), "ResourceNotFound" | "NotFound") =>
+                if refusal.status == 404
+                    && matches!(refusal.code.as_str(), "ResourceNotFound" | "NotFound" | "ParentResourceNotFound") =>
             {
                 Ok(None)
             }

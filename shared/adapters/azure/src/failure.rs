@@ -97,7 +97,7 @@ fn is_transient_code(code: &str) -> bool {
 
 /// Whether an error concerns another resource than an image. Sentences about a VHD are only read in errors of images.
 fn names_other_resource(what: &str) -> bool {
-    ["disks", "snapshots", "virtualMachines"]
+    ["disks", "snapshots", "virtualMachines", "galleries"]
         .map(|kind| format!("/Microsoft.Compute/{kind}/"))
         .iter()
         .any(|part| what.contains(part.as_str()))

@@ -348,6 +348,7 @@ async fn files_of_others_are_listed_or_counted() {
         resource_type: ResourceType::Disk,
         subscription: SubscriptionId::nth_for_tests(1),
         resource_group: None,
+        parent: None,
         tags: BTreeMap::new(),
         tenant: None,
     };
@@ -377,6 +378,7 @@ async fn unreadable_file_is_set_aside() {
         resource_type: ResourceType::Disk,
         subscription: SubscriptionId::nth_for_tests(1),
         resource_group: Some("images".parse().unwrap()),
+        parent: None,
         tags: BTreeMap::new(),
         tenant: None,
     };
@@ -404,6 +406,7 @@ async fn list_of_a_missing_group_is_an_error() {
         resource_type: ResourceType::Snapshot,
         subscription: SubscriptionId::nth_for_tests(1),
         resource_group: Some("Gone".parse().unwrap()),
+        parent: None,
         tags: BTreeMap::new(),
         tenant: None,
     };

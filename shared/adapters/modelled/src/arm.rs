@@ -6,13 +6,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use goldfleet_model::ids::SubscriptionId;
+use goldfleet_model::ids::{Region, SubscriptionId};
 use goldfleet_model::resource::{Lock, ResourceId};
 
 use super::extents::Extents;
 use super::limits::{ArmKind, BucketRates};
 use super::pipe::{Bucket, SimNanos};
-use super::resources::{Contents, ModelledResource};
+use super::resources::{Contents, ModelledResource, Replication};
 
 /// The state of Resource Manager.
 #[derive(Default)]
@@ -22,6 +22,8 @@ pub(super) struct ResourceManagerState {
     pub(super) contents: Contents,
     /// The locks, by their ids in lower case.
     pub(super) locks: BTreeMap<String, Lock>,
+    /// How replications of gallery versions behave, by region.
+    pub(super) replications: BTreeMap<Region, Replication>,
     /// The number of unique ids that were assigned.
     unique_ids: u64,
     buckets: HashMap<(SubscriptionId, ArmKind), Bucket>,

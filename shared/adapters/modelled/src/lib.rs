@@ -45,7 +45,7 @@ pub use blob_store::ModelledBlobs;
 pub use job_table::MemoryJobTable;
 pub use limits::{Limit, LimitMode};
 pub use queue::MemoryQueue;
-pub use resources::ModelledResources;
+pub use resources::{ModelledResources, Replication};
 pub use stats::{AccountStats, Busiest, LinkStats, Stats};
 
 use extents::{Extents, Piece};

@@ -1,10 +1,13 @@
-//! Checks of targets and stores against each other.
+//! Checks of targets, stores and galleries against each other.
+
+mod galleries;
 
 use std::collections::HashMap;
 use std::fmt::Display;
 use std::hash::Hash;
 
 use goldfleet_diagnostics::Diagnostic;
+use goldfleet_galleries::settings::Gallery;
 use goldfleet_model::ids::{AccountName, Region, SubscriptionId};
 use goldfleet_model::target::Target;
 
@@ -12,7 +15,11 @@ use super::WrittenStore;
 use super::located::Located;
 
 /// Returns an error for each conflict, in file order.
-pub(super) fn check(targets: &[Located<Target>], stores: &[Located<WrittenStore>]) -> Vec<Diagnostic> {
+pub(super) fn check(
+    targets: &[Located<Target>],
+    stores: &[Located<WrittenStore>],
+    galleries: &[Located<Gallery>],
+) -> Vec<Diagnostic> {
     let mut check = Check::default();
     for target in targets {
         check.target(target);
@@ -20,7 +27,9 @@ pub(super) fn check(targets: &[Located<Target>], stores: &[Located<WrittenStore>
     for store in stores {
         check.store(store);
     }
-    check.problems
+    let mut problems = check.problems;
+    problems.extend(galleries::check(galleries));
+    problems
 }
 
 #[derive(Default)]

@@ -113,7 +113,7 @@ impl TargetsDocument {
         let mut contents = self.contents.clone();
         let mut edits = Vec::new();
         // Duplicates among the incoming targets are an error. The merge would hide them, so they are checked before.
-        let mut problems = check::check(&incoming, &[]);
+        let mut problems = check::check(&incoming, &[], &[]);
         for placed in incoming {
             let key = placed.value().key();
             match existing.get(&key).map(|&index| (index, contents.targets[index].value() == placed.value())) {
@@ -132,7 +132,7 @@ impl TargetsDocument {
             }
         }
         if problems.is_empty() {
-            problems = check::check(&contents.targets, &contents.stores);
+            problems = check::check(&contents.targets, &contents.stores, &contents.galleries);
         }
         if !problems.is_empty() {
             return Err(TargetsFileError::Invalid(problems));

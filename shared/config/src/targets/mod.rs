@@ -1,4 +1,4 @@
-//! The targets file: the targets of images, and the configured stores.
+//! The targets file: the targets of images, the configured stores, and galleries.
 //!
 //! - [`TargetsFile`] is the content; [`TargetsDocument`] changes the file and preserves its comments and order.
 //! - [`import`] and [`Generate`] create targets to merge into the file.
@@ -21,7 +21,8 @@ use std::path::Path;
 
 use goldfleet_diagnostics::FieldError;
 use goldfleet_diagnostics::{Node, Value};
-use goldfleet_model::ids::{AccountName, ContainerName, Region, ResourceGroup, SubscriptionId};
+use goldfleet_galleries::settings::Gallery;
+use goldfleet_model::ids::{AccountName, ContainerName, ImageName, Region, ResourceGroup, SubscriptionId};
 use goldfleet_model::selector::Selector;
 use goldfleet_model::store::Store;
 use goldfleet_model::target::Target;
@@ -36,7 +37,7 @@ pub use import::{Format, UnknownFormat, import};
 pub use located::Located;
 
 /// The content of a targets file.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct TargetsFile {
     /// The targets, in file order.
     pub targets: Vec<Target>,
@@ -44,6 +45,8 @@ pub struct TargetsFile {
     pub stores: Vec<Store>,
     /// The configured hubs.
     pub hubs: BTreeMap<Region, Hub>,
+    /// The galleries, in file order.
+    pub galleries: Vec<Gallery>,
 }
 
 /// Where the snapshot of a region is created, from which its targets copy.
@@ -105,6 +108,13 @@ impl TargetsFile {
         by_region
     }
 
+    /// The galleries that receive versions of an image. A selection of targets selects no gallery.
+    #[must_use]
+    pub fn galleries_of(&self, image: &ImageName, selectors: &[Selector]) -> Vec<&Gallery> {
+        let all = self.galleries.iter().filter(|gallery| selectors.is_empty() && gallery.receives(image));
+        all.collect()
+    }
+
     /// The enabled targets that at least one selector selects, or all enabled targets if there is no selector.
     #[must_use]
     pub fn selected(&self, selectors: &[Selector]) -> Vec<&Target> {
@@ -129,6 +139,7 @@ fn is_selected(target: &Target, selectors: &[Selector]) -> bool {
 struct Contents {
     targets: Vec<Located<Target>>,
     stores: Vec<Located<WrittenStore>>,
+    galleries: Vec<Located<Gallery>>,
 }
 
 impl Contents {
@@ -138,8 +149,8 @@ impl Contents {
             // Parsed as a whole, so that all errors of the file are reported.
             None => Tables::read(path, text)?,
         };
-        let contents = Self { targets: tables.targets, stores: tables.stores };
-        let problems = check::check(&contents.targets, &contents.stores);
+        let contents = Self { targets: tables.targets, stores: tables.stores, galleries: tables.galleries };
+        let problems = check::check(&contents.targets, &contents.stores, &contents.galleries);
         if problems.is_empty() { Ok(contents) } else { Err(TargetsFileError::Invalid(problems)) }
     }
 
@@ -148,6 +159,7 @@ impl Contents {
         TargetsFile {
             stores: stores().map(WrittenStore::store).collect(),
             hubs: stores().filter_map(|store| Some((store.region.clone(), store.hub()?))).collect(),
+            galleries: self.galleries.into_iter().map(Located::into_value).collect(),
             targets: self.targets.into_iter().map(Located::into_value).collect(),
         }
     }
@@ -158,6 +170,7 @@ impl Contents {
 struct Tables {
     targets: Vec<Located<Target>>,
     stores: Vec<Located<WrittenStore>>,
+    galleries: Vec<Located<Gallery>>,
 }
 
 impl Tables {
@@ -187,8 +200,9 @@ impl Tables {
         let Value::Table(mut tables) = node.value else { return };
         read_all(path, "target", tables.remove("target"), &mut self.targets, faults);
         read_all(path, "store", tables.remove("store"), &mut self.stores, faults);
+        read_all(path, "gallery", tables.remove("gallery"), &mut self.galleries, faults);
         for (key, node) in tables {
-            let fault = FieldError::unknown_field(&key, &["[[target]]", "[[store]]"]);
+            let fault = FieldError::unknown_field(&key, &["[[target]]", "[[store]]", "[[gallery]]"]);
             faults.push(fault.with_origin(node.origin.as_ref()).with_parent_key(&key));
         }
     }

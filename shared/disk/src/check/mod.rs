@@ -168,7 +168,7 @@ impl Check<'_> {
         finding.message = format!("{}: {}", self.path.display(), finding.message);
         let outputs = [
             ("OUT.vhd", self.path.with_extension("fixed.vhd")),
-            ("OUT.qcow2", self.path.with_extension("qcow2")),
+            ("OUT.qcow2", beside(self.path, "qcow2")),
             ("OUT.image", decompressed(self.path)),
         ];
         if finding.remedy.contains(" IN ")
@@ -277,6 +277,12 @@ fn ends_with_footer(disk: &dyn DiskReader) -> Result<bool, DiskError> {
     let mut last = [0; FOOTER_SIZE];
     disk.read_at(at, &mut last)?;
     Ok(Footer::parse(&last).is_ok_and(|footer| footer.size() == at))
+}
+
+/// A name beside the file with this extension, and not the file itself.
+fn beside(path: &Path, extension: &str) -> PathBuf {
+    let named = path.with_extension(extension);
+    if named == path { path.with_extension(format!("new.{extension}")) } else { named }
 }
 
 /// The name for the decompressed content of a file.

@@ -70,6 +70,7 @@ async fn evidence(ports: &Ports, source: &SnapshotId) -> Result<Evidence, StepEr
             resource_type: id.resource_type,
             subscription: id.subscription,
             resource_group: Some(id.resource_group.clone()),
+            parent: None,
             tags: [].into(),
             tenant: None,
         };

@@ -6,12 +6,15 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::{DiskProperties, ImageProperties, MachineProperties, ResourceType, SnapshotProperties};
+use super::{
+    DefinitionProperties, DiskProperties, GalleryProperties, GalleryVersionProperties, ImageProperties,
+    MachineProperties, ResourceType, SnapshotProperties,
+};
 use crate::ids::{InvalidName, Region};
 
-/// Properties that the platform sets. A request does not contain them. Source: Microsoft.Compute, DiskRP 2025-01-02 and
-/// ComputeRP 2025-04-01, members that are marked `readOnly`.
-const READ_ONLY: [&str; 11] = [
+/// Properties that the platform sets. A request does not contain them. Source: Microsoft.Compute, DiskRP 2025-01-02,
+/// ComputeRP 2025-04-01 and GalleryRP 2024-03-03, members that are marked `readOnly`.
+const READ_ONLY: [&str; 17] = [
     "provisioningState",
     "timeCreated",
     "uniqueId",
@@ -23,6 +26,12 @@ const READ_ONLY: [&str; 11] = [
     "creationData/sourceUniqueId",
     "vmId",
     "instanceView",
+    "replicationStatus",
+    "validationsProfile",
+    "publishingProfile/publishedDate",
+    "safetyProfile/reportedForPolicyViolation",
+    "safetyProfile/policyViolations",
+    "storageProfile/osDiskImage/sizeInGB",
 ];
 
 /// Members outside of the properties that the platform sets: the machine of a disk, and the extensions of a machine.
@@ -43,6 +52,12 @@ pub enum Properties {
     Snapshot(SnapshotProperties),
     /// Of a virtual machine.
     Machine(Box<MachineProperties>),
+    /// Of a gallery.
+    Gallery(GalleryProperties),
+    /// Of an image definition.
+    Definition(Box<DefinitionProperties>),
+    /// Of a version of an image definition.
+    GalleryVersion(Box<GalleryVersionProperties>),
 }
 
 impl Properties {
@@ -54,6 +69,9 @@ impl Properties {
             Self::Disk(_) => ResourceType::Disk,
             Self::Snapshot(_) => ResourceType::Snapshot,
             Self::Machine(_) => ResourceType::Machine,
+            Self::Gallery(_) => ResourceType::Gallery,
+            Self::Definition(_) => ResourceType::Definition,
+            Self::GalleryVersion(_) => ResourceType::GalleryVersion,
         }
     }
 
@@ -66,6 +84,9 @@ impl Properties {
             ResourceType::Disk => Self::Disk(read(value)?),
             ResourceType::Snapshot => Self::Snapshot(read(value)?),
             ResourceType::Machine => Self::Machine(read(value)?),
+            ResourceType::Gallery => Self::Gallery(read(value)?),
+            ResourceType::Definition => Self::Definition(read(value)?),
+            ResourceType::GalleryVersion => Self::GalleryVersion(read(value)?),
         })
     }
 
@@ -76,6 +97,9 @@ impl Properties {
             Self::Disk(disk) => json!(disk),
             Self::Snapshot(snapshot) => json!(snapshot),
             Self::Machine(machine) => json!(machine),
+            Self::Gallery(gallery) => json!(gallery),
+            Self::Definition(definition) => json!(definition),
+            Self::GalleryVersion(version) => json!(version),
         }
     }
 }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::body::MANAGED_BY;
 use super::text::{open_enum, optional};
-use super::{MachineProperties, Properties, ResourceBody, ResourceId};
+use super::{MachineProperties, Properties, ResourceBody, ResourceId, VersionSource};
 use crate::manifest::{Generation, OsType};
 
 open_enum! {
@@ -18,6 +18,8 @@ open_enum! {
         Copy = "Copy",
         /// From an incremental snapshot in another region. The content arrives after the resource exists.
         CopyStart = "CopyStart",
+        /// From an image, such as a gallery version.
+        FromImage = "FromImage",
         /// Without content.
         Empty = "Empty",
     }
@@ -67,6 +69,9 @@ pub struct CreationData {
     /// The unique id of the disk or snapshot that was copied. The platform sets it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_unique_id: Option<String>,
+    /// The gallery version from which the resource is created.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gallery_image_reference: Option<VersionSource>,
     /// The number of bytes of an upload, including the 512 bytes of the footer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upload_size_bytes: Option<u64>,
@@ -94,9 +99,16 @@ impl CreationData {
         Self { create_option: CreateOption::CopyStart, ..Self::copy(source) }
     }
 
+    /// The origin of a disk that is created from a gallery version.
+    #[must_use]
+    pub fn from_version(version: &ResourceId) -> Self {
+        Self { gallery_image_reference: Some(VersionSource::of(version)), ..Self::with(CreateOption::FromImage) }
+    }
+
     fn with(create_option: CreateOption) -> Self {
         Self {
             create_option,
+            gallery_image_reference: None,
             source_resource_id: None,
             source_unique_id: None,
             upload_size_bytes: None,
@@ -283,7 +295,7 @@ impl Properties {
         match self {
             Self::Disk(disk) => Some(disk),
             Self::Snapshot(snapshot) => Some(&snapshot.disk),
-            Self::Image(_) | Self::Machine(_) => None,
+            _ => None,
         }
     }
 
@@ -293,7 +305,7 @@ impl Properties {
         match self {
             Self::Disk(disk) => Some(disk),
             Self::Snapshot(snapshot) => Some(&mut snapshot.disk),
-            Self::Image(_) | Self::Machine(_) => None,
+            _ => None,
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod body;
 mod disk;
+mod gallery;
 mod image;
 mod lock;
 mod machine;
@@ -24,6 +25,11 @@ pub use body::{BodyError, Properties, ResourceBody, Sku};
 pub use disk::{
     CopyCompletionError, CreateOption, CreationData, DiskEncryption, DiskProperties, DiskState, SnapshotProperties,
 };
+pub use gallery::{
+    DefinitionProperties, DiskImageEncryption, GalleryFeature, GalleryIdentifier, GalleryProperties,
+    GalleryVersionProperties, OsDiskImage, PublishingProfile, RegionEncryption, RegionalReplication, ReplicationState,
+    ReplicationStatus, SafetyProfile, TargetRegion, VersionNumber, VersionSource, VersionStorage, region_named,
+};
 pub use image::{Attachment, ImageDataDisk, ImageDisk, ImageProperties, ImageStorageProfile};
 pub use lock::{Lock, LockId, LockLevel};
 pub use machine::{
@@ -42,6 +48,12 @@ pub enum ResourceType {
     Snapshot,
     /// A virtual machine.
     Machine,
+    /// A gallery of images.
+    Gallery,
+    /// An image definition in a gallery.
+    Definition,
+    /// A version of an image definition.
+    GalleryVersion,
 }
 
 /// The names of a resource type.
@@ -56,7 +68,8 @@ struct TypeInfo {
 
 impl ResourceType {
     /// All types.
-    pub const ALL: [Self; 4] = [Self::Image, Self::Disk, Self::Snapshot, Self::Machine];
+    pub const ALL: [Self; 7] =
+        [Self::Image, Self::Disk, Self::Snapshot, Self::Machine, Self::Gallery, Self::Definition, Self::GalleryVersion];
 
     fn info(self) -> TypeInfo {
         let compute = |segment, noun| TypeInfo { namespace: "Microsoft.Compute", segment, noun };
@@ -65,6 +78,9 @@ impl ResourceType {
             Self::Disk => compute("disks", "disk"),
             Self::Snapshot => compute("snapshots", "snapshot"),
             Self::Machine => compute("virtualMachines", "machine"),
+            Self::Gallery => compute("galleries", "gallery"),
+            Self::Definition => compute("galleries/images", "image definition"),
+            Self::GalleryVersion => compute("galleries/images/versions", "gallery version"),
         }
     }
 
@@ -74,7 +90,8 @@ impl ResourceType {
         self.info().namespace
     }
 
-    /// The segment of the type in a resource id, such as `images`.
+    /// The segment of the type in a resource id, such as `images`. That of a type whose resources are in others contains
+    /// those of the others, with `/` between them.
     #[must_use]
     pub fn segment(self) -> &'static str {
         self.info().segment
@@ -115,6 +132,27 @@ impl ResourceId {
     pub fn key(&self) -> String {
         self.to_string().to_ascii_lowercase()
     }
+
+    /// The end of the id: types and names in turn, such as `galleries/corp/images/ubuntu`.
+    #[must_use]
+    pub fn path(&self) -> String {
+        let (types, names) = (self.resource_type.segment().split('/'), self.name.as_str().split('/'));
+        types.zip(names).map(|(segment, name)| format!("{segment}/{name}")).collect::<Vec<_>>().join("/")
+    }
+
+    /// The id of a resource of this type in this one, such as a definition in a gallery.
+    #[must_use]
+    pub fn child(&self, resource_type: ResourceType, own: &ResourceName) -> Self {
+        Self { resource_type, name: self.name.child(own), ..self.clone() }
+    }
+
+    /// The id of the resource that contains this one. None if none does.
+    #[must_use]
+    pub fn parent(&self) -> Option<Self> {
+        let segment = self.resource_type.segment().rsplit_once('/')?.0;
+        let resource_type = ResourceType::ALL.into_iter().find(|parent| parent.segment() == segment)?;
+        Some(Self { resource_type, name: self.name.parent()?, ..self.clone() })
+    }
 }
 
 impl PartialEq for ResourceId {
@@ -153,8 +191,9 @@ fn lower(text: &str) -> impl Iterator<Item = u8> {
 
 impl fmt::Display for ResourceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { subscription, resource_group, resource_type, name } = self;
-        write!(f, "/subscriptions/{subscription}/resourceGroups/{resource_group}/providers/{resource_type}/{name}")
+        let Self { subscription, resource_group, resource_type, .. } = self;
+        let (namespace, path) = (resource_type.namespace(), self.path());
+        write!(f, "/subscriptions/{subscription}/resourceGroups/{resource_group}/providers/{namespace}/{path}")
     }
 }
 
@@ -171,27 +210,26 @@ impl FromStr for ResourceId {
         let invalid = || InvalidName {
             what: "resource id",
             given: text.to_owned(),
-            rule: "use the id of an image, a disk, a snapshot or a machine: \
+            rule: "use the id of an image, a disk, a snapshot, a machine, or of a gallery or what is in it: \
                    /subscriptions/ID/resourceGroups/GROUP/providers/Microsoft.Compute/TYPE/NAME",
         };
         let parts: Vec<&str> = text.strip_prefix('/').ok_or_else(invalid)?.split('/').collect();
-        let &[subscriptions, subscription, groups, group, providers, namespace, segment, name] = &parts[..] else {
+        let [subscriptions, subscription, groups, group, providers, namespace, rest @ ..] = &parts[..] else {
             return Err(invalid());
         };
         let words = [(subscriptions, "subscriptions"), (groups, "resourceGroups"), (providers, "providers")];
+        // Types and names in turn.
+        let segment = rest.iter().step_by(2).copied().collect::<Vec<_>>().join("/");
         let is_type = |kind: &ResourceType| {
-            kind.namespace().eq_ignore_ascii_case(namespace) && kind.segment().eq_ignore_ascii_case(segment)
+            kind.namespace().eq_ignore_ascii_case(namespace) && kind.segment().eq_ignore_ascii_case(&segment)
         };
         let resource_type = ResourceType::ALL.into_iter().find(is_type);
-        match resource_type.filter(|_| words.iter().all(|(found, word)| found.eq_ignore_ascii_case(word))) {
-            Some(resource_type) => Ok(Self {
-                subscription: subscription.parse()?,
-                resource_group: group.parse()?,
-                resource_type,
-                name: name.parse()?,
-            }),
-            None => Err(invalid()),
-        }
+        let is_complete = rest.len() % 2 == 0 && words.iter().all(|(found, word)| found.eq_ignore_ascii_case(word));
+        let resource_type = resource_type.filter(|_| is_complete).ok_or_else(invalid)?;
+        let names = rest.iter().skip(1).step_by(2).map(|name| name.parse::<ResourceName>());
+        let names = names.collect::<Result<Vec<_>, _>>()?;
+        let name = names.into_iter().reduce(|outer, own| outer.child(&own)).ok_or_else(invalid)?;
+        Ok(Self { subscription: subscription.parse()?, resource_group: group.parse()?, resource_type, name })
     }
 }
 
@@ -230,7 +268,8 @@ mod tests {
         let group = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/g";
         for bad in [
             group.to_owned(),
-            format!("{group}/providers/Microsoft.Compute/galleries/m"),
+            format!("{group}/providers/Microsoft.Compute/galleries/m/images"),
+            format!("{group}/providers/Microsoft.Compute/images/m/versions/1.0.0"),
             format!("{group}/providers/Microsoft.Storage/images/m"),
             format!("{group}/providers/Microsoft.Compute/images/m/more"),
             format!("{group}/providers/Microsoft.Compute/images/.hidden"),
@@ -239,6 +278,22 @@ mod tests {
         ] {
             assert!(bad.parse::<ResourceId>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn ids_of_nested_resources_name_their_parents() {
+        let text = "/subscriptions/00000000-0000-0000-0000-00000000000a/resourceGroups/images/providers/\
+                    Microsoft.Compute/galleries/corp/images/ubuntu-24.04/versions/1.0.10";
+        let version: ResourceId = text.parse().unwrap();
+        assert_eq!((version.resource_type, version.name.own()), (ResourceType::GalleryVersion, "1.0.10"));
+        assert_eq!(version.to_string(), text);
+        let definition = version.parent().unwrap();
+        assert_eq!(definition.path(), "galleries/corp/images/ubuntu-24.04");
+        assert_eq!(definition.child(ResourceType::GalleryVersion, &"1.0.10".parse().unwrap()), version);
+        let gallery = definition.parent().unwrap();
+        assert_eq!((gallery.resource_type, gallery.parent()), (ResourceType::Gallery, None));
+        let listed = text.replace("galleries", "Galleries").replace("images/u", "Images/u");
+        assert_eq!(listed.parse::<ResourceId>().unwrap(), version);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! store the results and move the bytes.
 
 mod copies;
+pub mod galleries;
 pub mod machines;
 
 use std::borrow::Cow;
@@ -67,7 +68,7 @@ pub fn check_put(request: &PutRequest, existing: Option<&Resource>) -> PortResul
 pub fn region_change(resource_type: ResourceType) -> &'static str {
     match resource_type {
         ResourceType::Image => "image-region-change",
-        ResourceType::Disk | ResourceType::Snapshot | ResourceType::Machine => "region-change",
+        _ => "region-change",
     }
 }
 
@@ -85,6 +86,8 @@ fn origin(properties: &Properties) -> (Option<&CreateOption>, Cow<'_, str>) {
             let disks: Vec<&str> = machine.disks().filter_map(|disk| disk.disk_id()).collect();
             (None, disks.join(" ").into())
         }
+        Properties::GalleryVersion(version) => (None, version.source().unwrap_or_default().into()),
+        Properties::Gallery(_) | Properties::Definition(_) => (None, "".into()),
     }
 }
 
@@ -94,13 +97,14 @@ fn origin_of_disk(disk: &DiskProperties) -> (Option<&CreateOption>, Cow<'_, str>
 }
 
 /// The disk or snapshot from which the resource of a request gets its content, for an image that of its OS disk. None if it
-/// has no such source.
+/// has no such source. A gallery version of a disk is not such a source: see [`galleries::version_of`].
 ///
 /// # Errors
 /// `Invalid` if the id of the source is not that of a disk or snapshot.
 pub fn source_of(request: &PutRequest) -> PortResult<Option<ResourceId>> {
     let source = match &request.body.properties {
         Properties::Image(image) => image.os_disk().and_then(resource_of),
+        Properties::GalleryVersion(version) => version.source(),
         other => other.disk().and_then(|disk| disk.creation_data.source_resource_id.as_deref()),
     };
     source.map(|source| id_of_source(request, source)).transpose()
@@ -179,8 +183,11 @@ pub fn new_disk(request: &PutRequest, source: Option<&Resource>, identity: NewId
         }
         CreateOption::Copy => Some(source_in_region(request, source)?),
         CreateOption::CopyStart => Some(source_of_copy_start(request, source)?),
-        CreateOption::Empty | CreateOption::Other(_) => {
-            let message = format!("{}: this cloud creates disks by Upload, Copy and CopyStart only", request.id);
+        CreateOption::Empty | CreateOption::FromImage | CreateOption::Other(_) => {
+            let message = format!(
+                "{}: this cloud creates disks by Upload, Copy and CopyStart, and FromImage of gallery versions",
+                request.id
+            );
             return Err(refused(ErrorKind::Invalid, "create-option-unsupported", message));
         }
     };

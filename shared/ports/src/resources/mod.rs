@@ -1,5 +1,5 @@
-//! Resources in Resource Manager: managed images, managed disks, snapshots and virtual machines, which long-running
-//! operations create, change and delete.
+//! Resources in Resource Manager: managed images, managed disks, snapshots, virtual machines, and galleries with their image
+//! definitions and versions, which long-running operations create, change and delete.
 //!
 //! [`emulation`] has the rules of the platform for adapters that emulate it.
 
@@ -10,7 +10,7 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use goldfleet_model::ids::{Region, ResourceGroup, SubscriptionId};
+use goldfleet_model::ids::{Region, ResourceGroup, ResourceName, SubscriptionId};
 use goldfleet_model::image::{ImageTags, VhdNames};
 use goldfleet_model::manifest::Digest;
 use goldfleet_model::resource::{ResourceBody, ResourceId, ResourceType, tag};
@@ -165,6 +165,9 @@ pub struct ResourceQuery {
     pub subscription: SubscriptionId,
     /// The resource group. None for all groups of the subscription.
     pub resource_group: Option<ResourceGroup>,
+    /// The name of the resource that contains them, such as the gallery of image definitions. Types whose resources are in no
+    /// other have none, and all others have one.
+    pub parent: Option<ResourceName>,
     /// The tags that a resource must have, with their values.
     pub tags: BTreeMap<String, String>,
     /// The tenant to authenticate against, if it differs from the credential's tenant.
@@ -172,6 +175,30 @@ pub struct ResourceQuery {
 }
 
 impl ResourceQuery {
+    /// The resource that contains the listed ones. None for types whose resources are in no other.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] if the query names none although the type needs one, or if it names no resource group.
+    pub fn parent_id(&self) -> PortResult<Option<ResourceId>> {
+        let depth = self.resource_type.segment().matches('/').count();
+        let names = self.parent.as_ref().map_or(0, |parent| parent.as_str().split('/').count());
+        if depth != names {
+            let noun = self.resource_type.noun();
+            let message =
+                format!("a list of the type {noun} needs the names of {depth} parents, and {names} are given");
+            return Err(PortError::new(ErrorKind::Invalid, message));
+        }
+        let Some(name) = self.parent.clone() else { return Ok(None) };
+        let segment = self.resource_type.segment().rsplit_once('/').map_or("", |(parent, _)| parent);
+        let parent = ResourceType::ALL.into_iter().find(|parent| parent.segment() == segment);
+        match (parent, self.resource_group.clone()) {
+            (Some(resource_type), Some(resource_group)) => {
+                Ok(Some(ResourceId { subscription: self.subscription, resource_group, resource_type, name }))
+            }
+            _ => Err(PortError::new(ErrorKind::Invalid, "a list in a parent needs its resource group")),
+        }
+    }
+
     /// Whether an item of a list can have the tags of the query, before it is read. Tags that cannot be read may be any.
     #[must_use]
     pub fn may_match(&self, item: &Value) -> bool {
@@ -276,7 +303,8 @@ impl MachineAction {
 /// `vhd-not-found`, `vhd-not-accessible`, `vhd-invalid`, `vhd-in-other-subscription`, `vhd-in-other-region`,
 /// `copy-source-not-found` (no such disk or snapshot in the region), `policy-denied`, `authorization-failed`,
 /// `scope-locked`, `image-region-change` and `region-change` (the resource exists in another region),
-/// `property-change-not-allowed` (the source of an existing resource cannot change).
+/// `property-change-not-allowed` (the source of an existing resource cannot change), `parent-resource-not-found` (there is
+/// no such gallery or definition), `gallery-image-not-found` (a gallery version cannot be used in the region of a disk).
 #[async_trait]
 pub trait ResourceService: Send + Sync {
     /// The naming that this service needs for the VHDs of its images.
@@ -285,7 +313,7 @@ pub trait ResourceService: Send + Sync {
     /// The URL of a blob from which an image is created. It is not signed.
     fn blob_url(&self, blob: &BlobAddress) -> String;
 
-    /// Returns a resource, a virtual machine with its instance view. None if it does not exist. A missing resource group
+    /// Returns a resource, a virtual machine with its instance view, a gallery version with the state of its replication. None if it does not exist. A missing resource group
     /// is an error.
     ///
     /// # Errors
@@ -295,7 +323,7 @@ pub trait ResourceService: Send + Sync {
     /// Returns one page of a list: the first one, or the one at `marker`. A list is complete only after its last page:
     /// see [`list_all`]. A missing resource group is an error with the code `resource-group-not-found`: nothing can be
     /// concluded about what was in it. A resource that cannot be read is in [`ResourcePage::unreadable`]. Ids in a list may differ in case from the ids of the same resources elsewhere. Machines in a list
-    /// may have no instance view.
+    /// may have no instance view, and gallery versions no state of their replication.
     ///
     /// # Errors
     /// If the service refuses or cannot be reached.

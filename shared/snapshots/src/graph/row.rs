@@ -34,6 +34,15 @@ pub struct Row<S = RowSpec> {
     pub spec: S,
 }
 
+impl<S> Row<S> {
+    /// The same row with another form of its specification.
+    #[must_use]
+    pub fn map<T>(self, spec: impl FnOnce(S) -> T) -> Row<T> {
+        let Self { id, kind, position, region, label, after, opens, always, spec: own } = self;
+        Row { id, kind, position, region, label, after, opens, always, spec: spec(own) }
+    }
+}
+
 /// What a row has to do: all that its step needs, because another worker may have to continue with the row alone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -13,7 +13,7 @@ use super::put::{canonical, elsewhere, without_nulls};
 use super::resources::normalized_region;
 use super::response::{ArmAnswer, HandlerResult};
 use super::state::TenantState;
-use super::{access, body, copies, providers, schema};
+use super::{access, body, copies, galleries, providers, schema};
 
 /// The property that the incremental snapshots of a disk share.
 pub(super) const FAMILY: &str = "incrementalSnapshotFamilyId";
@@ -25,6 +25,7 @@ const UPLOAD_BYTES: std::ops::RangeInclusive<i64> = 20_972_032..=35_183_298_347_
 pub(super) fn put(world: &mut TenantState, call: &Call, kind: DiskKind) -> HandlerResult {
     let asked = body::parse(&call.body)?;
     let disk = wanted(world, call, kind, &asked)?;
+    use_version(world, call, &disk)?;
     let settings = operations::settings(world, &call.route.name);
     operations::refused_at_once(&settings)?;
     let key = disk.key();
@@ -51,6 +52,17 @@ pub(super) fn put(world: &mut TenantState, call: &Call, kind: DiskKind) -> Handl
         None => world.disks.push(disk),
     }
     Ok(answer)
+}
+
+/// Checks that the gallery version of a new disk can be used in its region.
+fn use_version(world: &mut TenantState, call: &Call, disk: &Disk) -> Result<(), ArmAnswer> {
+    let data = &disk.properties["creationData"];
+    if data["createOption"] != "FromImage" || disks::find(world, &disk.key()).is_some() {
+        return Ok(());
+    }
+    let id = data["galleryImageReference"]["id"].as_str();
+    let id = id.ok_or_else(|| ArmAnswer::missing("creationData.galleryImageReference.id"))?.to_owned();
+    galleries::use_version(world, &id, &disk.region, call.now)
 }
 
 /// Checks a request. Returns the resource that it leads to.
@@ -165,6 +177,8 @@ fn create(world: &TenantState, call: &Call, disk: &mut Disk) -> Result<(), ArmAn
             }
             (source.properties["diskSizeBytes"].as_i64().unwrap_or_default(), "Unattached")
         }
+        // The use of the version is checked before the disk is created.
+        "FromImage" if disk.kind == DiskKind::Disk => (20 << 20, "Unattached"),
         "" => return Err(ArmAnswer::missing("creationData.createOption")),
         other => {
             let message = format!("The double does not support the create option '{other}'.");

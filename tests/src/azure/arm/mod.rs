@@ -1,7 +1,7 @@
 //! A strict test double of Azure Resource Manager over HTTPS.
 //!
 //! It supports what goldfleet requests from Resource Manager: managed images and virtual machines (Microsoft.Compute 2025-04-01),
-//! disks and snapshots (2025-01-02), storage accounts (2025-01-01), resource groups and providers (2025-04-01), subscriptions and their regions (2022-12-01),
+//! disks and snapshots (2025-01-02), galleries (2024-03-03), storage accounts (2025-01-01), resource groups and providers (2025-04-01), subscriptions and their regions (2022-12-01),
 //! management locks (2020-05-01), permissions and role assignments (2022-04-01). Comments give the source of each rule
 //! of Azure: 'specification' is Microsoft's published OpenAPI (`azure-rest-api-specs`), and 'seen' is a response of
 //! Azure that somebody published. Anything else is marked as a guess.
@@ -35,6 +35,7 @@ mod disk_pages;
 mod disk_put;
 mod disks;
 mod faults;
+mod galleries;
 mod groups;
 mod image_checks;
 mod images;
@@ -46,6 +47,7 @@ mod operations;
 mod pipeline;
 mod providers;
 mod put;
+mod replication;
 mod resources;
 mod response;
 mod route;
@@ -70,10 +72,12 @@ pub use clock::Clock;
 pub use disk_data::{CONTENT, DiskData};
 pub use disks::{Disk, DiskKind};
 pub use faults::{Fault, Faults, Matches};
+pub use galleries::{GalleryItem, GalleryLevel};
 pub use images::{Image, ImageState};
 pub use log::{Accepted, Log};
 pub use machines::Machine;
 pub use operations::{Collision, Links, LongRunning, OperationEnd};
+pub use replication::{Replica, Replication};
 pub use resources::{Account, Group, Lock, LockLevel, Policy, Region, Role, RoleAssignment, Subscription};
 pub use shared::Shared;
 pub use state::TenantState;
@@ -143,6 +147,15 @@ impl FakeResourceManager {
         self.core.world.write(|world| {
             world.settle();
             world.disks.iter().map(Disk::json).collect()
+        })
+    }
+
+    /// The galleries, definitions and versions that exist now, as a GET without `$expand` returns them.
+    #[must_use]
+    pub fn galleries(&self) -> Vec<Value> {
+        self.core.world.write(|world| {
+            world.settle();
+            world.galleries.iter().map(|item| item.json(world)).collect()
         })
     }
 

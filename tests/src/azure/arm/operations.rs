@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::disk_access;
 use super::disks::{self, Disk};
+use super::galleries;
 use super::images::{self, Image, ImageState};
 use super::machines::{self, Machine};
 use super::pipeline::Call;
@@ -190,6 +191,7 @@ impl Ended {
         };
         if gone {
             machines::remove(world, &self.key);
+            galleries::remove(world, &self.key);
             world.images.retain(|image| image.key() != self.key);
             disks::remove(world, &self.key);
         }
@@ -203,6 +205,7 @@ impl Ended {
         if let Some(machine) = world.machines.iter_mut().find(|machine| machine.key() == self.key) {
             machine.state = state;
         }
+        galleries::set_state(world, &self.key, state);
     }
 }
 
@@ -393,6 +396,7 @@ fn result(world: &TenantState, call: &Call, operation: &Operation) -> HandlerRes
     let image: Option<Value> = images::find(world, &operation.key).map(Image::json);
     let resource = image.or_else(|| disks::find(world, &operation.key).map(Disk::json));
     let resource = resource.or_else(|| machines::find(world, &operation.key).map(Machine::json));
+    let resource = resource.or_else(|| galleries::find(world, &operation.key).map(|item| item.json(world)));
     resource.map(ArmAnswer::ok).ok_or_else(|| {
         ArmAnswer::error(
             StatusCode::NOT_FOUND,

@@ -15,8 +15,8 @@ use super::route::{Kind, Query, Route};
 use super::state::TenantState;
 use super::token::{self, Principal};
 use super::{
-    Core, access, disk_access, disk_data, disk_put, disks, groups, images, locks, machines, operations, providers, put,
-    storage, subscriptions,
+    Core, access, disk_access, disk_data, disk_put, disks, galleries, groups, images, locks, machines, operations,
+    providers, put, storage, subscriptions,
 };
 
 /// A request that has passed the checks.
@@ -183,6 +183,10 @@ fn dispatch(world: &mut TenantState, call: &Call) -> HandlerResult {
         (Kind::Disk(kind), &Method::PUT) => disk_put::put(world, call, kind),
         (Kind::Disk(_), &Method::DELETE) => disks::delete(world, call),
         (Kind::Disk(kind), _) => disks::get(world, call, kind),
+        (Kind::Galleries(level), _) => galleries::list(world, call, level),
+        (Kind::Gallery(level), &Method::PUT) => galleries::put(world, call, level),
+        (Kind::Gallery(_), &Method::DELETE) => galleries::delete(world, call),
+        (Kind::Gallery(level), _) => galleries::get(world, call, level),
         (Kind::Machines, _) => machines::list(world, call),
         (Kind::Machine, &Method::PUT) => machines::put(world, call),
         (Kind::Machine, &Method::DELETE) => machines::delete(world, call),

@@ -4,6 +4,7 @@ use axum::http::Method;
 use percent_encoding::percent_decode_str;
 
 use super::disks::DiskKind;
+use super::galleries::GalleryLevel;
 use super::machines;
 
 /// An action on the access to a disk or snapshot.
@@ -37,6 +38,8 @@ pub(super) enum Kind {
     Access(DiskKind, AccessVerb),
     Machines,
     Machine,
+    Galleries(GalleryLevel),
+    Gallery(GalleryLevel),
     Power(PowerVerb),
     Accounts,
     Account,
@@ -58,6 +61,7 @@ impl Kind {
             Self::Groups | Self::Group => "Microsoft.Resources/subscriptions/resourceGroups",
             Self::Images | Self::Image => "Microsoft.Compute/images",
             Self::Machines | Self::Machine | Self::Power(_) => machines::TYPE,
+            Self::Galleries(level) | Self::Gallery(level) => level.resource_type(),
             Self::Accounts | Self::Account => "Microsoft.Storage/storageAccounts",
             Self::Permissions => "Microsoft.Authorization/permissions",
             Self::RoleAssignments => "Microsoft.Authorization/roleAssignments",
@@ -76,6 +80,7 @@ impl Kind {
             Self::Groups | Self::Group | Self::Images | Self::Image | Self::Operation => "2025-04-01",
             Self::Disks(_) | Self::Disk(_) | Self::Access(..) | Self::DiskOperation => "2025-01-02",
             Self::Machines | Self::Machine | Self::Power(_) => "2025-04-01",
+            Self::Galleries(_) | Self::Gallery(_) => "2024-03-03",
             Self::Accounts | Self::Account => "2025-01-01",
             Self::Permissions | Self::RoleAssignments => "2022-04-01",
             Self::Locks | Self::Lock => "2020-05-01",
@@ -88,6 +93,7 @@ impl Kind {
             Self::Images | Self::Image | Self::Operation | Self::DiskOperation => Some("Microsoft.Compute"),
             Self::Disks(_) | Self::Disk(_) | Self::Access(..) => Some("Microsoft.Compute"),
             Self::Machines | Self::Machine | Self::Power(_) => Some("Microsoft.Compute"),
+            Self::Galleries(_) | Self::Gallery(_) => Some("Microsoft.Compute"),
             Self::Accounts | Self::Account => Some("Microsoft.Storage"),
             _ => None,
         }
@@ -97,7 +103,9 @@ impl Kind {
     pub(super) fn allows(self, method: &Method) -> bool {
         match self {
             Self::Image => [Method::GET, Method::PUT, Method::PATCH, Method::DELETE].contains(method),
-            Self::Disk(_) | Self::Lock | Self::Machine => [Method::GET, Method::PUT, Method::DELETE].contains(method),
+            Self::Disk(_) | Self::Lock | Self::Machine | Self::Gallery(_) => {
+                [Method::GET, Method::PUT, Method::DELETE].contains(method)
+            }
             Self::Access(..) | Self::Power(_) | Self::Register => method == Method::POST,
             Self::Group => [Method::GET, Method::PUT, Method::HEAD].contains(method),
             _ => method == Method::GET,
@@ -150,6 +158,8 @@ impl Route {
             Kind::Lock => parts.len() - 4,
             Kind::Groups | Kind::Locations => 2,
             Kind::Images | Kind::Disks(_) | Kind::Machines | Kind::Accounts => parts.len() - 3,
+            Kind::Galleries(GalleryLevel::Gallery) => parts.len() - 3,
+            Kind::Galleries(_) => parts.len() - 1,
             Kind::Access(..) | Kind::Power(_) | Kind::Register => parts.len() - 1,
             _ => parts.len(),
         };
@@ -203,6 +213,8 @@ fn kind(words: &[&str]) -> Option<Kind> {
         [_, "resourcegroups", _, "providers", "microsoft.compute", "virtualmachines", _, "start"] => {
             Some(Kind::Power(PowerVerb::Start))
         }
+        [_, "resourcegroups", _, "providers", "microsoft.compute", "galleries", below @ ..] => gallery(below),
+        [_, "providers", "microsoft.compute", "galleries"] => Some(Kind::Galleries(GalleryLevel::Gallery)),
         [_, "resourcegroups", _, "providers", "microsoft.compute", what]
         | [_, "providers", "microsoft.compute", what] => disk_kind(what).map(Kind::Disks),
         [_, "resourcegroups", _, "providers", "microsoft.compute", what, _] => disk_kind(what).map(Kind::Disk),
@@ -215,6 +227,18 @@ fn kind(words: &[&str]) -> Option<Kind> {
         [_, "resourcegroups", _, "providers", "microsoft.storage", "storageaccounts"] => Some(Kind::Accounts),
         [_, "providers", "microsoft.storage", "storageaccounts"] => Some(Kind::Accounts),
         [_, "resourcegroups", _, "providers", "microsoft.storage", "storageaccounts", _] => Some(Kind::Account),
+        _ => None,
+    }
+}
+
+fn gallery(below: &[&str]) -> Option<Kind> {
+    match below {
+        [] => Some(Kind::Galleries(GalleryLevel::Gallery)),
+        [_] => Some(Kind::Gallery(GalleryLevel::Gallery)),
+        [_, "images"] => Some(Kind::Galleries(GalleryLevel::Definition)),
+        [_, "images", _] => Some(Kind::Gallery(GalleryLevel::Definition)),
+        [_, "images", _, "versions"] => Some(Kind::Galleries(GalleryLevel::Version)),
+        [_, "images", _, "versions", _] => Some(Kind::Gallery(GalleryLevel::Version)),
         _ => None,
     }
 }
@@ -263,6 +287,10 @@ mod tests {
         let route = Route::parse(&format!("{compute}/snapshots/One/BeginGetAccess")).unwrap();
         assert_eq!(route.kind, Kind::Access(DiskKind::Snapshot, AccessVerb::Begin));
         assert_eq!((route.name.as_str(), route.scope), ("One", format!("{compute}/snapshots/One")));
-        assert!(Route::parse(&format!("{compute}/galleries/m")).is_none());
+        let version = Route::parse(&format!("{compute}/Galleries/m/images/i/Versions/1.0.0")).unwrap();
+        assert_eq!((version.kind, version.name.as_str()), (Kind::Gallery(GalleryLevel::Version), "1.0.0"));
+        let list = Route::parse(&format!("{compute}/galleries/m/images")).unwrap();
+        assert_eq!(list.scope, format!("{compute}/galleries/m"));
+        assert!(Route::parse(&format!("{compute}/galleries/m/applications/a")).is_none());
     }
 }

@@ -1,6 +1,8 @@
 //! The members that bodies may have, and their types. Resource Manager ignores the case of member names. The double
 //! does not, because clients should not rely on that.
 
+pub(super) mod galleries;
+
 use serde_json::Value;
 
 use super::response::ArmAnswer;
@@ -181,6 +183,7 @@ const CREATION_DATA: Schema = Schema {
         ("createOption", Text),
         ("sourceResourceId", Text),
         ("uploadSizeBytes", Number),
+        ("galleryImageReference", Object(&galleries::IMAGE_REFERENCE)),
         ("provisionedBandwidthCopySpeed", Choice(&["None", "Enhanced"])),
     ],
 };

@@ -10,10 +10,12 @@ use super::blobs::{BlobChecks, Blobs};
 use super::clock::Clock;
 use super::disk_data::DiskData;
 use super::disks::Disk;
+use super::galleries::GalleryItem;
 use super::images::Image;
 use super::log::Log;
 use super::machines::Machine;
 use super::operations::{Collision, LongRunning, Operations};
+use super::replication::Replication;
 use super::resources::{Account, Group, Lock, Policy, Region, RoleAssignment, Subscription, normalized_region};
 use super::throttle::{Buckets, Limits};
 use super::token::AUDIENCES;
@@ -55,6 +57,10 @@ pub struct TenantState {
     pub images: Vec<Image>,
     /// The managed disks and snapshots.
     pub disks: Vec<Disk>,
+    /// The galleries, and what is in them.
+    pub galleries: Vec<GalleryItem>,
+    /// How gallery versions are replicated.
+    pub replication: Replication,
     /// The virtual machines.
     pub machines: Vec<Machine>,
     /// Behaviours that are not documented.

@@ -183,6 +183,7 @@ impl Scene {
             resource_type,
             subscription: place.subscription,
             resource_group: Some(place.resource_group.clone()),
+            parent: None,
             tags: BTreeMap::new(),
             tenant: None,
         };

@@ -5,4 +5,4 @@ mod copies;
 mod faults;
 mod refusals;
 mod retries;
-mod scene;
+pub(crate) mod scene;

@@ -213,6 +213,7 @@ impl Scene {
                     resource_type,
                     subscription: SubscriptionId::nth_for_tests(subscription),
                     resource_group: None,
+                    parent: None,
                     tags: BTreeMap::new(),
                     tenant: None,
                 };

@@ -92,6 +92,7 @@ impl Scene {
                     resource_group: None,
                     tags: BTreeMap::new(),
                     tenant: None,
+                    parent: None,
                 };
                 let ports = self.ports();
                 let page = list_all(ports.resources.as_ref(), ports.clock.as_ref(), &query).await.unwrap();

@@ -154,6 +154,7 @@ impl Sync {
             resource_type,
             subscription: group.subscription,
             resource_group: Some(group.resource_group.clone()),
+            parent: None,
             tags: BTreeMap::new(),
             tenant: None,
         };

@@ -138,6 +138,7 @@ async fn try_remove_abandoned(control: &ControlContext, disk: &Resource) -> Port
         resource_type: ResourceType::Snapshot,
         subscription: disk.id.subscription,
         resource_group: Some(disk.id.resource_group.clone()),
+        parent: None,
         tags: wanted.map(|(name, value)| (name.to_owned(), value)).into_iter().collect::<BTreeMap<_, _>>(),
         tenant: None,
     };

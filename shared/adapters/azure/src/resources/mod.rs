@@ -1,4 +1,4 @@
-//! Managed images, disks, snapshots and virtual machines in Resource Manager.
+//! Managed images, disks, snapshots, virtual machines and galleries in Resource Manager.
 
 mod access;
 mod change;
@@ -83,7 +83,7 @@ impl ResourceService for AzureResources {
     }
 
     async fn list(&self, query: &ResourceQuery, marker: Option<&str>) -> PortResult<ResourcePage> {
-        let (tenant, path) = (query.tenant.as_deref(), list_path(query));
+        let (tenant, path) = (query.tenant.as_deref(), list_path(query)?);
         let page = match marker {
             Some(next) => self.arm.next_page(next, tenant, &path).await?,
             None => {
@@ -142,7 +142,7 @@ const PRECONDITION_FAILED: u16 = 412;
 
 /// Whether the PUT of a resource type accepts `If-None-Match: *`. Source: the parameters of the PUTs in Microsoft.Compute:
 /// `VirtualMachines_CreateOrUpdate` has it, `Images_CreateOrUpdate` (ComputeRP 2025-04-01), `Disks_CreateOrUpdate` and
-/// `Snapshots_CreateOrUpdate` (DiskRP 2025-01-02) do not.
+/// `Snapshots_CreateOrUpdate` (DiskRP 2025-01-02) do not, nor do the PUTs of galleries (GalleryRP 2024-03-03).
 fn has_if_none_match(resource_type: ResourceType) -> bool {
     resource_type == ResourceType::Machine
 }
@@ -151,22 +151,28 @@ fn exists(id: &ResourceId) -> PortError {
     PortError::new(ErrorKind::AlreadyExists, format!("{id} exists"))
 }
 
-/// The path of a read. The power state of a machine is in its instance view.
+/// The path of a read. The power state of a machine is in its instance view, and the state of the regions of a gallery version in
+/// its replication status.
 fn read_path(id: &ResourceId) -> String {
     match id.resource_type {
         ResourceType::Machine => format!("{id}?$expand=instanceView"),
+        ResourceType::GalleryVersion => format!("{id}?$expand=ReplicationStatus"),
         _ => id.to_string(),
     }
 }
 
 /// The path of a list.
-fn list_path(query: &ResourceQuery) -> String {
+fn list_path(query: &ResourceQuery) -> PortResult<String> {
     let ResourceQuery { subscription, resource_type, .. } = query;
+    if let Some(parent) = query.parent_id()? {
+        let segment = resource_type.segment();
+        return Ok(format!("{parent}/{}", segment.rsplit('/').next().unwrap_or(segment)));
+    }
     let scope = match &query.resource_group {
         Some(group) => format!("/subscriptions/{subscription}/resourceGroups/{group}"),
         None => format!("/subscriptions/{subscription}"),
     };
-    format!("{scope}/providers/{resource_type}")
+    Ok(format!("{scope}/providers/{resource_type}"))
 }
 
 /// Reads a page of a list. Tags are compared here, because the lists of Microsoft.Compute have no filter for them.
@@ -214,6 +220,7 @@ mod tests {
             resource_type: ResourceType::Snapshot,
             subscription: "00000000-0000-0000-0000-000000000001".parse().unwrap(),
             resource_group: Some("Golden".parse().unwrap()),
+            parent: None,
             tags: [("goldfleet-role".to_owned(), "golden".to_owned())].into(),
             tenant: None,
         }

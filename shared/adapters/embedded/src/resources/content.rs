@@ -40,7 +40,8 @@ pub(super) fn create_of_image(
     write_content(files, &path, Some(&source.id), size_of(source))
 }
 
-fn size_of(resource: &Resource) -> u64 {
+/// The number of bytes of a disk or snapshot.
+pub(super) fn size_of(resource: &Resource) -> u64 {
     resource.body.properties.disk().and_then(|disk| disk.disk_size_bytes).unwrap_or_default()
 }
 

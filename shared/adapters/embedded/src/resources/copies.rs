@@ -27,9 +27,15 @@ use crate::blob_store::paths::io_error;
 /// The settings of a directory cloud.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct Settings {
+pub(super) struct Settings {
     /// The time in which the content of a copy from another region arrives, in seconds.
     copy_seconds: f64,
+    /// The time in which a gallery version is replicated to a region, in seconds.
+    pub(super) replication_seconds: f64,
+    /// The time after that until the version can be used in the region, in seconds.
+    pub(super) usable_seconds: f64,
+    /// The regions to which replications that begin now fail.
+    pub(super) failing_regions: Vec<String>,
 }
 
 /// The time in which the content of a copy arrives.
@@ -44,7 +50,7 @@ fn arrival_file(json: &Path) -> PathBuf {
 }
 
 /// Reads a JSON file. None if it does not exist.
-fn read<T: serde::de::DeserializeOwned>(path: &Path) -> PortResult<Option<T>> {
+pub(super) fn read<T: serde::de::DeserializeOwned>(path: &Path) -> PortResult<Option<T>> {
     match fs::read(path) {
         Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| unreadable(path, error)),
         Err(error) if error.kind() == Io::NotFound => Ok(None),
@@ -59,12 +65,16 @@ impl ResourceFiles {
         self.root().join("subscriptions").join("arriving").join(name)
     }
 
+    /// The settings of the cloud.
+    pub(super) fn settings(&self) -> PortResult<Settings> {
+        Ok(read(&self.root().join("subscriptions").join("settings.json"))?.unwrap_or_default())
+    }
+
     /// Records when the content of a new copy arrives. The files are written before that of the snapshot.
     pub(super) fn begin_copy(&self, copy: &Resource, now: Timestamp) -> PortResult<()> {
         let source = copy.body.properties.disk().and_then(|disk| disk.creation_data.source_unique_id.clone());
         let copy = &copy.id;
-        let settings: Settings = read(&self.root().join("subscriptions").join("settings.json"))?.unwrap_or_default();
-        let takes = Duration::try_from_secs_f64(settings.copy_seconds).unwrap_or_default();
+        let takes = Duration::try_from_secs_f64(self.settings()?.copy_seconds).unwrap_or_default();
         let path = arrival_file(&self.json(copy));
         if takes.is_zero() {
             return remove(&path);
@@ -129,7 +139,7 @@ pub(super) fn show(json: &Path, resource: &mut Resource, now: Timestamp) -> Port
     Ok(())
 }
 
-fn remove(path: &Path) -> PortResult<()> {
+pub(super) fn remove(path: &Path) -> PortResult<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != Io::NotFound => {
             Err(io_error(&format!("could not remove {}", path.display()), error))

@@ -15,8 +15,8 @@ use goldfleet_ports::resources::emulation::machines::check_delete;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::copies;
 use super::machines;
+use super::{copies, galleries};
 use crate::blob_store::paths::io_error;
 
 /// The code of a file that holds no resource, or one that cannot be read.
@@ -71,13 +71,22 @@ impl ResourceFiles {
         }
     }
 
+    /// The folder of a resource: that of its type in its resource group, or in the resource that contains it.
     fn folder_of(&self, id: &ResourceId) -> PathBuf {
-        self.folder(&id.subscription, id.resource_group.as_str(), id.resource_type)
+        let group = existing_spelling(&self.groups(&id.subscription), id.resource_group.as_str());
+        let path = id.path();
+        let folders = path.rsplit_once('/').map_or("", |(folders, _)| folders);
+        folders.split('/').fold(group, |folder, name| existing_spelling(&folder, name))
+    }
+
+    /// The folder in which the resources of a type are that another resource contains.
+    pub(super) fn folder_in(&self, parent: &ResourceId, resource_type: ResourceType) -> PathBuf {
+        self.json(parent).with_extension("").join(own_segment(resource_type))
     }
 
     /// The path of an existing or new resource.
     pub(super) fn json(&self, id: &ResourceId) -> PathBuf {
-        existing_spelling(&self.folder_of(id), &format!("{}.json", id.name))
+        existing_spelling(&self.folder_of(id), &format!("{}.json", id.name.own()))
     }
 
     /// The path of the content of a disk or snapshot.
@@ -94,7 +103,7 @@ impl ResourceFiles {
     pub(super) fn lock(&self, id: &ResourceId) -> PortResult<FileLock> {
         let folder = self.folder_of(id);
         let locked =
-            fs::create_dir_all(&folder).and_then(|()| FileLock::acquire(&folder.join(id.resource_type.segment())));
+            fs::create_dir_all(&folder).and_then(|()| FileLock::acquire(&folder.join(own_segment(id.resource_type))));
         locked.map_err(|error| io_error(&format!("could not lock {}", folder.display()), error))
     }
 
@@ -113,6 +122,7 @@ impl ResourceFiles {
     pub(super) fn resource(&self, path: &Path, id: &ResourceId, value: Value) -> PortResult<Resource> {
         let mut resource = Resource::from_json(id.clone(), value)?;
         copies::show(path, &mut resource, self.clock.now())?;
+        galleries::show(path, &mut resource, self.clock.now())?;
         Ok(resource)
     }
 
@@ -131,6 +141,7 @@ impl ResourceFiles {
         // A lock may have been put before this process held the folder.
         self.check_deletion(id)?;
         let found = self.read(id)?;
+        galleries::check_deletion(self, id)?;
         if let Some(found) = &found {
             check_delete(found)?;
             if found.body.properties.machine().is_some() {
@@ -139,6 +150,7 @@ impl ResourceFiles {
         }
         let content = self.content(id);
         self.forget_copy(id)?;
+        galleries::forget(self, id)?;
         let luns = found.iter().flat_map(|found| data_luns(&found.body.properties));
         let data: Vec<PathBuf> = luns.map(|lun| self.content_of_data_disk(id, lun)).collect();
         for path in [self.json(id), content].into_iter().chain(data) {
@@ -153,6 +165,12 @@ impl ResourceFiles {
         let snapshot = found.filter(|found| found.id.resource_type == ResourceType::Snapshot);
         snapshot.map_or(Ok(()), |snapshot| self.fail_copies_of(&snapshot))
     }
+}
+
+/// The last segment of a type, such as `versions`.
+fn own_segment(resource_type: ResourceType) -> &'static str {
+    let segment = resource_type.segment();
+    segment.rsplit('/').next().unwrap_or(segment)
 }
 
 /// The LUNs of the data disks of an image.

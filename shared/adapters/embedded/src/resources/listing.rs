@@ -4,8 +4,10 @@ use std::fs;
 use std::io::ErrorKind as Io;
 use std::path::Path;
 
+use goldfleet_model::ids::ResourceName;
 use goldfleet_model::resource::ResourceId;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
+use goldfleet_ports::resources::emulation::not_found;
 use goldfleet_ports::resources::{ResourcePage, ResourceQuery, Unreadable};
 
 use super::files::{ResourceFiles, UNREADABLE, read_value};
@@ -33,8 +35,7 @@ pub(super) fn list(
     ids.truncate(limit);
     page.next = ids.last().filter(|_| !is_last).map(ToString::to_string);
     for id in ids {
-        let folder = files.folder(&id.subscription, id.resource_group.as_str(), id.resource_type);
-        add(files, query, &folder.join(format!("{}.json", id.name)), &id, &mut page)?;
+        add(files, query, &files.json(&id), &id, &mut page)?;
     }
     Ok(page)
 }
@@ -67,19 +68,31 @@ fn ids(files: &ResourceFiles, query: &ResourceQuery, unreadable: &mut Vec<Unread
         }
         None => names(&files.groups(&query.subscription))?,
     };
+    let parent = query.parent_id()?;
+    if let Some(parent) = &parent {
+        files.read(parent)?.ok_or_else(|| not_found(parent))?;
+    }
     let mut ids = Vec::new();
     for group in groups {
-        for name in names(&files.folder(&query.subscription, &group, query.resource_type))? {
+        let folder = match &parent {
+            Some(parent) => files.folder_in(parent, query.resource_type),
+            None => files.folder(&query.subscription, &group, query.resource_type),
+        };
+        for name in names(&folder)? {
             // Other files are contents, locks and files that are being written.
-            let Some(name) = name.strip_suffix(".json").filter(|name| !name.starts_with('.')) else { continue };
-            match (group.parse(), name.parse()) {
+            let Some(written) = name.strip_suffix(".json").filter(|name| !name.starts_with('.')) else { continue };
+            let name: Result<ResourceName, _> = written.parse().map(|own| match &query.parent {
+                Some(parent) => parent.child(&own),
+                None => own,
+            });
+            match (group.parse(), name) {
                 (Ok(resource_group), Ok(name)) => ids.push(ResourceId {
                     subscription: query.subscription,
                     resource_group,
                     resource_type: query.resource_type,
                     name,
                 }),
-                _ => unreadable.push(Unreadable::unnamed(format!("{group}/{name}"))),
+                _ => unreadable.push(Unreadable::unnamed(format!("{group}/{written}"))),
             }
         }
     }

@@ -48,7 +48,7 @@ impl ResourceFiles {
     /// The folder of the locks of one resource.
     fn locks_of_resource(&self, id: &ResourceId) -> PathBuf {
         let group = existing_spelling(&self.groups(&id.subscription), id.resource_group.as_str());
-        existing_spelling(&group.join(LOCKS).join(id.resource_type.segment()), id.name.as_str())
+        id.path().split('/').fold(group.join(LOCKS), |folder, name| existing_spelling(&folder, name))
     }
 
     /// The locks that apply to a resource.
@@ -69,7 +69,7 @@ impl ResourceFiles {
         let folder = existing_spelling(&self.groups(subscription), group.as_str()).join(LOCKS);
         let scope = format!("{scope}/resourceGroups/{group}");
         read_locks(&folder, &scope, &mut locks)?;
-        for resource_type in ResourceType::ALL {
+        for resource_type in ResourceType::ALL.into_iter().filter(|known| !known.segment().contains('/')) {
             let folder = folder.join(resource_type.segment());
             for name in listing::names(&folder)? {
                 let scope = format!("{scope}/providers/{resource_type}/{name}");

@@ -1,7 +1,7 @@
 //! The resources of the directory cloud: files in the format of Azure's resources.
 //!
 //! A resource is the file `<root>/subscriptions/<subscription>/resourceGroups/<resource group>/<type>/<name>.json`,
-//! where the type is `images`, `disks`, `snapshots` or `virtualMachines`. The content of a disk or snapshot, and of an image that
+//! where the type is `images`, `disks`, `snapshots`, `virtualMachines` or `galleries`; the module `galleries` states what is in galleries. The content of a disk or snapshot, and of an image that
 //! is created from one, is the sparse file `<name>.disk` beside it. The module `locks` states where locks are. All changes complete immediately, except that copies from
 //! other regions can take time: see the module `copies`. A missing folder of a
 //! resource group is created, because demonstrations have no other way to create it. Accounts have no regions, so
@@ -12,6 +12,7 @@ mod access;
 mod content;
 mod copies;
 mod files;
+mod galleries;
 mod listing;
 mod locks;
 mod machines;
@@ -28,6 +29,7 @@ use goldfleet_model::resource::{Properties, ResourceId, ResourceType};
 use goldfleet_model::store::BlobAddress;
 use goldfleet_ports::clock::Clock;
 use goldfleet_ports::error::PortResult;
+use goldfleet_ports::resources::emulation::galleries::version_of;
 use goldfleet_ports::resources::emulation::{
     NewIdentity, RegionalCopy, check_copy_start, check_image_source, check_luns, check_put, data_sources_of, family_of,
     is_copy_start, new_disk, source_of, updated,
@@ -144,7 +146,13 @@ fn put(files: &ResourceFiles, request: &PutRequest, identity: NewIdentity) -> Po
             write(files, id, request.body.clone())
         }
         (Properties::Machine(_), None) => machines::create(files, request, identity),
+        (Properties::Gallery(_) | Properties::Definition(_) | Properties::GalleryVersion(_), existing) => {
+            galleries::put(files, request, existing.as_ref(), &identity)
+        }
         (_, Some(existing)) => write(files, id, updated(&existing.body, &request.body)),
+        (_, None) if version_of(request)?.is_some() => {
+            version_of(request)?.map_or(Ok(()), |version| galleries::put_disk(files, request, &version, identity))
+        }
         (_, None) => {
             let source = match &source_id {
                 Some(source) => files.read(source)?,
@@ -186,6 +194,7 @@ fn copies(files: &ResourceFiles, request: &PutRequest, source: Option<&Resource>
         resource_type: ResourceType::Snapshot,
         subscription: request.id.subscription,
         resource_group: None,
+        parent: None,
         tags: BTreeMap::new(),
         tenant: None,
     };

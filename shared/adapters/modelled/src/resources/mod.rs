@@ -7,6 +7,7 @@
 mod access;
 mod content;
 mod copies;
+mod galleries;
 mod locks;
 mod machines;
 mod pages;
@@ -22,6 +23,7 @@ use goldfleet_model::image::VhdNames;
 use goldfleet_model::resource::{Properties, ResourceId, ResourceType};
 use goldfleet_model::store::BlobAddress;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
+use goldfleet_ports::resources::emulation::galleries::{Replicas, version_of};
 use goldfleet_ports::resources::emulation::{
     FamilyOrder, NewIdentity, check_copy_start, check_image_source, check_luns, check_put, data_sources_of, new_disk,
     order_of, source_of, updated,
@@ -37,6 +39,7 @@ use super::limits::ArmKind;
 use super::pipe::{SimNanos, nanos};
 use super::state::CloudState;
 pub(super) use content::Contents;
+pub use galleries::Replication;
 
 /// The number of resources in one page of a list.
 const LIST_PAGE: usize = 100;
@@ -51,6 +54,8 @@ pub(super) struct ModelledResource {
     arrives: Option<Range<SimNanos>>,
     /// The number of bytes that were written to the disk until now, or until the snapshot was created.
     written: u64,
+    /// The replication of a gallery version.
+    replicas: Option<Replicas>,
     /// The place of the source of a copy from another region in the order of its family.
     order: Option<FamilyOrder>,
 }
@@ -67,6 +72,7 @@ impl ModelledResource {
         if let (Properties::Snapshot(snapshot), Some(time)) = (&mut resource.body.properties, &self.arrives) {
             snapshot.completion_percent = Some(percent(now, time));
         }
+        self.show_replicas(&mut resource, now);
         resource
     }
 }
@@ -131,7 +137,8 @@ impl ResourceService for ModelledResources {
         self.0
             .run_request(|world, now| {
                 world.begin_management(now, query.subscription, ArmKind::Read, |world| {
-                    Ok(world.list(now, query, after.as_ref()))
+                    let parent = world.check_list(query)?;
+                    Ok(world.list(now, query, parent.as_ref(), after.as_ref()))
                 })
             })
             .await
@@ -160,6 +167,7 @@ impl ResourceService for ModelledResources {
             .run_request(|world, now| {
                 world.begin_management(now, id.subscription, ArmKind::Delete, |world| {
                     world.check_deletion(id)?;
+                    world.check_contains_none(id)?;
                     world.check_unused(id)
                 })
             })
@@ -197,6 +205,8 @@ struct CheckedPut {
     existing: Option<ModelledResource>,
     /// The source of its content, if it is created from one.
     source: Option<CopySource>,
+    /// The replication of a gallery version.
+    replicas: Option<Replicas>,
 }
 
 /// The source of a copy.
@@ -219,7 +229,14 @@ impl CloudState {
         let found = source_id.and_then(|id| self.arm.resources.get(&id));
         let (written, source) = (found.map_or(0, |found| found.written), found.map(|found| found.at(now)));
         let stored = |body| Resource { id: request.id.clone(), provisioning: Provisioning::Succeeded, body };
+        let mut replicas = None;
         let resource = match (&request.body.properties, &existing) {
+            (Properties::Gallery(_) | Properties::Definition(_) | Properties::GalleryVersion(_), _) => {
+                let identity = NewIdentity { unique_id: String::new(), created };
+                let (resource, of_version) = self.gallery_resource(now, request, source.as_ref(), &identity)?;
+                replicas = of_version;
+                resource
+            }
             (Properties::Image(image), _) => {
                 check_luns(&request.id, image)?;
                 for blob in image.disks().filter_map(|disk| disk.blob_uri.as_deref()) {
@@ -239,6 +256,11 @@ impl CloudState {
                 self.new_machine(request, NewIdentity { unique_id, created })?
             }
             (_, Some(existing)) => stored(updated(&existing.resource.body, &request.body)),
+            (_, None) if version_of(request)?.is_some() => {
+                let unique_id = self.arm.next_unique_id();
+                let version = version_of(request)?.unwrap_or_else(|| request.id.clone());
+                self.disk_from_version(now, request, &version, NewIdentity { unique_id, created })?
+            }
             (_, None) => {
                 check_copy_start(request, source.as_ref(), &self.regional_copies(now, request))?;
                 let unique_id = self.arm.next_unique_id();
@@ -246,12 +268,12 @@ impl CloudState {
             }
         };
         let source = source.map(|source| CopySource { order: order_of(&source), region: source.body.region, written });
-        Ok(CheckedPut { resource, existing, source })
+        Ok(CheckedPut { resource, existing, source, replicas })
     }
 
     /// Stores the resource of a checked request. Returns the time at which the change completes.
     fn store(&mut self, now: SimNanos, checked: CheckedPut) -> SimNanos {
-        let CheckedPut { resource, existing, source } = checked;
+        let CheckedPut { resource, existing, source, replicas } = checked;
         if existing.is_none() {
             self.attach_disks_of(&resource);
         }
@@ -264,7 +286,7 @@ impl CloudState {
         let is_image = resource.id.resource_type == ResourceType::Image;
         let stored = match (existing, source) {
             // New tags of an existing resource take effect immediately.
-            (Some(existing), _) => ModelledResource { resource, ..existing },
+            (Some(existing), _) => ModelledResource { resource, replicas, ..existing },
             (None, source) => {
                 let is_copy = resource.id.resource_type == ResourceType::Snapshot && !copies::starts(&resource);
                 let ready = match (is_image, is_copy) {
@@ -276,7 +298,7 @@ impl CloudState {
                 let arrives = late.map(|source| self.copy_between_regions(now, source, &resource));
                 let order = late.and_then(|source| source.order.clone());
                 let written = source.map_or(0, |source| source.written);
-                ModelledResource { resource, ready, arrives, written, order }
+                ModelledResource { resource, ready, arrives, written, order, replicas }
             }
         };
         let ready = stored.ready;
@@ -284,13 +306,20 @@ impl CloudState {
         ready
     }
 
-    fn list(&self, now: SimNanos, query: &ResourceQuery, after: Option<&ResourceId>) -> ResourcePage {
+    fn list(
+        &self,
+        now: SimNanos,
+        query: &ResourceQuery,
+        parent: Option<&ResourceId>,
+        after: Option<&ResourceId>,
+    ) -> ResourcePage {
         let in_group = |id: &ResourceId| {
             let group = query.resource_group.as_ref();
             group.is_none_or(|group| group.as_str().eq_ignore_ascii_case(id.resource_group.as_str()))
         };
         let in_scope = |id: &ResourceId| {
-            id.subscription == query.subscription && id.resource_type == query.resource_type && in_group(id)
+            let is_of_type = id.subscription == query.subscription && id.resource_type == query.resource_type;
+            is_of_type && in_group(id) && parent.is_none_or(|parent| id.parent().as_ref() == Some(parent))
         };
         let found = self.arm.resources.iter().filter(|(id, _)| in_scope(id) && after.is_none_or(|after| *id > after));
         let mut found: Vec<_> = found.take(LIST_PAGE + 1).collect();

@@ -34,7 +34,7 @@ impl ResourceSuite<'_> {
         tags: BTreeMap<String, String>,
     ) -> ResourceQuery {
         let subscription = self.location.subscription;
-        ResourceQuery { resource_type, subscription, resource_group: group.cloned(), tags, tenant: None }
+        ResourceQuery { resource_type, subscription, resource_group: group.cloned(), parent: None, tags, tenant: None }
     }
 
     /// A list has all resources of a type, in one resource group or in all of them, that have the tags.

@@ -5,6 +5,7 @@ mod access;
 mod content;
 mod copies;
 mod disks;
+mod galleries;
 mod images;
 mod lists;
 mod locks;
@@ -81,6 +82,7 @@ impl ResourceSuite<'_> {
         self.access_to_disks().await;
         self.lists().await;
         self.machines().await;
+        self.galleries().await;
     }
 
     /// Runs the part of the suite about managed images.

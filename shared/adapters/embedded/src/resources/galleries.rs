@@ -1,0 +1,115 @@
+//! Galleries, image definitions and gallery versions of the directory cloud.
+//!
+//! A version is the file `galleries/<gallery>/images/<definition>/versions/<version>.json` of its resource group. Its content is the
+//! sparse file `<version>.disk` beside it, so that the bytes of a version can be compared, and `<version>.replicas` has the begin and the end
+//! of its replication to each region. The keys `replication_seconds`, `usable_seconds` and `failing_regions` of
+//! `<root>/subscriptions/settings.json` set how long a replication takes, how long after its end the version can be used in the
+//! region, and which regions fail.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use goldfleet_model::resource::{Properties, ResourceId, ResourceType, region_named};
+use goldfleet_ports::clock::after;
+use goldfleet_ports::error::PortResult;
+use goldfleet_ports::resources::emulation::galleries::{
+    Replica, Replicas, check_empty, check_gallery, disk_of_version, stored_version,
+};
+use goldfleet_ports::resources::emulation::{NewIdentity, source_of};
+use goldfleet_ports::resources::{PutRequest, Resource};
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::copies::{read, remove};
+use super::files::{ResourceFiles, replace_file};
+use super::{content, listing};
+
+/// The file with the replicas of the version in a file.
+fn replicas_file(json: &Path) -> PathBuf {
+    json.with_extension("replicas")
+}
+
+/// A time in the format of [`Replica`]: nanoseconds since 1970.
+fn nanoseconds(time: Timestamp) -> u64 {
+    u64::try_from(time.as_nanosecond()).unwrap_or_default()
+}
+
+/// Creates or updates a gallery, a definition or a version. The caller holds its lock. Blocks.
+pub(super) fn put(
+    files: &ResourceFiles,
+    request: &PutRequest,
+    existing: Option<&Resource>,
+    identity: &NewIdentity,
+) -> PortResult<()> {
+    let id = &request.id;
+    let parent = id.parent().map(|parent| files.read(&parent)).transpose()?.flatten();
+    let source_id = source_of(request)?.filter(|_| existing.is_none());
+    let source = source_id.as_ref().map(|source| files.read(source)).transpose()?.flatten();
+    check_gallery(request, existing, parent.as_ref(), source.as_ref())?;
+    let Properties::GalleryVersion(version) = &request.body.properties else {
+        return super::write(files, id, request.body.clone());
+    };
+    let path = replicas_file(&files.json(id));
+    let mut replicas: Replicas =
+        if existing.is_some() { read(&path)?.unwrap_or_default() } else { Replicas::default() };
+    if let Some(source) = &source {
+        content::create_of_image(files, id, None, source)?;
+        replicas.size = content::size_of(source);
+    }
+    let settings = files.settings()?;
+    let seconds = |seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default();
+    replicas.follow(version, |region| {
+        let fails = settings.failing_regions.iter().any(|failing| region_named(failing) == region.as_str());
+        let completes = after(identity.created, seconds(settings.replication_seconds));
+        let usable = after(completes, seconds(settings.usable_seconds));
+        let [begins, completes, usable] = [identity.created, completes, usable].map(nanoseconds);
+        Replica { begins, completes, usable, fails }
+    });
+    // The version exists after what belongs to it, so that a process that is killed leaves no version without it.
+    replace_file(&path, &json!(replicas))?;
+    files.write(&stored_version(request, existing, identity))
+}
+
+/// Creates a disk of a version. The caller holds its lock. Blocks.
+pub(super) fn put_disk(
+    files: &ResourceFiles,
+    request: &PutRequest,
+    version: &ResourceId,
+    identity: NewIdentity,
+) -> PortResult<()> {
+    let exists = files.read(version)?.is_some();
+    let replicas: Option<Replicas> = if exists { read(&replicas_file(&files.json(version)))? } else { None };
+    let now = nanoseconds(identity.created);
+    let made = disk_of_version(request, replicas.as_ref(), identity, now)?;
+    content::create(files, &made, Some(version))?;
+    files.write(&made)
+}
+
+/// Sets the state of the replication of a version.
+pub(super) fn show(json: &Path, resource: &mut Resource, now: Timestamp) -> PortResult<()> {
+    if resource.id.resource_type == ResourceType::GalleryVersion
+        && let Some(replicas) = read::<Replicas>(&replicas_file(json))?
+    {
+        replicas.show(resource, nanoseconds(now));
+    }
+    Ok(())
+}
+
+/// Checks that a resource that is deleted contains no others.
+pub(super) fn check_deletion(files: &ResourceFiles, id: &ResourceId) -> PortResult<()> {
+    let children = match id.resource_type {
+        ResourceType::Gallery => "images",
+        ResourceType::Definition => "versions",
+        _ => return Ok(()),
+    };
+    let names = listing::names(&files.json(id).with_extension("").join(children))?;
+    check_empty(id, names.iter().any(|name| name.ends_with(".json") && !name.starts_with('.')))
+}
+
+/// Removes what belongs to a version besides its content.
+pub(super) fn forget(files: &ResourceFiles, id: &ResourceId) -> PortResult<()> {
+    match id.resource_type {
+        ResourceType::GalleryVersion => remove(&replicas_file(&files.json(id))),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,137 @@
+//! Galleries, image definitions and gallery versions of the model. With limits, the replication to a region takes the time of
+//! the bytes on the link between the regions, and [`COPY`] besides. The service reports it as complete [`LAG`] before the
+//! version can be used in the region. Both times are guesses, from recorded creations of versions that took 7 to 9 minutes.
+
+use std::time::Duration;
+
+use goldfleet_model::ids::Region;
+use goldfleet_model::resource::{Properties, ResourceId, ResourceType};
+use goldfleet_ports::error::PortResult;
+use goldfleet_ports::resources::emulation::galleries::{
+    Replica, Replicas, check_empty, check_gallery, disk_of_version, stored_version,
+};
+use goldfleet_ports::resources::emulation::{NewIdentity, not_found};
+use goldfleet_ports::resources::{PutRequest, Resource, ResourceQuery};
+
+use super::ModelledResource;
+use crate::Model;
+use crate::limits::LimitMode;
+use crate::pipe::{SimNanos, nanos};
+use crate::state::CloudState;
+
+/// The time of a replication besides that of its bytes.
+const COPY: Duration = Duration::from_secs(5 * 60);
+
+/// The time from the reported end of a replication until the version can be used in the region.
+const LAG: Duration = Duration::from_secs(3 * 60);
+
+/// How replications to a region behave that begin now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Replication {
+    /// The time until the service reports the end.
+    pub takes: Duration,
+    /// The time from then until the version can be used in the region.
+    pub lag: Duration,
+    /// Whether it fails.
+    pub fails: bool,
+}
+
+impl Model {
+    /// Sets how replications to a region behave that begin from now on.
+    pub fn set_replication(&self, region: &Region, replication: Replication) {
+        self.world().arm.replications.insert(region.clone(), replication);
+    }
+}
+
+impl Model {
+    /// Whether a gallery version can be used in a region now.
+    #[must_use]
+    pub fn is_usable(&self, version: &ResourceId, region: &Region) -> bool {
+        let now = self.moment();
+        let world = self.world();
+        let replicas = world.arm.resources.get(version).and_then(|found| found.replicas.as_ref());
+        replicas.is_some_and(|replicas| replicas.is_usable(region, now))
+    }
+}
+
+impl CloudState {
+    /// Checks a request for a gallery, a definition or a version. Returns the resource to store, and its replicas.
+    pub(super) fn gallery_resource(
+        &mut self,
+        now: SimNanos,
+        request: &PutRequest,
+        source: Option<&Resource>,
+        identity: &NewIdentity,
+    ) -> PortResult<(Resource, Option<Replicas>)> {
+        let existing = self.arm.resources.get(&request.id).map(|found| found.at(now));
+        let parent = request.id.parent().and_then(|parent| self.arm.resources.get(&parent));
+        check_gallery(request, existing.as_ref(), parent.map(|found| &found.resource), source)?;
+        let Properties::GalleryVersion(version) = &request.body.properties else {
+            let body = request.body.clone();
+            return Ok((Resource { id: request.id.clone(), provisioning: super::Provisioning::Succeeded, body }, None));
+        };
+        let known = self.arm.resources.get(&request.id).and_then(|found| found.replicas.clone());
+        let size = source.and_then(|source| source.body.properties.disk()?.disk_size_bytes).unwrap_or_default();
+        let mut replicas = known.unwrap_or(Replicas { size, ..Replicas::default() });
+        let (home, size) = (request.body.region.clone(), replicas.size);
+        replicas.follow(version, |region| self.replica(now, &home, region, size));
+        Ok((stored_version(request, existing.as_ref(), identity), Some(replicas)))
+    }
+
+    fn replica(&mut self, now: SimNanos, home: &Region, region: &Region, size: u64) -> Replica {
+        let replication = self.arm.replications.get(region).copied();
+        let by_rates = match (&self.pace, replication) {
+            (_, Some(Replication { takes, lag, fails })) => {
+                let completes = now.saturating_add(nanos(takes));
+                return Replica { begins: now, completes, usable: completes.saturating_add(nanos(lag)), fails };
+            }
+            (LimitMode::Unlimited, None) => None,
+            (LimitMode::Limited(_), None) => Some((nanos(COPY), nanos(LAG))),
+        };
+        let Some((copy, lag)) = by_rates else {
+            return Replica { begins: now, completes: now, usable: now, fails: false };
+        };
+        let (from, to) = (self.region(home), self.region(region));
+        let link = self.link(from, to);
+        self.links[link].copied += size;
+        let completes = self.links[link].pipe.take(now, size).saturating_add(copy);
+        Replica { begins: now, completes, usable: completes.saturating_add(lag), fails: false }
+    }
+
+    /// The disk of a request that is created from a version.
+    pub(super) fn disk_from_version(
+        &self,
+        now: SimNanos,
+        request: &PutRequest,
+        version: &ResourceId,
+        identity: NewIdentity,
+    ) -> PortResult<Resource> {
+        let replicas = self.arm.resources.get(version).and_then(|found| found.replicas.as_ref());
+        disk_of_version(request, replicas, identity, now)
+    }
+
+    /// Checks that a resource that is deleted contains no others.
+    pub(super) fn check_contains_none(&self, id: &ResourceId) -> PortResult<()> {
+        let is_in = |other: &ResourceId| other.parent().as_ref() == Some(id);
+        let can_contain = matches!(id.resource_type, ResourceType::Gallery | ResourceType::Definition);
+        check_empty(id, can_contain && self.arm.resources.keys().any(is_in))
+    }
+
+    /// Checks that the resource whose content a query lists exists.
+    pub(super) fn check_list(&self, query: &ResourceQuery) -> PortResult<Option<ResourceId>> {
+        let parent = query.parent_id()?;
+        match parent {
+            Some(parent) if !self.arm.resources.contains_key(&parent) => Err(not_found(&parent)),
+            parent => Ok(parent),
+        }
+    }
+}
+
+impl ModelledResource {
+    /// Sets the state of the replication of a version.
+    pub(super) fn show_replicas(&self, resource: &mut Resource, now: SimNanos) {
+        if let Some(replicas) = &self.replicas {
+            replicas.show(resource, now);
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! The rows of a gallery in the graph of a job.
+//!
+//! A group has a snapshot in the resource group of the gallery, the version that is created from it, and the removal of temporaries.
+//! The snapshot is full: it is not documented that a version can be created from an incremental one. It is in the subscription
+//! of the gallery, because an encrypted source must be (source: Azure, image-version-encryption).
+
+use goldfleet_model::graph::{After, GateKey};
+use goldfleet_model::ids::Region;
+use goldfleet_model::operation::{GroupId, OperationId};
+use goldfleet_model::resource::ResourceId;
+use goldfleet_snapshots::graph::{CreateSpec, Row, RowSpec as SnapshotSpec};
+use goldfleet_snapshots::remove::TemporarySpec;
+use serde_json::Value;
+
+use crate::settings::Gallery;
+use crate::spec::PublishSpec;
+
+/// The id of the kind that publishes versions.
+pub const KIND: &str = "publish";
+
+/// A gallery that receives a version.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlannedGallery {
+    /// Its settings.
+    pub settings: Gallery,
+    /// What it receives.
+    pub spec: PublishSpec,
+    /// The group of its operations.
+    pub group: GroupId,
+    /// Whether it has the version, ready in all wanted regions.
+    pub is_done: bool,
+}
+
+impl PlannedGallery {
+    /// The group of the operations of a gallery. Its place is the version.
+    #[must_use]
+    pub fn group_of(settings: &Gallery, version: &ResourceId) -> GroupId {
+        GroupId::of(&format!("gallery-{}", settings.region), &["gallery", &version.key()])
+    }
+
+    /// The number of operations that open later rings.
+    #[must_use]
+    pub fn steps(&self) -> u32 {
+        if self.is_done { 1 } else { 2 }
+    }
+}
+
+/// The golden snapshot of the region of a gallery, or the snapshot itself that a job copies.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Golden {
+    /// Its unique id. None for a temporary of the job.
+    pub unique_id: Option<String>,
+    /// The gates that its users wait for.
+    pub after: Vec<After>,
+    /// The gates that its users open.
+    pub opens: Vec<GateKey>,
+    /// The body of the snapshot that is a copy of it.
+    pub copy: Value,
+}
+
+/// What a row of a gallery has to do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum GalleryRow {
+    /// Create or remove a temporary.
+    Resource(SnapshotSpec),
+    /// Publish the version.
+    Publish(Box<PublishSpec>),
+}
+
+/// The rows of a gallery, in their order. Every route that has a golden snapshot in the region of the gallery yields them.
+#[must_use]
+pub fn rows(gallery: &PlannedGallery, golden: Golden) -> Vec<Row<GalleryRow>> {
+    let PlannedGallery { spec, .. } = gallery;
+    let publish = row(gallery, "publish", KIND, GalleryRow::Publish(Box::new(spec.clone())));
+    if gallery.is_done {
+        return numbered(vec![publish]);
+    }
+    let create = CreateSpec {
+        id: spec.source.to_string(),
+        copied_unique_id: golden.unique_id,
+        body: golden.copy,
+        requires_stopped: None,
+        once: false,
+    };
+    let create = GalleryRow::Resource(SnapshotSpec::Create(create));
+    let snapshot = Row { after: golden.after, opens: golden.opens, ..row(gallery, "snapshot", "snapshot", create) };
+    let remove = |step: &str, id: &ResourceId| {
+        let spec = TemporarySpec { fleet: spec.fleet, id: id.to_string(), job: spec.job.clone() };
+        let spec = GalleryRow::Resource(SnapshotSpec::RemoveTemporary(spec));
+        Row { always: true, ..row(gallery, step, "remove", spec) }
+    };
+    numbered(vec![snapshot, publish, remove("remove-trial", &spec.trial), remove("remove-snapshot", &spec.source)])
+}
+
+fn row(gallery: &PlannedGallery, step: &str, kind: &'static str, spec: GalleryRow) -> Row<GalleryRow> {
+    let region: &Region = &gallery.settings.region;
+    Row {
+        id: OperationId::new(gallery.group.clone(), step),
+        kind,
+        position: 0,
+        region: region.clone(),
+        label: format!("{}/{region}", gallery.settings.subscription),
+        after: Vec::new(),
+        opens: Vec::new(),
+        always: false,
+        spec,
+    }
+}
+
+fn numbered(rows: Vec<Row<GalleryRow>>) -> Vec<Row<GalleryRow>> {
+    (0..).zip(rows).map(|(position, row)| Row { position, ..row }).collect()
+}

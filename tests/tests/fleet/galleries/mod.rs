@@ -1,0 +1,9 @@
+//! Image versions that are published to galleries.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod faults;
+mod promotions;
+mod publications;
+mod refusals;
+mod regions;
+mod scene;
