@@ -1,5 +1,6 @@
 //! The command line's arguments.
 
+mod data_disks;
 mod dispatch;
 mod galleries;
 mod jobs;
@@ -29,6 +30,7 @@ use super::targets::TargetsCommand;
 use crate::control::check::{ImageChecks, Inside, check_acceptable};
 use crate::control::upload::ByteRate;
 
+pub use data_disks::DataDiskArguments;
 pub use dispatch::{CopiedSource, DispatchArguments};
 pub use galleries::PromoteArguments;
 pub use jobs::{
@@ -82,6 +84,9 @@ pub enum Command {
         /// The disk images
         #[arg(required = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
         files: Vec<PathBuf>,
+        /// The data disks of the image, if one file is checked.
+        #[command(flatten)]
+        data: DataDiskArguments,
         /// Accept what the configuration accepts for this image in `upload.accept`
         #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::images))]
         image: Option<ImageName>,
@@ -263,7 +268,13 @@ impl DiskArguments {
     #[must_use]
     pub fn options(&self) -> CheckOptions {
         let open = OpenOptions { format: self.format, parents: self.parents.clone(), ..OpenOptions::default() };
-        CheckOptions { open, generation: self.generation, accept: self.accept.clone(), repair_gpt: self.repair_gpt }
+        CheckOptions {
+            open,
+            generation: self.generation,
+            accept: self.accept.clone(),
+            repair_gpt: self.repair_gpt,
+            ..CheckOptions::default()
+        }
     }
 
     /// The options of a check of this image, for which the configuration may accept more.
@@ -324,13 +335,16 @@ pub struct UploadArguments {
     /// The disk image: VHD, VHDX, qcow2, VMDK or raw; a VHD or raw disk may be compressed
     #[arg(value_hint = ValueHint::FilePath, required_unless_present = "from")]
     pub file: Option<PathBuf>,
-    /// In place of a file: a blob, managed disk or snapshot in the cloud, as blob:URL, disk:ID or snapshot:ID
-    #[arg(long, value_name = "SOURCE", conflicts_with_all = ["file", "parents"])]
+    /// In place of a file: a blob, managed disk, snapshot or stopped machine in the cloud, as blob:URL, disk:ID, snapshot:ID or vm:ID
+    #[arg(long, value_name = "SOURCE", conflicts_with_all = ["file", "parents", "data"])]
     pub from: Option<String>,
+    /// The data disks.
+    #[command(flatten)]
+    pub data: DataDiskArguments,
     /// Which version of which image it becomes.
     #[command(flatten)]
     pub image: ImageArguments,
-    /// The operating system on the disk [default: that of the disk or snapshot]
+    /// The operating system on the disk [default: that of the disk, snapshot or machine]
     #[arg(long, value_parser = values::<OsType>(&["linux", "windows"]), required_unless_present = "from")]
     pub os: Option<OsType>,
     /// How to read and check the disk image.

@@ -47,13 +47,13 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Result<u8, Comman
         Command::Help { words } => return help::run(words, console),
         Command::Version => return version::run(console),
         Command::Explain { code } => return explain::run(code.as_deref(), console),
-        Command::Check { files, image, destination, disk, inside } => {
+        Command::Check { files, data, image, destination, disk, inside } => {
             let options = match image {
                 Some(image) => disk.options_for(image, &load_config(arguments.config.as_deref())?),
                 None => disk.options(),
             };
             let checks = ImageChecks { destination: *destination, ..inside.checks(options) };
-            return Ok(check::run(files, &checks, console)?);
+            return check::run(files, data, &checks, console);
         }
         Command::Convert(arguments) => return convert::run(arguments, console),
         Command::Demo(demo) => {
