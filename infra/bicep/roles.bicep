@@ -102,9 +102,12 @@ resource snapshotMaker 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
           'Microsoft.Compute/disks/read'
           'Microsoft.Compute/disks/write'
           'Microsoft.Compute/disks/delete'
-          // A temporary disk is copied to a temporary snapshot.
+          // A temporary disk is copied to a temporary snapshot. A hub's disk is filled by a SAS.
           'Microsoft.Compute/disks/beginGetAccess/action'
+          'Microsoft.Compute/disks/endGetAccess/action'
+          'Microsoft.Compute/locations/DiskOperations/read'
           'Microsoft.Compute/snapshots/beginGetAccess/action'
+          'Microsoft.Compute/snapshots/endGetAccess/action'
           'Microsoft.Compute/locations/operations/read'
           'Microsoft.Compute/locations/capsOperations/read'
           'Microsoft.Compute/diskEncryptionSets/read'

@@ -170,7 +170,9 @@ pub async fn request_on(
     let ArtifactRecord { artifact, provenance } = artifact_record(control, image, version).await?;
     let image = artifact.named(image, version);
     let delivery = (route == UploadRoute::Region).then(|| region::delivery().map(Box::new)).transpose()?;
-    let is_same = |job: &Job| job.image() == Some(&image) && job.delivery() == delivery.as_deref();
+    // Without an explicit route, an open job continues by its own.
+    let any_route = terms.route.is_none();
+    let is_same = |job: &Job| job.image() == Some(&image) && (any_route || job.delivery() == delivery.as_deref());
     if let Some(job) = find_open_job(control, is_same, selection, &targets).await? {
         return terms.continue_job(control, job).await;
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use goldfleet_azure::AzureResources;
+use goldfleet_azure::{AzureDiskPages, AzureResources};
 use goldfleet_model::ids::SubscriptionId;
 use goldfleet_model::resource::{
     self, CreationData, DiskProperties, DiskState, LockId, Properties, ResourceBody, ResourceId, ResourceType,
@@ -18,12 +18,14 @@ use goldfleet_ports::clock::SystemClock;
 use goldfleet_ports::conformance::resources::{
     DiskWriter, ForeignLocks, LockPorts, ResourceSuite, ResourceSuiteLocation,
 };
+use goldfleet_ports::conformance::resources::{PagePorts, SOURCE_LENGTH};
 use goldfleet_ports::disk_access::{Access, AccessRequest, AccessStatus, DiskAccess, DiskSas};
 use goldfleet_ports::error::{ErrorKind, PortResult};
 use goldfleet_ports::resource_locks::{LockRequest, ResourceLocks as _};
 use goldfleet_ports::resources::{
     ChangeStatus, Provisioning, PutMode, PutRequest, Resource, ResourceQuery, ResourceService, list_all,
 };
+use goldfleet_tests::azure::arm::behaviours::{Behaviours, Checks};
 use goldfleet_tests::azure::arm::{
     Authorization, BlobChecks, Fault, Limits, Links, Lock, LockLevel, LongRunning, Matches, OperationEnd, Role,
     RoleAssignment, Shared, TenantState,
@@ -241,6 +243,27 @@ fn resources_conform_for_every_polling_style() {
     }
     change(&azure, |world| world.blob_checks = BlobChecks::AtOnce);
     azure.run(suite.images());
+}
+
+/// Writes to disks conform with each behaviour that Azure does not document.
+#[test]
+fn disk_pages_conform() {
+    let azure = fixture();
+    let location = location();
+    let (blob, bytes) = (location.container.blob("chunks/one"), Bytes::from(vec![7; SOURCE_LENGTH]));
+    let pages = AzureDiskPages::new(azure.resources(), azure.blobs());
+    let (blobs, resources) = (azure.blobs(), azure.resources());
+    let suite = ResourceSuite { resources: &resources, access: &resources, blobs: &blobs, location: &location };
+    let path = format!("/{}/{}", location.container.container, blob.name);
+    change(&azure, |world| drop(world.page_sources.insert(path, bytes.to_vec())));
+    for behaviours in [
+        Behaviours::default(),
+        Behaviours { page_answer_md5: false, ..Behaviours::default() },
+        Behaviours { page_source_md5: Checks::Ignored, page_crc64: Checks::Ignored, ..Behaviours::default() },
+    ] {
+        change(&azure, |world| world.behaviours = behaviours);
+        azure.run(suite.pages_of_disks(PagePorts { pages: &pages, blob: &blob, bytes: &bytes }));
+    }
 }
 
 /// Locks are listed in several pages.

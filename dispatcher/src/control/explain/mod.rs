@@ -45,7 +45,7 @@ pub static TABLES: LazyLock<Vec<Table>> = LazyLock::new(|| {
         Table { title: "Storage accounts, permissions and the platform", codes: cloud::CODES.to_vec() },
         Table { title: "Copies and syncs of snapshots", codes: snapshots::CODES.to_vec() },
         Table { title: "Clones of machines", codes: clones::CODES.to_vec() },
-        Table { title: "Dispatches of disks and snapshots", codes: platform::CODES.to_vec() },
+        Table { title: "Dispatches by snapshots", codes: platform::CODES.to_vec() },
         Table { title: "Galleries", codes: galleries::CODES.to_vec() },
         Table { title: "Coordination and this machine", codes: machine::CODES.to_vec() },
         Table {

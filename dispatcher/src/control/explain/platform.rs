@@ -1,4 +1,4 @@
-//! Codes of dispatches of disks and snapshots: why one is refused, what it loses, and why an operation fails.
+//! Codes of dispatches by snapshots: why one is refused, what it loses, and why an operation fails.
 
 use super::Code;
 
@@ -10,8 +10,10 @@ pub(super) static CODES: &[Code] = &[
     },
     Code {
         codes: &["hub-missing"],
-        cause: "No subscription and resource group is known in which the snapshot of a region can be created.",
-        remedy: "Give a `[[store]]` of the region `subscription` and `resource_group`, or enable a target of the region.",
+        cause: "No subscription and resource group is known in which the snapshot of a region can be created. The route \
+                `region` needs a configured one.",
+        remedy: "Give a `[[store]]` of the region `subscription` and `resource_group`; for `dispatch --from`, enabling a \
+                 target of the region suffices.",
     },
     Code {
         codes: &["encryption-set-missing"],
@@ -39,6 +41,17 @@ pub(super) static CODES: &[Code] = &[
         cause: "A dispatch of a disk takes one snapshot of it, which the job removed at its end. Another snapshot may have other \
                 content, and all targets of a job get the same.",
         remedy: "Dispatch the disk again: that replaces the version at all targets. A dispatch of a snapshot can be retried.",
+    },
+    Code {
+        codes: &["data-disks"],
+        cause: "The version has data disks, and images of the route `region` have an OS disk only.",
+        remedy: "Dispatch it with `--route staging`.",
+    },
+    Code {
+        codes: &["disk-incomplete", "disk-corrupt"],
+        cause: "The service confirmed writes to the disk of a region, and the disk has no data or other bytes there. No snapshot \
+                of it was created.",
+        remedy: "Run `goldfleet retry JOB`, which writes what is missing again. If it fails again, report it to the platform.",
     },
     Code {
         codes: &["trusted-launch-lost"],

@@ -53,6 +53,26 @@ fn region_route_writes_pages_once_for_each_region() {
     assert!(region.requests_usd < staging.requests_usd && region.storage_usd < staging.storage_usd);
 }
 
+/// The reference image and fleets. It takes minutes, so the planner's test has the same goals.
+#[test]
+#[ignore = "takes minutes"]
+fn region_route_of_the_reference_fleets() {
+    for (count, workers) in [(150, 4), (1000, 16)] {
+        let rehearsal = Rehearsal {
+            targets: targets(count, 10).unwrap(),
+            image: version(30 << 30, 1, 100).unwrap(),
+            workers: Some(workers),
+            ..rehearsal("")
+        };
+        let run = run_rehearsal(&rehearsal.by_region()).unwrap();
+        let bound = run.routes[0].estimate.time.total.mul_f64(1.1) + rehearsal.rates.snapshot();
+        let report = RouteReport::new(UploadRoute::Region, &run);
+        println!("{count} targets: {report:#?}, at most {bound:?}");
+        assert_eq!((report.failed, report.whole), (0, true));
+        assert!(report.page_writes <= 80_000 && run.last_image <= bound);
+    }
+}
+
 #[test]
 fn a_target_that_the_region_route_cannot_reach_leaves_the_other_route() {
     let mut rehearsal = rehearsal("");

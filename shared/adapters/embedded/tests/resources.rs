@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use goldfleet_embedded::blob_store::DirectoryBlobs;
 use goldfleet_embedded::resources::DirectoryResources;
+use goldfleet_model::checksum::crc64;
 use goldfleet_model::ids::SubscriptionId;
 use goldfleet_model::image::StorageType;
 use goldfleet_model::manifest::{Generation, OsType};
@@ -26,6 +27,7 @@ use goldfleet_ports::conformance::clock::{Advance as _, ManualClock, RealTime};
 use goldfleet_ports::conformance::resources::{
     DiskWriter, ForeignLocks, LockPorts, ResourceSuite, ResourceSuiteLocation, put_smallest_vhd,
 };
+use goldfleet_ports::conformance::resources::{PagePorts, SOURCE_LENGTH};
 use goldfleet_ports::disk_access::{Access, AccessRequest, AccessStatus, DiskAccess};
 use goldfleet_ports::error::ErrorKind;
 use goldfleet_ports::resource_locks::ResourceLocks as _;
@@ -170,6 +172,9 @@ async fn resources_conform() {
     suite.content_of_disks(&Writer(root.path().to_owned())).await;
     suite.expired_access_reads_nothing(&RealTime).await;
     suite.locks(LockPorts { locks: &resources, foreign: &Others(root.path().to_owned()) }).await;
+    let (blob, bytes) = (container().blob("chunks/one"), Bytes::from(vec![7; SOURCE_LENGTH]));
+    blobs.put_blob(&blob, bytes.clone(), crc64(&bytes).into()).await.unwrap();
+    suite.pages_of_disks(PagePorts { pages: &resources, blob: &blob, bytes: &bytes }).await;
 }
 
 /// With a time for copies, the suite sees them in progress.

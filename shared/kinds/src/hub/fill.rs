@@ -20,9 +20,6 @@ use crate::transfer::transfer_chunks;
 /// How often missing chunks are written again.
 const PASSES: usize = 2;
 
-/// The code of a disk that lacks data after all of it was written.
-const INCOMPLETE: &str = "disk-incomplete";
-
 /// Writes what the disk lacks, proves that it has all bytes, and records that. The inner error is the outcome of a step that
 /// must wait for chunks.
 pub(super) async fn fill(
@@ -53,7 +50,7 @@ pub(super) async fn fill(
         attempt.lease.set_progress(incarnation, present, bytes, manifest.data_bytes());
         if pass == PASSES {
             let message = format!("{}: {missing} chunks were written, and the disk has no data there", spec.id);
-            return Err(PortError::new(ErrorKind::Corrupt, message).with_code(INCOMPLETE).into());
+            return Err(PortError::new(ErrorKind::Corrupt, message).with_code("disk-incomplete").into());
         }
     }
     destination.write_footer(&manifest).await?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use goldfleet_model::checksum::crc64;
 use goldfleet_model::ids::SubscriptionId;
 use goldfleet_model::resource::{LockLevel, ResourceId};
 use goldfleet_ports::clock::{Clock, TokioClock};
@@ -13,6 +14,7 @@ use goldfleet_ports::conformance::clock::{Advance, ManualClock};
 use goldfleet_ports::conformance::resources::{
     DiskWriter, ForeignLocks, LockPorts, ResourceSuite, ResourceSuiteLocation,
 };
+use goldfleet_ports::conformance::resources::{PagePorts, SOURCE_LENGTH};
 use goldfleet_rates::Rates;
 use jiff::Timestamp;
 
@@ -87,6 +89,9 @@ async fn resources(model: &Arc<Model>, time: &(dyn Advance + Sync)) {
     suite.content_of_disks(&Writer(Arc::clone(model))).await;
     suite.expired_access_reads_nothing(time).await;
     suite.locks(LockPorts { locks: &resources, foreign: &Others(Arc::clone(model)) }).await;
+    let (blob, bytes) = (location.container.blob("chunks/one"), Bytes::from(vec![7; SOURCE_LENGTH]));
+    blobs.put_blob(&blob, bytes.clone(), crc64(&bytes).into()).await.unwrap();
+    suite.pages_of_disks(PagePorts { pages: &resources, blob: &blob, bytes: &bytes }).await;
 }
 
 #[tokio::test]

@@ -12,11 +12,13 @@ use goldfleet_model::resource::{
     CreationData, DiskProperties, Properties, ResourceBody, ResourceId, ResourceType, SnapshotProperties,
 };
 use goldfleet_model::store::{BlobAddress, Container};
-use goldfleet_ports::blob_store::{BlobStore, Fence, SourceRange};
+use goldfleet_ports::blob_store::{BlobStore, Checksums, Fence, SourceRange};
 use goldfleet_ports::clock::TokioClock;
-use goldfleet_ports::disk_access::{Access, AccessRequest, DiskAccess};
+use goldfleet_ports::disk_access::{Access, AccessRequest, AccessStatus, DiskAccess};
+use goldfleet_ports::disk_content::DiskContent;
+use goldfleet_ports::disk_pages::{DiskPages, PageSource};
 use goldfleet_ports::error::{ErrorKind, PortResult};
-use goldfleet_ports::resources::{ChangeStatus, Provisioning, PutMode, PutRequest, ResourceService};
+use goldfleet_ports::resources::{ChangeStatus, Provisioning, PutMode, PutRequest, ResourceService, wait_until_done};
 use goldfleet_rates::Rates;
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -265,7 +267,7 @@ async fn put(resources: &ModelledResources, name: &str, region: &str, properties
 #[tokio::test(start_paused = true)]
 async fn snapshots_arrive_at_rate_of_link() {
     let cloud = Cloud::new(
-        "resource_manager = { write_burst = 99, writes_per_second = 1, read_burst = 99, reads_per_second = 1 }",
+        "resource_manager = { write_burst = 99, writes_per_second = 1, read_burst = 99, reads_per_second = 1 }\nsnapshot.seconds = 0",
     );
     let resources = ModelledResources::new(Arc::clone(&cloud.model));
     let (first, second) = (disk(&resources, "first").await, disk(&resources, "second").await);
@@ -288,6 +290,50 @@ async fn snapshots_arrive_at_rate_of_link() {
     tokio::time::sleep(Duration::from_millis(3750)).await;
     assert_eq!((percent("one").await.round(), percent("two").await.round()), (100.0, 100.0));
     assert_eq!(copied(&cloud), 40 * MIB);
+}
+
+/// An uploaded disk takes bytes at the rate of a page blob, and a snapshot of it takes the time of a snapshot.
+#[tokio::test(start_paused = true)]
+async fn uploads_to_disks_take_the_rate_of_a_page_blob() {
+    let cloud = Cloud::new(
+        "blob.page_blob_mib_per_second = 2\nsnapshot.seconds = 30\n\
+         resource_manager = { write_burst = 99, writes_per_second = 1, read_burst = 99, reads_per_second = 1 }",
+    );
+    let source = container("source");
+    let entry = ChunkEntry {
+        hash: ChunkHash::of(b"chunk"),
+        length: 4 << 20,
+        runs: vec![Run { offset: 0, length: 4 << 20, at: 0, crc64: 7, md5: Md5Sum::of(b"") }],
+    };
+    cloud.model.put_chunks(&source, [&entry]).unwrap();
+    let resources = ModelledResources::new(Arc::clone(&cloud.model));
+    let properties = Properties::Disk(DiskProperties::new(CreationData::upload(20 * MIB)));
+    let disk = put(&resources, "disk", "westeurope", properties).await;
+    let request =
+        AccessRequest { id: disk.clone(), tenant: None, access: Access::Write, duration: Duration::from_secs(60) };
+    let AccessStatus::Granted(sas) = resources.begin(&request).await.unwrap() else { panic!("access begins at once") };
+    let (from, sums) = (PageSource::Blob(source.chunk(&entry.hash)), Checksums::from(7));
+    let began = Instant::now();
+    for n in 0..4 {
+        let answer = resources.write_from(&sas, n * 4 * MIB, &from, 0..4 * MIB, Some(sums)).await.unwrap();
+        assert_eq!(answer.proves(&sums), Some(true));
+    }
+    assert_took(began, 8.0);
+    assert!(resources.holds(&sas, 12 * MIB..16 * MIB, sums).await.unwrap());
+    assert_eq!(resources.layout(&sas).await.unwrap().data.len(), 4);
+    let refused = resources.write_from(&sas, 0, &from, 0..4 * MIB, Some(8.into())).await.unwrap_err();
+    assert_eq!(refused.code, "source-corrupt");
+    resources.end(&disk, None).await.unwrap();
+    let refused = resources.write_from(&sas, 0, &from, 0..4 * MIB, Some(sums)).await.unwrap_err();
+    assert_eq!(refused.code, "access-ended");
+    let began = Instant::now();
+    let body = ResourceBody::new("westeurope".parse().unwrap(), snapshot(CreationData::copy(&disk)));
+    let id = id(1, ResourceType::Snapshot, "golden");
+    let request = PutRequest { id, tenant: None, mode: PutMode::Create, body };
+    let change = resources.put(&request).await.unwrap();
+    wait_until_done(&resources, cloud.model.ports().clock.as_ref(), change).await.unwrap();
+    assert_took(began, 30.0);
+    assert_eq!(cloud.model.stats().requests["put page from url"], 4);
 }
 
 fn snapshot(data: CreationData) -> Properties {
@@ -315,7 +361,7 @@ async fn disk(resources: &ModelledResources, name: &str) -> ResourceId {
 #[tokio::test(start_paused = true)]
 async fn incremental_copies_move_their_difference() {
     let cloud = Cloud::new(
-        "resource_manager = { write_burst = 99, writes_per_second = 1, read_burst = 99, reads_per_second = 1 }",
+        "resource_manager = { write_burst = 99, writes_per_second = 1, read_burst = 99, reads_per_second = 1 }\nsnapshot.seconds = 0",
     );
     let resources = ModelledResources::new(Arc::clone(&cloud.model));
     let disk = disk(&resources, "disk").await;
@@ -350,7 +396,7 @@ async fn incremental_copies_move_their_difference() {
 #[tokio::test(start_paused = true)]
 async fn copies_to_a_region_are_limited() {
     let cloud = Cloud::new(
-        "resource_manager = { write_burst = 999, writes_per_second = 1, read_burst = 99, reads_per_second = 1 }",
+        "resource_manager = { write_burst = 999, writes_per_second = 1, read_burst = 99, reads_per_second = 1 }\nsnapshot.seconds = 0",
     );
     let resources = ModelledResources::new(Arc::clone(&cloud.model));
     let mut sources = Vec::new();

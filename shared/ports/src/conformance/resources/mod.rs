@@ -10,6 +10,7 @@ mod images;
 mod lists;
 mod locks;
 mod machines;
+mod pages;
 mod vhd;
 
 use std::collections::BTreeMap;
@@ -32,6 +33,7 @@ use crate::resources::{ChangeStatus, Pending, Provisioning, PutMode, PutRequest,
 
 pub use content::DiskWriter;
 pub use locks::{ForeignLocks, LockPorts};
+pub use pages::{PagePorts, SOURCE_LENGTH};
 pub use vhd::put_smallest_vhd;
 
 /// The smallest disk that can be uploaded, in bytes without the footer.
