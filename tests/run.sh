@@ -68,9 +68,10 @@ cargo test --workspace --bench plan --bench sync --bench model --bench scan --be
     --bench azure --bench soak --bench convert --locked # all but upload, which needs AzCopy
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
 
-# With the programs themselves: the dashboard in a browser, the upload script, the quick start from a fresh clone, the
+# With the programs themselves: the dashboard in a browser, clones of a machine while processes are killed, the upload script, the quick start from a fresh clone, the
 # container file and a container's constraints. The rest of what is in infra/, and what all of it depends on, by lints.
 npm test --silent --prefix tests/browser
+python3 tests/machines_killed.py --kills 12
 bash tests/upload_script.sh
 bash tests/quick_start.sh
 bash tests/containerfile.sh

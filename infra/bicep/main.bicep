@@ -56,6 +56,14 @@ type sourceGroupRow = {
   snapshots: bool?
 }
 
+@description('A resource group for vm clone. It exists already.')
+type machineGroupRow = {
+  subscription: string
+  resource_group: string
+  @description('source: machines that are cloned. clones: clones and images are created there. network: it has the subnets of clones.')
+  use: 'source' | 'clones' | 'network'
+}
+
 @description('The region of the source account and of the programs.')
 param location string = deployment().location
 
@@ -103,6 +111,9 @@ param galleryGroups galleryGroupRow[] = []
 @description('The resource groups with disks and snapshots that operators upload.')
 param sourceGroups sourceGroupRow[] = []
 
+@description('The resource groups for vm clone.')
+param machineGroups machineGroupRow[] = []
+
 @description('The targets file itself, which the dispatcher reads.')
 param targetsFile string
 
@@ -145,7 +156,7 @@ var placed = take(skip(reachable, firstTarget), targetsAtOnce)
 var imageGroups = union(map(placed, target => '${target.subscription}/${toLower(target.resource_group)}'), [])
 // They may be in other resource groups.
 var encryptionSets = union(filter(map(placed, target => toLower(target.?disk_encryption_set ?? '')), set => !empty(set)), [])
-var subscriptions = union(array(subscription().subscriptionId), map(reachable, target => target.subscription), map(snapshotGroups, place => place.subscription), map(sourceGroups, place => place.subscription), map(galleryGroups, place => place.subscription))
+var subscriptions = union(array(subscription().subscriptionId), map(reachable, target => target.subscription), map(snapshotGroups, place => place.subscription), map(sourceGroups, place => place.subscription), map(galleryGroups, place => place.subscription), map(machineGroups, place => place.subscription))
 var snapshottedGroups = filter(sourceGroups, place => place.?snapshots ?? false)
 var lockedGroups = filter(snapshotGroups, place => place.?lock ?? false)
 
@@ -285,6 +296,24 @@ module snapshotDiskRight 'operators-right.bicep' = [for place in snapshottedGrou
   params: {
     operators: operators
     role: roles.outputs.diskSnapshotter
+  }
+}]
+
+module machineRight 'group-right.bicep' = [for place in machineGroups: {
+  name: '${prefix}-machines-${place.use}-${uniqueString(place.resource_group)}'
+  scope: resourceGroup(place.subscription, place.resource_group)
+  params: {
+    fleet: fleet.outputs.principal
+    role: place.use == 'source' ? roles.outputs.machineSource : (place.use == 'clones' ? roles.outputs.machineMaker : roles.outputs.subnetJoiner)
+  }
+}]
+
+module machineViewRight 'operators-right.bicep' = [for place in filter(machineGroups, place => place.use != 'network'): {
+  name: '${prefix}-view-machines-${place.use}-${uniqueString(place.resource_group)}'
+  scope: resourceGroup(place.subscription, place.resource_group)
+  params: {
+    operators: operators
+    role: roles.outputs.machineViewer
   }
 }]
 

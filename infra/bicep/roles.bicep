@@ -184,6 +184,9 @@ resource diskSnapshotter 'Microsoft.Authorization/roleDefinitions@2022-04-01' = 
     permissions: [
       {
         actions: [
+          // upload --from vm:ID reads which disks a machine has, and whether it runs.
+          'Microsoft.Compute/virtualMachines/read'
+          'Microsoft.Compute/virtualMachines/instanceView/read'
           'Microsoft.Compute/snapshots/write'
           'Microsoft.Compute/snapshots/delete'
           // A lock would keep the snapshot from being deleted, so it is looked for before.
@@ -221,6 +224,131 @@ resource lockKeeper 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
   }
 }
 
+resource machineViewer 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
+  name: guid(subscription().id, prefix, 'machine viewer')
+  properties: {
+    roleName: '${prefix} machine viewer ${suffix}'
+    description: 'goldfleet: plans clones of machines, and finds what has the names of a clone.'
+    type: 'customRole'
+    assignableScopes: scopes
+    permissions: [
+      {
+        actions: [
+          'Microsoft.Compute/virtualMachines/read'
+          // Whether a machine runs, and whether it is generalised.
+          'Microsoft.Compute/virtualMachines/instanceView/read'
+          'Microsoft.Compute/disks/read'
+          'Microsoft.Compute/images/read'
+        ]
+        notActions: []
+        dataActions: []
+        notDataActions: []
+      }
+    ]
+  }
+}
+
+resource machineSource 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
+  name: guid(subscription().id, prefix, 'machine source')
+  properties: {
+    roleName: '${prefix} machine source ${suffix}'
+    description: 'goldfleet: clones machines of a resource group: reads them, snapshots their disks, stops them and starts them again.'
+    type: 'customRole'
+    assignableScopes: scopes
+    permissions: [
+      {
+        actions: [
+          'Microsoft.Compute/virtualMachines/read'
+          'Microsoft.Compute/virtualMachines/instanceView/read'
+          'Microsoft.Compute/virtualMachines/deallocate/action'
+          'Microsoft.Compute/virtualMachines/start/action'
+          'Microsoft.Compute/disks/read'
+          // A snapshot copies the disk.
+          'Microsoft.Compute/disks/beginGetAccess/action'
+          // The snapshots of a clone in another subscription are here: an incremental snapshot must be in the subscription of its disk.
+          'Microsoft.Compute/snapshots/read'
+          'Microsoft.Compute/snapshots/write'
+          'Microsoft.Compute/snapshots/delete'
+          'Microsoft.Compute/snapshots/beginGetAccess/action'
+          'Microsoft.Compute/diskEncryptionSets/read'
+          'Microsoft.Compute/locations/operations/read'
+          'Microsoft.Compute/locations/capsOperations/read'
+          'Microsoft.Authorization/locks/read'
+        ]
+        notActions: []
+        dataActions: []
+        notDataActions: []
+      }
+    ]
+  }
+}
+
+resource machineMaker 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
+  name: guid(subscription().id, prefix, 'machine maker')
+  properties: {
+    roleName: '${prefix} machine maker ${suffix}'
+    description: 'goldfleet: creates clones of machines, their disks, and images of machines in a resource group.'
+    type: 'customRole'
+    assignableScopes: scopes
+    permissions: [
+      {
+        actions: [
+          'Microsoft.Compute/virtualMachines/read'
+          'Microsoft.Compute/virtualMachines/instanceView/read'
+          'Microsoft.Compute/virtualMachines/write'
+          'Microsoft.Compute/disks/read'
+          'Microsoft.Compute/disks/write'
+          'Microsoft.Compute/snapshots/read'
+          'Microsoft.Compute/snapshots/write'
+          'Microsoft.Compute/snapshots/delete'
+          'Microsoft.Compute/snapshots/beginGetAccess/action'
+          'Microsoft.Compute/images/read'
+          'Microsoft.Compute/images/write'
+          // An image whose creation failed is created again.
+          'Microsoft.Compute/images/delete'
+          'Microsoft.Compute/availabilitySets/read'
+          'Microsoft.Compute/diskEncryptionSets/read'
+          // A machine creates its network interface.
+          'Microsoft.Network/networkInterfaces/read'
+          'Microsoft.Network/networkInterfaces/write'
+          'Microsoft.Network/networkInterfaces/join/action'
+          'Microsoft.Compute/locations/operations/read'
+          'Microsoft.Compute/locations/capsOperations/read'
+          'Microsoft.Authorization/locks/read'
+        ]
+        notActions: []
+        dataActions: []
+        notDataActions: []
+      }
+    ]
+  }
+}
+
+resource subnetJoiner 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
+  name: guid(subscription().id, prefix, 'subnet joiner')
+  properties: {
+    roleName: '${prefix} subnet joiner ${suffix}'
+    description: 'goldfleet: connects clones of machines to the subnets of a resource group.'
+    type: 'customRole'
+    assignableScopes: scopes
+    permissions: [
+      {
+        actions: [
+          'Microsoft.Network/virtualNetworks/subnets/read'
+          'Microsoft.Network/virtualNetworks/subnets/join/action'
+        ]
+        notActions: []
+        dataActions: []
+        notDataActions: []
+      }
+    ]
+  }
+}
+
+output machineViewer string = machineViewer.name
+output machineSource string = machineSource.name
+output machineMaker string = machineMaker.name
+output subnetJoiner string = subnetJoiner.name
 output snapshotReader string = snapshotReader.name
 output snapshotMaker string = snapshotMaker.name
 output galleryPublisher string = galleryPublisher.name

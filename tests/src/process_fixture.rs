@@ -173,10 +173,15 @@ impl ProcessFixture {
 
     /// Asserts that all operations of the job succeeded, each once.
     pub fn assert_succeeded_once(&self, targets: usize) {
+        self.assert_succeeded_once_each(&[("copy", targets), ("image", targets)]);
+    }
+
+    /// Asserts that the numbers of operations in these phases and all others of the job succeeded, each once.
+    pub fn assert_succeeded_once_each(&self, phases: &[(&str, usize)]) {
         let status = self.json(&["status"]);
         assert_eq!(status["state"], "succeeded", "{status:#}");
-        for phase in ["copy", "image"] {
-            assert_eq!(status["phases"][phase]["succeeded"], targets, "{status:#}");
+        for (phase, count) in phases {
+            assert_eq!(status["phases"][phase]["succeeded"], *count, "{status:#}");
         }
         let events = self.json(&["logs"]);
         let succeeded = events.as_array().unwrap().iter().filter(|event| event["what"] == "succeed");

@@ -45,6 +45,7 @@ pub fn settings(config: &Config) -> WorkerSettings {
             clone_and_patch: worker.clone_and_patch,
             renew_after: config.cleanup.chunk_grace.get() / 2,
             storage_type: config.images.storage_type,
+            data_disk_caching: config.images.data_disk_caching,
             image_tags: config.images.tags.clone(),
         },
         exit_when_idle: false,

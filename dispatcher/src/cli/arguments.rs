@@ -1,5 +1,6 @@
 //! The command line's arguments.
 
+mod data_disks;
 mod dispatch;
 mod galleries;
 mod jobs;
@@ -15,6 +16,7 @@ use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::{ArgValueCandidates, Shell};
 use goldfleet_config::{Config, HumanDuration};
 use goldfleet_disk::{CheckOptions, OpenOptions, StatedFormat};
+use goldfleet_inside::{Destination, Requirements};
 use goldfleet_model::ids::{ImageName, ImageVersion};
 use goldfleet_model::manifest::{Generation, OsType};
 use goldfleet_model::selector::Selector;
@@ -28,6 +30,7 @@ use super::targets::TargetsCommand;
 use crate::control::check::{ImageChecks, Inside, check_acceptable};
 use crate::control::upload::ByteRate;
 
+pub use data_disks::DataDiskArguments;
 pub use dispatch::{CopiedSource, DispatchArguments};
 pub use galleries::PromoteArguments;
 pub use jobs::{
@@ -81,9 +84,15 @@ pub enum Command {
         /// The disk images
         #[arg(required = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
         files: Vec<PathBuf>,
+        /// The data disks of the image, if one file is checked.
+        #[command(flatten)]
+        data: DataDiskArguments,
         /// Accept what the configuration accepts for this image in `upload.accept`
         #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::images))]
         image: Option<ImageName>,
+        /// What the disk becomes: a managed image, or a version of a gallery's image definition
+        #[arg(long, default_value_t = Destination::ManagedImage, value_parser = values::<Destination>(&["image", "gallery", "gallery-specialised"]))]
+        destination: Destination,
         /// How to read them.
         #[command(flatten)]
         disk: DiskArguments,
@@ -259,7 +268,13 @@ impl DiskArguments {
     #[must_use]
     pub fn options(&self) -> CheckOptions {
         let open = OpenOptions { format: self.format, parents: self.parents.clone(), ..OpenOptions::default() };
-        CheckOptions { open, generation: self.generation, accept: self.accept.clone(), repair_gpt: self.repair_gpt }
+        CheckOptions {
+            open,
+            generation: self.generation,
+            accept: self.accept.clone(),
+            repair_gpt: self.repair_gpt,
+            ..CheckOptions::default()
+        }
     }
 
     /// The options of a check of this image, for which the configuration may accept more.
@@ -277,16 +292,18 @@ pub struct InsideArguments {
     /// Check the operating system inside the disk: auto (what cannot be inspected is a warning), require (an error) or no
     #[arg(long, value_name = "WHEN", default_value_t = Inside::Auto, value_parser = values::<Inside>(&["auto", "require", "no"]))]
     pub inside: Inside,
-    /// The virtual machines have NVMe disks: a missing NVMe driver is an error
-    #[arg(long = "for", value_name = "HARDWARE", value_parser = ["nvme"])]
-    pub hardware: Option<String>,
+    /// What the virtual machines have: nvme (a missing NVMe driver is an error), secure-boot (so is a loader that is not signed), arm64
+    #[arg(long = "for", value_name = "HARDWARE", value_delimiter = ',', value_parser = ["nvme", "secure-boot", "arm64"])]
+    pub hardware: Vec<String>,
 }
 
 impl InsideArguments {
     /// The checks of an image, with these options for its container and partition table.
     #[must_use]
     pub fn checks(&self, disk: CheckOptions) -> ImageChecks {
-        ImageChecks { disk, inside: self.inside, nvme: self.hardware.is_some() }
+        let has = |name: &str| self.hardware.iter().any(|hardware| hardware == name);
+        let requirements = Requirements { nvme: has("nvme"), secure_boot: has("secure-boot"), arm64: has("arm64") };
+        ImageChecks { disk, inside: self.inside, requirements, ..ImageChecks::default() }
     }
 }
 
@@ -318,13 +335,16 @@ pub struct UploadArguments {
     /// The disk image: VHD, VHDX, qcow2, VMDK or raw; a VHD or raw disk may be compressed
     #[arg(value_hint = ValueHint::FilePath, required_unless_present = "from")]
     pub file: Option<PathBuf>,
-    /// In place of a file: a blob, managed disk or snapshot in the cloud, as blob:URL, disk:ID or snapshot:ID
-    #[arg(long, value_name = "SOURCE", conflicts_with_all = ["file", "parents"])]
+    /// In place of a file: a blob, managed disk, snapshot or stopped machine in the cloud, as blob:URL, disk:ID, snapshot:ID or vm:ID
+    #[arg(long, value_name = "SOURCE", conflicts_with_all = ["file", "parents", "data"])]
     pub from: Option<String>,
+    /// The data disks.
+    #[command(flatten)]
+    pub data: DataDiskArguments,
     /// Which version of which image it becomes.
     #[command(flatten)]
     pub image: ImageArguments,
-    /// The operating system on the disk [default: that of the disk or snapshot]
+    /// The operating system on the disk [default: that of the disk, snapshot or machine]
     #[arg(long, value_parser = values::<OsType>(&["linux", "windows"]), required_unless_present = "from")]
     pub os: Option<OsType>,
     /// How to read and check the disk image.

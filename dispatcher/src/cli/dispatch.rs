@@ -85,7 +85,7 @@ fn uploaded_json(uploaded: &UploadResult) -> serde_json::Value {
         "bytes_data": uploaded.counts.bytes_data,
         "bytes_sent": uploaded.counts.bytes_sent,
         "bytes_reused": uploaded.counts.bytes_reused,
-        "findings": uploaded.report.disk.findings,
+        "findings": uploaded.report.findings().collect::<Vec<_>>(),
         "system": uploaded.counts.system,
         "origin": uploaded.counts.origin,
     })

@@ -1,7 +1,9 @@
 //! `vm`: clones of virtual machines.
 
+use std::time::Duration;
+
 use goldfleet_model::ids::JobId;
-use goldfleet_model::text::{HumanBytes, pluralize};
+use goldfleet_model::text::{HumanBytes, duration, pluralize};
 use goldfleet_ports::rng;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -13,7 +15,7 @@ use super::output::{Console, Output, write_json};
 use super::table::{Cell, write_table};
 use super::view;
 use crate::control::context::{ControlContext, ControlError};
-use crate::control::machines::plan::{PlannedClone, plan};
+use crate::control::machines::plan::{CloneEstimate, PlannedClone, plan};
 use crate::control::machines::request::request;
 
 /// `goldfleet vm`.
@@ -70,7 +72,11 @@ async fn confirm(
     if arguments.yes {
         return Ok(());
     }
-    let question = if arguments.disks_only { "Clone the disks?" } else { "Create and start the clone?" };
+    let question = match (arguments.as_image, arguments.disks_only) {
+        (true, _) => "Create the image?",
+        (false, true) => "Clone the disks?",
+        (false, false) => "Create and start the clone?",
+    };
     match console.confirm(question).await? {
         Some(true) => Ok(()),
         Some(false) => Err(CommandError::Declined),
@@ -100,7 +106,7 @@ fn describe(arguments: &CloneArguments, planned: &PlannedClone, console: &Consol
     let mut plain = Console::plain(Output::Table, &mut out, &mut notes);
     plain.width = console.width;
     let disks = pluralize(planned.disks.len(), "disk");
-    match &planned.machine {
+    match planned.machine.as_ref().or(planned.image.as_ref()) {
         Some(machine) => {
             writeln!(plain.out, "{machine} in {} with {disks} of {}", arguments.to.region, arguments.source)?;
         }
@@ -109,9 +115,18 @@ fn describe(arguments: &CloneArguments, planned: &PlannedClone, console: &Consol
     let rows = planned.disks.iter().map(|disk| {
         let size = disk.size.map_or_else(String::new, |size| HumanBytes(size).to_string());
         let sku = disk.sku.clone().unwrap_or_default();
-        [disk.lun.clone(), disk.source.name.to_string(), disk.id.name.to_string(), size, sku].map(Cell::from)
+        let name = disk.id.as_ref().map_or_else(|| "in the image".to_owned(), |id| id.name.to_string());
+        [disk.lun.clone(), disk.source.name.to_string(), name, size, sku].map(Cell::from)
     });
     write_table(&mut plain, &["lun", "source", "disk", "size", "sku"], rows)?;
+    if let Some(CloneEstimate { bytes_at_most, egress_at_most, seconds_at_most }) = planned.estimate {
+        writeln!(
+            plain.out,
+            "at most {} from one region to another, for {egress_at_most}; at the assumed speed of the service in {} or less",
+            HumanBytes(bytes_at_most),
+            duration(Duration::from_secs(seconds_at_most))
+        )?;
+    }
     view::write_findings(&planned.findings, &mut plain)?;
     Ok(String::from_utf8_lossy(&out).into_owned())
 }
@@ -122,10 +137,12 @@ fn to_json(planned: &PlannedClone) -> Value {
     );
     json!({
         "machine": planned.machine,
+        "image": planned.image,
         "refused": planned.is_refused(),
         "source_runs": planned.runs,
         "operations": planned.groups.iter().map(Vec::len).sum::<usize>(),
         "disks": disks.collect::<Vec<_>>(),
+        "estimate": planned.estimate,
         "findings": planned.findings,
     })
 }

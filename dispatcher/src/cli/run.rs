@@ -17,7 +17,7 @@ use super::{
     check, cleanup, convert, demo, dispatch, doctor, documents, explain, help, images, jobs, logs, machine_jobs, plan,
     plan_from, promote, rehearse, setup, snapshot_jobs, targets, verify, version,
 };
-use crate::control::check::check_acceptable;
+use crate::control::check::{ImageChecks, check_acceptable};
 use crate::control::context::ControlContext;
 use crate::control::operator;
 use crate::control::service::{self, RunUntil};
@@ -47,12 +47,13 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Result<u8, Comman
         Command::Help { words } => return help::run(words, console),
         Command::Version => return version::run(console),
         Command::Explain { code } => return explain::run(code.as_deref(), console),
-        Command::Check { files, image, disk, inside } => {
+        Command::Check { files, data, image, destination, disk, inside } => {
             let options = match image {
                 Some(image) => disk.options_for(image, &load_config(arguments.config.as_deref())?),
                 None => disk.options(),
             };
-            return Ok(check::run(files, &inside.checks(options), console)?);
+            let checks = ImageChecks { destination: *destination, ..inside.checks(options) };
+            return check::run(files, data, &checks, console);
         }
         Command::Convert(arguments) => return convert::run(arguments, console),
         Command::Demo(demo) => {

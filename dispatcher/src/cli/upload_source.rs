@@ -1,5 +1,7 @@
 //! The source of `upload`: a file, or a disk, snapshot or blob in the cloud.
 
+use std::sync::Arc;
+
 use goldfleet_model::upload::Upload;
 use goldfleet_sources::{DiskFile, SourceLocation};
 use tokio_util::sync::CancellationToken;
@@ -37,7 +39,7 @@ impl Asked {
                 Ok(Self::Cloud(CloudUploadRequest { from, image, version, os, check, limit }))
             }
             (None, Some(file), Some(os)) => {
-                let source = DiskFile::shared(file);
+                let source = Arc::new(DiskFile::new(file).with_data(arguments.data.files(file)?));
                 Ok(Self::File(UploadRequest { source, image, version, os, check, limit }))
             }
             // The parser requires both.

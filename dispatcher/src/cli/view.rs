@@ -36,6 +36,7 @@ pub fn write_status(status: &Status, console: &mut Console<'_>) -> io::Result<()
     write_head(status, console)?;
     writeln!(console.out)?;
     write_phases(status, console)?;
+    write_disks(status, console)?;
     write_rings(status, console)?;
     if !status.is_empty() {
         writeln!(console.out)?;
@@ -169,6 +170,24 @@ fn write_phases(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
     write_table(console, &header, lines.iter().map(|line| line.cells(&shown)))
 }
 
+/// Writes the disks of a version, if it has several.
+fn write_disks(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
+    if status.disks.is_empty() {
+        return Ok(());
+    }
+    writeln!(console.out)?;
+    let rows = status.disks.iter().map(|disk| {
+        [
+            Cell::from(disk.disk.to_string()),
+            format!("{}/{}", disk.done, disk.targets).into(),
+            Cell::count(disk.running, Tone::Active),
+            Cell::count(disk.failed, Tone::Error),
+            of_bytes(disk.bytes_done, disk.bytes_total).into(),
+        ]
+    });
+    write_table(console, &["disk", "targets", "running", "failed", "bytes"], rows)
+}
+
 /// Writes the rings, if there are several or one waits for approval.
 fn write_rings(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
     let rings = &status.rings;
@@ -300,9 +319,10 @@ pub fn write_failures(status: &Status, console: &mut Console<'_>) -> io::Result<
 fn write_failure_list(failures: &[FailureRow], console: &mut Console<'_>) -> io::Result<()> {
     for (index, failure) in failures.iter().enumerate() {
         let FailureRow { target, phase, code, .. } = failure;
+        let disk = failure.disk.map_or_else(String::new, |disk| format!(" {disk}"));
         let failed = console.word(Tone::Error, "failed");
         let name = failure.name.as_ref().map_or_else(String::new, |name| format!(" ({name})"));
-        let head = format!("{phase} {failed} [{code}]: {target}{name}");
+        let head = format!("{phase}{disk} {failed} [{code}]: {target}{name}");
         writeln!(console.out, "{}", wrapped(console, &head, ""))?;
         let id = failure.request_id.as_ref().map_or_else(String::new, |id| format!(" (request id {id})"));
         writeln!(console.out, "{}", wrapped(console, &format!("reason: {}{id}", failure.reason), "  "))?;

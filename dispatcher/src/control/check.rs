@@ -5,11 +5,15 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use goldfleet_disk::{AzureDisk, CheckOptions, Finding, Report, Severity, check_opened, codes};
+use goldfleet_disk::{
+    AzureDisk, CheckOptions, Compression, DiskPurpose, Finding, Report, Severity, check_opened, codes,
+};
 use goldfleet_inside::codes::linux::NOT_INSPECTED;
-use goldfleet_inside::{Options, inspect};
+use goldfleet_inside::{Destination, Options, Requirements, inspect};
+use goldfleet_model::artifact::DiskRole;
+use goldfleet_model::manifest::OsType;
 use goldfleet_model::system::System;
-use goldfleet_sources::ArtifactSource;
+use goldfleet_sources::{ArtifactSource, DataDisk};
 use serde::Serialize;
 
 use crate::control::suggest::similar;
@@ -85,8 +89,12 @@ pub struct ImageChecks {
     pub disk: CheckOptions,
     /// Whether the operating system is checked.
     pub inside: Inside,
-    /// The virtual machines have NVMe disks: a missing NVMe driver is an error.
-    pub nvme: bool,
+    /// The operating system that is stated, if it is.
+    pub os: Option<OsType>,
+    /// What the disk becomes.
+    pub destination: Destination,
+    /// What the virtual machines have.
+    pub requirements: Requirements,
 }
 
 /// What was found out about an image.
@@ -98,19 +106,54 @@ pub struct ImageReport {
     /// The operating system, if it was checked and one was found.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub system: Option<System>,
+    /// The reports about its data disks, in the order of their LUNs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub data_disks: Vec<DataDiskReport>,
+}
+
+/// What was found out about a data disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DataDiskReport {
+    /// The LUN of the disk.
+    pub lun: u8,
+    /// The report about the disk.
+    #[serde(flatten)]
+    pub disk: Report,
 }
 
 impl ImageReport {
-    /// Whether the image can become an OS disk.
+    /// Whether the disks can become an OS disk and its data disks.
     #[must_use]
     pub fn is_usable(&self) -> bool {
-        self.disk.is_usable()
+        self.reports().all(|(_, report)| report.is_usable())
+    }
+
+    /// The reports about all disks, each with what the disk becomes.
+    pub fn reports(&self) -> impl Iterator<Item = (DiskPurpose, &Report)> {
+        let data = self.data_disks.iter().map(|data| (DiskPurpose::DataDisk, &data.disk));
+        std::iter::once((DiskPurpose::OsDisk, &self.disk)).chain(data)
+    }
+
+    /// The findings about all disks.
+    pub fn findings(&self) -> impl Iterator<Item = &Finding> {
+        self.reports().flat_map(|(_, report)| &report.findings)
+    }
+
+    /// The disks that cannot be used, for people.
+    #[must_use]
+    pub fn refusal(&self) -> String {
+        let unusable = self.reports().filter(|(_, report)| !report.is_usable());
+        let refusals = unusable.map(|(purpose, report)| {
+            let article = if purpose == DiskPurpose::OsDisk { "an" } else { "a" };
+            format!("{} cannot be used as {article} {purpose}", report.file.display())
+        });
+        refusals.collect::<Vec<_>>().join("; ")
     }
 }
 
 impl From<Report> for ImageReport {
     fn from(disk: Report) -> Self {
-        Self { disk, system: None }
+        Self { disk, system: None, data_disks: Vec::new() }
     }
 }
 
@@ -121,11 +164,11 @@ pub struct CheckedImage {
     pub report: ImageReport,
     /// The disk as Azure accepts it, if the image could be opened.
     pub disk: Option<AzureDisk>,
-    /// The number of data disks that the source has beside the OS disk.
-    pub data_disks: usize,
+    /// The data disks as Azure accepts them, in the order of their LUNs. None for a disk that could not be opened.
+    pub data_disks: Vec<(DiskRole, Option<AzureDisk>)>,
 }
 
-/// Checks the OS disk of a source. The source is not changed. Blocks.
+/// Checks the disks of a source. The source is not changed. Blocks.
 #[must_use]
 pub fn check_image(source: &dyn ArtifactSource, checks: &ImageChecks) -> CheckedImage {
     let artifact = source.open(&checks.disk.open);
@@ -134,19 +177,27 @@ pub fn check_image(source: &dyn ArtifactSource, checks: &ImageChecks) -> Checked
     if let Some(disk) = checked.disk.as_ref().filter(|_| checks.inside != Inside::No) {
         look_inside(disk, checks, &mut report);
     }
-    CheckedImage { report, disk: checked.disk, data_disks: artifact.data_disks.len() }
+    let mut data_disks = Vec::with_capacity(artifact.data_disks.len());
+    let of_data = CheckOptions { becomes: DiskPurpose::DataDisk, ..checks.disk.clone() };
+    for DataDisk { lun, location, disk } in artifact.data_disks {
+        let checked = check_opened(&location, disk, &of_data);
+        report.data_disks.push(DataDiskReport { lun, disk: checked.report });
+        data_disks.push((DiskRole::Data(lun), checked.disk));
+    }
+    CheckedImage { report, disk: checked.disk, data_disks }
 }
 
 fn look_inside(disk: &AzureDisk, checks: &ImageChecks, report: &mut ImageReport) {
     // A compressed image is decompressed again from its beginning for each read that goes back.
     if let Some(compression) = report.disk.compression.filter(|_| checks.inside == Inside::Auto) {
-        let message = format!("the image is compressed with {compression}: decompress it to have it inspected");
-        report.disk.findings.push(not_inspected(message));
+        report.disk.findings.push(compressed(compression));
         return sort(report);
     }
     let options = Options {
         generation: report.disk.generation,
-        nvme: checks.nvme,
+        os: checks.os,
+        destination: checks.destination,
+        requirements: checks.requirements,
         require: checks.inside == Inside::Require,
         accept: checks.disk.accept.clone(),
         ..Options::default()
@@ -157,12 +208,12 @@ fn look_inside(disk: &AzureDisk, checks: &ImageChecks, report: &mut ImageReport)
     sort(report);
 }
 
-fn not_inspected(message: String) -> Finding {
+fn compressed(compression: Compression) -> Finding {
     Finding {
         severity: Severity::Warning,
         code: NOT_INSPECTED.code,
-        message,
-        remedy: NOT_INSPECTED.remedy.to_owned(),
+        message: format!("the image is compressed with {compression}: an inspection decompresses it many times"),
+        remedy: format!("{}; or wait for it: --inside require", compression.remedy()),
         path: None,
     }
 }

@@ -124,7 +124,8 @@ async fn groups(control: &ControlContext) -> Result<BTreeSet<GroupRef>, ControlE
         groups.extend(route.into_iter().flat_map(|route| route.groups(&job.value.subject)));
     }
     let uploads = control.ports.table.uploads().await?;
-    let temporaries = uploads.iter().filter_map(|upload| upload.origin.as_ref()?.temporary.as_ref());
+    let origins = uploads.iter().filter_map(|upload| upload.origin.as_ref());
+    let temporaries = origins.flat_map(goldfleet_model::origin::Origin::temporaries);
     groups.extend(temporaries.map(GroupRef::from));
     let probes = open_probes(control.ports.records.as_ref()).await?;
     groups.extend(probes.into_iter().flat_map(|probe| probe.groups));

@@ -10,6 +10,7 @@ use goldfleet_model::job::{Job, JobState};
 use goldfleet_model::operation::{KindId, Operation, OperationId, OperationState};
 use goldfleet_model::selector::Selector;
 use goldfleet_model::state::JobEvent;
+use goldfleet_model::target::Target;
 use goldfleet_model::text::pluralize;
 use goldfleet_ports::clock::after;
 use goldfleet_ports::commit::Commit;
@@ -213,9 +214,11 @@ impl<'a> RetryRun<'a> {
             let RetryStart::From(from) = self.with_rules(rows, |rules| rules::start(rows, rules)) else { continue };
             let retried =
                 rows[from..].iter().filter(|row| row.state.is_terminal() && row.state != OperationState::Skipped);
-            let gates = retried.flat_map(|row| &row.after).filter(|after| after.on == GateCondition::Opened);
-            let inputs = gates.filter_map(|after| openers.get(&after.gate)).flatten();
-            found.extend(inputs.filter(|row| self.control.registry.creates_temporary(row)));
+            for row in retried {
+                let gates = row.after.iter().filter(|after| after.on == GateCondition::Opened);
+                let inputs = gates.filter_map(|after| openers.get(&after.gate)).flatten();
+                found.extend(inputs.filter(|input| self.is_input(input, row)));
+            }
         }
         // What failed is retried as if it were selected: it may be at no target.
         let (succeeded, failed): (Vec<_>, Vec<_>) =
@@ -229,6 +232,26 @@ impl<'a> RetryRun<'a> {
             self.closed.extend(row.opens.iter().cloned());
         }
         !found.is_empty() || self.streams.len() > selected
+    }
+
+    /// Whether a retried operation needs what another one created, which was temporary: a resource, or the VHD of a data disk
+    /// of the same target.
+    fn is_input(&self, input: &Operation, retried: &Operation) -> bool {
+        let registry = &self.control.registry;
+        let is_same_target = input.target().map(Target::key) == retried.target().map(Target::key);
+        let may_lack_vhd = || {
+            is_same_target
+                && (self.job.cleaned || self.lacks_input(retried))
+                && registry.temporary_blob(&self.control.ports, input).is_some()
+        };
+        registry.creates_temporary(input) || may_lack_vhd()
+    }
+
+    /// Whether an operation failed because the output of an earlier one no longer exists.
+    fn lacks_input(&self, row: &Operation) -> bool {
+        let code = row.failure.as_ref().map(|failure| failure.code.as_str());
+        let kind = self.control.registry.get(&row.kind);
+        code.zip(kind).is_some_and(|(code, kind)| kind.lacks_input(code))
     }
 
     /// Returns the number of operations that were written.
@@ -288,11 +311,7 @@ impl<'a> RetryRun<'a> {
     }
 
     fn with_rules<T>(&self, rows: &[&Operation], use_rules: impl FnOnce(&RetryRules<'_>) -> T) -> T {
-        let lacks_input = |row: &Operation| {
-            let code = row.failure.as_ref().map(|failure| failure.code.as_str());
-            let kind = self.control.registry.get(&row.kind);
-            code.zip(kind).is_some_and(|(code, kind)| kind.lacks_input(code))
-        };
+        let lacks_input = |row: &Operation| self.lacks_input(row);
         let output_may_be_missing = |row: &Operation| {
             let registry = &self.control.registry;
             registry.creates_temporary(row)

@@ -1,12 +1,13 @@
 //! The view of a job on the page, made from its rows, and the difference between two views. No I/O.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use goldfleet_kinds::kind::Transfer;
 use goldfleet_kinds::registry::Registry;
 use goldfleet_model::ids::Region;
 use goldfleet_model::operation::{Failure, GroupId, KindId, Operation, OperationState};
 use goldfleet_model::store::Store;
+use goldfleet_model::target::Target;
 use goldfleet_ports::Versioned;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -183,6 +184,7 @@ fn tree(registry: &Registry, rows: &[Versioned<Operation>]) -> Vec<Node> {
     let mut reads: HashMap<&GroupId, &Store> = HashMap::new();
     // Targets that copy from the hub of their region read from no store themselves.
     let mut hubs: HashMap<&Region, &Store> = HashMap::new();
+    let mut targets = HashSet::new();
     for (operation, Transfer { fills, from }) in &transfers {
         let Some(parent) = from.first() else { continue };
         let Some(store) = fills else {
@@ -191,13 +193,14 @@ fn tree(registry: &Registry, rows: &[Versioned<Operation>]) -> Vec<Node> {
                 hubs.insert(&operation.place.region, parent);
                 continue;
             }
-            plant.targets += 1;
+            // A target has an operation for each disk.
+            plant.targets += usize::from(targets.insert(operation.target().map(Target::key)));
             plant.failed += usize::from(operation.state == OperationState::Failed);
             reads.insert(operation.id.group(), parent);
             continue;
         };
         let plant = plants.entry(store).or_default();
-        plant.seed = Some(operation);
+        plant.add_seed(operation);
         plant.parent = Some(parent);
         plants.entry(parent).or_default();
     }
@@ -226,11 +229,34 @@ fn tree(registry: &Registry, rows: &[Versioned<Operation>]) -> Vec<Node> {
 /// A store while the tree is built.
 #[derive(Default)]
 struct NodeDraft<'a> {
-    seed: Option<&'a Operation>,
+    /// The first state of [`SEED_STATES`] that one of its seeds has. There is a seed for each disk.
+    state: Option<OperationState>,
+    total: u64,
+    done: u64,
     parent: Option<&'a Store>,
     targets: usize,
     images: usize,
     failed: usize,
+}
+
+/// The states of seeds, the most important first.
+const SEED_STATES: [OperationState; 8] = [
+    OperationState::Failed,
+    OperationState::Cancelling,
+    OperationState::Cancelled,
+    OperationState::Running,
+    OperationState::Ready,
+    OperationState::Waiting,
+    OperationState::Skipped,
+    OperationState::Succeeded,
+];
+
+impl NodeDraft<'_> {
+    fn add_seed(&mut self, seed: &Operation) {
+        self.total += seed.progress.bytes_total;
+        self.done += seed.progress.bytes_done;
+        self.state = SEED_STATES.into_iter().find(|state| seed.state == *state || self.state == Some(*state));
+    }
 }
 
 /// Adds a store, followed by all stores that it fills.
@@ -243,14 +269,13 @@ fn add_subtree<'a>(
     // Each store occurs once in a tree. More nodes than stores would mean a cycle.
     let Some(plant) = plants.get(store).filter(|_| nodes.len() < plants.len()) else { return };
     let own = nodes.len();
-    let progress = plant.seed.map(|seed| &seed.progress);
     nodes.push(Node {
         store: store.container().to_string(),
         region: store.region.to_string(),
         parent,
-        state: plant.seed.map(|seed| seed.state),
-        total: progress.map_or(0, |progress| progress.bytes_total),
-        done: progress.map_or(0, |progress| progress.bytes_done),
+        state: plant.state,
+        total: plant.total,
+        done: plant.done,
         targets: plant.targets,
         images: plant.images,
         failed: plant.failed,

@@ -273,6 +273,7 @@ mod tests {
                 ("copy", phase(1800, 700, 64, 2, 1 << 40)),
                 ("image", phase(1800, 690, 8, 0, 0)),
             ]),
+            disks: Vec::new(),
             regions: (0..regions).map(|n| (format!("region{n:02}"), region(n))).collect(),
             wan_bytes: Default::default(),
             bytes_per_second: 3e8,

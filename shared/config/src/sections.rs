@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use goldfleet_azure_settings::{AzureCloud, AzureCoordination};
 use goldfleet_model::ids::{AccountName, ContainerName, InvalidName, Region, SubscriptionId};
-use goldfleet_model::image::{ImageTags, StorageType};
+use goldfleet_model::image::{Caching, ImageTags, StorageType};
 use goldfleet_model::naming::NameTemplate;
 use goldfleet_model::store::Store;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -165,6 +165,8 @@ pub struct Images {
     pub name: NameTemplate,
     /// The storage type of their disks.
     pub storage_type: StorageType,
+    /// The host's cache of their data disks.
+    pub data_disk_caching: Caching,
     /// Further tags of each image.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,

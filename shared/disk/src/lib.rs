@@ -33,7 +33,7 @@ mod synthetic;
 mod unsupported;
 
 pub use azure::AzureDisk;
-pub use check::{CheckOptions, Checked, Report, check, check_opened};
+pub use check::{CheckOptions, Checked, DiskPurpose, Report, check, check_opened};
 pub use codes::Code;
 pub use compare::{first_difference, same_disk};
 pub use convert::{ConvertError, ConvertOptions, Converted, convert};

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use goldfleet_model::hash::digest_of;
 use goldfleet_model::ids::{ImageName, ImageVersion, JobId, Region};
 use goldfleet_model::image::ImageRef;
-use goldfleet_model::resource::{ResourceId, region_named};
+use goldfleet_model::resource::{GalleryVersionProperties, ResourceId, region_named};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -105,8 +105,13 @@ impl Publication {
     #[must_use]
     pub fn wanted(&self) -> Vec<String> {
         let body = self.spec.version_body().ok();
-        let regions = body.as_ref().and_then(|body| body.properties.gallery_version()).map(|version| version.regions());
-        regions.unwrap_or_default().iter().map(|region| region_named(&region.name)).collect()
+        let version = body.as_ref().and_then(|body| body.properties.gallery_version());
+        version
+            .map(GalleryVersionProperties::regions)
+            .unwrap_or_default()
+            .iter()
+            .map(|region| region_named(&region.name))
+            .collect()
     }
 }
 

@@ -38,7 +38,7 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
         None => Hardware::HyperV,
     };
     let has = |name: &str| arguments.iter().any(|argument| argument == name);
-    options.secure_boot = has("--secure-boot");
+    options.requirements.secure_boot = has("--secure-boot");
     let start = Instant::now();
     let disk = AzureDisk::open(Path::new(path))?;
     let inspection = inspect(Arc::new(disk), &options);

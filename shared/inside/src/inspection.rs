@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::thread;
 
 use goldfleet_disk::{DiskReader, Finding, Severity};
+use goldfleet_model::manifest::OsType;
 use goldfleet_model::system::System;
 
 use crate::budget::Budget;
-use crate::codes::linux::{NOT_INSPECTED, SYSTEM};
+use crate::codes::linux::{NOT_INSPECTED, OS_MISMATCH, SYSTEM};
 use crate::finding::{Findings, escape};
 use crate::machine::Machine;
 use crate::options::{Inspection, Options, Usage};
@@ -53,11 +54,22 @@ fn run(disk: Arc<dyn DiskReader>, options: &Options, budget: Arc<Budget>) -> (Op
         last.add(&NOT_INSPECTED, "no operating system was found on the disk");
     }
     let system = system.map(escape_system);
+    if let (Some(system), Some(os)) = (&system, options.os) {
+        require_os(system, os, &mut last);
+    }
     if let Some(system) = &system {
         last.add(&SYSTEM, system.to_string());
     }
     list.extend(last.into_list());
     (system, list)
+}
+
+fn require_os(system: &System, stated: OsType, findings: &mut Findings) {
+    if system.family != stated.as_str() {
+        findings
+            .add(&OS_MISMATCH, format!("the operating system is stated to be {stated}, but {} was found", system.name))
+            .remedy(format!("--os {}", system.family));
+    }
 }
 
 /// The system's texts come from the image and are shown later.
@@ -128,6 +140,20 @@ mod tests {
         assert_eq!(inspection.findings.len(), 1);
         assert_eq!(inspection.findings[0].code, "not-inspected");
         assert_eq!(inspection.findings[0].message, "the inspection failed: a fault in a parser");
+    }
+
+    #[test]
+    fn a_system_must_be_the_stated_one() {
+        let system = System { family: "linux".into(), name: "Debian".into(), ..System::default() };
+        let found = |os| {
+            let mut findings = Findings::new();
+            require_os(&system, os, &mut findings);
+            findings.into_list()
+        };
+        assert_eq!(found(OsType::Linux), []);
+        let [finding] = found(OsType::Windows).try_into().unwrap();
+        assert_eq!((finding.code, finding.severity), ("os-mismatch", Severity::Error));
+        assert_eq!(finding.remedy, "--os linux");
     }
 
     #[test]

@@ -27,4 +27,4 @@ pub mod windows;
 
 pub use inspection::inspect;
 pub use memory_file::MemoryFile;
-pub use options::{Destination, Hardware, Inspection, Options, Usage};
+pub use options::{Destination, Hardware, Inspection, InvalidDestination, Options, Requirements, Usage};

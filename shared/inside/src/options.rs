@@ -1,15 +1,17 @@
 //! What an inspection is asked for, and what it returns.
 
+use std::fmt;
+use std::str::FromStr;
+
 use goldfleet_disk::Finding;
-use goldfleet_model::manifest::Generation;
+use goldfleet_model::manifest::{Generation, OsType};
 use goldfleet_model::system::System;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::budget::Limits;
 
 /// What the disk becomes on Azure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Destination {
     /// A managed image: generalised, x86-64, without Trusted Launch.
     #[default]
@@ -21,11 +23,55 @@ pub enum Destination {
 }
 
 impl Destination {
+    /// All destinations.
+    pub const ALL: [Self; 3] = [Self::ManagedImage, Self::GalleryGeneralized, Self::GallerySpecialized];
+
+    /// The name on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ManagedImage => "image",
+            Self::GalleryGeneralized => "gallery",
+            Self::GallerySpecialized => "gallery-specialised",
+        }
+    }
+
     /// Whether virtual machines are provisioned from the disk: host name, user and keys are set at the first boot.
     #[must_use]
     pub fn is_generalized(self) -> bool {
         self != Self::GallerySpecialized
     }
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A text that names no destination.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("'{0}' is not one of image, gallery and gallery-specialised")]
+pub struct InvalidDestination(String);
+
+impl FromStr for Destination {
+    type Err = InvalidDestination;
+
+    fn from_str(text: &str) -> Result<Self, InvalidDestination> {
+        let found = Self::ALL.into_iter().find(|destination| destination.name() == text);
+        found.ok_or_else(|| InvalidDestination(text.to_owned()))
+    }
+}
+
+/// What the virtual machines have, beside what all have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Requirements {
+    /// NVMe disks: a missing NVMe driver is an error.
+    pub nvme: bool,
+    /// Secure Boot: an unsigned loader is an error.
+    pub secure_boot: bool,
+    /// Processors of the architecture Arm64, for which a gallery's definition can be.
+    pub arm64: bool,
 }
 
 /// Which virtual hardware the disk has to boot on.
@@ -45,14 +91,12 @@ pub enum Hardware {
 pub struct Options {
     /// What the disk becomes.
     pub destination: Destination,
+    /// The operating system that the image is registered for, if it is stated.
+    pub os: Option<OsType>,
     /// The generation that the image is registered for. `None`: both are possible.
     pub generation: Option<Generation>,
-    /// The destination takes Arm64 images.
-    pub arm64: bool,
-    /// The virtual machines have NVMe disks: a missing NVMe driver is an error.
-    pub nvme: bool,
-    /// The virtual machines use Secure Boot: an unsigned loader is an error.
-    pub secure_boot: bool,
+    /// What the virtual machines have.
+    pub requirements: Requirements,
     /// What cannot be inspected is an error.
     pub require: bool,
     /// Codes whose errors become warnings that state it.
@@ -61,6 +105,14 @@ pub struct Options {
     pub limits: Limits,
     /// The virtual hardware to predict for.
     pub hardware: Hardware,
+}
+
+impl Options {
+    /// Whether a system for Arm64 is what the destination takes. Managed images have no architecture.
+    #[must_use]
+    pub fn takes_arm64(&self) -> bool {
+        self.requirements.arm64 && self.destination != Destination::ManagedImage
+    }
 }
 
 /// What an inspection used.

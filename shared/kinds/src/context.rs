@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use goldfleet_model::artifact::DiskRef;
 use goldfleet_model::document::Document;
-use goldfleet_model::image::{ImageRef, StorageType, VhdMetadata};
+use goldfleet_model::image::{Caching, ImageRef, StorageType, VhdMetadata};
 use goldfleet_model::manifest::Manifest;
 use goldfleet_model::operation::Operation;
 use goldfleet_model::store::{BlobAddress, Store};
@@ -46,6 +46,8 @@ pub struct StepSettings {
     pub renew_after: Duration,
     /// The storage type of the disks of images.
     pub storage_type: StorageType,
+    /// The host's cache of the data disks of images.
+    pub data_disk_caching: Caching,
     /// Further tags of each image. They never replace a tag of goldfleet.
     pub image_tags: BTreeMap<String, String>,
 }
@@ -61,6 +63,7 @@ impl Default for StepSettings {
             clone_and_patch: false,
             renew_after: Duration::from_secs(12 * 3600),
             storage_type: StorageType::default(),
+            data_disk_caching: Caching::default(),
             image_tags: BTreeMap::new(),
         }
     }

@@ -1,7 +1,7 @@
 //! The interface of a kind of operation.
 
 use async_trait::async_trait;
-use goldfleet_model::artifact::DiskRef;
+use goldfleet_model::artifact::{DiskRef, DiskRole};
 use goldfleet_model::ids::Region;
 use goldfleet_model::message::QueueName;
 use goldfleet_model::operation::Operation;
@@ -51,6 +51,11 @@ pub trait Kind: Send + Sync {
 
     /// The source and destination of an operation's bytes, if it transfers chunks.
     fn transfer(&self, _operation: &Operation) -> Option<Transfer> {
+        None
+    }
+
+    /// The disk of the version that an operation transfers. None if it is not about one disk.
+    fn disk(&self, _operation: &Operation) -> Option<DiskRole> {
         None
     }
 

@@ -6,19 +6,21 @@
 //! - [`outcome`], [`attempt_error`]: the results of steps.
 //! - [`transfer`]: moves chunks between stores and VHDs for several kinds.
 //! - `change`: changes of resources for several kinds.
-//! - `power`: the power state of machines, for several kinds.
+//! - `power`, `downtime`: the power state of machines, and the limit of the time for which a job stops one.
 //! - [`writers`]: the records of those who write chunks to a store.
 //! - [`seed`], [`copy`], [`hub`], [`image`], [`snapshot`], [`disk`], [`lock`], [`remove`], [`deallocate`], [`start`],
-//!   [`machine`]: the kinds.
+//!   [`machine`], [`capture`]: the kinds.
 //!
 //! To add a kind, write its folder and add one line to [`registry`].
 
 pub mod attempt_error;
+pub mod capture;
 mod change;
 pub mod context;
 pub mod copy;
 pub mod deallocate;
 pub mod disk;
+mod downtime;
 pub mod hub;
 pub mod image;
 pub mod kind;

@@ -7,7 +7,7 @@ use goldfleet_model::operation::{KindId, Operation};
 use goldfleet_ports::Ports;
 
 use crate::kind::{Kind, TemporaryBlob};
-use crate::{copy, deallocate, disk, hub, image, lock, machine, publish, remove, seed, snapshot, start};
+use crate::{capture, copy, deallocate, disk, hub, image, lock, machine, publish, remove, seed, snapshot, start};
 
 /// The kinds that a process knows, in the order in which status shows them.
 #[derive(Clone)]
@@ -28,6 +28,7 @@ impl Default for Registry {
             Arc::new(lock::Lock),
             Arc::new(start::Start),
             Arc::new(machine::Machine),
+            Arc::new(capture::Capture),
             Arc::new(remove::Remove),
         ])
     }

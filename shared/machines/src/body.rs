@@ -34,6 +34,9 @@ pub enum Way {
     Copy,
     /// From a snapshot in another region.
     CopyStart,
+    /// From a disk or snapshot in the same region, with all its content: an image is not created from an incremental snapshot,
+    /// because it is not documented that Azure accepts that.
+    Full,
 }
 
 /// The body of a temporary snapshot of a disk, or of a copy of it in another region. Nobody can export its content.
@@ -46,10 +49,10 @@ pub fn snapshot(
     encryption_set: Option<&str>,
     tags: &BTreeMap<String, String>,
 ) -> Value {
-    let option = if way == Way::Copy { "Copy" } else { "CopyStart" };
+    let option = if way == Way::CopyStart { "CopyStart" } else { "Copy" };
     let mut properties = Map::new();
     properties.insert("creationData".to_owned(), json!({ "createOption": option, "sourceResourceId": copied }));
-    properties.insert("incremental".to_owned(), json!(true));
+    properties.insert("incremental".to_owned(), json!(way != Way::Full));
     properties.insert("networkAccessPolicy".to_owned(), json!("DenyAll"));
     properties.insert("publicNetworkAccess".to_owned(), json!("Disabled"));
     properties.extend(system_of(disk));
@@ -149,6 +152,55 @@ pub fn machine(
     body
 }
 
+/// The body of a managed image. `snapshots` are the ids of the snapshots of its disks in the order of the source.
+#[must_use]
+pub fn image(
+    request: &CloneRequest,
+    source: &Source,
+    snapshots: &[ResourceId],
+    own_tags: &BTreeMap<String, String>,
+) -> Value {
+    let disk = |disk: &SourceDisk, snapshot: &ResourceId| {
+        let mut body = json!({ "snapshot": { "id": snapshot } });
+        let set = request.disk_encryption_set.as_deref().or(disk.encryption_set());
+        let members = [
+            ("lun", json!(disk.attachment.lun)),
+            ("caching", json!(disk.attachment.caching)),
+            ("storageAccountType", json!(request.disk_sku.as_deref().or(disk.sku()))),
+            ("diskEncryptionSet", set.map_or(Value::Null, |id| json!({ "id": id }))),
+        ];
+        for (name, value) in members.into_iter().filter(|(_, value)| !value.is_null()) {
+            body[name] = value;
+        }
+        body
+    };
+    let mut profile = json!({ "dataDisks": [] });
+    for (source_disk, snapshot) in source.disks.iter().zip(snapshots) {
+        let mut body = disk(source_disk, snapshot);
+        if source_disk.attachment.lun.is_some() {
+            profile["dataDisks"].as_array_mut().into_iter().for_each(|all| all.push(body.clone()));
+            continue;
+        }
+        body["osType"] = os_type(source_disk);
+        body["osState"] = json!("Generalized");
+        profile["osDisk"] = body;
+    }
+    let generation = source.os_disk().map_or(Value::Null, |disk| json!(disk.properties())["hyperVGeneration"].clone());
+    let mut properties = json!({ "storageProfile": profile });
+    if !generation.is_null() {
+        properties["hyperVGeneration"] = generation;
+    }
+    let mut tags = carried_tags(&source.body.tags);
+    tags.extend(own_tags.clone());
+    json!({ "location": request.to.region, "tags": tags, "properties": properties })
+}
+
+/// The operating system on an OS disk, by the machine or by the disk.
+fn os_type(disk: &SourceDisk) -> Value {
+    let os = json!(disk.attachment)["osType"].clone();
+    if os.is_null() { json!(disk.properties())["osType"].clone() } else { os }
+}
+
 /// The tags that a copy gets from its source.
 #[must_use]
 pub fn carried_tags(tags: &BTreeMap<String, String>) -> BTreeMap<String, String> {
@@ -184,8 +236,7 @@ fn storage(source: &Source, disks: &[ResourceId]) -> Value {
             profile["dataDisks"].as_array_mut().into_iter().for_each(|all| all.push(attached.clone()));
             continue;
         }
-        let os = json!(disk.attachment)["osType"].clone();
-        attached["osType"] = if os.is_null() { json!(disk.properties())["osType"].clone() } else { os };
+        attached["osType"] = os_type(disk);
         profile["osDisk"] = attached;
     }
     profile

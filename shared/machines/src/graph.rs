@@ -5,6 +5,9 @@
 //! - One group for each disk: a snapshot, its copy in another region, the disk, and the removal of the temporaries, which
 //!   runs in any case.
 //! - One group for the clone. It waits for all disks.
+//!
+//! An image is created from snapshots in its subscription and region: in place of a disk there is a full snapshot, and the
+//! temporaries are removed when the image exists.
 
 use std::collections::BTreeMap;
 
@@ -12,14 +15,14 @@ use goldfleet_model::graph::{After, GateCondition, GateKey};
 use goldfleet_model::ids::Region;
 use goldfleet_model::operation::{GroupId, OperationId};
 use goldfleet_model::resource::{ResourceId, ResourceType};
-use goldfleet_snapshots::graph::{CreateSpec, RequiresStopped, RowSpec as SnapshotSpec};
+use goldfleet_snapshots::graph::{CreateSpec, Downtime, RequiresStopped, RowSpec as SnapshotSpec};
 use goldfleet_snapshots::id::GroupRef;
 use goldfleet_snapshots::remove::TemporarySpec;
 use goldfleet_snapshots::tags::{self, Role};
 
 use crate::body::{self, Way};
 use crate::plan::{ClonePlan, Cloner, PlannedDisk};
-use crate::spec::{DeallocateSpec, MachineSpec, Row, RowSpec, StartSpec};
+use crate::spec::{CaptureSpec, DeallocateSpec, MachineSpec, Row, RowSpec, StartSpec};
 
 /// The gate that opens when the source is deallocated.
 pub const STOPPED: &str = "vm.stopped";
@@ -28,11 +31,16 @@ pub const FROZEN: &str = "vm.frozen";
 /// The gate that opens when all disks of the clone exist.
 pub const DISKS: &str = "vm.disks";
 
+/// The gate that opens when the image exists.
+pub const IMAGE: &str = "vm.image";
+
 /// The step that starts the source again.
 const START: &str = "start";
+/// The step that stops the source.
+const STOP: &str = "deallocate";
 
 /// The ids of the kinds of a clone, in the order in which they are shown.
-pub const KINDS: [&str; 6] = ["deallocate", "snapshot", "start", "disk", "machine", "remove"];
+pub const KINDS: [&str; 7] = ["deallocate", "snapshot", "start", "disk", "machine", "capture", "remove"];
 
 /// The groups of a plan. The rows of a group are a chain.
 #[must_use]
@@ -40,17 +48,18 @@ pub fn groups(plan: &ClonePlan<'_>, by: &Cloner) -> Vec<Vec<Row>> {
     let source = plan.request.stop.then(|| source(plan));
     let disks = plan.disks.iter().map(|disk| self::disk(plan, by, disk));
     let machine = plan.machine.as_ref().map(|id| vec![machine(plan, by, id)]);
-    let groups = source.into_iter().chain(disks).chain(machine);
+    let image = plan.image.as_ref().map(|id| vec![image(plan, by, id)]);
+    let groups = source.into_iter().chain(disks).chain(machine).chain(image);
     groups.map(|rows| (0..).zip(rows).map(|(position, row)| Row { position, ..row }).collect()).collect()
 }
 
 /// The rows that stop and start the source.
 fn source(plan: &ClonePlan<'_>) -> Vec<Row> {
     let (id, vm_id, region) = (&plan.source.id, plan.source.vm_id(), &plan.source.body.region);
-    let group = group("source", id, region);
+    let group = source_group(plan);
     let started_by = OperationId::new(group.clone(), START);
     let deallocate = DeallocateSpec { id: id.clone(), vm_id: vm_id.clone(), started_by };
-    let mut stop = row(&group, "deallocate", "deallocate", id, region, RowSpec::Deallocate(deallocate));
+    let mut stop = row(&group, STOP, "deallocate", id, region, RowSpec::Deallocate(deallocate));
     stop.opens = vec![gate(STOPPED)];
     let start = StartSpec { id: id.clone(), vm_id, deallocated_by: stop.id.clone() };
     let mut start = row(&group, START, "start", id, region, RowSpec::Start(start));
@@ -59,18 +68,31 @@ fn source(plan: &ClonePlan<'_>) -> Vec<Row> {
     vec![stop, start]
 }
 
+fn source_group(plan: &ClonePlan<'_>) -> GroupId {
+    group("source", &plan.source.id, &plan.source.body.region)
+}
+
+/// The limit of the time for which the source is stopped.
+fn downtime(plan: &ClonePlan<'_>) -> Option<Downtime> {
+    let seconds = plan.request.max_downtime.filter(|_| plan.request.stop)?;
+    Some(Downtime { deallocated_by: OperationId::new(source_group(plan), STOP), seconds })
+}
+
 /// The rows of one disk.
 fn disk(plan: &ClonePlan<'_>, by: &Cloner, disk: &PlannedDisk<'_>) -> Vec<Row> {
     let to = &plan.request.to;
     let (from, here) = (&disk.source.body.region, plan.snapshot_group());
     let temporaries = tags::of_temporary(by.fleet, &by.job, &disk.source.unique_id());
-    let group = group("disk", &disk.id, &to.region);
-    let temporary = |place: &GroupRef, region: &Region| temporary(by, disk, place, region);
-    let machine = RequiresStopped { machine: plan.source.id.to_string(), vm_id: plan.source.vm_id() };
+    let group = group("disk", disk.id.as_ref().unwrap_or(&disk.source.id), &to.region);
+    let temporary = |place: &GroupRef, region: &Region| temporary(by, disk, place, region, "machine");
+    let machine =
+        RequiresStopped { machine: plan.source.id.to_string(), vm_id: plan.source.vm_id(), downtime: downtime(plan) };
 
     let taken = temporary(&here, from);
     let own_set = disk.source.encryption_set();
-    let body = body::snapshot(disk.source, &disk.source.id.to_string(), Way::Copy, from, own_set, &temporaries);
+    // An image in the same place needs no other snapshot.
+    let way = if plan.image.is_some() && !plan.is_elsewhere() { Way::Full } else { Way::Copy };
+    let body = body::snapshot(disk.source, &disk.source.id.to_string(), way, from, own_set, &temporaries);
     let unique_id = Some(disk.source.unique_id());
     let spec = create(&taken, unique_id, body, Some(machine));
     let mut snapshot = row(&group, "snapshot", "snapshot", &taken, from, spec);
@@ -78,6 +100,7 @@ fn disk(plan: &ClonePlan<'_>, by: &Cloner, disk: &PlannedDisk<'_>) -> Vec<Row> {
     if plan.request.stop {
         snapshot.after = vec![after(STOPPED, GateCondition::Opened, 1)];
     }
+    let mut temporary_rows = vec![("remove-snapshot", taken.clone(), from)];
     let mut rows = vec![snapshot];
     let mut last = (taken.clone(), from);
     if plan.is_remote() {
@@ -86,24 +109,58 @@ fn disk(plan: &ClonePlan<'_>, by: &Cloner, disk: &PlannedDisk<'_>) -> Vec<Row> {
         let source = taken.to_string();
         let body = body::snapshot(disk.source, &source, Way::CopyStart, &to.region, set, &temporaries);
         rows.push(row(&group, "copy", "snapshot", &copied, &to.region, create(&copied, None, body, None)));
+        temporary_rows.push(("remove-copy", copied.clone(), &to.region));
         last = (copied, &to.region);
     }
-    let own = own_tags(by, &disk.source.unique_id());
-    let body = body::disk(plan.request, disk.source, &last.0, plan.zone.as_deref(), &own);
-    let mut made = row(&group, "disk", "disk", &disk.id, &to.region, create(&disk.id, None, body, None));
-    made.opens = vec![gate(DISKS)];
-    rows.push(made);
-    if plan.is_remote() {
-        rows.push(remove(&group, "remove-copy", by, &last.0, last.1));
+    if let Some(id) = &disk.id {
+        let own = own_tags(by, &disk.source.unique_id());
+        let body = body::disk(plan.request, disk.source, &last.0, plan.zone.as_deref(), &own);
+        rows.push(row(&group, "disk", "disk", id, &to.region, create(id, None, body, None)));
+    } else if plan.is_elsewhere() {
+        let full = full_snapshot(plan, by, disk);
+        let set = plan.request.disk_encryption_set.as_deref();
+        let body = body::snapshot(disk.source, &last.0.to_string(), Way::Full, &to.region, set, &temporaries);
+        rows.push(row(&group, "full", "snapshot", &full, &to.region, create(&full, None, body, None)));
+        temporary_rows.push(("remove-full", full, &to.region));
     }
-    rows.push(remove(&group, "remove-snapshot", by, &taken, from));
+    if let Some(last) = rows.last_mut() {
+        last.opens.push(gate(DISKS));
+    }
+    let removes = temporary_rows.iter().rev().map(|(step, id, region)| remove(&group, step, by, id, region));
+    let mut removes: Vec<Row> = removes.collect();
+    if let (Some(first), Some(_)) = (removes.first_mut(), &plan.image) {
+        first.after = vec![after(IMAGE, GateCondition::Ended, 1)];
+    }
+    rows.extend(removes);
     rows
+}
+
+/// The snapshot of a disk from which an image is created.
+fn full_snapshot(plan: &ClonePlan<'_>, by: &Cloner, disk: &PlannedDisk<'_>) -> ResourceId {
+    let to = &plan.request.to;
+    match plan.is_elsewhere() {
+        true => temporary(by, disk, &to.group(), &to.region, "image"),
+        false => temporary(by, disk, &plan.snapshot_group(), &disk.source.body.region, "machine"),
+    }
+}
+
+/// The row that creates the image.
+fn image(plan: &ClonePlan<'_>, by: &Cloner, id: &ResourceId) -> Row {
+    let to = &plan.request.to;
+    let snapshots: Vec<ResourceId> = plan.disks.iter().map(|disk| full_snapshot(plan, by, disk)).collect();
+    let own = own_tags(by, &plan.source.vm_id());
+    let body = body::image(plan.request, plan.source, &snapshots, &own);
+    let group = group("image", id, &to.region);
+    let spec = RowSpec::Capture(Box::new(CaptureSpec { id: id.clone(), body }));
+    let row = row(&group, "capture", "capture", id, &to.region, spec);
+    let disks = after(DISKS, GateCondition::Opened, plan.disks.len());
+    Row { after: vec![disks], opens: vec![gate(IMAGE)], ..row }
 }
 
 /// The row that creates the clone.
 fn machine(plan: &ClonePlan<'_>, by: &Cloner, id: &ResourceId) -> Row {
     let to = &plan.request.to;
-    let disks: Vec<ResourceId> = plan.disks.iter().map(|disk| disk.id.clone()).collect();
+    let disks: Vec<ResourceId> = plan.disks.iter().filter_map(|disk| disk.id.clone()).collect();
     let own = own_tags(by, &plan.source.vm_id());
     let body = body::machine(plan.request, plan.source, &disks, plan.zone.as_deref(), &own);
     let group = group("machine", id, &to.region);
@@ -142,9 +199,9 @@ fn remove(group: &GroupId, step: &str, by: &Cloner, id: &ResourceId, region: &Re
 }
 
 /// The temporary snapshot of a disk in a region.
-fn temporary(by: &Cloner, disk: &PlannedDisk<'_>, place: &GroupRef, region: &Region) -> ResourceId {
+fn temporary(by: &Cloner, disk: &PlannedDisk<'_>, place: &GroupRef, region: &Region, purpose: &str) -> ResourceId {
     let source = disk.source.unique_id();
-    let name = goldfleet_snapshots::names::of_temporary(by.fleet, &by.job, &source, place, region, "machine");
+    let name = goldfleet_snapshots::names::of_temporary(by.fleet, &by.job, &source, place, region, purpose);
     #[expect(clippy::expect_used, reason = "letters, digits and hyphens")]
     let name = name.parse().expect("the name of a snapshot");
     let (subscription, resource_group) = (place.subscription, place.resource_group.clone());

@@ -31,6 +31,26 @@ pub fn machine(name: &str) -> Result<ResourceName, InvalidName> {
     name.parse().ok().filter(|_| is_valid).ok_or_else(rule)
 }
 
+/// The largest number of characters in the name of an image. Source: Azure, naming rules of Microsoft.Compute.
+const MAX_IMAGE_NAME: usize = 80;
+
+/// Checks the name of a managed image. Source: Azure, naming rules of Microsoft.Compute: 1 to 80 letters, digits, `_`, `.` and
+/// `-`; the first character is a letter or digit, the last a letter, digit or `_`.
+///
+/// # Errors
+/// [`InvalidName`] with the rule.
+pub fn image(name: &str) -> Result<ResourceName, InvalidName> {
+    let rule = || {
+        InvalidName(format!(
+            "{name:?} is not the name of an image: use 1 to {MAX_IMAGE_NAME} letters, digits, '-', '_' and '.', beginning with a \
+             letter or digit, and ending with one or with '_'"
+        ))
+    };
+    let first = name.starts_with(|c: char| c.is_ascii_alphanumeric());
+    let last = name.ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
+    name.parse().ok().filter(|_| first && last && name.len() <= MAX_IMAGE_NAME).ok_or_else(rule)
+}
+
 /// The name of a disk of the clone.
 ///
 /// # Errors

@@ -27,8 +27,10 @@ pub struct ClonePlan<'a> {
     pub request: &'a CloneRequest,
     /// The machine to clone.
     pub source: &'a Source,
-    /// The clone. None if only the disks are cloned.
+    /// The clone. None if only the disks are cloned, or if an image is created.
     pub machine: Option<ResourceId>,
+    /// The image, if one is created.
+    pub image: Option<ResourceId>,
     /// The disks of the clone, in the order of the source.
     pub disks: Vec<PlannedDisk<'a>>,
     /// The zone of the clone and its disks.
@@ -40,8 +42,8 @@ pub struct ClonePlan<'a> {
 pub struct PlannedDisk<'a> {
     /// The source.
     pub source: &'a SourceDisk,
-    /// The disk of the clone.
-    pub id: ResourceId,
+    /// The disk of the clone. None if an image is created: it has the content itself.
+    pub id: Option<ResourceId>,
 }
 
 impl<'a> ClonePlan<'a> {
@@ -51,38 +53,61 @@ impl<'a> ClonePlan<'a> {
     /// All reasons for which it is refused.
     pub fn new(request: &'a CloneRequest, source: &'a Source) -> Result<Self, Vec<Finding>> {
         let mut faults = refusals::all(request, source);
-        let name = names::machine(request.clone_name());
+        let named = |resource_type, name| Some(id(request, resource_type, name));
         let invalid = |names::InvalidName(message)| Finding::failure("name-invalid", request.clone_name(), message);
-        let machine = match name {
-            Ok(name) => Some(id(request, ResourceType::Machine, name)).filter(|_| !request.disks_only),
-            Err(error) => {
-                faults.push(invalid(error));
-                None
+        let (machine, image) = match (request.as_image, request.disks_only) {
+            (true, _) => (Ok(None), names::image(request.clone_name()).map(|name| named(ResourceType::Image, name))),
+            (false, true) => (names::machine(request.clone_name()).map(|_| None), Ok(None)),
+            (false, false) => {
+                (names::machine(request.clone_name()).map(|name| named(ResourceType::Machine, name)), Ok(None))
             }
         };
+        let mut or_fault = |named: Result<Option<ResourceId>, _>| {
+            named.unwrap_or_else(|error| {
+                faults.push(invalid(error));
+                None
+            })
+        };
+        let (machine, image) = (or_fault(machine), or_fault(image));
         let mut disks: Vec<PlannedDisk<'a>> = Vec::new();
         for disk in &source.disks {
             match names::disk(request.disk_template(), request.clone_name(), disk) {
-                Ok(name) => disks.push(PlannedDisk { source: disk, id: id(request, ResourceType::Disk, name) }),
+                _ if request.as_image => disks.push(PlannedDisk { source: disk, id: None }),
+                Ok(name) => disks.push(PlannedDisk { source: disk, id: named(ResourceType::Disk, name) }),
                 Err(error) => faults.push(invalid(error)),
             }
         }
-        for (index, disk) in disks.iter().enumerate() {
-            if disks[..index].iter().any(|before| before.id == disk.id) {
-                let message =
-                    format!("two disks get the name {}: use {{disk}} or {{lun}} in --disk-name", disk.id.name);
+        let plan = Self { request, source, machine, image, disks, zone: zone(request, source) };
+        faults.extend(plan.name_conflicts());
+        if faults.is_empty() { Ok(plan) } else { Err(faults) }
+    }
+
+    /// Names that two resources of the clone would get, or that the source has.
+    fn name_conflicts(&self) -> Vec<Finding> {
+        let mut faults = Vec::new();
+        for (index, disk) in self.disks.iter().enumerate() {
+            let Some(id) = &disk.id else { continue };
+            if self.disks[..index].iter().any(|before| before.id == disk.id) {
+                let message = format!("two disks get the name {}: use {{disk}} or {{lun}} in --disk-name", id.name);
                 faults.push(Finding::failure("name-invalid", &disk.source.id, message));
             }
         }
-        let taken = std::iter::once(&source.id).chain(source.disks.iter().map(|disk| &disk.id));
-        for taken in
-            taken.filter(|taken| machine.as_ref() == Some(*taken) || disks.iter().any(|disk| disk.id == **taken))
-        {
+        let taken = std::iter::once(&self.source.id).chain(self.source.disks.iter().map(|disk| &disk.id));
+        let is_own = |taken: &&ResourceId| {
+            self.machine.as_ref() == Some(*taken) || self.disks.iter().any(|disk| disk.id.as_ref() == Some(*taken))
+        };
+        for taken in taken.filter(is_own) {
             let message = "the clone would get this name, and its source has it: use --name or --disk-name";
             faults.push(Finding::failure("name-invalid", taken, message));
         }
-        let plan = Self { request, source, machine, disks, zone: zone(request, source) };
-        if faults.is_empty() { Ok(plan) } else { Err(faults) }
+        faults
+    }
+
+    /// Whether an image needs another snapshot of each disk than the first one, because that is in another region or
+    /// subscription than the image.
+    #[must_use]
+    pub fn is_elsewhere(&self) -> bool {
+        self.is_remote() || self.source.id.subscription != self.request.to.subscription
     }
 
     /// Whether the content crosses to another region.
@@ -111,6 +136,20 @@ impl<'a> ClonePlan<'a> {
             add(
                 "machine-stopped",
                 "the source is deallocated while its disks are snapshotted, and started again if it ran",
+            );
+        }
+        if let Some(seconds) = self.request.max_downtime {
+            let message = format!(
+                "{seconds} seconds after the source is deallocated, snapshots that have not begun are cancelled, the source is \
+                 started, and the job fails"
+            );
+            add("max-downtime", &message);
+        }
+        if self.image.is_some() {
+            add(
+                "image-generalized",
+                "the image is created from the disks as they are: the system on them must be generalised, and the machine is not \
+                 started",
             );
         }
         if self.machine.is_some() {

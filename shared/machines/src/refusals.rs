@@ -43,6 +43,14 @@ impl Faults {
         }
         match machine.power_state() {
             _ if request.stop => {}
+            PowerState::Deallocated if request.as_image => {}
+            _ if request.as_image => {
+                self.add(
+                    "machine-not-deallocated",
+                    id,
+                    "an image is created from a deallocated machine only: deallocate it",
+                );
+            }
             PowerState::Stopped | PowerState::Deallocated => {}
             PowerState::Running | PowerState::Changing => {
                 self.add("machine-running", id, "it runs: stop it, or use --stop, which starts it again");
@@ -51,6 +59,9 @@ impl Faults {
         }
         if machine.security_type().is_some_and(|kind| kind.eq_ignore_ascii_case("ConfidentialVM")) {
             self.add("confidential", id, "confidential machines are not cloned: their keys stay with the machine");
+        }
+        if request.as_image {
+            self.image(source);
         }
         for disk in machine.disks() {
             let name = disk.other.get("name").and_then(Value::as_str).unwrap_or("a disk");
@@ -72,6 +83,19 @@ impl Faults {
         self.plan(source);
         if body::carried_tags(&source.body.tags).len() + OWN_TAGS > MAX_TAGS {
             self.add("too-many-tags", id, format!("its tags leave no room for {OWN_TAGS} more"));
+        }
+    }
+
+    /// What an image needs besides what a clone needs.
+    fn image(&mut self, source: &Source) {
+        let Some(machine) = source.machine() else { return };
+        if !machine.is_generalized() {
+            let message = "it is not generalised: run waagent -deprovision or Sysprep inside, deallocate it, and mark it with \
+                           'az vm generalize'";
+            self.add("machine-not-generalized", &source.id, message);
+        }
+        if machine.security_type().is_some_and(|kind| !kind.eq_ignore_ascii_case("Standard")) {
+            self.add("image-security-type", &source.id, "a managed image has no security type such as Trusted Launch");
         }
     }
 
@@ -153,7 +177,14 @@ impl Faults {
         }
         self.encryption_set(request, disk);
         let sku = request.disk_sku.as_deref().or(disk.sku());
-        if disk.attachment.lun.is_none() && sku.is_some_and(|sku| DATA_ONLY.contains(&sku)) {
+        let is_data_only = sku.is_some_and(|sku| DATA_ONLY.contains(&sku));
+        if is_data_only && request.as_image {
+            self.add(
+                "disk-sku-invalid",
+                id,
+                "a disk of an image cannot have this performance tier: choose another one",
+            );
+        } else if is_data_only && disk.attachment.lun.is_none() {
             self.add("disk-sku-invalid", id, "an OS disk cannot have this performance tier");
         }
         if body::carried_tags(&disk.body.tags).len() + OWN_TAGS > MAX_TAGS {

@@ -84,9 +84,15 @@ pub struct CloneRequest {
     /// Whether the source is deallocated while its disks are snapshotted.
     #[serde(default)]
     pub stop: bool,
+    /// The number of seconds for which the source may be deallocated. None if that is not limited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_downtime: Option<u64>,
     /// Whether only the disks are cloned.
     #[serde(default)]
     pub disks_only: bool,
+    /// Whether a managed image is created, and no machine.
+    #[serde(default)]
+    pub as_image: bool,
 }
 
 impl CloneRequest {

@@ -4,6 +4,7 @@
 use goldfleet_model::operation::OperationId;
 use goldfleet_model::resource::ResourceId;
 use goldfleet_snapshots::graph::RowSpec as SnapshotSpec;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -25,6 +26,9 @@ pub struct DeallocateOutput {
     pub ran: bool,
     /// The number of this deallocation. A retry of a job after the machine was started again is another one.
     pub round: u32,
+    /// When the machine was to be stopped. None if it did not run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Timestamp>,
 }
 
 /// The output of a start, written when the machine runs.
@@ -54,6 +58,15 @@ pub struct MachineSpec {
     pub body: Value,
 }
 
+/// Create a managed image from snapshots. The tags in the body that goldfleet sets identify it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CaptureSpec {
+    /// The image.
+    pub id: ResourceId,
+    /// The body of the request.
+    pub body: Value,
+}
+
 /// What a row has to do.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RowSpec {
@@ -65,6 +78,8 @@ pub enum RowSpec {
     Start(StartSpec),
     /// Create the clone.
     Machine(Box<MachineSpec>),
+    /// Create the image.
+    Capture(Box<CaptureSpec>),
 }
 
 /// A row of a clone.

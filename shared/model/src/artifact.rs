@@ -49,6 +49,15 @@ pub enum DiskRole {
 impl DiskRole {
     /// The highest LUN. Source: Azure, `maxDataDiskCount` of the largest virtual machine sizes, 64.
     pub const MAX_LUN: u8 = 63;
+
+    /// The LUN of a data disk. None for the OS disk.
+    #[must_use]
+    pub fn lun(self) -> Option<u8> {
+        match self {
+            Self::Os => None,
+            Self::Data(lun) => Some(lun),
+        }
+    }
 }
 
 impl fmt::Display for DiskRole {

@@ -9,6 +9,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::InvalidName;
+use crate::operation::GroupId;
 use crate::serde_as_string;
 
 /// The name of a gate of a job, such as `ring.1`. Dots separate its parts.
@@ -21,6 +22,12 @@ impl GateKey {
     #[must_use]
     pub fn ring(number: u32) -> Self {
         Self(format!("ring.{number}"))
+    }
+
+    /// The gate that the image of a target waits for: the copies of its data disks open it.
+    #[must_use]
+    pub fn data_disks(target: &GroupId) -> Self {
+        Self(format!("disks.{target}"))
     }
 
     /// The ring that waits for this gate, if it is the gate of a ring.

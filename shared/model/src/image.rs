@@ -100,6 +100,30 @@ impl StorageType {
     }
 }
 
+/// The host's cache of a data disk. Source: Microsoft.Compute 2025-04-01, `CachingTypes`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Caching {
+    /// No cache.
+    #[default]
+    None,
+    /// Reads are cached.
+    ReadOnly,
+    /// Reads and writes are cached. A program must flush its writes.
+    ReadWrite,
+}
+
+impl Caching {
+    /// The name in Resource Manager.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "None",
+            Self::ReadOnly => "ReadOnly",
+            Self::ReadWrite => "ReadWrite",
+        }
+    }
+}
+
 /// The tags that identify images created by goldfleet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageTags {

@@ -20,6 +20,24 @@ pub struct Origin {
     /// The temporary snapshot that is read instead of an attached disk. This upload deletes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub temporary: Option<ResourceId>,
+    /// The temporary snapshots of the other disks of a machine. This upload deletes them too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more_temporaries: Vec<ResourceId>,
+}
+
+impl Origin {
+    /// All temporary snapshots.
+    pub fn temporaries(&self) -> impl Iterator<Item = &ResourceId> {
+        self.temporary.iter().chain(&self.more_temporaries)
+    }
+
+    /// Adds a temporary snapshot.
+    pub fn add_temporary(&mut self, id: ResourceId) {
+        match self.temporary {
+            None => self.temporary = Some(id),
+            Some(_) => self.more_temporaries.push(id),
+        }
+    }
 }
 
 #[cfg(test)]

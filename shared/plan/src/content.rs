@@ -14,6 +14,10 @@ pub struct PlanContent {
     pub data_bytes: u64,
     /// The page writes that every target receives: the runs of all chunks.
     pub runs: u64,
+    /// The bytes of the largest disk: the VHDs of the disks are written at the same time.
+    pub data_bytes_of_a_disk: u64,
+    /// The page writes of the disk that needs the most.
+    pub runs_of_a_disk: u64,
     /// The largest number of runs in one chunk.
     pub runs_of_a_chunk: u64,
     /// The distinct chunks, with their lengths in bytes.
@@ -40,10 +44,12 @@ impl PlanContent {
     #[must_use]
     pub fn from_manifests(manifests: &[Manifest]) -> Self {
         let all = || manifests.iter().flat_map(|manifest| &manifest.chunks);
-        let runs = all().map(|chunk| chunk.runs.len() as u64);
+        let runs = manifests.iter().flat_map(runs_of);
         let chunks: HashMap<_, _> = all().map(|chunk| (chunk.hash, u64::from(chunk.length))).collect();
         Self {
             data_bytes: manifests.iter().map(Manifest::data_bytes).sum(),
+            data_bytes_of_a_disk: manifests.iter().map(Manifest::data_bytes).max().unwrap_or(0),
+            runs_of_a_disk: manifests.iter().map(|disk| runs_of(disk).sum()).max().unwrap_or(0),
             runs: runs.clone().sum(),
             runs_of_a_chunk: runs.max().unwrap_or(0),
             all: Amount { chunks: chunks.len() as u64, bytes: chunks.values().sum() },
@@ -58,7 +64,15 @@ impl PlanContent {
         let length = |n: u64| CHUNK_SIZE.min(bytes - n * CHUNK_SIZE);
         let chunks = (0..count).map(|n| (ChunkHash::of(&n.to_le_bytes()), length(n))).collect();
         let all = Amount { chunks: count, bytes };
-        Self { data_bytes: bytes, runs: count, runs_of_a_chunk: 1, chunks, all }
+        Self {
+            data_bytes: bytes,
+            runs: count,
+            data_bytes_of_a_disk: bytes,
+            runs_of_a_disk: count,
+            runs_of_a_chunk: 1,
+            chunks,
+            all,
+        }
     }
 
     /// The amount of all distinct chunks: what an empty store lacks.
@@ -71,6 +85,11 @@ impl PlanContent {
     pub fn hashes(&self) -> impl Iterator<Item = &ChunkHash> {
         self.chunks.keys()
     }
+}
+
+/// The runs of each chunk of a disk.
+fn runs_of(manifest: &Manifest) -> impl Iterator<Item = u64> + Clone {
+    manifest.chunks.iter().map(|chunk| chunk.runs.len() as u64)
 }
 
 impl Inventory {

@@ -22,10 +22,10 @@ macro_rules! codes {
 
 codes! {
     NAME_INVALID = "name-invalid",
-        "The source is not named as one of `blob:URL`, `disk:ID` and `snapshot:ID`, or the blob is not in this cloud.",
+        "The source is not named as one of `blob:URL`, `disk:ID`, `snapshot:ID` and `vm:ID`, or the blob is not in this cloud.",
         "Name it in one of the forms of `goldfleet help sources`, without a signature.";
     SOURCE_NOT_FOUND = "source-not-found",
-        "The disk, snapshot or blob does not exist, or this identity may not see it.",
+        "The disk, snapshot, machine or blob does not exist, or this identity may not see it.",
         "Check the name, and that the identity may read the source.";
     ADE_ENCRYPTED = "ade-encrypted",
         "The disk is encrypted inside the machine (Azure Disk Encryption). Its keys stay in a vault, so a copy does not boot.",
@@ -45,6 +45,12 @@ codes! {
     SHARED_DISK = "shared-disk",
         "Several machines can write to the disk at the same time, so no point in time of it is consistent.",
         "Detach it from all machines, create a snapshot, and use `snapshot:ID`.";
+    MACHINE_RUNNING = "machine-running",
+        "The machine runs, so its disks would be read at different moments.",
+        "Stop the machine and run the command again, or clone its disks with `goldfleet vm clone --disks-only --stop`.";
+    UNMANAGED = "unmanaged",
+        "A disk of the machine is no managed disk, or has a LUN that a version cannot have.",
+        "Convert the machine to managed disks, or detach the disk.";
     SNAPSHOT_DENIED = "snapshot-denied",
         "The disk is attached to a machine, and the temporary snapshot of it that is read instead cannot be created or deleted.",
         "Remove what the reason names, or create a snapshot of the disk and use `snapshot:ID`.";

@@ -2,8 +2,9 @@
 //!
 //! Each source is one folder:
 //!
-//! - [`disk_file`] is a disk image of any format on the local machine;
+//! - [`disk_file`] is one or more disk images of any format on the local machine;
 //! - [`cloud_disk`] is a managed disk or snapshot, read by a SAS;
+//! - [`machine`] is a virtual machine with all its disks;
 //! - [`cloud_blob`] is a disk image of any format in a blob, read by token.
 //!
 //! [`location`] is how an operator names a source in the cloud, [`codes`] are the reasons for which one is refused.
@@ -13,21 +14,25 @@ pub mod cloud_disk;
 pub mod codes;
 pub mod disk_file;
 pub mod location;
+pub mod machine;
 mod remote;
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use goldfleet_disk::{DiskError, OpenDisk, OpenError, OpenOptions};
+#[cfg(doc)]
+use goldfleet_model::artifact::DiskRole;
 use goldfleet_model::origin::Origin;
 use goldfleet_ports::error::PortError;
 
 pub use cloud_blob::CloudBlob;
 pub use cloud_disk::CloudDisk;
 pub use codes::Refusal;
-pub use disk_file::DiskFile;
+pub use disk_file::{DataFile, DiskFile};
 pub use location::SourceLocation;
+pub use machine::Machine;
 pub use remote::Requests;
 
 /// The place that an artifact comes from.
@@ -73,15 +78,17 @@ pub enum SourceError {
 pub struct OpenArtifact {
     /// The OS disk.
     pub os_disk: Result<OpenDisk, OpenError>,
-    /// The data disks, in the order of their LUNs.
+    /// The data disks, in the order of their LUNs. Each LUN occurs once.
     pub data_disks: Vec<DataDisk>,
 }
 
 /// A data disk of an artifact.
 #[derive(Debug)]
 pub struct DataDisk {
-    /// The LUN of the disk in a machine.
-    pub lun: u16,
+    /// The LUN of the disk in a machine, at most [`DiskRole::MAX_LUN`].
+    pub lun: u8,
+    /// The location of the disk for messages and reports.
+    pub location: PathBuf,
     /// The disk.
     pub disk: Result<OpenDisk, OpenError>,
 }
@@ -95,6 +102,12 @@ impl Revision {
     #[must_use]
     pub fn new(identity: impl Into<String>) -> Self {
         Self(identity.into())
+    }
+
+    /// The revision of several contents together.
+    #[must_use]
+    pub fn joined(revisions: impl IntoIterator<Item = Self>) -> Self {
+        Self(revisions.into_iter().map(|Self(identity)| identity).collect::<Vec<_>>().join("; "))
     }
 
     /// A revision that no other one equals: the source has changed since it was opened.

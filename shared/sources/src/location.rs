@@ -16,10 +16,12 @@ pub enum SourceLocation {
     Disk(ResourceId),
     /// A snapshot.
     Snapshot(ResourceId),
+    /// A virtual machine, with all its disks.
+    Machine(ResourceId),
 }
 
 impl SourceLocation {
-    /// Parses `blob:…`, `disk:ID` or `snapshot:ID`. A blob is named by its URL, for which `url_of` gives the URL of an
+    /// Parses `blob:…`, `disk:ID`, `snapshot:ID` or `vm:ID`. A blob is named by its URL, for which `url_of` gives the URL of an
     /// address, or as `ACCOUNT/CONTAINER/NAME`.
     ///
     /// # Errors
@@ -33,7 +35,10 @@ impl SourceLocation {
             Some(("snapshot", id)) => {
                 parse_id(id, ResourceType::Snapshot).map(Self::Snapshot).map_err(|reason| refuse(&reason))
             }
-            _ => Err(refuse("a source begins with blob:, disk: or snapshot:")),
+            Some(("vm", id)) => {
+                parse_id(id, ResourceType::Machine).map(Self::Machine).map_err(|reason| refuse(&reason))
+            }
+            _ => Err(refuse("a source begins with blob:, disk:, snapshot: or vm:")),
         }
     }
 }
@@ -44,6 +49,7 @@ impl fmt::Display for SourceLocation {
             Self::Blob(blob) => write!(f, "blob:{blob}"),
             Self::Disk(id) => write!(f, "disk:{id}"),
             Self::Snapshot(id) => write!(f, "snapshot:{id}"),
+            Self::Machine(id) => write!(f, "vm:{id}"),
         }
     }
 }
@@ -104,6 +110,7 @@ mod tests {
             ("blob:https://gold1.blob.core.windows.net/vhds/a/b.vhd".to_owned(), "blob:gold1/vhds/a/b.vhd".to_owned()),
             (format!("disk:{GROUP}/disks/d"), format!("disk:{GROUP}/disks/d")),
             (format!("snapshot:{GROUP}/snapshots/s"), format!("snapshot:{GROUP}/snapshots/s")),
+            (format!("vm:{GROUP}/virtualMachines/v"), format!("vm:{GROUP}/virtualMachines/v")),
         ] {
             assert_eq!(SourceLocation::parse(&text, &azure).unwrap().to_string(), expected);
         }
@@ -114,8 +121,9 @@ mod tests {
     #[test]
     fn other_names_are_refused_without_their_signature() {
         for (text, says) in [
-            ("golden.vhd".to_owned(), "begins with blob:, disk: or snapshot:"),
-            ("vm:/subscriptions/1".to_owned(), "begins with"),
+            ("golden.vhd".to_owned(), "begins with blob:, disk:, snapshot: or vm:"),
+            ("image:/subscriptions/1".to_owned(), "begins with"),
+            (format!("vm:{GROUP}/disks/d"), "not of a machine"),
             (format!("disk:{GROUP}/snapshots/s"), "not of a disk"),
             ("snapshot:name".to_owned(), "Microsoft.Compute/snapshots/NAME"),
             ("blob:https://gold1.blob.core.windows.net/vhds/a.vhd?sv=1&sig=secret".to_owned(), "by token"),

@@ -12,7 +12,8 @@ use goldfleet_machines::source::{Source, SourceDisk};
 use goldfleet_machines::spec::{Row, RowSpec};
 use goldfleet_model::ids::SubscriptionId;
 use goldfleet_model::resource::{
-    CreationData, DiskProperties, PowerState, Properties, ResourceBody, ResourceId, ResourceType, SnapshotProperties,
+    CreationData, DiskProperties, InstanceStatus, PowerState, Properties, ResourceBody, ResourceId, ResourceType,
+    SnapshotProperties,
 };
 use goldfleet_ports::disk_access::{Access, AccessRequest, AccessStatus, DiskAccess as _, MAX_ACCESS};
 use goldfleet_ports::error::{ErrorKind, PortResult};
@@ -124,6 +125,10 @@ async fn perform(resources: &AzureResources, groups: &[Vec<Row>]) {
                 let id: ResourceId = spec.id.parse().unwrap();
                 follow(resources, resources.delete(&id, None).await).await.unwrap();
             }
+            RowSpec::Capture(spec) => {
+                let body = ResourceBody::from_json(ResourceType::Image, spec.body.clone()).unwrap();
+                put(resources, &spec.id, body).await;
+            }
             RowSpec::Machine(spec) => {
                 let body = ResourceBody::from_json(ResourceType::Machine, spec.body.clone()).unwrap();
                 put(resources, &spec.id, body).await;
@@ -171,6 +176,53 @@ async fn clone(azure: &AzureFixture, links: Links, resources: &AzureResources) {
         assert_eq!(disks, [(None, disk("os").to_string()), (Some(4), disk("4").to_string())]);
         assert_eq!(get(resources, &disk("4")).await.body.machine(), Some(made.id.to_string().as_str()));
     }
+}
+
+/// The image of a machine, in its region and in another one. The double refuses images of incremental snapshots.
+#[test]
+fn requests_of_an_image_follow_the_specification() {
+    let azure = AzureFixture::start(1, &["westeurope", "eastus"]);
+    azure.manager.world().write(|world| {
+        world.roles.clear();
+        world.authorization = Authorization::Open;
+        world.behaviours.image_from_incremental = false;
+    });
+    let resources = azure.resources();
+    azure.run(async {
+        let mut source = source(&azure, Links::Both, &resources).await;
+        let machine = source.body.properties.machine_mut().unwrap();
+        machine.security_profile = None;
+        let generalized = InstanceStatus { code: "OSState/generalized".to_owned(), ..InstanceStatus::default() };
+        machine.instance_view.as_mut().unwrap().statuses.push(generalized);
+        for (region, name) in [("westeurope", "near"), ("eastus", "far")] {
+            let request: CloneRequest = serde_json::from_value(json!({
+                "source": source.id,
+                "to": { "subscription": source.id.subscription, "region": region, "resource_group": "images" },
+                "name": name, "disk_sku": "StandardSSD_LRS", "as_image": true,
+            }))
+            .unwrap();
+            let plan = ClonePlan::new(&request, &source).unwrap();
+            let by = Cloner { fleet: Uuid::from_u128(7), job: "20261129-120000-abcd".parse().unwrap() };
+            let groups = groups(&plan, &by);
+            // The temporaries are removed after the image, which is in the last group.
+            let is_removal = |row: &&Row| matches!(row.spec, RowSpec::Resource(SnapshotSpec::RemoveTemporary(_)));
+            let (removals, others): (Vec<&Row>, Vec<&Row>) = groups.iter().flatten().partition(is_removal);
+            for rows in [others, removals] {
+                perform(&resources, &[rows.into_iter().cloned().collect()]).await;
+            }
+            let image = get(&resources, &id(ResourceType::Image, name)).await;
+            let Properties::Image(image) = &image.body.properties else { panic!("{image:?}") };
+            let profile = image.storage_profile.as_ref().unwrap();
+            let os = profile.os_disk.as_ref().unwrap();
+            assert_eq!(
+                (os.os_state.as_deref(), os.storage_account_type.as_deref()),
+                (Some("Generalized"), Some("StandardSSD_LRS"))
+            );
+            assert_eq!(profile.data_disks.iter().map(|data| data.lun).collect::<Vec<_>>(), [4]);
+        }
+        let left: Vec<String> = azure.manager.disks().iter().map(|disk| disk["name"].to_string()).collect();
+        assert!(left.iter().all(|name| !name.contains("gf-temporary")), "{left:?}");
+    });
 }
 
 /// Two clones get the same name at the same time. Both find the name free, and only one creates its machine: the other one is

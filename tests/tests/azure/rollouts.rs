@@ -4,7 +4,8 @@
 use std::os::unix::fs::FileExt as _;
 use std::time::Duration;
 
-use goldfleet_disk::Footer;
+use goldfleet_disk::{Footer, GoldenSpec};
+use goldfleet_model::manifest::Generation;
 use goldfleet_ports::blob_store::BlobStore as _;
 use goldfleet_tests::azure::fixture::{AzureFixture, Backend};
 use goldfleet_tests::process_fixture::Process;
@@ -41,6 +42,27 @@ fn embedded_coordination_with_azure_cloud() {
     fixture.succeed(&fixture.upload(&["--wait"]));
     fixture.assert_succeeded_once(azure.targets());
     azure.assert_everywhere(&fixture);
+}
+
+/// Every target gets its image with a data disk, whose VHD is another blob.
+#[test]
+fn image_with_data_disk_is_created_at_every_target() {
+    let azure = AzureFixture::start(1, &["westeurope", "eastus"]);
+    let fixture = azure.process_fixture(Backend::Local, Backend::Azure, 8 * MIB);
+    GoldenSpec::spread(20 * MIB, Generation::V2, MIB, 2, 9).write(&fixture.path("data.vhd")).unwrap();
+    fixture.succeed(&fixture.upload(&["--data", "2=data.vhd", "--wait"]));
+    fixture.assert_succeeded_once_each(&[("copy", 4), ("image", 2)]);
+    azure.assert_everywhere(&fixture);
+    let (blobs, data) = (azure.blobs(), std::fs::read(fixture.path("data.vhd")).unwrap());
+    for region in ["westeurope", "eastus"] {
+        let vhd = azure.vhd(1, region).container.blob("golden__1__data-2.vhd");
+        assert!(azure.run(blobs.get(&vhd, None)).unwrap() == data, "{vhd}");
+    }
+    for image in azure.manager.images() {
+        let disks = &image["properties"]["storageProfile"]["dataDisks"];
+        assert_eq!((&disks[0]["lun"], &disks[0]["caching"]), (&2.into(), &"None".into()), "{image:#}");
+        assert!(disks[0]["blobUri"].as_str().unwrap().ends_with("golden__1__data-2.vhd"), "{image:#}");
+    }
 }
 
 /// The next version starts as a copy of the previous one, which the service makes inside each staging account.

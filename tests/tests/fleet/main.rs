@@ -6,6 +6,7 @@ mod bounded_reads;
 mod chunk_retention;
 mod cloud_sources;
 mod dashboard;
+mod data_disks;
 mod fan_out;
 mod galleries;
 mod garbage_collection;

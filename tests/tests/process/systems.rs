@@ -142,3 +142,17 @@ fn an_unknown_accepted_code_names_its_key() {
     assert_eq!(argument.status.code(), Some(2));
     assert!(text(&argument.stderr).contains("did you mean 'no-agent'?"), "{}", text(&argument.stderr));
 }
+
+#[test]
+fn a_system_that_is_not_the_stated_one_is_refused() {
+    let fixture = fixture("");
+    let windows = |more: &[&'static str]| {
+        let fixed = ["upload", "linux.vhd", "--image", "golden", "--version", "1", "--os", "windows", "--no-dispatch"];
+        fixture.run(&[&fixed[..], &["--accept", ERROR], more].concat())
+    };
+    let refused = windows(&[]);
+    assert_eq!(refused.status.code(), Some(2));
+    let shown = text(&refused.stderr);
+    assert!(shown.contains("error [os-mismatch]: the operating system is stated to be windows, but Debian"), "{shown}");
+    assert!(windows(&["--accept", "os-mismatch"]).status.success());
+}

@@ -1,7 +1,10 @@
 //! The arguments of `vm`.
 
+use std::time::Duration;
+
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
+use goldfleet_config::HumanDuration;
 use goldfleet_machines::request::{CloneRequest, Place};
 use goldfleet_model::resource::ResourceId;
 
@@ -24,7 +27,7 @@ pub struct CloneArguments {
     #[arg(long, value_name = "SUBSCRIPTION/REGION/GROUP")]
     pub to: Place,
     /// The id of the subnet of the clone, in its subscription and region
-    #[arg(long, value_name = "ID", required_unless_present = "disks_only")]
+    #[arg(long, value_name = "ID", required_unless_present_any = ["disks_only", "as_image"])]
     pub subnet: Option<String>,
     /// The name of the clone [default: the name of the machine]
     #[arg(long, value_name = "NAME")]
@@ -50,6 +53,13 @@ pub struct CloneArguments {
     /// Deallocate the machine, take snapshots of all disks, and start it again if it ran
     #[arg(long)]
     pub stop: bool,
+    /// The longest time for which --stop keeps the machine deallocated: after it, snapshots that have not begun are cancelled, the
+    /// machine is started, and the job fails [default: 1h]
+    #[arg(long, value_name = "DURATION", requires = "stop")]
+    pub max_downtime: Option<HumanDuration>,
+    /// Create a managed image of a deallocated, generalised machine, and no machine; the machine is never started
+    #[arg(long, conflicts_with_all = ["subnet", "stop", "disks_only", "disk_name", "zone", "availability_set", "size"])]
+    pub as_image: bool,
     /// Clone the disks, and create no machine
     #[arg(long, conflicts_with = "subnet")]
     pub disks_only: bool,
@@ -70,6 +80,10 @@ pub struct CloneArguments {
 /// The performance tiers that every disk can have.
 const SKUS: [&str; 5] = ["Standard_LRS", "StandardSSD_LRS", "StandardSSD_ZRS", "Premium_LRS", "Premium_ZRS"];
 
+/// The longest time for which a machine is stopped, if the command does not say otherwise. Snapshots take seconds, so a machine
+/// that is stopped for so long waits for something that does not happen.
+const MAX_DOWNTIME: Duration = Duration::from_secs(3600);
+
 impl CloneArguments {
     /// The request for the clone.
     #[must_use]
@@ -86,6 +100,8 @@ impl CloneArguments {
             disk_sku: self.disk_sku.clone(),
             disk_encryption_set: self.des.clone(),
             stop: self.stop,
+            max_downtime: self.stop.then(|| self.max_downtime.map_or(MAX_DOWNTIME, HumanDuration::get).as_secs()),
+            as_image: self.as_image,
             disks_only: self.disks_only,
         }
     }

@@ -2,6 +2,7 @@
 
 use goldfleet_config::targets::TargetsFile;
 use goldfleet_kinds::seed;
+use goldfleet_model::artifact::DiskRole;
 use goldfleet_model::ids::AccountName;
 use goldfleet_model::message::QueueName;
 use goldfleet_model::store::{Container, Store};
@@ -33,7 +34,7 @@ pub(super) async fn coordination(control: &ControlContext) -> Vec<Finding> {
 /// Reads both tables: jobs and operations.
 async fn tables(control: &ControlContext) -> PortResult<usize> {
     let jobs = control.ports.table.jobs().await?;
-    let any = seed::operation_id(&control.config.source.store());
+    let any = seed::operation_id(&control.config.source.store(), DiskRole::Os);
     let job = jobs.first().map(|job| job.value.id.clone()).or_else(|| "doctor".parse().ok());
     if let Some(job) = job {
         control.ports.table.operation(&job, &any).await?;

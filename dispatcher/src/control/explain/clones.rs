@@ -66,7 +66,7 @@ pub(super) static CODES: &[Code] = &[
     },
     Code {
         codes: &["disk-sku-invalid"],
-        cause: "An OS disk cannot have the performance tier.",
+        cause: "An OS disk, or a disk of an image, cannot have the performance tier.",
         remedy: "Choose another one with `--disk-sku`.",
     },
     Code {
@@ -105,6 +105,30 @@ pub(super) static CODES: &[Code] = &[
         remedy: "Inspect the machine. Repair it, or delete it without its disks; then run `goldfleet retry JOB`.",
     },
     Code {
+        codes: &["downtime-exceeded"],
+        cause: "The source was stopped for as long as `--max-downtime` permits, and the snapshot of a disk had not \
+                begun. It is not taken, so that the source could be started again.",
+        remedy: "Find out in `goldfleet logs JOB` why the snapshot did not begin. Then run `goldfleet vm clone` \
+                again, with a longer `--max-downtime` if needed.",
+    },
+    Code {
+        codes: &["machine-not-deallocated"],
+        cause: "An image is created from a machine that has no host, and this machine runs or has one.",
+        remedy: "Deallocate the machine, mark it as generalised with `az vm generalize`, and run the command again.",
+    },
+    Code {
+        codes: &["machine-not-generalized"],
+        cause: "The machine is not marked as generalised. Machines from an image of it would have its host name, \
+                accounts and keys, and may not start.",
+        remedy: "Run `waagent -deprovision` or Sysprep inside the machine, deallocate it, and mark it with `az vm \
+                generalize`. It cannot be started again after that: clone it first if you need it.",
+    },
+    Code {
+        codes: &["image-security-type"],
+        cause: "The machine has a security type such as Trusted Launch, and a managed image has none.",
+        remedy: "Clone the machine, or its disks with `--disks-only`.",
+    },
+    Code {
         codes: &["machine-gone", "machine-changed"],
         cause: "The source was deleted, or created again, after the job was planned. The machine that has its name now is not touched.",
         remedy: "Run `goldfleet vm clone` again.",
@@ -118,6 +142,16 @@ pub(super) static CODES: &[Code] = &[
         codes: &["machine-stopped"],
         cause: "A note: the source is deallocated while snapshots of its disks are created.",
         remedy: "Nothing needs to be done. If it ran, it is started again, also if the job fails or is cancelled.",
+    },
+    Code {
+        codes: &["image-generalized"],
+        cause: "A note: an image has the content of the disks as it is.",
+        remedy: "Nothing needs to be done if the system on the disks is generalised.",
+    },
+    Code {
+        codes: &["max-downtime"],
+        cause: "A note: the longest time for which the source stays stopped.",
+        remedy: "Nothing needs to be done. `--max-downtime` changes it.",
     },
     Code {
         codes: &["clone-starts"],

@@ -12,6 +12,8 @@ use goldfleet_model::resource::{MachineDisk, MachineProperties, ResourceId, Reso
 use goldfleet_ports::error::PortError;
 use goldfleet_ports::resources::Resource;
 use goldfleet_ports::retry::retry_transient;
+use goldfleet_rates::{Money, Rates};
+use serde::Serialize;
 
 use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT, join_findings};
 
@@ -22,12 +24,41 @@ pub struct PlannedClone {
     pub groups: Vec<Vec<Row>>,
     /// What is not copied, or the reasons for a refusal.
     pub findings: Vec<Finding>,
-    /// The clone. None if only the disks are cloned.
+    /// The clone. None if only the disks are cloned, or if an image is created.
     pub machine: Option<ResourceId>,
+    /// The managed image, if one is created.
+    pub image: Option<ResourceId>,
     /// The disks, in the order of the source.
     pub disks: Vec<ClonedDisk>,
     /// Whether the source runs now.
     pub runs: bool,
+    /// What the copies move between regions. None if the clone is in the region of the source, or refused.
+    pub estimate: Option<CloneEstimate>,
+}
+
+/// What the copies of a clone move to another region, cost and take. The service reports the size of a disk and not how much of
+/// it has data, so the figures are upper bounds. Its speed is not documented: the time assumes that of copies between storage
+/// accounts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct CloneEstimate {
+    /// The sizes of the disks in bytes.
+    pub bytes_at_most: u64,
+    /// The price of these bytes between the regions, in US dollars.
+    pub egress_at_most: Money,
+    /// The seconds in which the link between the regions moves the bytes.
+    pub seconds_at_most: u64,
+}
+
+impl CloneEstimate {
+    fn of(plan: &ClonePlan<'_>, rates: &Rates) -> Option<Self> {
+        let (from, to) = (&plan.source.body.region, &plan.request.to.region);
+        let bytes: u64 = plan.disks.iter().filter_map(|disk| disk.source.size()).sum();
+        plan.is_remote().then(|| Self {
+            bytes_at_most: bytes,
+            egress_at_most: rates.egress_cost(from, to, bytes),
+            seconds_at_most: bytes.div_ceil(rates.wan(from, to).max(1)),
+        })
+    }
 }
 
 /// A disk of a clone.
@@ -37,8 +68,8 @@ pub struct ClonedDisk {
     pub lun: String,
     /// The source.
     pub source: ResourceId,
-    /// The disk of the clone.
-    pub id: ResourceId,
+    /// The disk of the clone. None if an image is created.
+    pub id: Option<ResourceId>,
     /// The number of bytes, if it is known.
     pub size: Option<u64>,
     /// The performance tier of the disk of the clone, if it is known.
@@ -59,7 +90,7 @@ impl PlannedClone {
     }
 
     fn refused(findings: Vec<Finding>, runs: bool) -> Self {
-        Self { groups: Vec::new(), findings, machine: None, disks: Vec::new(), runs }
+        Self { groups: Vec::new(), findings, machine: None, image: None, disks: Vec::new(), runs, estimate: None }
     }
 }
 
@@ -75,6 +106,7 @@ pub async fn plan(control: &ControlContext, request: &CloneRequest, job: &JobId)
         Ok(plan) => plan,
         Err(refusals) => return Ok(PlannedClone::refused(refusals, runs)),
     };
+    let rates = Rates::load(control.config.plan.rates.as_deref())?;
     let by = Cloner { fleet: control.ports.table.fleet().await?, job: job.clone() };
     let taken = taken_names(control, &plan, &by).await?;
     if !taken.is_empty() {
@@ -91,8 +123,10 @@ pub async fn plan(control: &ControlContext, request: &CloneRequest, job: &JobId)
         groups: groups(&plan, &by),
         findings: plan.notes(),
         machine: plan.machine.clone(),
+        image: plan.image.clone(),
         disks: disks.collect(),
         runs,
+        estimate: CloneEstimate::of(&plan, &rates),
     })
 }
 
@@ -125,8 +159,8 @@ async fn taken_names(
     plan: &ClonePlan<'_>,
     by: &Cloner,
 ) -> Result<Vec<Finding>, ControlError> {
-    let machine = plan.machine.iter().map(|id| (id.clone(), plan.source.vm_id()));
-    let disks = plan.disks.iter().map(|disk| (disk.id.clone(), disk.source.unique_id()));
+    let machine = plan.machine.iter().chain(&plan.image).map(|id| (id.clone(), plan.source.vm_id()));
+    let disks = plan.disks.iter().filter_map(|disk| Some((disk.id.clone()?, disk.source.unique_id())));
     let names: Vec<(ResourceId, String)> = machine.chain(disks).collect();
     let checks = stream::iter(names).map(|(id, source)| async move {
         let own = own_tags(by, &source);
@@ -141,6 +175,7 @@ async fn taken_names(
 fn refusal_of(id: &ResourceId) -> Finding {
     let (code, option) = match id.resource_type {
         ResourceType::Machine => ("machine-foreign", "--name"),
+        ResourceType::Image => ("image-foreign", "--name"),
         _ => ("disk-foreign", "--disk-name"),
     };
     Finding::failure(code, id, format!("it exists: choose another name with {option}"))

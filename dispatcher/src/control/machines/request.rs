@@ -15,8 +15,9 @@ use crate::control::request::{RequestResult, request_work};
 pub fn work(request: &CloneRequest) -> Result<Work, ControlError> {
     let CloneRequest { source, to, .. } = request;
     let what = if request.disks_only { "the disks of machine" } else { "machine" };
+    let verb = if request.as_image { "image" } else { "clone" };
     let place = format!("{}/{}", source.subscription, source.resource_group);
-    let title = format!("clone of {what} {} of {place} to {to} as {}", source.name, request.clone_name());
+    let title = format!("{verb} of {what} {} of {place} to {to} as {}", source.name, request.clone_name());
     let spec = Document::new(VERSION, request).map_err(|error| ControlError::Refused(error.to_string()))?;
     Ok(Work { route: ROUTE.to_owned(), title, resume: command(request), spec })
 }
@@ -49,7 +50,13 @@ pub fn command(request: &CloneRequest) -> String {
     ];
     let given = options.into_iter().filter_map(|(option, value)| Some((option, value.as_ref()?)));
     words.extend(given.map(|(option, value)| format!("{option} '{}'", value.replace('\'', r"'\''"))));
-    let flags = [("--stop", request.stop), ("--disks-only", request.disks_only), ("--yes", true)];
+    words.extend(request.max_downtime.filter(|_| request.stop).map(|seconds| format!("--max-downtime {seconds}s")));
+    let flags = [
+        ("--stop", request.stop),
+        ("--disks-only", request.disks_only),
+        ("--as-image", request.as_image),
+        ("--yes", true),
+    ];
     words.extend(flags.into_iter().filter(|(_, is_set)| *is_set).map(|(flag, _)| flag.to_owned()));
     words.join(" ")
 }
@@ -74,7 +81,9 @@ mod tests {
             disk_sku: None,
             disk_encryption_set: None,
             stop: true,
+            max_downtime: Some(900),
             disks_only: true,
+            as_image: false,
         }
     }
 
@@ -82,7 +91,8 @@ mod tests {
     fn resume_command_repeats_all_options() {
         let work = work(&clone_request()).unwrap();
         assert!(work.resume.ends_with(
-            "/web' --to 00000000-0000-0000-0000-000000000002/eastus/clones --name 'web2' --stop --disks-only --yes"
+            "/web' --to 00000000-0000-0000-0000-000000000002/eastus/clones --name 'web2' --max-downtime 900s --stop \
+             --disks-only --yes"
         ));
         assert!(work.title.ends_with("clones as web2"), "{}", work.title);
         assert_eq!(super::super::request_of(&work).unwrap(), clone_request());

@@ -110,6 +110,10 @@ async fn read(control: &ControlContext, request: &PlatformRequest) -> Result<(Pl
 fn id_of(from: &SourceLocation) -> Result<&ResourceId, Refusal> {
     match from {
         SourceLocation::Disk(id) | SourceLocation::Snapshot(id) => Ok(id),
+        SourceLocation::Machine(_) => {
+            let reason = "a machine is uploaded with 'goldfleet upload --from', or made an image with 'goldfleet vm clone --as-image'";
+            Err(Refusal::new(&codes::NAME_INVALID, from.to_string(), reason))
+        }
         SourceLocation::Blob(_) => {
             let reason = "the platform copies disks and snapshots only: use 'goldfleet upload --from' for a blob";
             Err(Refusal::new(&codes::NAME_INVALID, from.to_string(), reason))

@@ -65,6 +65,7 @@ fn operation(job: &Job, row: Row, now: Timestamp) -> Operation {
         RowSpec::Deallocate(spec) => write_spec(spec),
         RowSpec::Start(spec) => write_spec(spec),
         RowSpec::Machine(spec) => write_spec(spec),
+        RowSpec::Capture(spec) => write_spec(spec),
     };
     rows::operation(job, row, spec, 0, now)
 }

@@ -1,7 +1,7 @@
 //! The route `region`: the version's chunks fill one disk in the hub of each region, and a golden snapshot is created of it. Each
 //! target gets a copy of the snapshot, and a managed image. No staging account is used.
 //!
-//! - A group for each store: its seed.
+//! - A group for each store and disk: its seed.
 //! - A group for each disk of the version in each hub: the upload, which reads from seeds while they run; the golden snapshot;
 //!   and the removal of the disk.
 //! - A group for each target: the copy, the image, and the removal of the copy. It waits for the snapshots of its region.
@@ -60,10 +60,10 @@ impl Route for RegionRoute {
 impl PlannedJob for PlannedRegions {
     fn groups<'p>(&'p self, job: &'p Job, now: Timestamp) -> Groups<'p> {
         let writer = Writer { planned: self, job, now, rings: rings(self, job) };
-        // A store has one seed, and versions with several disks are refused.
-        let disk = self.delivery.disks.first();
-        let seeds = self.plan.tree.seeds();
-        let seeds = seeds.filter_map(move |(store, from)| Some(vec![seed(job, now, disk?, store, &from)]));
+        let seeds = self.plan.tree.seeds().flat_map(move |(store, from)| {
+            let disks = self.delivery.disks.iter();
+            disks.map(|disk| vec![seed(job, now, disk, store, &from)]).collect::<Vec<_>>()
+        });
         let groups = RegionGraph::new(&self.delivery).into_groups();
         Box::new(seeds.chain(groups.map(move |group| writer.operations(group))))
     }
@@ -86,9 +86,9 @@ fn seed(job: &Job, now: Timestamp, disk: &ArtifactDisk, store: &Store, from: &[S
     let place = Place { region: store.region.clone(), label: store.to_string(), target: None };
     Operation {
         spec: write_spec(&SeedSpec { disk: disk.disk, store: store.clone(), from: from.to_vec() }),
-        streams: seeds_of(from),
+        streams: seeds_of(from, disk.disk.role),
         progress: TransferProgress { bytes_total: disk.data_bytes, ..TransferProgress::default() },
-        ..rows::ready(job, seed::operation_id(store), "seed", place, now)
+        ..rows::ready(job, seed::operation_id(store, disk.disk.role), "seed", place, now)
     }
 }
 
@@ -113,7 +113,7 @@ impl Writer<'_> {
         let (spec, bytes, streams) = match &row.spec {
             RegionRowSpec::Hub(hub) => {
                 let from = self.planned.plan.tree.sources_for(&row.region);
-                (hub_spec(hub, &from), hub.data_bytes, seeds_of(&from))
+                (hub_spec(hub, &from), hub.data_bytes, seeds_of(&from, hub.disk.role))
             }
             RegionRowSpec::Resource(spec) => (write_spec(spec), 0, Vec::new()),
             RegionRowSpec::Image(from) => {

@@ -1,5 +1,6 @@
 //! Rows of a plan as operations of a job.
 
+use goldfleet_model::artifact::DiskRole;
 use goldfleet_model::document::Document;
 use goldfleet_model::ids::ManagedImageName;
 use goldfleet_model::job::Job;
@@ -64,14 +65,25 @@ pub(super) fn in_ring(rings: &Rings, ring: u32, is_done: bool, mut operation: Op
 
 /// The group of a target. Its place is the image that the target gets.
 pub(crate) fn group_of(target: &Target, name: &ManagedImageName) -> GroupId {
+    group_with(target, name, None)
+}
+
+/// The group of a data disk of the image that a target gets.
+pub(super) fn group_of_disk(target: &Target, name: &ManagedImageName, disk: DiskRole) -> GroupId {
+    group_with(target, name, Some(disk.to_string()))
+}
+
+fn group_with(target: &Target, name: &ManagedImageName, disk: Option<String>) -> GroupId {
     let subscription = target.subscription.to_string();
     let tenant = target.tenant.as_deref().unwrap_or_default();
     // The names of resource groups and images are compared without regard to case.
     let group = target.resource_group.as_str().to_lowercase();
     let name = name.as_str().to_lowercase();
-    let parts = [tenant, subscription.as_str(), target.region.as_str(), group.as_str(), name.as_str()];
+    let mut parts = vec![tenant, subscription.as_str(), target.region.as_str(), group.as_str(), name.as_str()];
+    parts.extend(disk.as_deref());
     let short = subscription.rsplit('-').next().unwrap_or_default().trim_start_matches('0');
-    GroupId::of(&format!("{}-{short}", target.region), &parts)
+    let disk = disk.as_ref().map_or_else(String::new, |disk| format!("-{disk}"));
+    GroupId::of(&format!("{}-{short}{disk}", target.region), &parts)
 }
 
 /// The id of a kind. The routes name only valid ones, and a test of each route reads them all.

@@ -1,5 +1,6 @@
 //! The status of a job, computed from its rows.
 
+mod disks;
 mod phases;
 mod rate;
 mod regions;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use goldfleet_kinds::kind::Transfer;
 use goldfleet_kinds::registry::Registry;
+use goldfleet_model::artifact::DiskRole;
 use goldfleet_model::job::{Approval, Finding, Job, JobState};
 use goldfleet_model::operation::{KindId, Operation, OperationState};
 use goldfleet_model::selector::Selector;
@@ -30,6 +32,8 @@ use crate::control::explain;
 use crate::control::fan_out::NOT_LISTED;
 use crate::control::rings::RingAction;
 use crate::control::suggest::resume_command;
+pub use disks::DiskStatus;
+use disks::{by_disk, disk_of};
 use phases::as_f64;
 pub use phases::{Phase, Phases};
 pub use regions::RegionStatus;
@@ -93,6 +97,9 @@ pub struct FailureRow {
     pub target: String,
     /// The kind of operation.
     pub phase: KindId,
+    /// The disk of the version, if the operation transfers a data disk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disk: Option<DiskRole>,
     /// The stable code, listed in `docs/failures.md`.
     pub code: String,
     /// The error message.
@@ -112,7 +119,7 @@ pub struct FailureRow {
 
 impl FailureRow {
     /// None if the operation did not fail.
-    fn of(operation: &Operation) -> Option<Self> {
+    fn of(registry: &Registry, operation: &Operation) -> Option<Self> {
         let failure = operation.failure.as_ref()?;
         if operation.state != OperationState::Failed {
             return None;
@@ -120,6 +127,7 @@ impl FailureRow {
         Some(Self {
             target: operation.place.label.clone(),
             phase: operation.kind.clone(),
+            disk: disk_of(registry, operation).filter(|disk| *disk != DiskRole::Os),
             code: failure.code.clone(),
             reason: failure.message.clone(),
             // Replace the placeholder JOB of the remedy with the job's id.
@@ -208,6 +216,9 @@ pub struct Status {
     pub upload: Option<UploadStatus>,
     /// Counts by kind of operation.
     pub phases: Phases,
+    /// The progress of each disk, if the version has several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub disks: Vec<DiskStatus>,
     /// The progress of the targets in each region.
     pub regions: BTreeMap<String, RegionStatus>,
     /// Bytes that were copied between regions, by destination region.
@@ -371,13 +382,14 @@ fn count_rows(
         system: job.payload().and_then(|payload| payload.system.clone()),
         upload: upload.map(UploadStatus::of),
         phases,
+        disks: by_disk(registry, operations),
         regions: by_region(registry, operations),
         wan_bytes: wan_bytes_by_region(registry, operations),
         bytes_per_second: rate,
         seconds: elapsed(job.created, end).as_secs_f64(),
         seconds_left: (goes_on && idle.is_none() && rate > 0.0 && left > 0).then(|| as_f64(left) / rate),
         idle_seconds: idle,
-        failures: operations.iter().filter_map(|row| FailureRow::of(&row.value)).collect(),
+        failures: operations.iter().filter_map(|row| FailureRow::of(registry, &row.value)).collect(),
         remarks: operations.iter().filter_map(|row| Remark::of(registry, &row.value)).collect(),
         findings: job.findings.clone(),
         planned: job.operations.is_some(),

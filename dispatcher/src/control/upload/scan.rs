@@ -32,10 +32,13 @@ pub(super) struct ScannedWindow {
 pub(super) struct Scan {
     /// The number of windows to read.
     pub(super) windows: usize,
-    /// The number of bytes to read.
-    pub(super) bytes: u64,
     /// The windows that were read, in any order.
     pub(super) scanned: mpsc::Receiver<Result<ScannedWindow, DiskError>>,
+}
+
+/// The number of bytes of a disk to read.
+pub(super) fn bytes_of(source: &ScannedDisk) -> Result<u64, DiskError> {
+    source.disk.data_ranges().try_fold(0, |sum, range| range.map(|range| sum + (range.end - range.start)))
 }
 
 /// Starts to read a disk. The readers end when all windows are read, or when the receiver is dropped.
@@ -43,7 +46,6 @@ pub(super) fn start(source: &ScannedDisk, threads: ScanThreads, buffers: &Buffer
     let disk = &source.disk;
     let ranges: Arc<[Range<u64>]> = disk.data_ranges().collect::<Result<Vec<_>, _>>()?.into();
     let all: Arc<[Range<u64>]> = windows(&ranges, disk.size()).collect::<Vec<_>>().into();
-    let bytes = ranges.iter().map(|range| range.end - range.start).sum();
     let next = Arc::new(AtomicUsize::new(0));
     let (sender, scanned) = mpsc::channel(1);
     for _ in 0..source.readers {
@@ -60,7 +62,7 @@ pub(super) fn start(source: &ScannedDisk, threads: ScanThreads, buffers: &Buffer
             ScanThreads::Sender => drop(tokio::spawn(async move { reader.run_on_sender(&sender).await })),
         }
     }
-    Ok(Scan { windows: all.len(), bytes, scanned })
+    Ok(Scan { windows: all.len(), scanned })
 }
 
 struct ScanThread {

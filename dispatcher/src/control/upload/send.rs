@@ -105,7 +105,6 @@ impl Sender<'_> {
         // One for each request, one for each reader, and one that is read ahead.
         let buffers = Buffers::new(requests + disk.readers + 1);
         let mut scan = scan::start(disk, self.control.readers, &buffers)?;
-        self.record.count(|row| row.bytes_total = scan.bytes);
         let mut entries: Vec<Option<ChunkEntry>> = vec![None; scan.windows];
         let mut seen: HashSet<ChunkHash> = HashSet::new();
         let mut sending = FuturesUnordered::new();

@@ -1,7 +1,9 @@
 //! The blobs that make a version: the manifests of its disks, and the artifact record that is written last.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
-use goldfleet_model::artifact::{Artifact, ArtifactError, ArtifactRecord, DiskRole};
+use goldfleet_model::artifact::{Artifact, ArtifactError, ArtifactRecord, DiskRef, DiskRole};
 use goldfleet_model::checksum::crc64;
 use goldfleet_model::hash::Digest;
 use goldfleet_model::ids::{ImageName, ImageVersion};
@@ -23,8 +25,9 @@ const MAX_WRITES: usize = 4;
 pub(super) struct ExistingVersion {
     pub(super) artifact: Artifact,
     pub(super) digest: Digest,
-    /// The manifest of its OS disk. None if it is missing or damaged: an upload of the same content writes it again.
-    pub(super) manifest: Option<Manifest>,
+    /// The manifests of its disks. One that is missing or damaged is not among them: an upload of the same content writes it
+    /// again.
+    manifests: BTreeMap<DiskRole, Manifest>,
 }
 
 impl ExistingVersion {
@@ -34,17 +37,18 @@ impl ExistingVersion {
         let container = control.config.source.store().container();
         let Some(encoded) = read_optional(control, &container.artifact(image, version)).await? else { return Ok(None) };
         let artifact = decode(request, &encoded)?;
-        let manifest = match artifact.disk(DiskRole::Os) {
-            Some(disk) => {
-                let digest = disk.disk.manifest;
-                let encoded = read_optional(control, &container.manifest(image, version, &digest)).await?;
-                encoded
-                    .filter(|encoded| digest_of(encoded) == digest)
-                    .and_then(|encoded| Manifest::decode(&encoded).ok())
-            }
-            None => None,
-        };
-        Ok(Some(Self { digest: artifact.digest(), artifact, manifest }))
+        let mut manifests = BTreeMap::new();
+        for DiskRef { role, manifest: digest } in artifact.disks.iter().map(|disk| disk.disk) {
+            let encoded = read_optional(control, &container.manifest(image, version, &digest)).await?;
+            let intact = encoded.filter(|encoded| digest_of(encoded) == digest);
+            manifests.extend(intact.and_then(|encoded| Some((role, Manifest::decode(&encoded).ok()?))));
+        }
+        Ok(Some(Self { digest: artifact.digest(), artifact, manifests }))
+    }
+
+    /// The manifest of a disk. None if it is missing or damaged.
+    pub(super) fn manifest(&self, disk: DiskRole) -> Option<&Manifest> {
+        self.manifests.get(&disk)
     }
 }
 

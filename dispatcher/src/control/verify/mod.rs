@@ -20,9 +20,10 @@ use goldfleet_model::artifact::{DiskRef, LoadedVersion};
 use goldfleet_model::ids::Region;
 use goldfleet_model::image::ImageRef;
 use goldfleet_model::job::Job;
-use goldfleet_model::operation::{GroupId, Operation};
+use goldfleet_model::operation::Operation;
 use goldfleet_model::resource::ResourceId;
 use goldfleet_model::store::{BlobAddress, Store};
+use goldfleet_model::target::TargetKey;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use serde::Serialize;
 
@@ -141,15 +142,15 @@ impl VerifyScope {
         let mut places = if has_chunks { Self::scope_of_source(control) } else { Self::default() };
         let rows: Vec<Operation> = control.operations(job).await?.into_iter().map(|row| row.value).collect();
         let delivers = |row: &&Operation| control.registry.delivers(row);
-        let delivered: BTreeSet<&GroupId> =
-            rows.iter().filter(|row| row.state.is_done()).filter(delivers).map(|row| row.id.group()).collect();
+        let done = rows.iter().filter(|row| row.state.is_done()).filter(delivers);
+        let delivered: BTreeSet<TargetKey> = done.filter_map(|row| Some(row.target()?.key())).collect();
         for row in rows.iter().filter(|row| row.state.is_done()) {
             // This program cannot verify operations of a kind that it does not know.
             let Some(kind) = control.registry.get(&row.kind) else { continue };
             match kind.verification(&control.ports, row) {
                 Verification::Store(store) => drop(places.stores.insert(store)),
                 Verification::Vhd(TemporaryBlob { blob, disk }) => {
-                    let is_optional = delivered.contains(row.id.group());
+                    let is_optional = row.target().is_some_and(|target| delivered.contains(&target.key()));
                     let needed = if is_optional { VhdRequirement::Optional } else { VhdRequirement::Required };
                     places.vhds.insert(blob, (disk, needed));
                 }

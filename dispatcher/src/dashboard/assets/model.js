@@ -29,11 +29,12 @@ export class Job {
       const key = `${line.subscription}/${line.region}`;
       let cell = this.cells.get(key);
       if (!cell) {
-        cell = { key, subscription: line.subscription, name: line.name, region: line.region, parts: {} };
+        cell = { key, subscription: line.subscription, name: line.name, region: line.region, lines: new Map(), parts: {} };
         this.cells.set(key, cell);
         grown = true;
       }
-      cell.parts[line.kind] = line;
+      cell.lines.set(line.id, line);
+      cell.parts[line.kind] = merged([...cell.lines.values()].filter((other) => other.kind === line.kind));
       touched.add(key);
     }
     if (grown) this.arrange();
@@ -74,6 +75,15 @@ export class Job {
     if (!filter.state) return true;
     return Object.values(cell.parts).some((line) => line.state === filter.state);
   }
+}
+
+// The operations of one kind at a target as one: there may be one for each disk.
+function merged(lines) {
+  if (lines.length === 1) return lines[0];
+  const rank = (line) => WORST.indexOf(line.state);
+  const worst = lines.reduce((a, b) => (rank(b) < rank(a) ? b : a));
+  const sum = (count) => lines.reduce((total, line) => total + count(line), 0);
+  return { ...worst, total: sum((line) => line.total), done: sum((line) => line.done) };
 }
 
 // A display name, or else the shortest of the usual ways to write a subscription that distinguishes all of them.

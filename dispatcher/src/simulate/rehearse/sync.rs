@@ -232,7 +232,7 @@ impl SyncRun<'_> {
             let name = format!("{}-{number:04}", disk.name);
             self.put(ResourceType::Snapshot, name, self.body(properties).with_tags(tags)).await?;
         }
-        let interval = self.sync.every.map_or(INTERVAL, |every| every.get());
+        let interval = self.sync.every.map_or(INTERVAL, goldfleet_config::HumanDuration::get);
         self.engine.control.ports.clock.sleep(interval).await;
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 mod table;
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,10 @@ const MAX_SIZE: u64 = 4095 << 30;
 /// The maximum size of an OS disk of generation v1 in bytes. Source: Azure accepts an OS disk over 2 TiB only as generation v2.
 const MAX_SIZE_V1: u64 = 2 << 40;
 
+/// The maximum size of a data disk in bytes. Source: Azure, scalability targets of Blob storage: a page blob has at most 8 TiB,
+/// and its last MiB holds the footer.
+const MAX_DATA_SIZE: u64 = (8 << 40) - (1 << 20);
+
 /// The maximum time for counting the data of a disk, if the caller gives no limit.
 const MAX_COUNTING_TIME: Duration = Duration::from_secs(60);
 
@@ -38,6 +43,27 @@ pub struct CheckOptions {
     pub accept: Vec<String>,
     /// Whether a damaged first copy of the GPT is written again from the backup.
     pub repair_gpt: bool,
+    /// What the image becomes.
+    pub becomes: DiskPurpose,
+}
+
+/// What a disk image becomes. A data disk may hold anything, so only its container and its size are checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DiskPurpose {
+    /// A disk from which a machine boots.
+    #[default]
+    OsDisk,
+    /// A disk that a machine has besides.
+    DataDisk,
+}
+
+impl fmt::Display for DiskPurpose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::OsDisk => "OS disk",
+            Self::DataDisk => "data disk",
+        })
+    }
 }
 
 /// The result of a check.
@@ -67,7 +93,7 @@ fn serialize_lossy<S: serde::Serializer>(file: &Path, serializer: S) -> Result<S
 }
 
 impl Report {
-    /// Whether the image can become an OS disk.
+    /// Whether the image can become what it was checked for.
     #[must_use]
     pub fn is_usable(&self) -> bool {
         self.findings.iter().all(|finding| finding.severity != Severity::Error)
@@ -85,7 +111,7 @@ pub struct Checked {
     pub disk: Option<AzureDisk>,
 }
 
-/// Checks whether an image can become an OS disk. The file is not changed. Of the disk's data, only structures are read.
+/// Checks whether an image can become an OS disk or a data disk. The file is not changed. Of the disk's data, only structures are read.
 #[must_use]
 pub fn check(path: &Path, options: &CheckOptions) -> Checked {
     check_opened(path, open(path, &options.open), options)
@@ -103,7 +129,7 @@ pub fn check_opened(path: &Path, opened: Result<OpenDisk, OpenError>, options: &
             compression: None,
             size: None,
             data_bytes: None,
-            generation: options.generation,
+            generation: options.generation.filter(|_| options.becomes == DiskPurpose::OsDisk),
             findings: Vec::new(),
         },
     };
@@ -142,7 +168,7 @@ impl Check<'_> {
         finding.message = format!("{}: {}", self.path.display(), finding.message);
         let outputs = [
             ("OUT.vhd", self.path.with_extension("fixed.vhd")),
-            ("OUT.qcow2", self.path.with_extension("qcow2")),
+            ("OUT.qcow2", beside(self.path, "qcow2")),
             ("OUT.image", decompressed(self.path)),
         ];
         if finding.remedy.contains(" IN ")
@@ -173,7 +199,9 @@ impl Check<'_> {
         }
         self.size(azure.size());
         self.report.data_bytes = Some(self.count(&azure)?);
-        self.table(image, &azure)?;
+        if self.options.becomes == DiskPurpose::OsDisk {
+            self.table(image, &azure)?;
+        }
         Ok(Some(azure))
     }
 
@@ -184,8 +212,14 @@ impl Check<'_> {
                 format!("its disk has {size} bytes; Azure accepts no less than {MIN_SIZE} (20 MiB)"),
             );
         }
-        if size > MAX_SIZE {
-            let message = format!("its disk has {size} bytes; an OS disk has at most {MAX_SIZE} (4,095 GiB)");
+        let (most, words) = match self.options.becomes {
+            DiskPurpose::OsDisk => (MAX_SIZE, "4,095 GiB"),
+            DiskPurpose::DataDisk => (MAX_DATA_SIZE, "8 TiB less 1 MiB"),
+        };
+        if size > most {
+            let purpose = self.options.becomes;
+            let article = if purpose == DiskPurpose::OsDisk { "an" } else { "a" };
+            let message = format!("its disk has {size} bytes; {article} {purpose} has at most {most} ({words})");
             self.push(&codes::TOO_LARGE, message);
         }
     }
@@ -243,6 +277,12 @@ fn ends_with_footer(disk: &dyn DiskReader) -> Result<bool, DiskError> {
     let mut last = [0; FOOTER_SIZE];
     disk.read_at(at, &mut last)?;
     Ok(Footer::parse(&last).is_ok_and(|footer| footer.size() == at))
+}
+
+/// A name beside the file with this extension, and not the file itself.
+fn beside(path: &Path, extension: &str) -> PathBuf {
+    let named = path.with_extension(extension);
+    if named == path { path.with_extension(format!("new.{extension}")) } else { named }
 }
 
 /// The name for the decompressed content of a file.

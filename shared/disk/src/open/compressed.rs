@@ -18,7 +18,7 @@ impl Opener<'_> {
         let failed = |error: DiskError| {
             let mut failed = OpenError::disk(Format::Unknown, &error);
             if let DiskError::Limit(_) = error {
-                failed.finding.remedy = decompress(compression);
+                failed.finding.remedy = compression.remedy();
             }
             failed
         };
@@ -55,7 +55,7 @@ fn require_stream_format(head: &[u8], compression: Compression) -> Result<(), Op
         }
     };
     let message = format!("it is {image} compressed with {compression}, which cannot be read as a stream");
-    let finding = Finding::new(&codes::COMPRESSED_RANDOM_ACCESS, message).with_remedy(decompress(compression));
+    let finding = Finding::new(&codes::COMPRESSED_RANDOM_ACCESS, message).with_remedy(compression.remedy());
     Err(OpenError::new(Format::Unknown, finding))
 }
 
@@ -63,13 +63,7 @@ fn require_stream_format(head: &[u8], compression: Compression) -> Result<(), Op
 fn of_content(mut error: OpenError, compression: Compression) -> OpenError {
     let is_command = error.finding.remedy.contains(" IN ") && !error.finding.remedy.contains("goldfleet");
     if is_command {
-        error.finding.remedy = decompress(compression);
+        error.finding.remedy = compression.remedy();
     }
     error
-}
-
-/// The remedy for a file that cannot be read as a stream.
-fn decompress(compression: Compression) -> String {
-    let command = compression.command();
-    format!("decompress it to a new file, and name that file: test ! -e OUT.image && {command} < IN > OUT.image")
 }

@@ -143,6 +143,17 @@ fn open_file(path: &Path) -> Result<FileDisk, OpenError> {
     FileDisk::new(file).map_err(|error| OpenError::disk(Format::Unknown, &error))
 }
 
+/// The error for an image that is not of the format that was stated.
+fn mismatch(stated: &str, source: &dyn DiskReader, head: &[u8]) -> OpenError {
+    let other = match detect_format(head) {
+        Some(detected) => format!("but by its first bytes it is {detected}"),
+        None if ends_as_vhd(source) => "but it is a VHD: it ends with a footer".to_owned(),
+        None => "but it does not begin like one".to_owned(),
+    };
+    let message = format!("its format is stated to be {stated}, {other}");
+    OpenError::new(Format::Unknown, Finding::new(&codes::FORMAT_MISMATCH, message))
+}
+
 /// Opens one image, and those that it depends on.
 struct Opener<'a> {
     options: &'a OpenOptions,
@@ -190,6 +201,9 @@ impl<'a> Opener<'a> {
             None if ends_as_vhd(&*source) => None,
             None => detect_format(head),
         };
+        if let Some(stated) = format.filter(|stated| detect_format(head) != Some(*stated)) {
+            return Err(mismatch(&stated.to_string(), &*source, head));
+        }
         let open = match format {
             Some(Format::Vhdx) => self.open_vhdx(source, parents)?,
             Some(Format::Qcow2) => {
@@ -197,7 +211,10 @@ impl<'a> Opener<'a> {
                 OpenDisk::new(Arc::new(image), Format::Qcow2)
             }
             Some(_) => self.open_vmdk(source, head).map_err(|error| OpenError::disk(Format::Vmdk, &error))?,
-            None => self.open_vhd_or_raw(source, head, parents)?,
+            None => self.open_vhd_or_raw(Arc::clone(&source), head, parents).map_err(|error| {
+                let is_other = error.finding.code == codes::NO_FOOTER.name && detect_format(head).is_some();
+                if is_other { mismatch("VHD", &*source, head) } else { error }
+            })?,
         };
         let begin = Instant::now();
         let check_limits = || match self.check_limits() {

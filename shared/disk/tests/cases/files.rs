@@ -64,6 +64,28 @@ fn stated_raw_rejects_other_formats() {
     }
 }
 
+/// An image of another format than the stated one is not damaged.
+#[test]
+fn stated_format_that_is_not_that_of_the_image_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let (raw, image) = (folder.path().join("a.raw"), folder.path().join("a.image"));
+    os_disk(32 * M).write(&raw, None);
+    let stated = [
+        ("qcow2", StatedFormat::Qcow2),
+        ("vhdx", StatedFormat::Vhdx),
+        ("vmdk", StatedFormat::Vmdk),
+        ("vpc", StatedFormat::Vhd),
+    ];
+    for (format, own) in stated {
+        qemu::convert(&raw, format, "", &image, &[]);
+        for (_, other) in stated {
+            let report = with(&image, |options| options.open.format = Some(other)).report;
+            let expected: &[&str] = if own == other { &NONE } else { &["format-mismatch"] };
+            assert_eq!(errors(&report), expected, "{format}, stated as {other:?}");
+        }
+    }
+}
+
 #[test]
 fn truncated_dynamic_vhd_is_reported() {
     let mut rng = Rng(5);

@@ -9,7 +9,9 @@ fn remedy_commands_overwrite_nothing() {
     let raw = folder.path().join("m.raw");
     os_disk(32 * M).write(&raw, None);
     let backing = format!("backing_file={},backing_fmt=raw", qemu::text(&raw));
-    for (name, format, options) in [("it's.vdi", "vdi", ""), ("-a b.qed", "qed", ""), ("b.img", "qcow2", &backing)] {
+    for (name, format, options) in
+        [("it's.vdi", "vdi", ""), ("-a b.qed", "qed", ""), ("b.img", "qcow2", &backing), ("c.qcow2", "qcow2", &backing)]
+    {
         let image = folder.path().join(name);
         if format == "qcow2" {
             qemu::run("qemu-img", &["create", "-q", "-f", "qcow2", "-o", options, qemu::text(&image), "32M"]);
@@ -20,7 +22,7 @@ fn remedy_commands_overwrite_nothing() {
         let command = format!("test {}", report.findings[0].remedy.split_once("test ").unwrap().1);
         let shell = || std::process::Command::new("sh").args(["-c", &command]).status().unwrap().success();
         assert!(shell(), "{command}");
-        let made = image.with_extension("qcow2");
+        let made = image.with_extension(if name == "c.qcow2" { "new.qcow2" } else { "qcow2" });
         let before = std::fs::read(&made).unwrap();
         assert_eq!(errors(&with(&made, |_| {}).report), NONE, "{command}");
         assert!(!shell(), "{command}");

@@ -9,10 +9,11 @@ codes! {
     /// A driver that the root file system needs is missing.
     NO_STORAGE_DRIVER = "no-storage-driver", Error,
         "a driver for the disk is not available at boot",
-        "On Azure the OS disk is a SCSI disk of Hyper-V. The kernel mounts the root file system only if it has hv_vmbus, \
-         hv_storvsc, sd_mod, the driver of the file system, and dm_mod for LVM, each built in (`modules.builtin`) or as a \
-         module in its initramfs. A root on LVM also needs the program `lvm` in the initramfs. Otherwise the boot stops before the root is mounted. It is an error if the default kernel \
-         lacks a driver, or all kernels if the default is not known, and a warning for other kernels.",
+        "On Azure the OS disk is a SCSI disk of Hyper-V. The kernel mounts the root file system, and a separate `/usr`, only if \
+         it has hv_vmbus, hv_storvsc, sd_mod, the driver of the file system, and dm_mod for LVM, each built in \
+         (`modules.builtin`) or as a module in its initramfs. LVM also needs the program `lvm` in the initramfs. Otherwise the \
+         boot stops before the root is mounted. It is an error if the default kernel lacks a driver, or all kernels if the \
+         default is not known, and a warning for other kernels.",
         "Add the drivers to the initramfs and build it again.";
     /// No program would provision the virtual machine.
     NO_PROVISIONING = "no-provisioning", Error,
@@ -35,7 +36,8 @@ codes! {
         "The EFI variables that name a loader are not part of a disk, so that the firmware of a new virtual machine starts \
          `EFI/BOOT/BOOTX64.EFI` (`BOOTAA64.EFI` for Arm64) of the EFI system partition. It is also reported if that file is \
          shim, and neither GRUB (`grubx64.efi`) nor the fallback program (`fbx64.efi`) is beside it. It is an error for \
-         generation 2, and a note if the disk boots by BIOS and the image is of generation 1.",
+         generation 2, and is not checked for generation 1. If the generation is not known and the disk boots by BIOS, it is a \
+         note.",
         "Install the loader at the removable path.";
     /// Generation 1 without a loader in the boot sector.
     NO_BIOS_LOADER = "no-bios-loader", Error,
@@ -107,6 +109,13 @@ codes! {
         "The partition of the type EFI system is not a readable FAT file system, so that the firmware finds no loader. It is \
          a warning if the disk also boots by BIOS.",
         "Repair it by `fsck.vfat -a`, or make it again and reinstall the loader.";
+    /// The system on the disk is not the stated one.
+    OS_MISMATCH = "os-mismatch", Error,
+        "the disk holds another system than the stated one",
+        "`upload --os` states Linux, and Windows was found on the disk, or the other way round. Azure provisions a virtual machine \
+         as the image states, so that it never reports that it is ready, and the deployment fails with \
+         OSProvisioningTimedOut.",
+        "State the system that is on the disk.";
     /// The disk holds the memory of a hibernated system.
     HIBERNATED = "hibernated", Error,
         "the system is hibernated",
@@ -252,6 +261,6 @@ codes! {
         "a part of the disk could not be inspected",
         "The check could not look inside the disk or a part of it, for the reason that the message states: a file system or \
          layout that is not supported, damage, or a limit of the inspection. Nothing is known about that part. It is an \
-         error if an inspection is required.",
-        "Boot a copy of the image and check it by hand, or accept the finding.";
+         error if an inspection is required (`--inside require`).",
+        "Boot a copy of the image to check that part by hand.";
 }

@@ -62,6 +62,16 @@ impl TreeFs {
         self
     }
 
+    /// Adds everything below a folder of another file system, as if that folder were this file system's root.
+    pub fn below(mut self, other: &Self, folder: &str) -> Self {
+        for (name, node) in &other.nodes {
+            if let Some(path) = name.strip_prefix(folder).filter(|path| path.starts_with('/')) {
+                self.insert(path, node.clone());
+            }
+        }
+        self
+    }
+
     fn insert(&mut self, path: &str, node: Node) {
         let mut at = 1;
         while let Some(slash) = path[at..].find('/') {

@@ -54,7 +54,7 @@ fn efi(linux: &Linux<'_>, firmware: &Firmware, findings: &mut Findings) -> bool 
     let name = format!("EFI/BOOT/BOOT{}.EFI", short.to_uppercase());
     let missing = |findings: &mut Findings, message: String, path: String| {
         if let Some(severity) = firmware.severity {
-            let remedy = linux.release.install_fallback_loader();
+            let remedy = linux.release.install_fallback_loader(short == "aa64");
             findings.add(&codes::NO_FALLBACK_LOADER, message).at(path).severity(severity).remedy(remedy);
         }
     };
@@ -150,9 +150,9 @@ struct Loader<'a> {
 }
 
 fn secure_boot(linux: &Linux<'_>, loader: &Loader<'_>, findings: &mut Findings) {
-    let severity = if linux.machine.options.secure_boot { Severity::Error } else { Severity::Note };
+    let severity = if linux.machine.options.requirements.secure_boot { Severity::Error } else { Severity::Note };
     let mut report = |message: String, path: &str| {
-        let remedy = linux.release.install_fallback_loader();
+        let remedy = linux.release.install_fallback_loader(loader.short == "aa64");
         findings.add(&codes::SECURE_BOOT, message).at(path).severity(severity).remedy(remedy);
     };
     let issuers =

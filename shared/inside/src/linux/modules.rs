@@ -33,7 +33,7 @@ pub(super) fn check(linux: &Linux<'_>, findings: &mut Findings) {
         for argument in ["module_blacklist", "modprobe.blacklist", "rd.driver.blacklist"] {
             for module in entry.arguments(argument).flat_map(|value| value.split(',')) {
                 let message = format!("{argument}= on the kernel command line forbids {module}");
-                forbid(linux, module, &message, &entry.source, linux.release.update_grub(), findings);
+                forbid(linux, module, &message, &entry.source, &linux.release.after_change(entry), findings);
             }
         }
     }
@@ -51,7 +51,14 @@ fn modprobe(linux: &Linux<'_>, path: &str, text: &str, rebuild: &str, findings: 
             ["alias", module, "off", ..] => module,
             _ => continue,
         };
-        forbid(linux, module, &format!("'{}' forbids {module}", line.trim()), path, rebuild, findings);
+        forbid(
+            linux,
+            module,
+            &format!("'{}' forbids {module}", line.trim()),
+            path,
+            &format!(", then: {rebuild}"),
+            findings,
+        );
     }
 }
 
@@ -59,7 +66,7 @@ fn is_nothing(command: &str) -> bool {
     matches!(command.rsplit('/').next(), Some("true" | "false" | ":"))
 }
 
-fn forbid(linux: &Linux<'_>, module: &str, message: &str, path: &str, rebuild: &str, findings: &mut Findings) {
+fn forbid(linux: &Linux<'_>, module: &str, message: &str, path: &str, after: &str, findings: &mut Findings) {
     let module = module.replace('-', "_");
     let severity = match () {
         () if NEEDED.contains(&module.as_str()) => Severity::Error,
@@ -70,7 +77,7 @@ fn forbid(linux: &Linux<'_>, module: &str, message: &str, path: &str, rebuild: &
     if linux.default_kernel().is_some_and(|kernel| kernel.is_builtin(&module) == Some(true)) {
         return;
     }
-    let remedy = format!("Remove it, then: {rebuild}");
+    let remedy = format!("Remove it{after}");
     findings.add(&codes::DRIVER_FORBIDDEN, message).at(path).severity(severity).remedy(remedy);
 }
 

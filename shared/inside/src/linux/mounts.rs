@@ -53,7 +53,7 @@ pub(super) fn check(linux: &Linux<'_>, findings: &mut Findings) {
 
 /// What to write instead of an unstable name of the root's device.
 fn by_uuid(linux: &Linux<'_>) -> String {
-    format!("use UUID={} (as blkid prints it)", linux.root.fs().info().uuid)
+    format!("Use UUID={} (as blkid prints it)", linux.root.fs().info().uuid)
 }
 
 fn fstab_entry(linux: &Linux<'_>, entry: &fstab::Entry, opened: &[String], findings: &mut Findings) {
@@ -69,7 +69,7 @@ fn fstab_entry(linux: &Linux<'_>, entry: &fstab::Entry, opened: &[String], findi
             }
         }
         Device::Unstable { exists } => {
-            let nvme = linux.machine.options.nvme && entry.spec.starts_with("/dev/nvme");
+            let nvme = linux.machine.options.requirements.nvme && entry.spec.starts_with("/dev/nvme");
             let severity = if entry.is_required() && !is_root && !nvme { Severity::Error } else { Severity::Warning };
             let why = if exists { "the name may mean another disk" } else { "there is no such device on Azure" };
             findings
@@ -106,12 +106,12 @@ fn crypttab(linux: &Linux<'_>, findings: &mut Findings) {
 
 fn boot_entry(linux: &Linux<'_>, entry: &BootEntry, is_default: bool, opened: &[String], findings: &mut Findings) {
     let severity = if is_default { Severity::Error } else { Severity::Warning };
-    let update = linux.release.update_grub();
+    let after = linux.release.after_change(entry);
     if let Some(spec) = entry.argument("root") {
         match device::find(&linux.names, spec, opened) {
             Device::Missing | Device::MissingMapper => {
                 let message = format!("root={spec}: no volume of this disk has this name");
-                let remedy = format!("{}, then: {update}", by_uuid(linux));
+                let remedy = format!("{}{after}", by_uuid(linux));
                 findings.add(&codes::ROOT_MISSING, message).at(&entry.source).severity(severity).remedy(remedy);
             }
             Device::Unstable { exists } => {
@@ -120,7 +120,7 @@ fn boot_entry(linux: &Linux<'_>, entry: &BootEntry, is_default: bool, opened: &[
                 } else {
                     (severity, "there is no such device on Azure")
                 };
-                let remedy = format!("{}, then: {update}", by_uuid(linux));
+                let remedy = format!("{}{after}", by_uuid(linux));
                 let report = findings.add(&codes::DEVICE_NAME, format!("root={spec}: {why}"));
                 report.at(&entry.source).severity(severity).remedy(remedy);
             }
@@ -146,7 +146,7 @@ fn boot_entry(linux: &Linux<'_>, entry: &BootEntry, is_default: bool, opened: &[
             findings
                 .add(&codes::DEVICE_NAME, message)
                 .at(&entry.source)
-                .remedy(format!("Remove resume= from the kernel command line, then: {update}"));
+                .remedy(format!("Remove resume= from the kernel command line{after}"));
         }
     }
 }

@@ -4,10 +4,10 @@ use std::cmp::Ordering;
 
 use goldfleet_disk::Severity;
 
+use super::Linux;
 use super::entries::compare;
 use super::kernels::Availability;
 use super::release::variable;
-use super::{Linux, release};
 use crate::codes::linux as codes;
 use crate::finding::Findings;
 use crate::root::Root;
@@ -15,17 +15,29 @@ use crate::root::Root;
 /// From this version on, cloud-init asks Azure's wireserver for the provisioning data if there is no disc.
 const WITHOUT_DISC: &str = "21.2";
 
+/// The file that the remedy of `cloud-init-datasource` writes. cloud-init reads the files in the order of their names.
+const DATASOURCE_FILE: &str = "/etc/cloud/cloud.cfg.d/91-azure_datasource.cfg";
+
 /// Which programs are installed, and which would provision.
 #[derive(Debug, Default)]
 struct Agents {
     cloud_init: Option<String>,
     cloud_init_enabled: bool,
-    /// Why an installed cloud-init does not run, and the file that states it.
-    cloud_init_off: Option<(String, String)>,
+    /// Why an installed cloud-init does not run.
+    cloud_init_off: Option<Off>,
     waagent: Option<String>,
     waagent_provisions: bool,
     azure_init: bool,
     azure_init_enabled: bool,
+}
+
+/// Why an installed program does not run.
+#[derive(Debug)]
+struct Off {
+    reason: &'static str,
+    /// The file that states it.
+    path: String,
+    remedy: String,
 }
 
 /// Adds the findings about provisioning. Returns the programs with their versions.
@@ -34,12 +46,16 @@ pub(super) fn check(linux: &Linux<'_>, findings: &mut Findings) -> Vec<String> {
     let provisions = agents.cloud_init_enabled || agents.waagent_provisions || agents.azure_init_enabled;
     if !provisions {
         let severity = linux.generalized(Severity::Note);
-        let (message, path) = match (&agents.cloud_init_off, &agents.waagent) {
-            (Some((reason, path)), _) => (format!("cloud-init is installed, but {reason}"), Some(path.as_str())),
-            (None, Some(_)) => ("waagent is installed, but does not provision".into(), Some("/etc/waagent.conf")),
-            (None, None) => ("neither cloud-init, nor waagent, nor azure-init is installed".into(), None),
+        let install = || format!("{} && cloud-init clean", linux.release.install("cloud-init"));
+        let (message, path, remedy) = match (&agents.cloud_init_off, &agents.waagent) {
+            (Some(off), _) => {
+                (format!("cloud-init is installed, but {}", off.reason), Some(off.path.as_str()), off.remedy.clone())
+            }
+            (None, Some(_)) => {
+                ("waagent is installed, but does not provision".into(), Some("/etc/waagent.conf"), install())
+            }
+            (None, None) => ("neither cloud-init, nor waagent, nor azure-init is installed".into(), None, install()),
         };
-        let remedy = format!("{} && cloud-init clean", linux.release.install("cloud-init"));
         let report = findings.add(&codes::NO_PROVISIONING, message).severity(severity).remedy(remedy);
         if let Some(path) = path {
             report.at(path);
@@ -49,8 +65,7 @@ pub(super) fn check(linux: &Linux<'_>, findings: &mut Findings) -> Vec<String> {
         datasource(linux, &agents, findings);
     }
     if agents.waagent.is_none() {
-        let package = if linux.release.family == release::Family::Debian { "waagent" } else { "WALinuxAgent" };
-        let remedy = linux.release.install(package);
+        let remedy = linux.release.install_agent();
         findings.add(&codes::NO_AGENT, "waagent is not installed").remedy(remedy);
     }
     if provisions && linux.destination().is_generalized() {
@@ -91,20 +106,24 @@ fn find(linux: &Linux<'_>) -> Agents {
 }
 
 /// Why cloud-init does not run.
-fn cloud_init_off(linux: &Linux<'_>) -> Option<(String, String)> {
+fn cloud_init_off(linux: &Linux<'_>) -> Option<Off> {
     let root = &linux.root;
-    let reason = |text: &str, path: &str| Some((text.to_owned(), path.to_owned()));
-    if root.exists("/etc/cloud/cloud-init.disabled") {
-        return reason("it is disabled by a file", "/etc/cloud/cloud-init.disabled");
+    let off = |reason, path: &str, remedy: String| Some(Off { reason, path: path.to_owned(), remedy });
+    let switch = "/etc/cloud/cloud-init.disabled";
+    if root.exists(switch) {
+        return off("it is disabled by a file", switch, format!("rm {switch}"));
     }
     if let Some(entry) = linux.boot.default_entry()
         && entry.options.split_whitespace().any(|word| word == "cloud-init=disabled")
     {
-        return reason("it is disabled on the kernel command line", &entry.source);
+        let after = linux.release.after_change(entry);
+        let remedy = format!("Remove cloud-init=disabled from the kernel command line{after}");
+        return off("it is disabled on the kernel command line", &entry.source, remedy);
     }
     let units = ["cloud-init", "cloud-init-main", "cloud-init-network"];
     if let Some(unit) = units.iter().find(|unit| linux.services.is_masked(unit)) {
-        return reason("its service is masked", &format!("/etc/systemd/system/{unit}.service"));
+        let path = format!("/etc/systemd/system/{unit}.service");
+        return off("its service is masked", &path, format!("systemctl unmask {unit}"));
     }
     let generators = [
         "/usr/lib/systemd/system-generators/cloud-init-generator",
@@ -112,7 +131,8 @@ fn cloud_init_off(linux: &Linux<'_>) -> Option<(String, String)> {
     ];
     let generated = generators.iter().any(|path| root.exists(path));
     if !generated && !linux.services.is_enabled(&units) {
-        return reason("its services are not enabled", "/etc/systemd/system");
+        let remedy = "systemctl enable cloud-init-local cloud-init cloud-config cloud-final".to_owned();
+        return off("its services are not enabled", "/etc/systemd/system", remedy);
     }
     None
 }
@@ -145,7 +165,11 @@ fn datasource(linux: &Linux<'_>, agents: &Agents, findings: &mut Findings) {
         && !list.iter().any(|name| name.eq_ignore_ascii_case("azure"))
     {
         let message = format!("datasource_list is [{}], without Azure", list.join(", "));
-        findings.add(&codes::CLOUD_INIT_DATASOURCE, message).at(path).severity(severity);
+        let report = findings.add(&codes::CLOUD_INIT_DATASOURCE, message).at(path).severity(severity);
+        // The file that the usual remedy writes is read before this one.
+        if path.as_str() >= DATASOURCE_FILE {
+            report.remedy(format!("Remove datasource_list from {path}, or add Azure to it."));
+        }
     }
     let path = "/etc/cloud/ds-identify.cfg";
     for line in root.text(path).unwrap_or_default().lines().map(str::trim) {
@@ -169,7 +193,7 @@ fn datasource(linux: &Linux<'_>, agents: &Agents, findings: &mut Findings) {
         let forced = ["ds", "ci.ds", "ci.datasource"].iter().find_map(|name| entry.argument(name));
         if let Some(value) = forced.filter(|value| !value.to_lowercase().starts_with("azure")) {
             let message = format!("the kernel command line forces the datasource {value}");
-            let remedy = format!("Remove it, then: {}", linux.release.update_grub());
+            let remedy = format!("Remove it{}", linux.release.after_change(entry));
             findings.add(&codes::CLOUD_INIT_DATASOURCE, message).at(&entry.source).severity(severity).remedy(remedy);
         }
     }

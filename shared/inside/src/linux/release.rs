@@ -1,5 +1,6 @@
 //! Which distribution a system is, and the commands that it has.
 
+use super::entries::{BootEntry, EntryKind};
 use crate::root::Root;
 
 /// Distributions by their tools.
@@ -105,10 +106,10 @@ impl Release {
                 )
             }
             Builder::Mkinitcpio => {
-                format!("add {} to MODULES in /etc/mkinitcpio.conf, then run: mkinitcpio -P", modules.join(" "))
+                format!("Add {} to MODULES in /etc/mkinitcpio.conf, then run: mkinitcpio -P", modules.join(" "))
             }
             Builder::Dracut | Builder::Unknown => format!(
-                "echo 'add_drivers+=\" {} \"' > /etc/dracut.conf.d/azure.conf && {}",
+                "echo 'add_drivers+=\" {} \"' >> /etc/dracut.conf.d/azure.conf && {}",
                 modules.join(" "),
                 self.build_initramfs()
             ),
@@ -124,15 +125,29 @@ impl Release {
         }
     }
 
-    /// The commands that change the kernel command line of all entries.
-    pub(super) fn change_command_line(&self, arguments: &str) -> String {
+    /// What follows the instruction to change the kernel command line, so that the change reaches this entry.
+    pub(super) fn after_change(&self, entry: &BootEntry) -> String {
+        match entry.kind() {
+            EntryKind::Grub => format!(", then: {}", self.update_grub()),
+            EntryKind::LoaderSpec => format!(" (in {})", entry.source),
+            EntryKind::Unified => ", then build the unified kernel image again".into(),
+        }
+    }
+
+    /// How to add arguments to the kernel command line: of this entry, or of all if one command changes all.
+    pub(super) fn change_command_line(&self, entry: &BootEntry, arguments: &str) -> String {
+        match self.family {
+            Family::RedHat if entry.kind() != EntryKind::Unified => {}
+            _ if entry.kind() == EntryKind::Grub => {}
+            _ => return format!("Add {arguments} to the kernel command line{}", self.after_change(entry)),
+        }
         match self.family {
             Family::RedHat => format!("grubby --update-kernel=ALL --args='{arguments}'"),
             Family::Suse | Family::AzureLinux => {
-                format!("set GRUB_CMDLINE_LINUX='{arguments}' in /etc/default/grub && {}", self.update_grub())
+                format!("Set GRUB_CMDLINE_LINUX='{arguments}' in /etc/default/grub && {}", self.update_grub())
             }
             Family::Debian | Family::Arch | Family::Other => {
-                format!("add {arguments} to GRUB_CMDLINE_LINUX in /etc/default/grub && {}", self.update_grub())
+                format!("Add {arguments} to GRUB_CMDLINE_LINUX in /etc/default/grub && {}", self.update_grub())
             }
         }
     }
@@ -146,18 +161,52 @@ impl Release {
         }
     }
 
-    /// The command that installs the loader at the fallback path.
-    pub(super) fn install_fallback_loader(&self) -> &'static str {
+    /// The command that installs the loader at the fallback path, for Arm64 or x86-64.
+    pub(super) fn install_fallback_loader(&self, arm: bool) -> String {
+        let (target, debian, short) = if arm { ("arm64-efi", "arm64", "aa64") } else { ("x86_64-efi", "amd64", "x64") };
         match self.family {
-            Family::Debian => {
-                "apt-get install shim-signed grub-efi-amd64-signed && grub-install --target=x86_64-efi \
+            Family::Debian => format!(
+                "apt-get install shim-signed grub-efi-{debian}-signed && grub-install --target={target} \
                  --force-extra-removable --no-nvram"
-            }
-            Family::RedHat => "dnf reinstall shim-x64 grub2-efi-x64",
-            Family::Suse => "shim-install --removable",
-            Family::AzureLinux => "tdnf reinstall shim grub2-efi-binary",
-            _ => "grub-install --target=x86_64-efi --removable --no-nvram",
+            ),
+            Family::RedHat => format!("dnf reinstall shim-{short} grub2-efi-{short}"),
+            Family::Suse => "shim-install --removable".into(),
+            Family::AzureLinux => "tdnf reinstall shim grub2-efi-binary".into(),
+            _ => format!("grub-install --target={target} --removable --no-nvram"),
         }
+    }
+
+    /// The command that installs a kernel with the drivers of Hyper-V.
+    pub(super) fn install_kernel(&self, arm: bool) -> String {
+        let package = match self.family {
+            Family::Debian if self.is_ubuntu() => "linux-azure",
+            Family::Debian if arm => "linux-image-cloud-arm64",
+            Family::Debian => "linux-image-cloud-amd64",
+            Family::Suse => "kernel-default",
+            Family::Arch => "linux",
+            Family::RedHat | Family::AzureLinux | Family::Other => "kernel",
+        };
+        self.install(package)
+    }
+
+    /// The command that installs the Azure Linux agent.
+    pub(super) fn install_agent(&self) -> String {
+        let package = match self.family {
+            Family::Debian if self.is_ubuntu() => "walinuxagent",
+            Family::Debian => "waagent",
+            Family::Suse => "python-azure-agent",
+            _ => "WALinuxAgent",
+        };
+        self.install(package)
+    }
+
+    /// The command that installs the server of OpenSSH.
+    pub(super) fn install_ssh_server(&self) -> String {
+        self.install(if matches!(self.family, Family::Suse | Family::Arch) { "openssh" } else { "openssh-server" })
+    }
+
+    fn is_ubuntu(&self) -> bool {
+        self.id == "ubuntu"
     }
 }
 
@@ -222,6 +271,26 @@ mod tests {
         assert_eq!(family("opensuse-tumbleweed", "opensuse suse"), Family::Suse);
         assert_eq!(family("azurelinux", "fedora"), Family::AzureLinux);
         assert_eq!(family("void", ""), Family::Other);
+    }
+
+    #[test]
+    fn commands_are_those_of_the_distribution() {
+        let of = |id: &str| Release {
+            id: id.into(),
+            name: String::new(),
+            version: String::new(),
+            family: family(id, ""),
+            builder: Builder::Unknown,
+        };
+        assert_eq!(of("debian").install_agent(), "apt-get install waagent");
+        assert_eq!(of("ubuntu").install_agent(), "apt-get install walinuxagent");
+        assert_eq!(of("sles").install_agent(), "zypper install python-azure-agent");
+        assert_eq!(of("ubuntu").install_kernel(true), "apt-get install linux-azure");
+        assert_eq!(of("debian").install_kernel(true), "apt-get install linux-image-cloud-arm64");
+        assert_eq!(of("sles").install_ssh_server(), "zypper install openssh");
+        assert_eq!(of("rhel").install_fallback_loader(true), "dnf reinstall shim-aa64 grub2-efi-aa64");
+        // A second command must not replace what a first one wrote.
+        assert!(of("rhel").add_to_initramfs(&["nvme"]).contains(">> /etc/dracut.conf.d/azure.conf"));
     }
 
     #[test]

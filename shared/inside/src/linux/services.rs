@@ -86,7 +86,7 @@ fn ssh(linux: &Linux<'_>, findings: &mut Findings) {
     let root = &linux.root;
     let programs = ["/usr/sbin/sshd", "/usr/sbin/dropbear", "/usr/bin/sshd"];
     if !programs.iter().any(|path| root.exists(path)) {
-        let remedy = linux.release.install("openssh-server");
+        let remedy = linux.release.install_ssh_server();
         findings.add(&codes::NO_SSHD, "no SSH server is installed").remedy(remedy);
     } else if !linux.services.is_enabled(&["ssh", "sshd", "dropbear"]) {
         let unit = if root.exists("/usr/lib/systemd/system/ssh.service") { "ssh" } else { "sshd" };
@@ -118,7 +118,7 @@ fn console(linux: &Linux<'_>, findings: &mut Findings) {
     let port = if arm { "ttyAMA0" } else { "ttyS0" };
     let used = entry.arguments("console").any(|console| console.split(',').next() == Some(port));
     if !used {
-        let remedy = linux.release.change_command_line(&format!("console=tty1 console={port},115200n8"));
+        let remedy = linux.release.change_command_line(entry, &format!("console=tty1 console={port},115200n8"));
         let message = format!("console={port} is not on the kernel command line of the default entry");
         findings.add(&codes::NO_SERIAL_CONSOLE, message).at(&entry.source).remedy(remedy);
     }

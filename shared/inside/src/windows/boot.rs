@@ -10,7 +10,6 @@ use crate::finding::Findings;
 use crate::fs::{FileSystem, FsKind};
 use crate::hive::HiveError;
 use crate::machine::{self, Machine, Mounted};
-use crate::options::Destination;
 use crate::pe::{self, Pe};
 use crate::volumes::Volume;
 use crate::volumes::partitions::Table;
@@ -104,8 +103,7 @@ pub(super) fn check(
 fn processor(machine: &Machine, architecture: Option<Architecture>, findings: &mut Findings) {
     match architecture {
         Some(Architecture::Arm64) => {
-            let allowed = machine.options.arm64 && machine.options.destination != Destination::ManagedImage;
-            let severity = if allowed { Severity::Note } else { Severity::Error };
+            let severity = if machine.options.takes_arm64() { Severity::Note } else { Severity::Error };
             findings.add(&general::ARM64, "Windows is for Arm64").at(KERNEL).severity(severity);
         }
         Some(Architecture::X86) => {
@@ -172,7 +170,7 @@ fn signature(machine: &Machine, mounted: &Mounted, path: &str, findings: &mut Fi
         Ok(issuers) => format!("the loader is signed by a certificate of {}, not of Microsoft", issuers.join(", ")),
         Err(error) => format!("the signature of the loader cannot be read: {error}"),
     };
-    let severity = if machine.options.secure_boot { Severity::Error } else { Severity::Note };
+    let severity = if machine.options.requirements.secure_boot { Severity::Error } else { Severity::Note };
     findings
         .add(&general::SECURE_BOOT, message)
         .at(path)

@@ -49,24 +49,32 @@ const LEFTOVERS: [(&str, &str); 28] = [
 pub(super) fn boot_drivers(windows: &Windows<'_>, findings: &mut Findings) -> Result<(), HiveError> {
     for name in BOOT {
         let service = windows.registry.service(name)?;
-        let reason = match &service {
-            None => Some("it is not registered".to_owned()),
-            Some(service) => service.not_at_boot().or_else(|| missing_file(windows, name, service.image.as_deref())),
+        let fault = match &service {
+            None => Some(("it is not registered".to_owned(), RESTORE.to_owned())),
+            Some(service) => {
+                let start = service.not_at_boot().map(|reason| (reason, remedy(name, &service.start_override)));
+                start.or_else(|| {
+                    missing_file(windows, name, service.image.as_deref()).map(|reason| (reason, RESTORE.to_owned()))
+                })
+            }
         };
-        if let Some(reason) = reason {
+        if let Some((reason, remedy)) = fault {
             findings
                 .add(&codes::BOOT_DRIVER, format!("the driver {name} does not start at boot: {reason}"))
                 .at(SYSTEM)
-                .remedy(remedy(name, &service.and_then(|service| service.start_override)));
+                .remedy(remedy);
         }
     }
     Ok(())
 }
 
+/// What brings back a driver of Windows itself.
+const RESTORE: &str = "dism /online /cleanup-image /restorehealth && sfc /scannow";
+
 fn remedy(name: &str, replaced: &Option<u32>) -> String {
     let key = format!("HKLM\\SYSTEM\\CurrentControlSet\\Services\\{name}");
     match replaced {
-        Some(1..) => format!("reg add {key}\\StartOverride /v 0 /t REG_DWORD /d 0 /f"),
+        Some(1..) => format!("reg delete {key}\\StartOverride /f && reg add {key} /v Start /t REG_DWORD /d 0 /f"),
         _ => format!("reg add {key} /v Start /t REG_DWORD /d 0 /f"),
     }
 }
@@ -113,7 +121,7 @@ pub(super) fn nvme(windows: &Windows<'_>, findings: &mut Findings) -> Result<(),
     if reasons.is_empty() {
         return Ok(());
     }
-    let severity = if windows.machine.options.nvme { Severity::Error } else { Severity::Note };
+    let severity = if windows.machine.options.requirements.nvme { Severity::Error } else { Severity::Note };
     let commands =
         if commands.is_empty() { "Install Windows Server 2016 or newer.".into() } else { commands.join("; ") };
     let message = format!("Windows does not find an NVMe disk at boot: {}", reasons.join(", "));

@@ -155,7 +155,10 @@ fn report(machine: &Machine, findings: &mut Findings, path: &str, error: &HiveEr
             findings.add(&general::NOT_INSPECTED, error.to_string()).at(path);
         }
         _ => {
-            findings.add(&codes::HIVE_DAMAGED, error.to_string()).at(path);
+            let report = findings.add(&codes::HIVE_DAMAGED, error.to_string()).at(path);
+            if path.ends_with("/BCD") {
+                report.remedy("bcdboot C:\\Windows /s S: /f ALL, where S: is the system partition");
+            }
         }
     }
 }

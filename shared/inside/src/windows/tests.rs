@@ -96,6 +96,27 @@ fn each_boot_driver_must_start_at_boot() {
 }
 
 #[test]
+fn remedies_of_boot_drivers_fit_the_reason() {
+    let remedy = |change: &dyn Fn(&mut Sample)| {
+        let found = after(change);
+        found.into_iter().find(|finding| finding.code == "boot-driver").unwrap().remedy
+    };
+    assert!(
+        remedy(&|s| {
+            s.service("disk", 3);
+        })
+        .starts_with("reg add")
+    );
+    let replaced = remedy(&|s| {
+        s.system.dword(&format!("{SERVICES}\\disk\\StartOverride"), "0", 3);
+    });
+    assert!(replaced.starts_with("reg delete") && replaced.contains("/v Start "), "{replaced}");
+    let file = |s: &mut Sample| s.windows = s.windows.clone().without("/Windows/System32/drivers/disk.sys");
+    assert!(remedy(&file).ends_with("sfc /scannow"));
+    assert!(remedy(&|s| s.system.remove(&format!("{SERVICES}\\disk"))).ends_with("sfc /scannow"));
+}
+
+#[test]
 fn the_current_control_set_decides() {
     let other_set = |s: &mut Sample, current| {
         let mut second = s.system.key("ControlSet001").clone();
@@ -279,7 +300,7 @@ fn nvme_is_a_note_unless_the_sizes_need_it() {
     }
     expect("no-nvme", Error, "Start is 3", |s| {
         s.service("stornvme", 3);
-        s.options.nvme = true;
+        s.options.requirements.nvme = true;
     });
 }
 
@@ -306,7 +327,7 @@ fn the_processor_must_suit_the_destination() {
     expect("arm64", Error, "Arm64", arm);
     expect("arm64", Note, "Arm64", |s| {
         arm(s);
-        (s.options.destination, s.options.arm64) = (Destination::GalleryGeneralized, true);
+        (s.options.destination, s.options.requirements.arm64) = (Destination::GalleryGeneralized, true);
     });
     expect("not-64-bit", Error, "32-bit", |s| {
         s.file(kernel, program(0x14c, &[]));
@@ -371,7 +392,7 @@ fn the_loader_must_exist_and_be_signed_by_microsoft() {
     });
     expect("secure-boot", Error, "cannot be read", |s| {
         s.esp = s.esp.clone().file(path, "MZ");
-        s.options.secure_boot = true;
+        s.options.requirements.secure_boot = true;
     });
     let mut machine = Sample::good().machine();
     machine.mounted.remove(0);

@@ -9,7 +9,7 @@ mod vhd;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use goldfleet_model::artifact::DiskRef;
+use goldfleet_model::artifact::{DiskRef, DiskRole};
 use goldfleet_model::checksum::crc64;
 use goldfleet_model::image::VhdMetadata;
 use goldfleet_model::message::QueueName;
@@ -53,6 +53,10 @@ impl Kind for Copy {
 
     fn title(&self) -> &'static str {
         "VHDs in place"
+    }
+
+    fn disk(&self, operation: &Operation) -> Option<DiskRole> {
+        read_spec::<CopySpec>(operation).ok().map(|spec| spec.disk.role)
     }
 
     fn transfer(&self, operation: &Operation) -> Option<Transfer> {

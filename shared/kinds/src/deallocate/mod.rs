@@ -63,7 +63,7 @@ impl Kind for Deallocate {
             match power::state(&attempt.shared.ports, &spec.id, &spec.vm_id).await? {
                 PowerState::Stopped | PowerState::Deallocated => {
                     if recorded.is_none() {
-                        attempt.lease.put_output(write_spec(&DeallocateOutput { ran: false, round })).await?;
+                        attempt.lease.put_output(write_spec(&DeallocateOutput { ran: false, round, at: None })).await?;
                     }
                     return Ok(StepOutcome::Done);
                 }
@@ -74,7 +74,8 @@ impl Kind for Deallocate {
                 PowerState::Running => {
                     // The row that starts the machine again must know this, even if this worker is killed now.
                     if !recorded.is_some_and(|recorded| recorded.ran) {
-                        let output = DeallocateOutput { ran: true, round };
+                        let at = Some(attempt.shared.ports.clock.now());
+                        let output = DeallocateOutput { ran: true, round, at };
                         attempt.lease.put_output(write_spec(&output)).await?;
                         recorded = Some(output);
                     }

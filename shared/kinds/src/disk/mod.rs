@@ -12,6 +12,7 @@ use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::resources::{Provisioning, Resource};
 use goldfleet_snapshots::graph::{CreateSpec, RowSpec};
 use goldfleet_snapshots::tags::{self, Role};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::attempt_error::AttemptError;
@@ -20,7 +21,7 @@ use crate::context::{Attempt, read_spec, write_spec};
 use crate::kind::{Kind, Probe};
 use crate::outcome::{StepError, StepOutcome, StepResult};
 use crate::snapshot::TEMPORARY_MISSING;
-use crate::{power, sink};
+use crate::{downtime, power, sink};
 
 /// The code of a snapshot of a disk that cannot be created again with the same content.
 const SNAPSHOT_REMOVED: &str = "snapshot-removed";
@@ -132,6 +133,15 @@ pub(crate) async fn probe(ports: &Ports, operation: &Operation, spec: &CreateSpe
 
 /// Creates the resource of a row, or waits for it.
 pub(crate) async fn run(attempt: Attempt<'_>, spec: &CreateSpec) -> StepResult {
+    let until = downtime::end(attempt, spec.requires_stopped.as_ref()).await?;
+    let ended = create_once(attempt, spec, until).await;
+    match until {
+        Some(until) => downtime::bound(ended, until, attempt.shared.ports.clock.now()),
+        None => ended,
+    }
+}
+
+async fn create_once(attempt: Attempt<'_>, spec: &CreateSpec, until: Option<Timestamp>) -> StepResult {
     let create = Create::of(spec)?;
     let is_remote = spec.body["properties"]["creationData"]["createOption"] == "CopyStart";
     let mut is_requested = false;
@@ -143,6 +153,7 @@ pub(crate) async fn run(attempt: Attempt<'_>, spec: &CreateSpec) -> StepResult {
             }
             is_requested = true;
             create.ensure_first(attempt)?;
+            downtime::check(attempt, &create.id, until)?;
             if !create.source_is_complete(attempt).await? {
                 return Ok(StepOutcome::RequeueAfter(poll_delay(attempt, is_remote)));
             }

@@ -2,12 +2,13 @@
 
 use async_trait::async_trait;
 use goldfleet_model::artifact::DiskRef;
+use goldfleet_model::document::Document;
 use goldfleet_model::ids::{ManagedImageName, Region};
 use goldfleet_model::image::{ImageRef, ImageTags};
 use goldfleet_model::manifest::{Generation, OsType};
 use goldfleet_model::message::QueueName;
 use goldfleet_model::operation::Operation;
-use goldfleet_model::resource::{ImageProperties, Properties, ResourceBody, ResourceId, tag};
+use goldfleet_model::resource::{ImageDataDisk, ImageProperties, Properties, ResourceBody, ResourceId, tag};
 use goldfleet_model::target::Target;
 use goldfleet_ports::Ports;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
@@ -17,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::attempt_error::AttemptError;
 use crate::change::follow;
-use crate::context::{Attempt, digest_of, read_spec};
+use crate::context::{Attempt, digest_of, write_spec};
 use crate::kind::{Kind, Probe, TemporaryBlob, Verification};
 use crate::outcome::{StepError, StepOutcome};
 use crate::snapshot::TEMPORARY_MISSING;
@@ -43,8 +44,8 @@ pub struct ImageSpec {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum ImageOrigin {
-    /// The VHD of this disk at the target.
-    Vhd(DiskRef),
+    /// The VHDs of these disks at the target.
+    Vhds(VhdDisks),
     /// A snapshot.
     Snapshot {
         /// The snapshot.
@@ -52,9 +53,48 @@ pub enum ImageOrigin {
     },
 }
 
+/// The disks of a managed image that is created from VHDs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VhdDisks {
+    /// The OS disk.
+    #[serde(flatten)]
+    pub os: DiskRef,
+    /// The data disks, by LUN.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub data: Vec<DiskRef>,
+}
+
+impl VhdDisks {
+    /// All disks: the OS disk first, then the data disks.
+    fn all(&self) -> impl Iterator<Item = &DiskRef> {
+        std::iter::once(&self.os).chain(&self.data)
+    }
+}
+
+impl ImageSpec {
+    /// The newest version of the specification. Version 2 has data disks: a program that reads only version 1 would create
+    /// the image without them.
+    const VERSION: u16 = 2;
+
+    /// The specification in the form of a row.
+    #[must_use]
+    pub fn to_document(&self) -> Document {
+        let has_data = matches!(&self.from, ImageOrigin::Vhds(disks) if !disks.data.is_empty());
+        let spec = write_spec(self);
+        if has_data { Document { v: Self::VERSION, ..spec } } else { spec }
+    }
+
+    /// The specification of a row.
+    fn of(operation: &Operation) -> Result<Self, AttemptError> {
+        operation.spec.read(operation.spec.v.clamp(1, Self::VERSION)).map_err(|error| {
+            AttemptError::fatal("row-damaged", format!("the specification of operation {}: {error}", operation.id))
+        })
+    }
+}
+
 /// What must exist before a managed image is created from it.
 enum Origin {
-    Vhd(TemporaryBlob),
+    Vhds(Vec<TemporaryBlob>),
     Snapshot(ResourceId),
 }
 
@@ -62,7 +102,7 @@ impl Image {
     /// The managed image that an operation creates.
     fn image(operation: &Operation) -> Option<(&Target, &ImageRef, ResourceId)> {
         let (target, image) = (operation.target()?, operation.image.as_ref()?);
-        let spec: ImageSpec = read_spec(operation).ok()?;
+        let spec = ImageSpec::of(operation).ok()?;
         Some((target, image, target.image(spec.name)))
     }
 }
@@ -71,6 +111,10 @@ impl Image {
 impl Kind for Image {
     fn id(&self) -> &'static str {
         "image"
+    }
+
+    fn spec_version(&self) -> u16 {
+        ImageSpec::VERSION
     }
 
     fn queue(&self) -> QueueName {
@@ -82,8 +126,7 @@ impl Kind for Image {
     }
 
     fn produces(&self, operation: &Operation) -> Option<String> {
-        let spec: ImageSpec = read_spec(operation).ok()?;
-        Some(spec.name.to_string())
+        Some(ImageSpec::of(operation).ok()?.name.to_string())
     }
 
     fn delivers(&self) -> bool {
@@ -116,8 +159,8 @@ impl Kind for Image {
     }
 
     async fn run(&self, attempt: Attempt<'_>) -> Result<StepOutcome, StepError> {
-        let ImageSpec { name, os, generation, from } = attempt.spec()?;
         let Attempt { shared, operation, .. } = attempt;
+        let ImageSpec { name, os, generation, from } = ImageSpec::of(operation)?;
         let target = attempt.target()?;
         let image = attempt.image()?;
         let storage = shared.settings.storage_type;
@@ -126,11 +169,16 @@ impl Kind for Image {
                 let properties = ImageProperties::of_snapshot(&id, os, generation, storage);
                 (Origin::Snapshot(id), properties)
             }
-            ImageOrigin::Vhd(disk) => {
-                let blob = shared.ports.vhd(target, image, disk.role);
-                let properties =
-                    ImageProperties::of_vhd(shared.ports.resources.blob_url(&blob), os, generation, storage);
-                (Origin::Vhd(TemporaryBlob { blob, disk }), properties)
+            ImageOrigin::Vhds(disks) => {
+                let vhd = |disk: &DiskRef| shared.ports.vhd(target, image, disk.role);
+                let url = |disk: &DiskRef| shared.ports.resources.blob_url(&vhd(disk));
+                let data = disks.data.iter().filter_map(|disk| {
+                    let lun = disk.role.lun()?.into();
+                    Some(ImageDataDisk::of_vhd(lun, url(disk), shared.settings.data_disk_caching))
+                });
+                let properties = ImageProperties::of_vhd(url(&disks.os), os, generation, storage).with_data_disks(data);
+                let vhds = disks.all().map(|disk| TemporaryBlob { blob: vhd(disk), disk: *disk }).collect();
+                (Origin::Vhds(vhds), properties)
             }
         };
         let properties = properties.with_encryption_set(target.disk_encryption_set.as_deref());
@@ -155,7 +203,11 @@ async fn create(attempt: Attempt<'_>, request: &PutRequest, origin: &Origin) -> 
         standing => standing == ExistingImage::Stale,
     };
     match origin {
-        Origin::Vhd(vhd) => check_vhd(attempt, vhd).await?,
+        Origin::Vhds(vhds) => {
+            for vhd in vhds {
+                check_vhd(attempt, vhd).await?;
+            }
+        }
         Origin::Snapshot(id) => check_snapshot(attempt, id).await?,
     }
     if stale {

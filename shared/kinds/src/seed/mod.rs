@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use async_trait::async_trait;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
-use goldfleet_model::artifact::DiskRef;
+use goldfleet_model::artifact::{DiskRef, DiskRole};
 use goldfleet_model::chunk_set::ChunkSet;
 use goldfleet_model::ids::AccountName;
 use goldfleet_model::manifest::{ChunkEntry, Manifest, chunk_name};
@@ -42,12 +42,17 @@ pub struct SeedSpec {
     pub from: Vec<Store>,
 }
 
-/// The id of the operation that fills a store. A job has at most one for each store.
+/// The id of the operation that fills a store with the chunks of a disk. A job has at most one for each store and disk.
 #[must_use]
-pub fn operation_id(store: &Store) -> OperationId {
-    let parts = [store.account.as_str(), store.container.as_str()];
-    let prefix = format!("{}-{}", store.region, store.account);
-    OperationId::new(GroupId::of(&prefix, &parts), "seed")
+pub fn operation_id(store: &Store, disk: DiskRole) -> OperationId {
+    let (account, container) = (store.account.as_str(), store.container.as_str());
+    let group = match disk {
+        DiskRole::Os => GroupId::of(&format!("{}-{account}", store.region), &[account, container]),
+        DiskRole::Data(_) => {
+            GroupId::of(&format!("{}-{account}-{disk}", store.region), &[account, container, &disk.to_string()])
+        }
+    };
+    OperationId::new(group, "seed")
 }
 
 #[async_trait]
@@ -67,6 +72,10 @@ impl Kind for Seed {
     fn produces(&self, operation: &Operation) -> Option<String> {
         let spec: SeedSpec = read_spec(operation).ok()?;
         Some(spec.store.container().to_string())
+    }
+
+    fn disk(&self, operation: &Operation) -> Option<DiskRole> {
+        read_spec::<SeedSpec>(operation).ok().map(|spec| spec.disk.role)
     }
 
     fn transfer(&self, operation: &Operation) -> Option<Transfer> {

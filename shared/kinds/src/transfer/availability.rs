@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use goldfleet_model::artifact::DiskRole;
 use goldfleet_model::chunk_set::ChunkSet;
 use goldfleet_model::ids::JobId;
 use goldfleet_model::operation::OperationState;
@@ -31,8 +32,8 @@ enum StoreContents {
     Some { done: ChunkSet, ended: bool },
 }
 
-/// The last listing of each store for each job, with its time.
-type StoreListings = HashMap<(JobId, Store), (Timestamp, Arc<StoreContents>)>;
+/// The last listing of each store for each job and disk, with its time.
+type StoreListings = HashMap<(JobId, Store, DiskRole), (Timestamp, Arc<StoreContents>)>;
 
 /// The cached listings of stores, shared by the operations of a process.
 #[derive(Default)]
@@ -66,14 +67,14 @@ impl<'a> WantedChunk<'_, 'a> {
 }
 
 impl ChunkAvailability {
-    /// Lists the stores that an operation may read from: `from` is in the order of preference, with the source last.
+    /// Lists the stores from which an operation may read a disk: `from` is in the order of preference, with the source last.
     ///
     /// # Errors
     /// If the table cannot be reached.
     pub async fn list_sources<'a>(
         &self,
         ports: &Ports,
-        job: &JobId,
+        (job, disk): (&JobId, DiskRole),
         from: &'a [Store],
     ) -> PortResult<ChunkSources<'a>> {
         let mut stores = Vec::with_capacity(from.len());
@@ -81,22 +82,28 @@ impl ChunkAvailability {
             let view = if n + 1 == from.len() {
                 Arc::new(StoreContents::All)
             } else {
-                self.list_store(ports, job, store).await?
+                self.list_store(ports, job, store, disk).await?
             };
             stores.push((store, view));
         }
         Ok(ChunkSources { stores })
     }
 
-    async fn list_store(&self, ports: &Ports, job: &JobId, store: &Store) -> PortResult<Arc<StoreContents>> {
-        let key = (job.clone(), store.clone());
+    async fn list_store(
+        &self,
+        ports: &Ports,
+        job: &JobId,
+        store: &Store,
+        disk: DiskRole,
+    ) -> PortResult<Arc<StoreContents>> {
+        let key = (job.clone(), store.clone(), disk);
         let now = ports.clock.now();
         if let Some((at, view)) = self.lock().get(&key)
             && (matches!(&**view, StoreContents::All) || now < after(*at, MAX_LISTING_AGE))
         {
             return Ok(Arc::clone(view));
         }
-        let row = ports.table.operation(job, &seed::operation_id(store)).await?;
+        let row = ports.table.operation(job, &seed::operation_id(store, disk)).await?;
         let view = Arc::new(match row {
             Some(row) if row.value.state == OperationState::Succeeded => StoreContents::All,
             Some(row) => StoreContents::Some { done: row.value.progress.done, ended: row.value.state.is_terminal() },

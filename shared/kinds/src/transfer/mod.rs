@@ -12,11 +12,13 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
+use goldfleet_model::artifact::DiskRole;
 use goldfleet_model::manifest::{ChunkEntry, Manifest};
 use goldfleet_model::store::Store;
 use goldfleet_ports::error::{ErrorKind, PortError};
+use serde::Deserialize;
 
-use crate::context::Attempt;
+use crate::context::{Attempt, read_spec};
 use crate::outcome::{StepError, StepOutcome};
 use chunk_retry::{ChunkRetry, RetryDecision};
 pub(crate) use request::Destination;
@@ -32,6 +34,13 @@ const MAX_IDLE_HEARTBEATS: u32 = 2;
 /// The time between two listings of sources that have no new chunks.
 const RELIST_INTERVAL: Duration = Duration::from_millis(200);
 
+/// The disk whose chunks an operation moves: a part of the specification of every kind that moves chunks.
+#[derive(Deserialize)]
+struct TransferredDisk {
+    #[serde(default)]
+    disk: DiskRole,
+}
+
 /// Moves every chunk that the lease has not recorded as in place.
 ///
 /// A chunk is recorded once it is proven and no request for it can still be written. If a second request put the chunk
@@ -44,6 +53,7 @@ pub(crate) async fn transfer_chunks<D: Destination>(
 ) -> Result<StepOutcome, StepError> {
     let Attempt { shared, lease, operation } = attempt;
     let patience = shared.settings.heartbeat * MAX_IDLE_HEARTBEATS;
+    let TransferredDisk { disk } = read_spec(operation)?;
     let mut idle = Duration::ZERO;
     let mut unsettled = BTreeSet::new();
     loop {
@@ -52,7 +62,7 @@ pub(crate) async fn transfer_chunks<D: Destination>(
         if missing.is_empty() && unsettled.is_empty() {
             return Ok(StepOutcome::Done);
         }
-        let sources = shared.availability.list_sources(&shared.ports, &operation.job, from).await?;
+        let sources = shared.availability.list_sources(&shared.ports, (&operation.job, disk), from).await?;
         let at_hand: Vec<u32> = missing.into_iter().filter(|&chunk| sources.nearest(chunk, &[]).is_some()).collect();
         if !at_hand.is_empty() {
             unsettled

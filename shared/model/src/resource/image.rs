@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::ResourceId;
 use super::text::optional;
-use crate::image::StorageType;
+use crate::image::{Caching, StorageType};
 use crate::manifest::{Generation, OsType};
 
 /// The properties of a managed image.
@@ -30,12 +30,26 @@ pub struct ImageStorageProfile {
     /// The OS disk.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub os_disk: Option<ImageDisk>,
-    /// Data disks and other properties that goldfleet does not use.
+    /// The data disks.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub data_disks: Vec<ImageDataDisk>,
+    /// Properties that goldfleet does not use.
     #[serde(flatten)]
     pub other: Map<String, Value>,
 }
 
-/// The OS disk of a managed image. It has one of the three sources.
+/// A data disk of a managed image.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ImageDataDisk {
+    /// The number by which the operating system of a machine finds the disk.
+    pub lun: u32,
+    /// The disk.
+    #[serde(flatten)]
+    pub disk: ImageDisk,
+}
+
+/// A disk of a managed image. It has one of the three sources.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ImageDisk {
@@ -102,19 +116,60 @@ impl ImageProperties {
         Self { hyper_v_generation: Some(generation), storage_profile: Some(storage_profile), ..Self::default() }
     }
 
-    /// Sets the disk encryption set of the OS disk.
+    /// Adds data disks, each with its LUN and its source. They have the storage type of the OS disk.
     #[must_use]
-    pub fn with_encryption_set(mut self, id: Option<&str>) -> Self {
-        if let Some(disk) = self.storage_profile.as_mut().and_then(|profile| profile.os_disk.as_mut()) {
-            disk.disk_encryption_set = id.map(|id| Attachment { id: id.to_owned() });
+    pub fn with_data_disks(mut self, disks: impl IntoIterator<Item = ImageDataDisk>) -> Self {
+        if let Some(profile) = &mut self.storage_profile {
+            let storage = profile.os_disk.as_ref().and_then(|disk| disk.storage_account_type.clone());
+            profile.data_disks.extend(disks.into_iter().map(|mut data| {
+                data.disk.storage_account_type.clone_from(&storage);
+                data
+            }));
         }
         self
+    }
+
+    /// Sets the disk encryption set of all disks.
+    #[must_use]
+    pub fn with_encryption_set(mut self, id: Option<&str>) -> Self {
+        if let Some(profile) = &mut self.storage_profile {
+            for disk in profile.os_disk.iter_mut().chain(profile.data_disks.iter_mut().map(|data| &mut data.disk)) {
+                disk.disk_encryption_set = id.map(|id| Attachment { id: id.to_owned() });
+            }
+        }
+        self
+    }
+
+    /// All disks: the OS disk first, then the data disks.
+    pub fn disks(&self) -> impl Iterator<Item = &ImageDisk> {
+        let profile = self.storage_profile.as_ref();
+        let data = profile.map_or(&[][..], |profile| &profile.data_disks);
+        profile.and_then(|profile| profile.os_disk.as_ref()).into_iter().chain(data.iter().map(|data| &data.disk))
     }
 
     /// The OS disk.
     #[must_use]
     pub fn os_disk(&self) -> Option<&ImageDisk> {
         self.storage_profile.as_ref()?.os_disk.as_ref()
+    }
+}
+
+impl ImageDataDisk {
+    /// A data disk of the VHD at `blob_uri`, which is a URL in the format of the adapter.
+    #[must_use]
+    pub fn of_vhd(lun: u32, blob_uri: String, caching: Caching) -> Self {
+        Self::of(lun, caching, ImageDisk { blob_uri: Some(blob_uri), ..ImageDisk::default() })
+    }
+
+    /// A data disk of a snapshot.
+    #[must_use]
+    pub fn of_snapshot(lun: u32, snapshot: &ResourceId, caching: Caching) -> Self {
+        let snapshot = Some(Attachment { id: snapshot.to_string() });
+        Self::of(lun, caching, ImageDisk { snapshot, ..ImageDisk::default() })
+    }
+
+    fn of(lun: u32, caching: Caching, source: ImageDisk) -> Self {
+        Self { lun, disk: ImageDisk { caching: Some(caching.as_str().to_owned()), ..source } }
     }
 }
 

@@ -220,6 +220,14 @@ impl MachineProperties {
         }
     }
 
+    /// Whether the machine was marked as generalised. Source: Azure, generalize a virtual machine; the platform never starts
+    /// such a machine again.
+    #[must_use]
+    pub fn is_generalized(&self) -> bool {
+        let mut statuses = self.instance_view.iter().flat_map(|view| &view.statuses);
+        statuses.any(|status| status.code.eq_ignore_ascii_case("OSState/generalized"))
+    }
+
     /// The OS disk and the data disks.
     pub fn disks(&self) -> impl Iterator<Item = &MachineDisk> {
         self.storage_profile.iter().flat_map(MachineStorageProfile::disks)

@@ -77,8 +77,8 @@ impl<'a> Loads<'a> {
         if targets.is_empty() {
             return;
         }
-        self.add_limit(Limit::PageBlob, self.page_blob_time(content.data_bytes.into()));
-        self.add_limit(Limit::PageBlobRequests, self.blob_requests_time(content.runs.into()));
+        self.add_limit(Limit::PageBlob, self.page_blob_time(content.data_bytes_of_a_disk.into()));
+        self.add_limit(Limit::PageBlobRequests, self.blob_requests_time(content.runs_of_a_disk.into()));
         let mut images: BTreeMap<_, f64> = BTreeMap::new();
         for target in targets {
             *images.entry(target.key()).or_default() += 1.0;

@@ -347,6 +347,7 @@ pub async fn uploads_are_upserted_by_id(table: &dyn JobTable) {
             unique_id: Some("u".to_owned()),
             family_id: None,
             temporary: None,
+            ..Origin::default()
         }),
         size: Some(64 << 20),
         proven_until: Some(after(START, Duration::from_millis(1500))),

@@ -6,10 +6,11 @@ pub mod galleries;
 pub mod machines;
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use goldfleet_model::resource::{
-    CreateOption, CreationData, DiskProperties, DiskState, ImageProperties, Properties, ResourceBody, ResourceId,
-    ResourceType,
+    CreateOption, CreationData, DiskProperties, DiskState, ImageDisk, ImageProperties, Properties, ResourceBody,
+    ResourceId, ResourceType,
 };
 use jiff::Timestamp;
 
@@ -74,7 +75,10 @@ pub fn region_change(resource_type: ResourceType) -> &'static str {
 /// What cannot be changed: how the resource gets its content, and from what.
 fn origin(properties: &Properties) -> (Option<&CreateOption>, Cow<'_, str>) {
     match properties {
-        Properties::Image(image) => (None, image.os_disk().and_then(|disk| disk.source()).unwrap_or_default().into()),
+        Properties::Image(image) => {
+            let sources: Vec<&str> = image.disks().filter_map(|disk| disk.source()).collect();
+            (None, sources.join(" ").into())
+        }
         Properties::Disk(disk) => origin_of_disk(disk),
         Properties::Snapshot(snapshot) => origin_of_disk(&snapshot.disk),
         // The data disks of a machine can change on the platform. No adapter that emulates it supports that.
@@ -92,26 +96,58 @@ fn origin_of_disk(disk: &DiskProperties) -> (Option<&CreateOption>, Cow<'_, str>
     (Some(&data.create_option), data.source_resource_id.as_deref().unwrap_or_default().into())
 }
 
-/// The disk or snapshot from which the resource of a request gets its content. None if it has no such source. A gallery
-/// version of a disk is not such a source: see [`galleries::version_of`].
+/// The disk or snapshot from which the resource of a request gets its content, for an image that of its OS disk. None if it
+/// has no such source. A gallery version of a disk is not such a source: see [`galleries::version_of`].
 ///
 /// # Errors
 /// `Invalid` if the id of the source is not that of a disk or snapshot.
 pub fn source_of(request: &PutRequest) -> PortResult<Option<ResourceId>> {
     let source = match &request.body.properties {
-        Properties::Image(ImageProperties { storage_profile, .. }) => storage_profile.as_ref().and_then(|profile| {
-            let disk = profile.os_disk.as_ref()?;
-            disk.snapshot.as_ref().or(disk.managed_disk.as_ref()).map(|attachment| attachment.id.as_str())
-        }),
+        Properties::Image(image) => image.os_disk().and_then(resource_of),
         Properties::GalleryVersion(version) => version.source(),
         other => other.disk().and_then(|disk| disk.creation_data.source_resource_id.as_deref()),
     };
-    let Some(source) = source else { return Ok(None) };
+    source.map(|source| id_of_source(request, source)).transpose()
+}
+
+/// The disks and snapshots from which the data disks of an image get their content, each with its LUN.
+///
+/// # Errors
+/// `Invalid` if an id is not that of a disk or snapshot.
+pub fn data_sources_of(request: &PutRequest) -> PortResult<Vec<(u32, ResourceId)>> {
+    let Properties::Image(ImageProperties { storage_profile: Some(profile), .. }) = &request.body.properties else {
+        return Ok(Vec::new());
+    };
+    let sources = profile.data_disks.iter().filter_map(|data| Some((data.lun, resource_of(&data.disk)?)));
+    sources.map(|(lun, source)| Ok((lun, id_of_source(request, source)?))).collect()
+}
+
+fn resource_of(disk: &ImageDisk) -> Option<&str> {
+    disk.snapshot.as_ref().or(disk.managed_disk.as_ref()).map(|attachment| attachment.id.as_str())
+}
+
+fn id_of_source(request: &PutRequest, source: &str) -> PortResult<ResourceId> {
     match source.parse::<ResourceId>() {
-        Ok(id) if matches!(id.resource_type, ResourceType::Disk | ResourceType::Snapshot) => Ok(Some(id)),
+        Ok(id) if matches!(id.resource_type, ResourceType::Disk | ResourceType::Snapshot) => Ok(id),
         _ => {
             let message = format!("{}: {source} is not the id of a disk or snapshot", request.id);
             Err(refused(ErrorKind::Invalid, "linked-invalid-property-id", message))
+        }
+    }
+}
+
+/// Checks that no two data disks of an image have the same LUN.
+///
+/// # Errors
+/// `Invalid` with the code of the platform.
+pub fn check_luns(id: &ResourceId, image: &ImageProperties) -> PortResult<()> {
+    let data = image.storage_profile.as_ref().map_or(&[][..], |profile| &profile.data_disks);
+    let mut luns = BTreeSet::new();
+    match data.iter().find(|data| !luns.insert(data.lun)) {
+        None => Ok(()),
+        Some(data) => {
+            let message = format!("{id}: two data disks have LUN {}", data.lun);
+            Err(refused(ErrorKind::Invalid, "invalid-parameter", message))
         }
     }
 }

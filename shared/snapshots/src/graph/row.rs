@@ -56,7 +56,7 @@ pub enum RowSpec {
     Sink(CreateSpec),
     /// Create the golden snapshot of a region. One of the same version and content, of any job, is the one that the row
     /// creates.
-    Golden(GoldenSpec),
+    Golden(Box<GoldenSpec>),
     /// Delete a snapshot.
     Remove(Box<RemoveSpec>),
     /// Delete a temporary.
@@ -146,4 +146,17 @@ pub struct RequiresStopped {
     pub machine: String,
     /// The id that no other machine ever has.
     pub vm_id: String,
+    /// How long the machine may be stopped for the copies. None if that is not limited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub downtime: Option<Downtime>,
+}
+
+/// How long a machine that the job stopped may be stopped before it is started again. A copy that has not begun then is not
+/// made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Downtime {
+    /// The row that stopped the machine. Its output says when.
+    pub deallocated_by: OperationId,
+    /// The limit in seconds.
+    pub seconds: u64,
 }

@@ -106,7 +106,7 @@ impl DiskFacts {
             source: self.location.clone(),
             unique_id: self.unique_id.clone(),
             family_id: self.family_id.clone(),
-            temporary: None,
+            ..Origin::default()
         }
     }
 }

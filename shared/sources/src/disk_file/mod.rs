@@ -1,24 +1,44 @@
-//! The source `disk_file`: a disk image of any format in a local file.
+//! The source `disk_file`: disk images of any format in local files.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use goldfleet_disk::{DiskError, OpenOptions, open};
+use goldfleet_disk::{DiskError, OpenOptions, StatedFormat, open};
 
-use crate::{ArtifactSource, OpenArtifact, Revision};
+use crate::{ArtifactSource, DataDisk, OpenArtifact, Revision};
 
-/// A disk image in a local file. It is the OS disk.
+/// A disk image in a local file. It is the OS disk. Other files may be its data disks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DiskFile {
     path: PathBuf,
+    data: Vec<DataFile>,
+}
+
+/// A file that is a data disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataFile {
+    /// The LUN of the disk in a machine.
+    pub lun: u8,
+    /// Its format. None if it is detected.
+    pub format: Option<StatedFormat>,
+    /// The file.
+    pub path: PathBuf,
 }
 
 impl DiskFile {
     /// The disk image at `path`.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
+        Self { path: path.into(), data: Vec::new() }
+    }
+
+    /// The same source with these data disks. Each LUN occurs once.
+    #[must_use]
+    pub fn with_data(mut self, mut data: Vec<DataFile>) -> Self {
+        data.sort_by_key(|file| file.lun);
+        self.data = data;
+        self
     }
 
     /// The disk image at `path`, as a shared source.
@@ -34,14 +54,26 @@ impl ArtifactSource for DiskFile {
     }
 
     fn open(&self, options: &OpenOptions) -> OpenArtifact {
-        OpenArtifact { os_disk: open(&self.path, options), data_disks: Vec::new() }
+        // The format of the OS disk says nothing about the format of a data disk.
+        let data_disks = self.data.iter().map(|file| DataDisk {
+            lun: file.lun,
+            location: file.path.clone(),
+            disk: open(&file.path, &OpenOptions { format: file.format, ..options.clone() }),
+        });
+        OpenArtifact { os_disk: open(&self.path, options), data_disks: data_disks.collect() }
     }
 
     fn revision(&self) -> Result<Revision, DiskError> {
-        let metadata = std::fs::metadata(&self.path).map_err(DiskError::Io)?;
-        let written = metadata.modified().ok().and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
-        Ok(Revision::new(format!("{} bytes, written at {written:?}", metadata.len())))
+        let files = std::iter::once(&self.path).chain(self.data.iter().map(|file| &file.path));
+        let revisions: Vec<String> = files.map(|path| revision_of(path)).collect::<Result<_, _>>()?;
+        Ok(Revision::new(revisions.join("; ")))
     }
+}
+
+fn revision_of(path: &Path) -> Result<String, DiskError> {
+    let metadata = std::fs::metadata(path).map_err(DiskError::Io)?;
+    let written = metadata.modified().ok().and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
+    Ok(format!("{} bytes, written at {written:?}", metadata.len()))
 }
 
 #[cfg(test)]

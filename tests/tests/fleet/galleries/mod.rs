@@ -1,5 +1,5 @@
 //! Image versions that are published to galleries.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 mod faults;
 mod promotions;

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use goldfleet_dispatcher::control::cancel::cancel;
+use goldfleet_dispatcher::control::status::ReportedState;
 use goldfleet_model::job::JobState;
 use goldfleet_model::operation::{Operation, OperationState};
 use goldfleet_model::resource::{PowerState, ResourceType};
@@ -100,6 +102,47 @@ async fn killed(name: &'static str, nth: usize) {
     .await;
     assert_succeeded(&fleet.status(&job).await);
     assert_complete(&scene).await;
+}
+
+/// The job is cancelled before each change. The source runs again, and temporaries are gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clone_that_is_cancelled_at_any_step_restores_its_source() {
+    let calls = calls().await;
+    let counted = CHANGES.into_iter().flat_map(|name| (0..calls[name]).map(move |nth| (name, nth)));
+    let cases: Vec<_> = counted.chain((0..6).map(|nth| ("ResourceService.get", nth * 4))).collect();
+    let mut cancelled = 0;
+    for batch in cases.chunks(4) {
+        let runs: Vec<_> = batch.iter().map(|&(name, nth)| tokio::spawn(cancelled_before(name, nth))).collect();
+        for run in runs {
+            cancelled += usize::from(run.await.unwrap());
+        }
+    }
+    assert!(cancelled * 2 > cases.len(), "{cancelled} of {} clones were cancelled", cases.len());
+}
+
+/// Cancels a clone before a call. Returns whether that stopped it: only the clean-up may have been left to do.
+async fn cancelled_before(name: &'static str, nth: usize) -> bool {
+    let scene = Scene::running().await;
+    let mut request = scene.to(&near());
+    request.stop = true;
+    let job = scene.request(&request).await;
+    let (control, id) = (scene.fleet.control_with_own_ports(), job.clone());
+    let faults = Faults::before(name, nth, async move {
+        // A job whose operations have all ended is not cancelled.
+        let _ = cancel(&control, &id).await;
+    });
+    let status = scene.fleet.run(&with_faults(scene.ports(), &faults), 2, &job).await;
+    scene.assert_source(PowerState::Running).await;
+    scene.assert_no_temporaries().await;
+    if status.state == ReportedState::Succeeded {
+        assert_complete(&scene).await;
+        return false;
+    }
+    assert_eq!(status.state, ReportedState::Cancelled, "{status:#?}");
+    for row in scene.rows(&job).await.iter().filter(|row| row.always) {
+        assert_eq!(row.state, OperationState::Succeeded, "{}", row.id);
+    }
+    true
 }
 
 /// Rows run a second time, as if their end had not been recorded.

@@ -4,5 +4,8 @@
 mod clones;
 mod commands;
 mod faults;
+mod images;
 mod interference;
+mod modelled;
 mod scene;
+mod sources;

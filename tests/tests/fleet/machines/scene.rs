@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use goldfleet_dispatcher::control::context::ControlError;
 use goldfleet_dispatcher::control::machines::plan::{PlannedClone, plan};
@@ -36,7 +36,7 @@ pub(crate) struct Scene {
     pub(crate) fleet: InProcessFleet,
     pub(crate) machine: ResourceId,
     pub(crate) disks: Vec<ResourceId>,
-    contents: Vec<blake3::Hash>,
+    pub(crate) contents: Vec<blake3::Hash>,
 }
 
 pub(crate) fn place(subscription: u32, region: &str, group: &str) -> Place {
@@ -136,7 +136,9 @@ impl Scene {
             disk_sku: None,
             disk_encryption_set: None,
             stop: false,
+            max_downtime: None,
             disks_only: false,
+            as_image: false,
         }
     }
 
@@ -249,6 +251,11 @@ impl Scene {
         content(&self.fleet, disk)
     }
 
+    /// A hash of the bytes of a file with the content of a disk.
+    pub(crate) fn bytes_of(&self, file: &Path) -> blake3::Hash {
+        hash_of(file)
+    }
+
     /// Changes the file of a resource, as the service does.
     pub(crate) fn edit(&self, id: &ResourceId, change: impl FnOnce(&mut Value)) {
         let path = content(&self.fleet, id).with_extension("json");
@@ -327,6 +334,10 @@ fn content(fleet: &InProcessFleet, id: &ResourceId) -> PathBuf {
 
 /// A hash of the bytes of a disk, without the footer of an uploaded one.
 fn bytes(fleet: &InProcessFleet, id: &ResourceId) -> blake3::Hash {
-    let bytes = std::fs::read(content(fleet, id)).unwrap();
+    hash_of(&content(fleet, id))
+}
+
+fn hash_of(file: &Path) -> blake3::Hash {
+    let bytes = std::fs::read(file).unwrap();
     blake3::hash(&bytes[..usize::try_from(SIZE).unwrap()])
 }

@@ -3,6 +3,7 @@
 //! The properties of the resource are checked first. A disk that a machine has is snapshotted. Then the upload reads the
 //! content by a SAS as it reads a file. However the upload ends, the access is ended and the snapshot is deleted.
 
+mod machine;
 pub(crate) mod temporary;
 
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use goldfleet_disk::DiskError;
 use goldfleet_model::ids::{ImageName, ImageVersion, JobId};
 use goldfleet_model::manifest::OsType;
+use goldfleet_model::origin::Origin;
 use goldfleet_model::resource::ResourceId;
 use goldfleet_model::store::BlobAddress;
 use goldfleet_model::upload::{Upload, UploadState};
@@ -77,8 +79,15 @@ pub async fn upload_from(
         return Err(PortError::new(ErrorKind::Invalid, message).into());
     }
     let id = JobId::new(control.ports.clock.now(), rng::random_u64());
-    let mut session =
-        Session { control, request, id, requests: Requests::new(stop.clone()), stop, access: None, temporary: None };
+    let mut session = Session {
+        control,
+        request,
+        id,
+        requests: Requests::new(stop.clone()),
+        stop,
+        accesses: Vec::new(),
+        temporaries: Vec::new(),
+    };
     let ended = session.run(watch).await;
     session.close().await;
     ended
@@ -92,8 +101,8 @@ struct Session<'a> {
     id: JobId,
     requests: Requests,
     stop: &'a CancellationToken,
-    access: Option<Arc<ContentAccess>>,
-    temporary: Option<Temporary>,
+    accesses: Vec<Arc<ContentAccess>>,
+    temporaries: Vec<Temporary>,
 }
 
 impl Session<'_> {
@@ -120,6 +129,7 @@ impl Session<'_> {
         match &self.request.from {
             SourceLocation::Blob(blob) => self.open_blob(blob.clone()).await,
             SourceLocation::Disk(id) | SourceLocation::Snapshot(id) => self.open_disk(id).await,
+            SourceLocation::Machine(id) => self.open_machine(id).await,
         }
     }
 
@@ -147,29 +157,35 @@ impl Session<'_> {
             tracing::info!(source = %location, "a machine has the disk: a temporary snapshot of it is read");
             temporary::remove_abandoned(self.control, &found).await;
             let temporary = Temporary::of(self.control, &found, &self.id).await?;
-            origin.temporary = Some(temporary.id.clone());
+            origin.add_temporary(temporary.id.clone());
             self.record(&origin).await?;
-            let temporary = self.temporary.insert(temporary);
+            self.temporaries.push(temporary.clone());
             let facts = temporary.create(self.control, &location, &found, self.stop).await?;
             origin.family_id.clone_from(&facts.family_id);
             facts
         } else {
             named
         };
+        let source = self.content(facts, origin).await?;
+        let mut upload = self.upload_request(Arc::new(source), os);
+        upload.check.disk.generation = generation;
+        Ok(upload)
+    }
+
+    /// Opens the content of a disk or snapshot.
+    async fn content(&mut self, facts: DiskFacts, origin: Origin) -> Result<CloudDisk, UploadError> {
         if facts.has_access {
             tracing::warn!(
-                source = %location,
+                source = %origin.source,
                 "another program has access to the content: it loses that access when this upload ends"
             );
         }
         let ports = &self.control.ports;
         let access = ContentAccess::new(Arc::clone(&ports.disk_access), Arc::clone(&ports.clock), facts.id.clone());
-        let access = Arc::clone(self.access.insert(Arc::new(access)));
+        let access = Arc::new(access);
+        self.accesses.push(Arc::clone(&access));
         let ports = (Arc::clone(&ports.resources), Arc::clone(&ports.clock));
-        let source = CloudDisk::open(facts, origin, ports, access, self.requests.clone()).await?;
-        let mut upload = self.upload_request(Arc::new(source), os);
-        upload.check.disk.generation = generation;
-        Ok(upload)
+        Ok(CloudDisk::open(facts, origin, ports, access, self.requests.clone()).await?)
     }
 
     fn upload_request(&self, source: Arc<dyn ArtifactSource>, os: OsType) -> UploadRequest {
@@ -178,7 +194,7 @@ impl Session<'_> {
     }
 
     /// Writes the row of the upload before the temporary is created, so that the row of a killed upload names it.
-    async fn record(&self, origin: &goldfleet_model::origin::Origin) -> PortResult<()> {
+    async fn record(&self, origin: &Origin) -> PortResult<()> {
         let CloudUploadRequest { image, version, .. } = self.request;
         let row = Upload {
             by: Some(self.control.actor.clone()),
@@ -193,17 +209,21 @@ impl Session<'_> {
     async fn close(self) {
         let clock = &self.control.ports.clock;
         let cleanup = async {
-            if let Some(access) = &self.access
-                && let Err(error) = access.end().await
-            {
-                tracing::warn!(%error, "the access to the source could not be ended: it ends by itself within an hour");
+            for access in &self.accesses {
+                if let Err(error) = access.end().await {
+                    tracing::warn!(%error, "the access to the source could not be ended: it ends by itself within an hour");
+                }
             }
-            let Some(temporary) = &self.temporary else { return };
-            if let Err(error) = temporary.remove(self.control).await {
-                tracing::warn!(
-                    snapshot = %temporary.id, %error,
-                    "the temporary snapshot could not be deleted: 'goldfleet cleanup --orphans --yes' deletes it after a day"
-                );
+            for temporary in &self.temporaries {
+                if let Err(error) = temporary.remove(self.control).await {
+                    tracing::warn!(
+                        snapshot = %temporary.id, %error,
+                        "the temporary snapshot could not be deleted: 'goldfleet cleanup --orphans --yes' deletes it after a day"
+                    );
+                }
+            }
+            if self.temporaries.is_empty() {
+                return;
             }
             if let Err(error) = self.close_row().await {
                 tracing::warn!(%error, "the upload's row could not be written");

@@ -29,6 +29,7 @@ use crate::control::orphans::has_ended;
 const POLL: Duration = Duration::from_secs(5);
 
 /// A temporary snapshot of an attached disk, before and after its creation.
+#[derive(Clone)]
 pub(super) struct Temporary {
     /// Its resource id.
     pub(super) id: ResourceId,
@@ -151,8 +152,9 @@ async fn try_remove_abandoned(control: &ControlContext, disk: &Resource) -> Port
 async fn remove_if_abandoned(control: &ControlContext, found: &Resource, fleet: Uuid) -> PortResult<()> {
     let Some(Ok(job)) = tag(&found.body.tags, tags::JOB).map(str::parse::<JobId>) else { return Ok(()) };
     let row = retried(control, || control.ports.table.upload(&job)).await?;
-    let named = row.as_ref().and_then(|row| row.origin.as_ref()?.temporary.as_ref());
-    if named != Some(&found.id) || !row.as_ref().is_some_and(|row| has_ended(control, row)) {
+    let origin = row.as_ref().and_then(|row| row.origin.as_ref());
+    let is_named = origin.is_some_and(|origin| origin.temporaries().any(|id| *id == found.id));
+    if !is_named || !row.as_ref().is_some_and(|row| has_ended(control, row)) {
         return Ok(());
     }
     tracing::info!(snapshot = %found.id, "the temporary snapshot of an earlier upload is deleted");

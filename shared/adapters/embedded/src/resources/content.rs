@@ -25,13 +25,19 @@ const FOOTER: u64 = 512;
 /// The content exists before the resource. If the process is killed in between, the next creation of that name replaces
 /// it.
 pub(super) fn create(files: &ResourceFiles, made: &Resource, source: Option<&ResourceId>) -> PortResult<()> {
-    write_content(files, &made.id, source, size_of(made))
+    write_content(files, &files.content(&made.id), source, size_of(made))
 }
 
-/// Creates the content of an image or gallery version: a copy of the snapshot or disk that it is created from, which may be deleted later. An
-/// image of a VHD has no content, because its VHD stays. Blocks.
-pub(super) fn create_of_image(files: &ResourceFiles, image: &ResourceId, source: &Resource) -> PortResult<()> {
-    write_content(files, image, Some(&source.id), size_of(source))
+/// Creates the content of a disk of an image: a copy of the snapshot or disk that it is created from, which may be deleted
+/// later. A disk of a VHD has no content, because its VHD stays. `lun` is None for the OS disk. Blocks.
+pub(super) fn create_of_image(
+    files: &ResourceFiles,
+    image: &ResourceId,
+    lun: Option<u32>,
+    source: &Resource,
+) -> PortResult<()> {
+    let path = lun.map_or_else(|| files.content(image), |lun| files.content_of_data_disk(image, lun));
+    write_content(files, &path, Some(&source.id), size_of(source))
 }
 
 /// The number of bytes of a disk or snapshot.
@@ -39,14 +45,13 @@ pub(super) fn size_of(resource: &Resource) -> u64 {
     resource.body.properties.disk().and_then(|disk| disk.disk_size_bytes).unwrap_or_default()
 }
 
-fn write_content(files: &ResourceFiles, id: &ResourceId, source: Option<&ResourceId>, size: u64) -> PortResult<()> {
-    let path = files.content(id);
+fn write_content(files: &ResourceFiles, path: &Path, source: Option<&ResourceId>, size: u64) -> PortResult<()> {
     let temporary = path.with_file_name(format!(".{}", Uuid::new_v4().simple()));
     let result = match source {
         Some(source) => copy_of(files, source, &temporary, size),
         None => new_file(&temporary, size + FOOTER).map(drop).map_err(|error| write_error(&temporary, error)),
     };
-    let result = result.and_then(|()| fs::rename(&temporary, &path).map_err(|error| write_error(&path, error)));
+    let result = result.and_then(|()| fs::rename(&temporary, path).map_err(|error| write_error(path, error)));
     if result.is_err() {
         // The first error is more useful than an error of this cleanup.
         let _ = fs::remove_file(&temporary);

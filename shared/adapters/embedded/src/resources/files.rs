@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use goldfleet_file_lock::FileLock;
 use goldfleet_model::ids::{ResourceGroup, SubscriptionId};
-use goldfleet_model::resource::{ResourceId, ResourceType};
+use goldfleet_model::resource::{Properties, ResourceId, ResourceType};
 use goldfleet_ports::clock::Clock;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::resources::Resource;
@@ -94,6 +94,11 @@ impl ResourceFiles {
         self.json(id).with_extension("disk")
     }
 
+    /// The path of the content of a data disk of an image.
+    pub(super) fn content_of_data_disk(&self, image: &ResourceId, lun: u32) -> PathBuf {
+        self.json(image).with_extension(format!("disk-{lun}"))
+    }
+
     /// Locks the resources of one type in a resource group for a read followed by a write.
     pub(super) fn lock(&self, id: &ResourceId) -> PortResult<FileLock> {
         let folder = self.folder_of(id);
@@ -146,7 +151,9 @@ impl ResourceFiles {
         let content = self.content(id);
         self.forget_copy(id)?;
         galleries::forget(self, id)?;
-        for path in [self.json(id), content] {
+        let luns = found.iter().flat_map(|found| data_luns(&found.body.properties));
+        let data: Vec<PathBuf> = luns.map(|lun| self.content_of_data_disk(id, lun)).collect();
+        for path in [self.json(id), content].into_iter().chain(data) {
             match fs::remove_file(&path) {
                 Err(error) if error.kind() != Io::NotFound => {
                     return Err(io_error(&format!("could not remove {}", path.display()), error));
@@ -164,6 +171,13 @@ impl ResourceFiles {
 fn own_segment(resource_type: ResourceType) -> &'static str {
     let segment = resource_type.segment();
     segment.rsplit('/').next().unwrap_or(segment)
+}
+
+/// The LUNs of the data disks of an image.
+fn data_luns(properties: &Properties) -> Vec<u32> {
+    let Properties::Image(image) = properties else { return Vec::new() };
+    let disks = image.storage_profile.as_ref().map_or(&[][..], |profile| &profile.data_disks);
+    disks.iter().map(|data| data.lun).collect()
 }
 
 /// Creates or replaces a JSON file atomically.

@@ -53,7 +53,7 @@ pub(super) fn put(
     let mut replicas: Replicas =
         if existing.is_some() { read(&path)?.unwrap_or_default() } else { Replicas::default() };
     if let Some(source) = &source {
-        content::create_of_image(files, id, source)?;
+        content::create_of_image(files, id, None, source)?;
         replicas.size = content::size_of(source);
     }
     let settings = files.settings()?;

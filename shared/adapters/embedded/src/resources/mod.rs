@@ -31,8 +31,8 @@ use goldfleet_ports::clock::Clock;
 use goldfleet_ports::error::PortResult;
 use goldfleet_ports::resources::emulation::galleries::version_of;
 use goldfleet_ports::resources::emulation::{
-    NewIdentity, RegionalCopy, check_copy_start, check_image_source, check_put, family_of, is_copy_start, new_disk,
-    source_of, updated,
+    NewIdentity, RegionalCopy, check_copy_start, check_image_source, check_luns, check_put, data_sources_of, family_of,
+    is_copy_start, new_disk, source_of, updated,
 };
 use goldfleet_ports::resources::{
     ChangeStatus, MachineAction, Pending, Provisioning, PutRequest, Resource, ResourcePage, ResourceQuery,
@@ -136,16 +136,12 @@ fn put(files: &ResourceFiles, request: &PutRequest, identity: NewIdentity) -> Po
     let source_id = source_of(request)?;
     match (&request.body.properties, existing) {
         (Properties::Image(image), existing) => {
-            match (&source_id, image.os_disk().and_then(|disk| disk.blob_uri.as_deref())) {
-                (Some(source), _) if existing.is_none() => {
-                    let found = files.read(source)?;
-                    check_image_source(request, found.as_ref())?;
-                    if let Some(found) = &found {
-                        content::create_of_image(files, id, found)?;
-                    }
-                }
-                (None, Some(blob)) => vhd::check_vhd(files.root(), blob)?,
-                _ => {}
+            check_luns(id, image)?;
+            if existing.is_none() {
+                put_sources(files, request, source_id.as_ref())?;
+            }
+            for blob in image.disks().filter_map(|disk| disk.blob_uri.as_deref()) {
+                vhd::check_vhd(files.root(), blob)?;
             }
             write(files, id, request.body.clone())
         }
@@ -174,6 +170,20 @@ fn put(files: &ResourceFiles, request: &PutRequest, identity: NewIdentity) -> Po
             files.write(&made)
         }
     }
+}
+
+/// Checks the disks and snapshots of a new image, and takes over their content.
+fn put_sources(files: &ResourceFiles, request: &PutRequest, os_disk: Option<&ResourceId>) -> PortResult<()> {
+    let data = data_sources_of(request)?;
+    let sources = os_disk.map(|id| (None, id)).into_iter().chain(data.iter().map(|(lun, id)| (Some(*lun), id)));
+    for (lun, source) in sources {
+        let found = files.read(source)?;
+        check_image_source(request, found.as_ref())?;
+        if let Some(found) = &found {
+            content::create_of_image(files, &request.id, lun, found)?;
+        }
+    }
+    Ok(())
 }
 
 /// The copies from other regions in the subscription and region of a request. A source that does not exist any more, or

@@ -25,7 +25,8 @@ use goldfleet_model::store::BlobAddress;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::resources::emulation::galleries::{Replicas, version_of};
 use goldfleet_ports::resources::emulation::{
-    FamilyOrder, NewIdentity, check_copy_start, check_image_source, check_put, new_disk, order_of, source_of, updated,
+    FamilyOrder, NewIdentity, check_copy_start, check_image_source, check_luns, check_put, data_sources_of, new_disk,
+    order_of, source_of, updated,
 };
 use goldfleet_ports::resources::{
     ChangeStatus, MachineAction, Pending, Provisioning, PutRequest, Resource, ResourcePage, ResourceQuery,
@@ -237,10 +238,16 @@ impl CloudState {
                 resource
             }
             (Properties::Image(image), _) => {
-                match image.os_disk().and_then(|disk| disk.blob_uri.as_deref()) {
-                    Some(blob) => self.check_vhd(request, blob)?,
-                    None if existing.is_none() => check_image_source(request, source.as_ref())?,
-                    None => {}
+                check_luns(&request.id, image)?;
+                for blob in image.disks().filter_map(|disk| disk.blob_uri.as_deref()) {
+                    self.check_vhd(request, blob)?;
+                }
+                if existing.is_none() && image.os_disk().is_some_and(|disk| disk.blob_uri.is_none()) {
+                    check_image_source(request, source.as_ref())?;
+                }
+                for (_, id) in data_sources_of(request)?.iter().filter(|_| existing.is_none()) {
+                    let found = self.arm.resources.get(id).map(|found| found.at(now));
+                    check_image_source(request, found.as_ref())?;
                 }
                 stored(request.body.clone())
             }

@@ -48,6 +48,13 @@ impl Compression {
         }
     }
 
+    /// How to have the image read without decompressing it again for each read that goes back.
+    #[must_use]
+    pub fn remedy(self) -> String {
+        let command = self.command();
+        format!("decompress it to a new file, and name that file: test ! -e OUT.image && {command} < IN > OUT.image")
+    }
+
     /// The command that decompresses its input to its output. Without `--long`, zstd refuses windows over 128 MiB.
     pub(crate) fn command(self) -> &'static str {
         match self {

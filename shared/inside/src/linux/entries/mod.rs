@@ -37,7 +37,29 @@ pub(super) struct BootEntry {
     pub(super) unified: bool,
 }
 
+/// What states an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum EntryKind {
+    /// GRUB's configuration.
+    Grub,
+    /// A file by the Boot Loader Specification.
+    LoaderSpec,
+    /// The unified kernel image itself.
+    Unified,
+}
+
 impl BootEntry {
+    /// What states the entry.
+    pub(super) fn kind(&self) -> EntryKind {
+        if self.unified {
+            EntryKind::Unified
+        } else if self.source.contains("/loader/entries/") {
+            EntryKind::LoaderSpec
+        } else {
+            EntryKind::Grub
+        }
+    }
+
     /// The last value of an argument of the command line: `root` for `root=…`.
     pub(super) fn argument<'a>(&'a self, name: &'a str) -> Option<&'a str> {
         self.arguments(name).last()

@@ -6,9 +6,11 @@ use goldfleet_model::system::Architecture;
 use super::{Availability, Kernel};
 use crate::codes::linux as codes;
 use crate::finding::Findings;
-use crate::fs::{FsError, FsKind};
+use crate::fs::{FileSystem, FsError, FsKind};
 use crate::initramfs::InitramfsError;
 use crate::linux::Linux;
+use crate::linux::entries::EntryKind;
+use crate::machine::Mounted;
 use crate::options::Hardware;
 
 /// What activates logical volumes. The kernel alone does not.
@@ -25,18 +27,19 @@ pub(in crate::linux) fn check(linux: &Linux<'_>, findings: &mut Findings) {
             Some(entry) => format!("the default boot entry starts {}, which does not exist", entry.kernel),
             None => "there is no kernel in /boot, in /usr/lib/modules or on the EFI system partition".into(),
         };
-        let package = match linux.release.family {
-            super::super::release::Family::Debian => "linux-image-cloud-amd64",
-            super::super::release::Family::Suse => "kernel-default",
-            _ => "kernel",
-        };
-        findings.add(&codes::NO_KERNEL, message).remedy(linux.release.install(package));
+        let arm = super::architecture(linux) == Some(Architecture::Arm64);
+        findings.add(&codes::NO_KERNEL, message).remedy(linux.release.install_kernel(arm));
         return;
     }
     if let Some(default) = linux.default_kernel().filter(|kernel| !kernel.exists) {
         let message = format!("the default boot entry starts {}, which does not exist", default.image);
-        let source = default.entry.map_or("/boot", |index| linux.boot.entries[index].source.as_str());
-        findings.add(&codes::NO_KERNEL, message).at(source).remedy(linux.release.update_grub());
+        let entry = default.entry.and_then(|index| linux.boot.entries.get(index));
+        let source = entry.map_or("/boot", |entry| entry.source.as_str());
+        let remedy = match entry {
+            Some(entry) if entry.kind() != EntryKind::Grub => format!("Correct the name of the kernel in {source}"),
+            _ => linux.release.update_grub().to_owned(),
+        };
+        findings.add(&codes::NO_KERNEL, message).at(source).remedy(remedy);
     }
     initramfs_problems(linux, findings);
     storage(linux, findings);
@@ -49,7 +52,7 @@ fn architecture(linux: &Linux<'_>, findings: &mut Findings) {
     let path = linux.default_kernel().or(linux.kernels.first()).map_or("/boot", |kernel| kernel.image.as_str());
     match super::architecture(linux) {
         Some(Architecture::Arm64) => {
-            let severity = if options.arm64 { Severity::Note } else { Severity::Error };
+            let severity = if options.takes_arm64() { Severity::Note } else { Severity::Error };
             findings.add(&codes::ARM64, "the kernel is for Arm64").at(path).severity(severity);
         }
         Some(Architecture::X86) => {
@@ -85,23 +88,41 @@ fn initramfs_problems(linux: &Linux<'_>, findings: &mut Findings) {
     }
 }
 
-/// The drivers that mount the root on some hardware.
+/// The drivers that mount the root, and a separate `/usr`, on some hardware. The initramfs mounts `/usr` too: programs that the
+/// root's first process needs are there.
 fn needed(linux: &Linux<'_>) -> Vec<Driver> {
     let mut drivers: Vec<Driver> = match linux.machine.options.hardware {
         Hardware::HyperV => vec![&["hv_vmbus"], &["hv_storvsc"], &["sd_mod"]],
         Hardware::Virtio => vec![&["virtio_pci"], &["virtio_blk"]],
         Hardware::Nvme => vec![&["nvme"]],
     };
-    match linux.root.fs().info().kind {
-        FsKind::Ext => drivers.push(&["ext4", "ext3", "ext2"]),
-        FsKind::Xfs => drivers.push(&["xfs"]),
-        FsKind::Btrfs => drivers.push(&["btrfs"]),
-        FsKind::Fat | FsKind::Ntfs => {}
+    let usr = linux.root.mounted_on("/usr").map(|fs| fs.info().kind);
+    for kind in std::iter::once(linux.root.fs().info().kind).chain(usr) {
+        let driver: Driver = match kind {
+            FsKind::Ext => &["ext4", "ext3", "ext2"],
+            FsKind::Xfs => &["xfs"],
+            FsKind::Btrfs => &["btrfs"],
+            FsKind::Fat | FsKind::Ntfs => continue,
+        };
+        if !drivers.contains(&driver) {
+            drivers.push(driver);
+        }
     }
-    if linux.machine.volumes[linux.root_volume].lvm.is_some() {
+    if on_lvm(linux) {
         drivers.push(&["dm_mod"]);
     }
     drivers
+}
+
+/// Whether the root or a separate `/usr` is a logical volume.
+fn on_lvm(linux: &Linux<'_>) -> bool {
+    let usr = linux.root.mounted_on("/usr").map(FileSystem::info);
+    let is_usr = |mounted: &&Mounted| {
+        let info = mounted.fs.info();
+        usr.is_some_and(|usr| usr.kind == info.kind && usr.uuid == info.uuid)
+    };
+    linux.machine.volumes[linux.root_volume].lvm.is_some()
+        || linux.machine.mounted.iter().find(is_usr).is_some_and(|mounted| mounted.volume.lvm.is_some())
 }
 
 /// Whether a driver is there before the root is mounted. `None` if nothing tells.
@@ -123,7 +144,7 @@ fn storage(linux: &Linux<'_>, findings: &mut Findings) {
     let needed = needed(linux);
     let usable =
         || linux.kernels.iter().filter(|kernel| kernel.exists && kernel.examined && kernel.problems.is_empty());
-    let on_lvm = linux.machine.volumes[linux.root_volume].lvm.is_some();
+    let on_lvm = on_lvm(linux);
     let missing = |kernel: &Kernel| -> Vec<&str> {
         let drivers = needed.iter().filter(|driver| at_boot(kernel, driver) == Some(false)).map(|driver| driver[0]);
         let lacks_program = on_lvm && kernel.initramfs.as_ref().is_none_or(|initramfs| !initramfs.lvm);
@@ -203,7 +224,7 @@ fn nvme(linux: &Linux<'_>, findings: &mut Findings) {
         drivers.iter().filter(|driver| at_boot(kernel, driver) == Some(false)).map(|driver| driver[0]).collect();
     if !missing.is_empty() {
         let message = format!("the initramfs of kernel {} lacks {}", kernel.version, missing.join(", "));
-        let severity = if options.nvme { Severity::Error } else { Severity::Note };
+        let severity = if options.requirements.nvme { Severity::Error } else { Severity::Note };
         findings
             .add(&codes::NO_NVME, message)
             .at(initrd_path(linux, kernel))

@@ -48,8 +48,8 @@ fn secure_boot() {
     let path = "/boot/efi/EFI/BOOT/BOOTX64.EFI";
     let unsigned = |esp: TreeFs| esp.file("/EFI/BOOT/BOOTX64.EFI", pe(0x8664, &[], b""));
     case().esp(unsigned).has("secure-boot", Severity::Note, path);
-    case().esp(unsigned).options(|o| o.secure_boot = true).has("secure-boot", Severity::Error, path);
-    case().options(|o| o.secure_boot = true).has_not("secure-boot");
+    case().esp(unsigned).options(|o| o.requirements.secure_boot = true).has("secure-boot", Severity::Error, path);
+    case().options(|o| o.requirements.secure_boot = true).has_not("secure-boot");
 }
 
 #[test]
@@ -79,5 +79,25 @@ fn a_unified_kernel_image_is_a_boot_entry() {
     let missing = image(options.as_bytes(), &without("hv_storvsc"));
     case().root(no_grub).esp(with(missing)).has("no-storage-driver", Severity::Error, path);
     let wrong = image(b"root=UUID=9999-0000 console=ttyS0", &NEEDED);
-    case().root(no_grub).esp(with(wrong)).has("root-missing", Severity::Error, path);
+    let found = case().root(no_grub).esp(with(wrong)).has("root-missing", Severity::Error, path);
+    assert!(found.remedy.ends_with("then build the unified kernel image again"), "{found:?}");
+    let silent = image(format!("root=UUID={UUID}").as_bytes(), &NEEDED);
+    let found = case().root(no_grub).esp(with(silent)).has("no-serial-console", Severity::Warning, path);
+    assert!(!found.remedy.contains("grub"), "{found:?}");
+}
+
+#[test]
+fn remedies_are_for_the_loader_that_states_the_entry() {
+    let entry =
+        format!("linux /vmlinuz-{KERNEL}\ninitrd /initrd.img-{KERNEL}\noptions root=UUID={UUID} resume=/dev/vda3\n");
+    let path = "/boot/loader/entries/debian.conf";
+    let spec = |tree: TreeFs| tree.without("/boot/grub").file(path, &entry);
+    let found = case().root(spec).has("device-name", Severity::Warning, path);
+    assert_eq!(found.remedy, format!("Remove resume= from the kernel command line (in {path})"));
+    let found = case().root(spec).has("no-serial-console", Severity::Warning, path);
+    assert!(found.remedy.ends_with(&format!("(in {path})")), "{found:?}");
+    // grubby changes such entries too.
+    let red_hat = |tree: TreeFs| tree.file("/etc/os-release", "ID=rhel\nPRETTY_NAME=RHEL\n");
+    let found = case().root(spec).root(red_hat).has("no-serial-console", Severity::Warning, path);
+    assert!(found.remedy.starts_with("grubby --update-kernel=ALL"), "{found:?}");
 }

@@ -53,6 +53,29 @@ fn no_storage_driver_for_lvm() {
 }
 
 #[test]
+fn no_storage_driver_for_usr() {
+    let other = "99999999-0000-0000-0000-000000000000";
+    let usr = |lvm: Option<(String, String)>| {
+        let tree = |tree: TreeFs| {
+            tree.file("/etc/fstab", format!("UUID={UUID} / ext4 defaults 0 1\nUUID={other} /usr xfs defaults 0 2\n"))
+        };
+        let fs = TreeFs::new(FsKind::Xfs, other).below(&root(), "/usr");
+        Case { mounted: vec![(fs, lvm)], ..case().root(tree) }
+    };
+    let finding = usr(None).has("no-storage-driver", Severity::Error, &initrd_path());
+    assert!(finding.message.ends_with("lacks xfs"), "{finding:?}");
+    let mut modules = NEEDED.to_vec();
+    modules.push("xfs");
+    usr(None).root(initrd(&modules)).has_not("no-storage-driver");
+    let finding = usr(Some(("vg".into(), "usr".into()))).root(initrd(&modules)).has(
+        "no-storage-driver",
+        Severity::Error,
+        &initrd_path(),
+    );
+    assert!(finding.message.contains("dm_mod, the program lvm"), "{finding:?}");
+}
+
+#[test]
 fn drivers_of_other_hardware_are_predicted_by_the_same_rules() {
     let on = |hardware| move |options: &mut Options| options.hardware = hardware;
     case().options(on(Hardware::Nvme)).has_not("no-storage-driver");
@@ -100,12 +123,12 @@ fn no_network_driver() {
 #[test]
 fn no_nvme() {
     case().root(initrd(&without("nvme"))).has("no-nvme", Severity::Note, &initrd_path());
-    case().root(initrd(&without("pci-hyperv"))).options(|o| o.nvme = true).has(
+    case().root(initrd(&without("pci-hyperv"))).options(|o| o.requirements.nvme = true).has(
         "no-nvme",
         Severity::Error,
         &initrd_path(),
     );
-    case().options(|o| o.nvme = true).has_not("no-nvme");
+    case().options(|o| o.requirements.nvme = true).has_not("no-nvme");
 }
 
 #[test]
@@ -124,7 +147,13 @@ fn arm64_and_32_bit() {
     };
     let arm = || pe(0xaa64, &[], b"");
     case().root(with(arm())).has("arm64", Severity::Error, &path);
-    case().root(with(arm())).options(|o| o.arm64 = true).has("arm64", Severity::Note, &path);
+    // A managed image has no architecture, whatever the virtual machines have.
+    case().root(with(arm())).options(|o| o.requirements.arm64 = true).has("arm64", Severity::Error, &path);
+    let gallery = |o: &mut Options| {
+        o.destination = Destination::GalleryGeneralized;
+        o.requirements.arm64 = true;
+    };
+    case().root(with(arm())).options(gallery).has("arm64", Severity::Note, &path);
     case().has_not("arm64");
     case().root(with(kernel(KERNEL, 0))).has("not-64-bit", Severity::Error, &path);
     case().has_not("not-64-bit");

@@ -105,6 +105,8 @@ fn microsoft() -> Vec<u8> {
 struct Case {
     root: TreeFs,
     esp: Option<TreeFs>,
+    /// More volumes with file systems.
+    mounted: Vec<(TreeFs, Option<(String, String)>)>,
     /// More volumes: what they hold and their UUIDs.
     more: Vec<(Content, &'static str)>,
     lvm: Option<(String, String)>,
@@ -114,7 +116,7 @@ struct Case {
 
 fn case() -> Case {
     let (options, boot_sector) = (Options::default(), vec![0; 512]);
-    Case { root: root(), esp: Some(esp()), more: Vec::new(), lvm: None, boot_sector, options }
+    Case { root: root(), esp: Some(esp()), mounted: Vec::new(), more: Vec::new(), lvm: None, boot_sector, options }
 }
 
 impl Case {
@@ -164,6 +166,9 @@ impl Case {
         add(volume(1, "0fc63daf-8483-4772-8e79-3d69d8477de4"), self.lvm, Box::new(self.root));
         if let Some(esp) = self.esp {
             add(volume(15, ESP), None, Box::new(esp));
+        }
+        for (number, (fs, lvm)) in (20..).zip(self.mounted) {
+            add(volume(number, "0fc63daf-8483-4772-8e79-3d69d8477de4"), lvm, Box::new(fs));
         }
         for (number, (content, uuid)) in (2..).zip(self.more) {
             machine.volumes.push(volume(number, "x"));

@@ -9,7 +9,8 @@ fn no_provisioning() {
     let specialized = |options: &mut Options| options.destination = Destination::GallerySpecialized;
     case().root(none).options(specialized).has("no-provisioning", Severity::Note, "");
     let disabled = |tree: TreeFs| tree.file("/etc/cloud/cloud-init.disabled", "").without("/usr/sbin/waagent");
-    case().root(disabled).has("no-provisioning", Severity::Error, "/etc/cloud/cloud-init.disabled");
+    let found = case().root(disabled).has("no-provisioning", Severity::Error, "/etc/cloud/cloud-init.disabled");
+    assert_eq!(found.remedy, "rm /etc/cloud/cloud-init.disabled");
     // waagent provisions if cloud-init does not.
     case().root(|tree| tree.file("/etc/cloud/cloud-init.disabled", "")).has_not("no-provisioning");
     let neither = |tree: TreeFs| {
@@ -24,7 +25,8 @@ fn no_provisioning() {
     case().root(azure_init).has_not("no-provisioning");
     let masked =
         |tree: TreeFs| tree.without("/usr/sbin/waagent").symlink("/etc/systemd/system/cloud-init.service", "/dev/null");
-    case().root(masked).has("no-provisioning", Severity::Error, "/etc/systemd/system/cloud-init.service");
+    let found = case().root(masked).has("no-provisioning", Severity::Error, "/etc/systemd/system/cloud-init.service");
+    assert_eq!(found.remedy, "systemctl unmask cloud-init");
 }
 
 #[test]
@@ -39,6 +41,10 @@ fn cloud_init_datasource() {
     case().root(list("datasource_list: [ NoCloud, Azure ]\n")).has_not("cloud-init-datasource");
     let later = |tree: TreeFs| tree.file("/etc/cloud/cloud.cfg.d/91.cfg", "datasource_list:\n  - Azure\n");
     case().root(list("datasource_list: [ Ec2 ]\n")).root(later).has_not("cloud-init-datasource");
+    // The remedy's file must not be read before the file that replaces its list.
+    let (last, text) = ("/etc/cloud/cloud.cfg.d/99_local.cfg", "datasource_list: [ Ec2 ]\n");
+    let found = case().root(|t| t.file(last, text)).has("cloud-init-datasource", Severity::Error, last);
+    assert_eq!(found.remedy, format!("Remove datasource_list from {last}, or add Azure to it."));
     let identify = "/etc/cloud/ds-identify.cfg";
     case().root(|t| t.file(identify, "policy: disabled\n")).has("cloud-init-datasource", Severity::Error, identify);
     case().root(|t| t.file(identify, "datasource: Azure\n")).has_not("cloud-init-datasource");

@@ -1,6 +1,7 @@
 //! Managed images, and the rules that hold for all types.
 
-use goldfleet_model::resource::{CreationData, DiskProperties, Properties, ResourceBody, ResourceId};
+use goldfleet_model::image::Caching;
+use goldfleet_model::resource::{CreationData, DiskProperties, ImageDataDisk, Properties, ResourceBody, ResourceId};
 
 use super::vhd::{MIB, footer, put_vhd};
 use super::{ResourceSuite, refused_as, tags};
@@ -27,6 +28,29 @@ impl ResourceSuite<'_> {
             let (found, asked) = (found.os_disk().expect("a disk"), asked.os_disk().expect("a disk"));
             assert_eq!((found.source(), found.os_type), (asked.source(), asked.os_type), "{time} time");
         }
+    }
+
+    /// An image has the data disks of its request, with their LUNs and caches. Each must exist.
+    pub async fn image_has_data_disks(self) {
+        let missing = ImageDataDisk::of_vhd(3, self.resources.blob_url(&self.missing_vhd()), Caching::ReadOnly);
+        let present = ImageDataDisk::of_vhd(3, self.resources.blob_url(&self.new_vhd().await), Caching::ReadOnly);
+        let request = self.image_of(&self.new_vhd().await);
+        let with = |disk: &ImageDataDisk| {
+            let mut request = request.clone();
+            if let Properties::Image(image) = &mut request.body.properties {
+                *image = image.clone().with_data_disks([disk.clone()]);
+            }
+            request
+        };
+        self.put(&with(&missing)).await.expect_err("a data disk without its VHD");
+        assert_eq!(self.find(&request.id).await, None, "a refused image");
+        self.put(&with(&present)).await.expect("an image");
+        let image = self.existing(&request.id).await;
+        let Properties::Image(found) = &image.body.properties else { panic!("expected an image, found {image:?}") };
+        let disks = &found.storage_profile.as_ref().expect("disks").data_disks;
+        let found: Vec<_> =
+            disks.iter().map(|data| (data.lun, data.disk.source(), data.disk.caching.as_deref())).collect();
+        assert_eq!(found, [(3, present.disk.source(), Some("ReadOnly"))]);
     }
 
     /// An existing resource gets the tags of the request.

@@ -90,6 +90,7 @@ impl ResourceSuite<'_> {
     /// Runs the part of the suite about managed images.
     pub async fn images(self) {
         self.put_image_is_idempotent().await;
+        self.image_has_data_disks().await;
         self.put_updates_tags().await;
         self.delete_removes_resource().await;
         self.image_region_is_immutable().await;

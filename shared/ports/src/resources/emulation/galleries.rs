@@ -209,7 +209,9 @@ fn check_version(
                 let message = format!("{id}: its safety profile does not permit to remove region {}", region.name);
                 return Err(refused(ErrorKind::Conflict, "region-removal-not-allowed", message));
             }
-            Some(kept) if kept.storage_account_type != region.storage_account_type => {
+            Some(kept)
+                if kept.storage_account_type.is_some() && kept.storage_account_type != region.storage_account_type =>
+            {
                 let message = format!("{id}: changing property 'storageAccountType' is not allowed");
                 return Err(invalid("property-change-not-allowed", message));
             }
