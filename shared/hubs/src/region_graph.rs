@@ -109,7 +109,7 @@ impl<'a> RegionGraph<'a> {
         let fill = on.row("hub", "hub", RegionRowSpec::Hub(Box::new(filled)));
         let create = create_spec(&golden, None, body::golden(delivery, region, hub, disk, &id));
         let spec = GoldenSpec { create, filled_by: OperationId::new(group.clone(), "hub") };
-        let mut snapshot = on.row("golden", "snapshot", RegionRowSpec::Resource(SnapshotSpec::Golden(spec)));
+        let mut snapshot = on.row("golden", "snapshot", RegionRowSpec::Resource(SnapshotSpec::Golden(Box::new(spec))));
         snapshot.opens = vec![hub_gate(region)];
         vec![fill, snapshot, self.remove(on, "remove-disk", &id)]
     }

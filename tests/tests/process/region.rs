@@ -1,5 +1,4 @@
 //! Rollouts by golden snapshots with real processes that are killed.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -71,6 +71,8 @@ pub(super) struct DiskPagesDestination<'a> {
     access: &'a WriteAccess<'a>,
     /// Stands for the disk, whose page blob is in an account of the platform.
     account: AccountName,
+    /// The maximum number of requests in flight.
+    requests: usize,
     unanswered: Unanswered,
     /// The index of the current way.
     way: AtomicU8,
@@ -86,7 +88,9 @@ impl<'a> DiskPagesDestination<'a> {
         let digits: String = digest_of(unique_id.as_bytes()).to_string().chars().rev().take(20).collect();
         let account = format!("md{digits}").parse();
         let account = account.map_err(|error| AttemptError::fatal("row-damaged", format!("{id}: {error}")))?;
-        Ok(Self { attempt, id, access, account, unanswered: Unanswered::default(), way: AtomicU8::new(0) })
+        let requests = attempt.shared.settings.chunk_requests;
+        let way = AtomicU8::new(0);
+        Ok(Self { attempt, id, access, account, requests, unanswered: Unanswered::default(), way })
     }
 
     /// Where the disk has data.
@@ -233,7 +237,7 @@ impl Destination for DiskPagesDestination<'_> {
     }
 
     fn requests(&self) -> usize {
-        self.attempt.shared.settings.chunk_requests
+        self.requests
     }
 
     async fn put(&self, entry: &ChunkEntry, source: &BlobAddress) -> PortResult<u64> {

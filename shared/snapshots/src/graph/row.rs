@@ -56,7 +56,7 @@ pub enum RowSpec {
     Sink(CreateSpec),
     /// Create the golden snapshot of a region. One of the same version and content, of any job, is the one that the row
     /// creates.
-    Golden(GoldenSpec),
+    Golden(Box<GoldenSpec>),
     /// Delete a snapshot.
     Remove(Box<RemoveSpec>),
     /// Delete a temporary.

@@ -381,7 +381,7 @@ fn unmeasured(error: &PortError) -> (Answer, String) {
 
 /// Whether the service refused a checksum. Usually the request is sent again then, because bytes changed on their way.
 fn is_mismatch(error: &PortError) -> bool {
-    matches!(error.code.as_str(), "crc64-mismatch" | "md5-mismatch")
+    matches!(error.code.as_str(), "crc64-mismatch" | "md5-mismatch" | "source-corrupt")
 }
 
 /// Whether a checksum is verified: a request with the right one succeeds, and one with a wrong one is refused.

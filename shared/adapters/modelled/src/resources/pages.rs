@@ -109,7 +109,7 @@ impl DiskPages for ModelledResources {
     ) -> PortResult<PageAnswer> {
         let PageSource::Blob(blob) = source else {
             let message = "the modelled cloud writes to disks from block blobs only";
-            return Err(PortError::new(ErrorKind::Invalid, message).with_code("page-source-not-supported"));
+            return Err(PortError::new(ErrorKind::Invalid, message));
         };
         let (time, length) = (self.0.now(), range.end.saturating_sub(range.start));
         let expected = checksums.unwrap_or_else(|| 0.into());
