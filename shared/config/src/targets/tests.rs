@@ -518,7 +518,7 @@ fn faults_of_galleries_are_named() {
         ("region_timeout_hours = 0", "region_timeout_hours", "at least 1"),
         ("publisher = \"\"", "publisher", "1 to 128"),
         ("architecture = \"arm\"", "architecture", "arm64"),
-        ("colour = \"red\"", "colour", "unknown"),
+        ("colour = \"red\"", "colour", "no such key"),
     ] {
         let key = lines.split(' ').next().unwrap();
         let kept: String = GALLERY
