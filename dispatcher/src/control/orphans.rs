@@ -10,6 +10,7 @@ use futures::{StreamExt as _, stream};
 use goldfleet_config::targets::TargetsFile;
 use goldfleet_galleries::settings::Gallery;
 use goldfleet_model::ids::JobId;
+use goldfleet_model::origin::Origin;
 use goldfleet_model::resource::{DiskState, ResourceType};
 use goldfleet_model::upload::{Upload, UploadState};
 use goldfleet_ports::clock::elapsed;
@@ -125,7 +126,7 @@ async fn groups(control: &ControlContext) -> Result<BTreeSet<GroupRef>, ControlE
     }
     let uploads = control.ports.table.uploads().await?;
     let origins = uploads.iter().filter_map(|upload| upload.origin.as_ref());
-    let temporaries = origins.flat_map(goldfleet_model::origin::Origin::temporaries);
+    let temporaries = origins.flat_map(Origin::temporaries);
     groups.extend(temporaries.map(GroupRef::from));
     let probes = open_probes(control.ports.records.as_ref()).await?;
     groups.extend(probes.into_iter().flat_map(|probe| probe.groups));

@@ -7,7 +7,6 @@ use goldfleet_kinds::registry::Registry;
 use goldfleet_model::ids::Region;
 use goldfleet_model::operation::{Failure, GroupId, KindId, Operation, OperationState};
 use goldfleet_model::store::Store;
-use goldfleet_model::target::Target;
 use goldfleet_ports::Versioned;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -182,19 +181,19 @@ fn tree(registry: &Registry, rows: &[Versioned<Operation>]) -> Vec<Node> {
         .collect();
     let mut plants: BTreeMap<&Store, NodeDraft> = BTreeMap::new();
     let mut reads: HashMap<&GroupId, &Store> = HashMap::new();
+    let mut targets = HashSet::new();
     // Targets that copy from the hub of their region read from no store themselves.
     let mut hubs: HashMap<&Region, &Store> = HashMap::new();
-    let mut targets = HashSet::new();
     for (operation, Transfer { fills, from }) in &transfers {
         let Some(parent) = from.first() else { continue };
         let Some(store) = fills else {
             let plant = plants.entry(parent).or_default();
-            if operation.target().is_none() {
+            let Some(target) = operation.target() else {
                 hubs.insert(&operation.place.region, parent);
                 continue;
-            }
+            };
             // A target has an operation for each disk.
-            plant.targets += usize::from(targets.insert(operation.target().map(Target::key)));
+            plant.targets += usize::from(targets.insert(target.key()));
             plant.failed += usize::from(operation.state == OperationState::Failed);
             reads.insert(operation.id.group(), parent);
             continue;

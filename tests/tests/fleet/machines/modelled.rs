@@ -151,7 +151,7 @@ impl Modelled {
 }
 
 /// If the service moves whole disks, and if it moves only the 30% of them that have data. The plan shows the bound that the
-/// assumed link gives, and the price; the clone itself needs little more than that, and stops the source for seconds.
+/// assumed link gives, and the price; the clone itself needs little more than that. The model stops and starts machines at once.
 #[tokio::test(start_paused = true)]
 async fn the_machine_of_the_walk_through_is_cloned_in_the_time_of_its_copies() {
     for (share, seconds_at_most, dollars) in [(100, 950, 61.8), (30, 330, 18.5)] {
