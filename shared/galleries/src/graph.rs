@@ -62,7 +62,7 @@ pub struct Golden {
 #[derive(Debug, Clone, PartialEq)]
 pub enum GalleryRow {
     /// Create or remove a temporary.
-    Resource(SnapshotSpec),
+    Resource(Box<SnapshotSpec>),
     /// Publish the version.
     Publish(Box<PublishSpec>),
 }
@@ -82,11 +82,11 @@ pub fn rows(gallery: &PlannedGallery, golden: Golden) -> Vec<Row<GalleryRow>> {
         requires_stopped: None,
         once: false,
     };
-    let create = GalleryRow::Resource(SnapshotSpec::Create(create));
+    let create = GalleryRow::Resource(Box::new(SnapshotSpec::Create(create)));
     let snapshot = Row { after: golden.after, opens: golden.opens, ..row(gallery, "snapshot", "snapshot", create) };
     let remove = |step: &str, id: &ResourceId| {
         let spec = TemporarySpec { fleet: spec.fleet, id: id.to_string(), job: spec.job.clone() };
-        let spec = GalleryRow::Resource(SnapshotSpec::RemoveTemporary(spec));
+        let spec = GalleryRow::Resource(Box::new(SnapshotSpec::RemoveTemporary(spec)));
         Row { always: true, ..row(gallery, step, "remove", spec) }
     };
     numbered(vec![snapshot, publish, remove("remove-trial", &spec.trial), remove("remove-snapshot", &spec.source)])

@@ -203,7 +203,7 @@ impl<'a> Graph<'a> {
             copy: body::temporary_snapshot(self.delivery, made, false, true),
         };
         let spec = |row: GalleryRow| match row {
-            GalleryRow::Resource(spec) => RowSpec::Resource(spec),
+            GalleryRow::Resource(spec) => RowSpec::Resource(*spec),
             GalleryRow::Publish(spec) => RowSpec::Publish(spec),
         };
         goldfleet_galleries::graph::rows(planned, golden).into_iter().map(|row| row.map(spec)).collect()

@@ -223,6 +223,15 @@ fn a_superblock_with_impossible_sizes_is_damage() {
     }
 }
 
+/// The crate would allocate 8 GiB for the groups.
+#[test]
+fn the_upper_half_of_the_count_of_blocks_is_damage_without_64_bit() {
+    let source = source();
+    let ext = volume(source.path(), FsKind::Ext, &["-t", "ext4", "-O", "^metadata_csum,^64bit"]);
+    let disk = Arc::new(Damaged { disk: ext.disk(), changes: vec![(1024 + 0x151, 4)] });
+    assert!(matches!(open(disk, FsKind::Ext), Err(FsError::CutOff { .. })));
+}
+
 #[test]
 fn an_xfs_log_at_an_impossible_place_is_damage() {
     let source = source();

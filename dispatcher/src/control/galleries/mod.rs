@@ -8,7 +8,7 @@ mod plan;
 pub mod promote;
 pub mod watch;
 
-use goldfleet_config::targets::TargetsFile;
+use goldfleet_config::targets::{TargetsFile, TargetsFileError};
 use goldfleet_galleries::publication::{PREFIX, Publication};
 use goldfleet_kinds::outcome::StepError;
 use goldfleet_kinds::publish::record;
@@ -32,7 +32,8 @@ pub fn name_fault(gallery: &str, version: &ImageVersion) -> Option<Finding> {
     Some(Finding::failure(VERSION_NAME, format!("gallery {gallery}"), error.to_string()))
 }
 
-/// The names of the galleries that receive versions of an image. Rejects a version whose name no gallery accepts.
+/// The names of the galleries that receive versions of an image: none without a targets file. Rejects a version whose name no
+/// gallery accepts.
 ///
 /// # Errors
 /// [`ControlError::NotCopied`], or [`ControlError::Targets`] if the targets file is not valid.
@@ -42,7 +43,11 @@ pub fn receivers(
     version: &ImageVersion,
     selection: &[Selector],
 ) -> Result<Vec<String>, ControlError> {
-    let file = TargetsFile::load(&control.config.targets.file)?;
+    let file = match TargetsFile::load(&control.config.targets.file) {
+        // An upload without a dispatch needs no targets.
+        Err(TargetsFileError::NoSuchFile(_)) => return Ok(Vec::new()),
+        file => file?,
+    };
     let names: Vec<String> =
         file.galleries_of(image, selection).iter().map(|gallery| gallery.name.to_string()).collect();
     let faults: Vec<Finding> = names.iter().filter_map(|name| name_fault(name, version)).collect();

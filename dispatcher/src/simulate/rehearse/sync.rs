@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use goldfleet_config::targets::TargetsFile;
-use goldfleet_config::{Config, Sync, SyncDestination};
+use goldfleet_config::{Config, HumanDuration, Sync, SyncDestination};
 use goldfleet_model::ids::JobId;
 use goldfleet_model::job::{Finding, Subject};
 use goldfleet_model::operation::OperationState;
@@ -232,7 +232,7 @@ impl SyncRun<'_> {
             let name = format!("{}-{number:04}", disk.name);
             self.put(ResourceType::Snapshot, name, self.body(properties).with_tags(tags)).await?;
         }
-        let interval = self.sync.every.map_or(INTERVAL, goldfleet_config::HumanDuration::get);
+        let interval = self.sync.every.map_or(INTERVAL, HumanDuration::get);
         self.engine.control.ports.clock.sleep(interval).await;
         Ok(())
     }

@@ -70,14 +70,13 @@ impl Ext {
 
 /// The superblock must describe a file system that fits in the volume, and groups that can be counted.
 fn check_sizes(superblock: &[u8], volume: u64) -> Result<(), FsError> {
-    const INCOMPAT_64BIT: u32 = 0x80;
     let damaged = |what: String| Err(FsError::Damaged(what));
     let shift = le32(superblock, 24);
     if shift > 6 {
         return damaged(format!("the superblock states blocks of 2^{} bytes", u64::from(shift) + 10));
     }
-    let high = if le32(superblock, 96) & INCOMPAT_64BIT == 0 { 0 } else { le32(superblock, 0x150) };
-    let blocks = u64::from(high) << 32 | u64::from(le32(superblock, 4));
+    // The kernel ignores the upper half without the feature 64bit. The crate does not, and allocates by it.
+    let blocks = u64::from(le32(superblock, 0x150)) << 32 | u64::from(le32(superblock, 4));
     let block = 1024u64 << shift;
     super::check_size(blocks.checked_mul(block), volume)?;
     let per_group = u64::from(le32(superblock, 32));
