@@ -81,6 +81,7 @@ pub fn rows(gallery: &PlannedGallery, golden: Golden) -> Vec<Row<GalleryRow>> {
         body: golden.copy,
         requires_stopped: None,
         once: false,
+        copied_from: None,
     };
     let create = GalleryRow::Resource(Box::new(SnapshotSpec::Create(create)));
     let snapshot = Row { after: golden.after, opens: golden.opens, ..row(gallery, "snapshot", "snapshot", create) };

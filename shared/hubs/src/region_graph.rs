@@ -24,6 +24,18 @@ use crate::rows::{Place, after, create_spec, hub_gate, resource_id};
 /// The ids of the kinds that the graph uses, in the order in which they are shown.
 pub const KINDS: [&str; 4] = ["hub", "image", "snapshot", "remove"];
 
+/// The step that creates a golden snapshot.
+const GOLDEN: &str = "golden";
+
+/// The group of a disk in the hub of a region.
+fn hub_group(delivery: &RegionDelivery, region: &Region, hub: &HubPlace, disk: &ArtifactDisk) -> GroupId {
+    let prefix = match disk.disk.role {
+        DiskRole::Os => format!("hub-{region}"),
+        role => format!("hub-{region}-{role}"),
+    };
+    GroupId::of(&prefix, &["hub", &delivery.hub_disk(region, hub, disk).key()])
+}
+
 /// A disk in a hub that is filled from chunks.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HubRow {
@@ -93,11 +105,7 @@ impl<'a> RegionGraph<'a> {
     fn hub(&self, region: &Region, hub: &HubPlace, disk: &ArtifactDisk) -> Vec<RegionRow> {
         let delivery = self.0;
         let (id, golden) = (delivery.hub_disk(region, hub, disk), delivery.golden(region, hub, disk));
-        let prefix = match disk.disk.role {
-            DiskRole::Os => format!("hub-{region}"),
-            role => format!("hub-{region}-{role}"),
-        };
-        let group = GroupId::of(&prefix, &["hub", &id.key()]);
+        let group = hub_group(delivery, region, hub, disk);
         let on = Place { group: &group, region, subscription: &hub.group };
         let filled = HubRow {
             disk: disk.disk,
@@ -109,7 +117,7 @@ impl<'a> RegionGraph<'a> {
         let fill = on.row("hub", "hub", RegionRowSpec::Hub(Box::new(filled)));
         let create = create_spec(&golden, None, body::golden(delivery, region, hub, disk, &id));
         let spec = GoldenSpec { create, filled_by: OperationId::new(group.clone(), "hub") };
-        let mut snapshot = on.row("golden", "snapshot", RegionRowSpec::Resource(SnapshotSpec::Golden(Box::new(spec))));
+        let mut snapshot = on.row(GOLDEN, "snapshot", RegionRowSpec::Resource(SnapshotSpec::Golden(Box::new(spec))));
         snapshot.opens = vec![hub_gate(region)];
         vec![fill, snapshot, self.remove(on, "remove-disk", &id)]
     }
@@ -130,7 +138,8 @@ impl<'a> RegionGraph<'a> {
             };
             let id = self.copy(planned, role);
             let body = body::copy(delivery, &planned.target, disk, &delivery.golden(on.region, hub, disk));
-            let spec = SnapshotSpec::Create(CreateSpec { ..create_spec(&id, None, body) });
+            let copied_from = Some(OperationId::new(hub_group(delivery, on.region, hub, disk), GOLDEN));
+            let spec = SnapshotSpec::Create(CreateSpec { copied_from, ..create_spec(&id, None, body) });
             let mut copy = on.row(&step("snapshot"), "snapshot", RegionRowSpec::Resource(spec));
             if rows.is_empty() {
                 copy.after.push(after(hub_gate(on.region), GateCondition::Opened, disks));

@@ -189,6 +189,7 @@ fn create(
         body,
         requires_stopped: stopped,
         once: false,
+        copied_from: None,
     }))
 }
 

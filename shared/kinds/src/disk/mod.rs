@@ -154,16 +154,23 @@ async fn create_once(attempt: Attempt<'_>, spec: &CreateSpec, until: Option<Time
             is_requested = true;
             create.ensure_first(attempt)?;
             downtime::check(attempt, &create.id, until)?;
-            if !create.source_is_complete(attempt).await? {
+            // The operation that created a golden snapshot has ended, so the snapshot is read only if something is wrong.
+            if spec.copied_from.is_none() && !create.source_is_complete(attempt).await? {
                 return Ok(StepOutcome::RequeueAfter(poll_delay(attempt, is_remote)));
             }
             create.ensure_stopped(attempt).await?;
-            match change::create(attempt, &create.id, create.body.clone()).await? {
-                Changed::Later(error) => return Ok(later(attempt, &error)),
-                Changed::Yes | Changed::NameTaken => continue,
+            match change::create(attempt, &create.id, create.body.clone()).await {
+                Ok(Changed::Later(error)) => return Ok(later(attempt, &error)),
+                Ok(Changed::Yes | Changed::NameTaken) => continue,
+                Err(StepError::Failed(error)) if spec.copied_from.is_some() && !error.retryable => {
+                    create.source_is_complete(attempt).await?;
+                    return Err(error.into());
+                }
+                Err(error) => return Err(error),
             }
         };
         create.check(&found)?;
+        create.check_golden(attempt, &found).await?;
         return match content(&found) {
             Content::Arriving => Ok(StepOutcome::RequeueAfter(poll_delay(attempt, is_remote))),
             Content::Complete => {
@@ -265,6 +272,31 @@ impl<'a> Create<'a> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Rejects a copy of another snapshot than the golden one. The output of the operation that created it has its unique id.
+    /// The snapshot itself is read if another one got its name since.
+    async fn check_golden(&self, attempt: Attempt<'_>, found: &Resource) -> Result<(), StepError> {
+        let Some(operation) = &self.spec.copied_from else { return Ok(()) };
+        let Attempt { shared, operation: own, .. } = attempt;
+        let golden = shared.ports.table.operation(&own.job, operation).await?;
+        let output = golden.and_then(|row| row.value.output?.read::<CreateOutput>(1).ok());
+        let data = found.body.properties.disk().map(|disk| &disk.creation_data);
+        let copied = data.and_then(|data| data.source_unique_id.as_deref());
+        let is_copied = |id: &str| copied.is_some_and(|copied| copied.eq_ignore_ascii_case(id));
+        if output.is_some_and(|output| is_copied(&output.unique_id)) {
+            return Ok(());
+        }
+        let source = data.and_then(|data| data.source_resource_id.as_deref()).unwrap_or_default();
+        let golden = shared.ports.resources.get(&read_id(source)?, None).await?;
+        let is_right = |golden: &Resource| {
+            self.is_golden_of_version(golden) && (copied.is_none() || unique_id(golden).is_some_and(is_copied))
+        };
+        if golden.as_ref().is_some_and(is_right) {
+            return Ok(());
+        }
+        let message = format!("{}: it is not a copy of the golden snapshot {source}", self.id);
+        Err(AttemptError::fatal("source-changed", message).into())
     }
 
     /// Checks the resource to copy. Returns whether its content is complete.

@@ -127,6 +127,10 @@ pub struct CreateSpec {
     /// Whether it is created at most once, because a second one could have other content: the disk may have changed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub once: bool,
+    /// The operation that created the golden snapshot to copy. Its output has the unique id, so not each of the many copies has
+    /// to read the snapshot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copied_from: Option<OperationId>,
 }
 
 /// The golden snapshot of a region, which is created from a disk that the job has filled.

@@ -36,6 +36,7 @@ impl Graph<'_, '_> {
                 body,
                 requires_stopped: None,
                 once: false,
+                copied_from: None,
             })
         };
         let (fleet, job) = (self.rules.fleet, &self.run.job);
