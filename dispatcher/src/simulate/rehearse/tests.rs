@@ -53,9 +53,9 @@ fn region_route_writes_pages_once_for_each_region() {
     assert!(region.requests_usd < staging.requests_usd && region.storage_usd < staging.storage_usd);
 }
 
-/// The reference image and fleets. It takes minutes, so the planner's test has the same goals.
+/// The reference image and fleets. The planner's test has the same goals.
 #[test]
-#[ignore = "takes minutes"]
+#[ignore = "takes a minute"]
 fn region_route_of_the_reference_fleets() {
     for count in [150, 1000] {
         let rehearsal = Rehearsal {

@@ -71,7 +71,9 @@ async fn the_successor_of_a_killed_worker_completes_each_change() {
     let mut cases = Vec::new();
     for name in CHANGES {
         let step = if name == "DiskPages.write_from" { 8 } else { 2 };
-        cases.extend((0..calls[name]).step_by(step).map(|nth| (name, nth)));
+        // A step that waits for chunks begins its access again, so only one beginning for each region is certain.
+        let certain = if name == "DiskAccess.begin" { 2 } else { calls[name] };
+        cases.extend((0..certain).step_by(step).map(|nth| (name, nth)));
     }
     for batch in cases.chunks(8) {
         let runs: Vec<_> = batch.iter().map(|&(name, nth)| tokio::spawn(killed(name, nth))).collect();
