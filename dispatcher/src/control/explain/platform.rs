@@ -12,7 +12,7 @@ pub(super) static CODES: &[Code] = &[
         codes: &["hub-missing"],
         cause: "No subscription and resource group is known in which the snapshot of a region can be created. The route \
                 `region` needs a configured one.",
-        remedy: "Give a `[[store]]` of the region `subscription` and `resource_group`; for `dispatch --from`, enabling a \
+        remedy: "Give a `[[store]]` of the region `subscription` and `resource_group`; for copies of a disk or snapshot, enabling a \
                  target of the region suffices.",
     },
     Code {
