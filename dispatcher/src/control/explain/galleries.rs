@@ -57,7 +57,7 @@ pub(super) static CODES: &[Code] = &[
     Code {
         codes: &["not-published"],
         cause: "`promote`: a gallery of the targets file receives the image, and does not have the version.",
-        remedy: "Run `goldfleet dispatch --from` for the version.",
+        remedy: "Dispatch the version from a disk or snapshot: `goldfleet dispatch --from SOURCE`.",
     },
     Code {
         codes: &["not-ready"],

@@ -55,6 +55,8 @@ impl Scene {
         }
         let disk = self.sync.disk("full").await;
         self.sync.snapshot(&disk, "full", false).await;
+        // A run copies a snapshot only after the service has created it.
+        tokio::time::sleep(Duration::from_secs(60)).await;
     }
 
     /// Starts a dispatcher and two workers with the default settings.
@@ -84,7 +86,12 @@ impl Scene {
     async fn assert_complete(&self) {
         for destination in 0..self.sync.rules.destinations.len() {
             let replicas = self.sync.replicas(destination).await;
-            assert_eq!(replicas.len(), 7, "destination {destination}");
+            assert_eq!(
+                replicas.len(),
+                7,
+                "destination {destination}: {:?}",
+                replicas.iter().map(|(name, _)| name).collect::<Vec<_>>()
+            );
             for (name, replica) in replicas {
                 let Properties::Snapshot(snapshot) = &replica.body.properties else { unreachable!() };
                 assert!(snapshot.is_complete(), "{name}");

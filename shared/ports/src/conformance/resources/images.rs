@@ -34,17 +34,19 @@ impl ResourceSuite<'_> {
     pub async fn image_has_data_disks(self) {
         let missing = ImageDataDisk::of_vhd(3, self.resources.blob_url(&self.missing_vhd()), Caching::ReadOnly);
         let present = ImageDataDisk::of_vhd(3, self.resources.blob_url(&self.new_vhd().await), Caching::ReadOnly);
-        let request = self.image_of(&self.new_vhd().await);
-        let with = |disk: &ImageDataDisk| {
-            let mut request = request.clone();
+        let with = |mut request: PutRequest, disk: &ImageDataDisk| {
             if let Properties::Image(image) = &mut request.body.properties {
                 *image = image.clone().with_data_disks([disk.clone()]);
             }
             request
         };
-        self.put(&with(&missing)).await.expect_err("a data disk without its VHD");
-        assert_eq!(self.find(&request.id).await, None, "a refused image");
-        self.put(&with(&present)).await.expect("an image");
+        let request = with(self.image_of(&self.new_vhd().await), &missing);
+        self.put(&request).await.expect_err("a data disk without its VHD");
+        // Azure may leave an image that failed.
+        let left = self.find(&request.id).await;
+        assert!(left.is_none_or(|image| image.provisioning == Provisioning::Failed), "a refused image");
+        let request = with(self.image_of(&self.new_vhd().await), &present);
+        self.put(&request).await.expect("an image");
         let image = self.existing(&request.id).await;
         let Properties::Image(found) = &image.body.properties else { panic!("expected an image, found {image:?}") };
         let disks = &found.storage_profile.as_ref().expect("disks").data_disks;
