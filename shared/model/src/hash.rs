@@ -33,6 +33,21 @@ impl ChunkHash {
     }
 }
 
+/// Whether the last line of a text is JSON with the BLAKE3 hash of all lines above as `b3`. Manifests and artifact records end
+/// like this in every later format version too. So a text that states a later version without it is damaged.
+#[must_use]
+pub(crate) fn ends_with_own_hash(text: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Last {
+        #[serde(with = "hex")]
+        b3: [u8; 32],
+    }
+    let lines = text.strip_suffix(b"\n").unwrap_or(text);
+    let start = lines.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+    let (above, last) = text.split_at(start);
+    serde_json::from_slice(last).is_ok_and(|last: Last| *blake3::hash(above).as_bytes() == last.b3)
+}
+
 /// Computes a [`ChunkHash`] of bytes that arrive in pieces. It is fastest if the length of each piece in KiB is a power
 /// of two.
 #[derive(Debug, Default)]

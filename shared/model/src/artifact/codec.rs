@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Artifact, ArtifactDisk, ArtifactRecord, DiskRef, DiskRole, Provenance};
 use crate::hash::Digest;
+use crate::hash::ends_with_own_hash;
 use crate::ids::{ImageName, ImageVersion};
 use crate::manifest::codec::{check_canonical, json_reason, write_json};
 use crate::manifest::{Generation, OsType};
@@ -136,7 +137,10 @@ impl ArtifactRecord {
         };
         let version = format_version(first).map_err(error(1))?;
         if version > Self::FORMAT_VERSION {
-            return Err(ArtifactError::Newer(version));
+            return Err(match ends_with_own_hash(text) {
+                true => ArtifactError::Newer(version),
+                false => error(count)(format!("it states format version {version}, and not the hash of its lines")),
+            });
         }
         let header: Header = canonical(first).map_err(error(1))?;
         let disks = disks.iter().enumerate().map(|(n, line)| decode_disk(line).map_err(error(n + 2)));

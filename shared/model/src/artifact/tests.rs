@@ -92,6 +92,18 @@ fn errors_name_the_line_and_the_remedy() {
     insta::assert_snapshot!(messages.join("\n"));
 }
 
+/// A flipped bit can change the digit of the version. Only a record whose hash is right is one of a later release.
+#[test]
+fn a_later_version_needs_its_hash() {
+    let good = String::from_utf8(record_of(&[3], "alice").encode()).unwrap();
+    let changed = good.replace("\"v\":1", "\"v\":5");
+    assert_eq!(ArtifactRecord::decode(changed.as_bytes()).unwrap_err().code(), "artifact-damaged");
+    let above: String = changed.split_inclusive('\n').take(4).collect();
+    let later = format!("{above}{{\"b3\":\"{}\",\"parts\":2}}\n", blake3::hash(above.as_bytes()));
+    let error = ArtifactRecord::decode(later.as_bytes()).unwrap_err();
+    assert_eq!((&error, error.code()), (&ArtifactError::Newer(5), "artifact-version"));
+}
+
 #[test]
 fn a_record_is_of_one_version() {
     let (image, version) = ("ubuntu-24.04".parse().unwrap(), "2026.11.1".parse().unwrap());

@@ -18,6 +18,7 @@ use std::io::Write as _;
 
 use serde::{Deserialize, Serialize};
 
+use crate::hash::ends_with_own_hash;
 use crate::ids::{ImageName, ImageVersion};
 
 use super::{CHUNK_SIZE, ChunkEntry, ChunkHash, Manifest, Md5Sum, Run, SECTOR};
@@ -144,7 +145,11 @@ impl Manifest {
         match format_version(first).map_err(error(1))? {
             FORMAT_VERSION => {}
             older if older < FORMAT_VERSION => return Err(ManifestError::Older(older)),
-            newer => return Err(ManifestError::Newer(newer)),
+            newer if ends_with_own_hash(text) => return Err(ManifestError::Newer(newer)),
+            newer => {
+                let reason = format!("it states format version {newer}, and not the hash of its lines");
+                return Err(error(lines.len())(reason));
+            }
         }
         let head = decode_head(first).map_err(error(1))?;
         let tail = decode_tail(last, middle.len()).map_err(error(lines.len()))?;
