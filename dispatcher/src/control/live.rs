@@ -131,7 +131,8 @@ impl LiveSet {
             // Manifests are listed first: the record of a listed manifest may be written in between, and never the reverse.
             let (manifests, records) = match list_versions(control, store).await {
                 Ok(listed) => listed,
-                Err(_) if roots.may_be_gone(store) => continue,
+                // A list that ends early proves nothing: only a store that is really gone has no versions.
+                Err(_) if roots.may_be_gone(store) && !is_there(control, store).await => continue,
                 Err(error) => return Err(LiveSetError::unlisted(store, error).into()),
             };
             check_manifest_names(store, &manifests)?;
@@ -198,6 +199,11 @@ impl LiveSet {
         }
         Ok(())
     }
+}
+
+/// Whether a store is known to exist.
+async fn is_there(control: &ControlContext, store: &Container) -> bool {
+    matches!(container_exists(control, store).await, Ok(true))
 }
 
 /// Rejects a source store without versions if it does not exist, or if another store has chunks.

@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use goldfleet_dispatcher::control::context::ControlError;
 use goldfleet_dispatcher::control::live::LiveSetError;
+use goldfleet_model::job::JobState;
 use goldfleet_model::manifest::{CHUNKS, MANIFESTS};
 use proptest::prelude::*;
 
-use super::case::{Case, FOREIGN, Meanwhile, Version, Written, case};
+use super::case::{Asked, Case, FOREIGN, Meanwhile, Version, Written, case};
+use super::interference::Fault;
 use super::scene::{Ended, manifest_of, name_of, run};
 
 fn check(case: &Case) -> Result<(), TestCaseError> {
@@ -94,6 +96,29 @@ proptest! {
     #[test]
     fn no_chunk_that_is_in_use_is_deleted(case in case()) {
         check(&case)?;
+    }
+}
+
+/// The operator says that the versions of a store were deleted, the store has one, and its list ends early.
+#[test]
+fn a_list_that_ends_early_is_no_store_that_is_gone() {
+    let whole = |store, chunk| Version { store, chunks: vec![chunk], manifest: Written::Whole };
+    let case = Case {
+        configured: 0,
+        in_targets: vec![2],
+        versions: vec![whole(3, 5), whole(0, 0)],
+        jobs: vec![Asked { version: 0, state: JobState::Running, tree: Some(vec![1]) }],
+        held: vec![vec![], vec![], vec![(5, true)], vec![], vec![]],
+        given_up: vec![3],
+        fault: None,
+        meanwhile: Meanwhile::Nothing,
+        dry_run: false,
+    };
+    for call in 0..24 {
+        for fault in [Fault::Fails, Fault::CutOff, Fault::Late] {
+            let case = Case { fault: Some((call, fault)), ..case.clone() };
+            check(&case).unwrap_or_else(|failure| panic!("{case:?}: {failure}"));
+        }
     }
 }
 
