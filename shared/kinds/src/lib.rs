@@ -6,10 +6,11 @@
 //! - [`outcome`], [`attempt_error`]: the results of steps.
 //! - [`transfer`]: moves chunks between stores and VHDs for several kinds.
 //! - `change`: changes of resources for several kinds.
+//! - `creation`: resources that a row creates once and never updates, for several kinds.
 //! - `power`, `downtime`: the power state of machines, and the limit of the time for which a job stops one.
 //! - [`writers`]: the records of those who write chunks to a store.
-//! - [`seed`], [`copy`], [`hub`], [`image`], [`snapshot`], [`disk`], [`lock`], [`remove`], [`deallocate`], [`start`],
-//!   [`machine`], [`capture`]: the kinds.
+//! - [`seed`], [`copy`], [`hub`], [`image`], [`snapshot`], [`disk`], [`publish`], [`lock`], [`remove`], [`deallocate`],
+//!   [`start`], [`machine`], [`capture`]: the kinds.
 //!
 //! To add a kind, write its folder and add one line to [`registry`].
 
@@ -18,6 +19,7 @@ pub mod capture;
 mod change;
 pub mod context;
 pub mod copy;
+mod creation;
 pub mod deallocate;
 pub mod disk;
 mod downtime;

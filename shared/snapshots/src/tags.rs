@@ -204,3 +204,15 @@ pub fn is_reserved(name: &str) -> bool {
 pub fn group_hash(group: &GroupRef) -> String {
     blake3::hash(group.key().as_bytes()).to_hex()[..20].to_owned()
 }
+
+/// Whether `found` has all tags of goldfleet that `own` has, with the same values.
+#[must_use]
+pub fn has_reserved(found: &BTreeMap<String, String>, own: &BTreeMap<String, String>) -> bool {
+    own.iter().filter(|(name, _)| is_reserved(name)).all(|(name, value)| tag(found, name) == Some(value))
+}
+
+/// Whether `own` has all these tags, and `found` has them with the same values.
+#[must_use]
+pub fn agree(found: &BTreeMap<String, String>, own: &BTreeMap<String, String>, names: &[&str]) -> bool {
+    names.iter().all(|name| tag(own, name).is_some_and(|value| tag(found, name) == Some(value)))
+}

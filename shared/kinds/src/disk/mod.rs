@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use goldfleet_model::image::ImageTags;
 use goldfleet_model::message::QueueName;
 use goldfleet_model::operation::Operation;
-use goldfleet_model::resource::{DiskState, Properties, ResourceBody, ResourceId, ResourceType, tag};
+use goldfleet_model::resource::{DiskState, Properties, ResourceBody, ResourceId, ResourceType};
 use goldfleet_ports::Ports;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::resources::{Provisioning, Resource};
@@ -211,24 +211,19 @@ impl<'a> Create<'a> {
 
     /// Whether a resource has the tags of goldfleet that this row sets.
     fn is_same(&self, found: &Resource) -> bool {
-        let mut own = self.body.tags.iter().filter(|(name, _)| tags::is_reserved(name));
-        own.all(|(name, value)| tag(&found.body.tags, name) == Some(value))
+        tags::has_reserved(&found.body.tags, &self.body.tags)
     }
 
     /// Whether a resource is a temporary of the same job, with the same source.
     fn is_temporary_of_job(&self, found: &Resource) -> bool {
-        let own = |name| tag(&self.body.tags, name);
-        let is_same = |name| own(name).is_some() && tag(&found.body.tags, name) == own(name);
         Role::in_tags(&found.body.tags) == Some(Role::Temporary)
-            && [tags::FLEET, tags::JOB, tags::SOURCE].into_iter().all(is_same)
+            && tags::agree(&found.body.tags, &self.body.tags, &[tags::FLEET, tags::JOB, tags::SOURCE])
     }
 
     /// Whether a resource is a golden snapshot of the same disk and version.
     fn is_golden_of_version(&self, found: &Resource) -> bool {
-        let own = |name| tag(&self.body.tags, name);
-        let is_same = |name| own(name).is_some() && tag(&found.body.tags, name) == own(name);
         Role::in_tags(&found.body.tags) == Some(Role::Golden)
-            && [tags::FLEET, tags::SOURCE, ImageTags::DIGEST].into_iter().all(is_same)
+            && tags::agree(&found.body.tags, &self.body.tags, &[tags::FLEET, tags::SOURCE, ImageTags::DIGEST])
     }
 
     /// The code of an existing resource that this row did not create.

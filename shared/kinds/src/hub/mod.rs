@@ -17,7 +17,7 @@ use goldfleet_model::artifact::DiskRef;
 use goldfleet_model::image::{ImageRef, ImageTags};
 use goldfleet_model::message::QueueName;
 use goldfleet_model::operation::Operation;
-use goldfleet_model::resource::{DiskState, ResourceBody, ResourceId, tag};
+use goldfleet_model::resource::{DiskState, ResourceBody, ResourceId};
 use goldfleet_model::store::Store;
 use goldfleet_ports::Ports;
 use goldfleet_ports::error::PortResult;
@@ -158,16 +158,13 @@ impl<'a> HubDisk<'a> {
 
     /// Whether a resource has the tags of goldfleet that this row sets.
     fn is_own(&self, found: &Resource) -> bool {
-        let mut own = self.body.tags.iter().filter(|(name, _)| tags::is_reserved(name));
-        own.all(|(name, value)| tag(&found.body.tags, name) == Some(value))
+        tags::has_reserved(&found.body.tags, &self.body.tags)
     }
 
     /// Whether a resource is the complete golden snapshot of this disk of the version.
     fn is_golden(&self, found: &Resource, image: &ImageRef) -> bool {
-        let is_same =
-            |name| tag(&self.body.tags, name).is_some() && tag(&found.body.tags, name) == tag(&self.body.tags, name);
         Role::in_tags(&found.body.tags) == Some(Role::Golden)
-            && [tags::FLEET, tags::SOURCE].into_iter().all(is_same)
+            && tags::agree(&found.body.tags, &self.body.tags, &[tags::FLEET, tags::SOURCE])
             && ImageTags::digest_in(&found.body.tags) == Some(image.digest)
             && found.body.region == self.body.region
             && matches!(content(found), Content::Complete)

@@ -4,18 +4,19 @@ use async_trait::async_trait;
 use goldfleet_machines::spec::MachineSpec;
 use goldfleet_model::message::QueueName;
 use goldfleet_model::operation::Operation;
-use goldfleet_model::resource::{MachineProperties, ResourceBody, tag};
+use goldfleet_model::resource::{MachineProperties, ResourceBody, ResourceId};
 use goldfleet_ports::Ports;
 use goldfleet_ports::error::PortResult;
 use goldfleet_ports::resources::{Provisioning, Resource};
-use goldfleet_snapshots::tags::{self, Role};
+use goldfleet_snapshots::tags::Role;
 
 use crate::attempt_error::AttemptError;
-use crate::change::{self, Changed, later, poll_delay, read_body, read_id, vanished};
+use crate::change::{poll_delay, read_id};
 use crate::context::{Attempt, read_spec};
+use crate::creation::{self, Creation};
 use crate::disk::CreateOutput;
 use crate::kind::{Kind, Probe};
-use crate::outcome::{StepError, StepOutcome};
+use crate::outcome::{StepError, StepOutcome, StepResult};
 
 /// The kind `machine`. Its specification is [`MachineSpec`].
 pub struct Machine;
@@ -46,35 +47,12 @@ impl Kind for Machine {
     async fn probe(&self, ports: &Ports, operation: &Operation) -> PortResult<Probe> {
         let Ok(spec) = read_spec::<MachineSpec>(operation) else { return Ok(Probe::Foreign) };
         let Ok(create) = Create::of(&spec) else { return Ok(Probe::Foreign) };
-        Ok(match ports.resources.get(&spec.id, None).await? {
-            None => Probe::Absent,
-            Some(found) if !create.is_same(&found) => Probe::Foreign,
-            Some(found) => match found.provisioning {
-                Provisioning::Succeeded => Probe::Done,
-                Provisioning::InProgress => Probe::Underway,
-                Provisioning::Failed => Probe::Stale,
-            },
-        })
+        creation::probe(ports, &create).await
     }
 
     async fn run(&self, attempt: Attempt<'_>) -> Result<StepOutcome, StepError> {
         let spec: MachineSpec = attempt.spec()?;
-        let create = Create::of(&spec)?;
-        let mut is_requested = false;
-        loop {
-            let Some(found) = attempt.shared.ports.resources.get(&spec.id, None).await? else {
-                if is_requested {
-                    return Err(vanished(&spec.id));
-                }
-                is_requested = true;
-                create.check_disks(attempt).await?;
-                match change::create(attempt, &spec.id, create.body.clone()).await? {
-                    Changed::Later(error) => return Ok(later(attempt, &error)),
-                    Changed::Yes | Changed::NameTaken => continue,
-                }
-            };
-            return create.found(attempt, &found).await;
-        }
+        creation::run(attempt, &Create::of(&spec)?).await
     }
 }
 
@@ -86,25 +64,43 @@ struct Create<'a> {
 
 impl<'a> Create<'a> {
     fn of(spec: &'a MachineSpec) -> Result<Self, AttemptError> {
-        let body = read_body(&spec.id, &spec.body)?;
-        let has_tags =
-            [tags::FLEET, tags::ROLE, tags::JOB, tags::SOURCE].iter().all(|name| body.tags.contains_key(*name));
-        if !has_tags || body.properties.machine().is_none() {
-            let message =
-                format!("the body of {} in the row is not that of a machine with tags that identify it", spec.id);
-            return Err(AttemptError::fatal("row-damaged", message));
-        }
+        let body = creation::read(&spec.id, &spec.body, "a machine", |body| body.properties.machine().is_some())?;
         Ok(Self { spec, body })
     }
+}
 
-    /// Whether a machine has the tags of goldfleet that this row sets.
-    fn is_same(&self, found: &Resource) -> bool {
-        let mut own = self.body.tags.iter().filter(|(name, _)| tags::is_reserved(name));
-        own.all(|(name, value)| tag(&found.body.tags, name) == Some(value))
+#[async_trait]
+impl Creation for Create<'_> {
+    fn id(&self) -> &ResourceId {
+        &self.spec.id
     }
 
-    /// The result if the machine exists. A machine is never updated or deleted, because its owner may use it already.
-    async fn found(&self, attempt: Attempt<'_>, found: &Resource) -> Result<StepOutcome, StepError> {
+    fn body(&self) -> &ResourceBody {
+        &self.body
+    }
+
+    /// Checks that the disks are those of this job, and that no other machine has them.
+    async fn prepare(&self, attempt: Attempt<'_>) -> Result<Option<StepOutcome>, StepError> {
+        for disk in self.body.properties.machine().into_iter().flat_map(MachineProperties::disks) {
+            let id = read_id(disk.disk_id().unwrap_or_default())?;
+            let Some(found) = attempt.shared.ports.resources.get(&id, None).await? else {
+                return Err(self.fatal("disk-not-found", format!("its disk {id} does not exist any more")));
+            };
+            if !self.is_of_job(&found, Role::Clone) {
+                return Err(self.fatal("disk-foreign", format!("this job did not create its disk {id}")));
+            }
+            match found.body.machine() {
+                Some(owner) if !owner.eq_ignore_ascii_case(&self.spec.id.to_string()) => {
+                    return Err(self.fatal("disk-in-use", format!("machine {owner} has its disk {id}")));
+                }
+                _ => {}
+            }
+        }
+        Ok(None)
+    }
+
+    /// A machine is never updated or deleted, because its owner may use it already.
+    async fn found(&self, attempt: Attempt<'_>, found: &Resource) -> StepResult {
         let id = &self.spec.id;
         if !self.is_same(found) {
             let message = format!("{id} exists, and does not have the tags of this job: choose another --name");
@@ -123,29 +119,5 @@ impl<'a> Create<'a> {
                 Ok(StepOutcome::Done)
             }
         }
-    }
-
-    /// Checks that the disks are those of this job, and that no other machine has them.
-    async fn check_disks(&self, attempt: Attempt<'_>) -> Result<(), StepError> {
-        let fatal =
-            |code, message: String| Err(AttemptError::fatal(code, format!("{}: {message}", self.spec.id)).into());
-        for disk in self.body.properties.machine().into_iter().flat_map(MachineProperties::disks) {
-            let id = read_id(disk.disk_id().unwrap_or_default())?;
-            let Some(found) = attempt.shared.ports.resources.get(&id, None).await? else {
-                return fatal("disk-not-found", format!("its disk {id} does not exist any more"));
-            };
-            let is_own = |name| tag(&found.body.tags, name) == tag(&self.body.tags, name);
-            let is_clone = Role::in_tags(&found.body.tags) == Some(Role::Clone);
-            if !is_clone || ![tags::FLEET, tags::JOB].into_iter().all(is_own) {
-                return fatal("disk-foreign", format!("this job did not create its disk {id}"));
-            }
-            match found.body.machine() {
-                Some(owner) if !owner.eq_ignore_ascii_case(&self.spec.id.to_string()) => {
-                    return fatal("disk-in-use", format!("machine {owner} has its disk {id}"));
-                }
-                _ => {}
-            }
-        }
-        Ok(())
     }
 }
