@@ -10,7 +10,7 @@
 //!   [`retention`], [`orphans`]: the commands on jobs, chunks, history and temporaries.
 //! - [`store_inventory`], [`verify`]: where the chunks of a version are, and whether they are intact.
 //! - [`artifacts`]: reads a version from the source store; [`images`]: the uploaded versions; [`explain`]: the meaning of failure codes; [`operator`]: who runs a command;
-//!   [`suggest`]: command lines in messages.
+//!   [`suggest`]: command lines in messages; `tagged`: resources with tags of this fleet.
 //! - [`snapshots`]: runs of syncs, and copies of snapshots on request.
 //! - [`machines`]: clones of virtual machines.
 //! - [`galleries`]: gallery versions: their plan, the watch over their regions, and which one is the latest.
@@ -50,5 +50,6 @@ pub mod snapshots;
 pub mod status;
 pub mod store_inventory;
 pub mod suggest;
+pub(crate) mod tagged;
 pub mod upload;
 pub mod verify;

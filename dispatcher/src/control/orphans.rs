@@ -14,9 +14,8 @@ use goldfleet_model::origin::Origin;
 use goldfleet_model::resource::{DiskState, ResourceType};
 use goldfleet_model::upload::{Upload, UploadState};
 use goldfleet_ports::clock::elapsed;
-use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
-use goldfleet_ports::resources::{Resource, ResourceQuery, list_all, wait_until_done};
-use goldfleet_ports::retry::retry_transient;
+use goldfleet_ports::error::PortResult;
+use goldfleet_ports::resources::Resource;
 use goldfleet_snapshots::id::GroupRef;
 use goldfleet_snapshots::remove::{Decision, Orphan, TemporarySpec, orphan};
 use goldfleet_snapshots::tags::{self, Role};
@@ -28,6 +27,7 @@ use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT};
 use crate::control::doctor::probe::record::open_probes;
 use crate::control::routes;
 use crate::control::snapshots::groups_of;
+use crate::control::tagged::{self, list_tagged, look_again, refused, unique_id};
 use crate::control::upload::from::temporary::end_access;
 
 /// What happens to orphans.
@@ -142,20 +142,7 @@ async fn groups(control: &ControlContext) -> Result<BTreeSet<GroupRef>, ControlE
 
 async fn list_temporaries(control: &ControlContext, group: &GroupRef, fleet: Uuid) -> PortResult<Vec<Resource>> {
     let wanted = [(tags::FLEET, fleet.to_string()), (tags::ROLE, Role::Temporary.as_str().to_owned())];
-    let wanted: BTreeMap<String, String> = wanted.map(|(name, value)| (name.to_owned(), value)).into();
-    let mut found = Vec::new();
-    for resource_type in [ResourceType::Disk, ResourceType::Snapshot, ResourceType::Image] {
-        let query = ResourceQuery {
-            resource_type,
-            subscription: group.subscription,
-            resource_group: Some(group.resource_group.clone()),
-            parent: None,
-            tags: wanted.clone(),
-            tenant: None,
-        };
-        found.extend(list_all(control.ports.resources.as_ref(), control.ports.clock.as_ref(), &query).await?.resources);
-    }
-    Ok(found)
+    list_tagged(control, group, &[ResourceType::Disk, ResourceType::Snapshot, ResourceType::Image], wanted).await
 }
 
 /// Whether each job that the resources name has ended. A job that the table does not know is missing.
@@ -240,18 +227,12 @@ async fn handle(
 
 /// Deletes a temporary, if it is still the same resource and no lock protects it.
 pub(crate) async fn remove(control: &ControlContext, listed: &Resource, fleet: Uuid) -> PortResult<()> {
-    let ports = &control.ports;
-    let look = || ports.resources.get(&listed.id, None);
-    let Some(found) = retry_transient(ports.clock.as_ref(), PortError::is_retryable, look).await? else {
-        return Ok(());
-    };
-    let refused = |code: &str, message: String| PortError::new(ErrorKind::Invalid, message).with_code(code);
-    let unique_id = |resource: &Resource| resource.body.properties.disk().and_then(|disk| disk.unique_id.clone());
+    let Some(found) = look_again(control, listed).await? else { return Ok(()) };
     let job = job_of(listed).and_then(|job| job.parse().ok());
     let (Some(job), true) = (job, unique_id(&found) == unique_id(listed)) else {
         return Err(refused("temporary-foreign", format!("{} was created again in the meantime", listed.id)));
     };
-    let locks = ports.locks.locks(&listed.id, None).await?;
+    let locks = control.ports.locks.locks(&listed.id, None).await?;
     let spec = TemporarySpec { fleet, id: listed.id.to_string(), job };
     match spec.decide(Some(&found.body.tags), &locks) {
         Decision::Delete => {}
@@ -263,6 +244,5 @@ pub(crate) async fn remove(control: &ControlContext, listed: &Resource, fleet: U
     if matches!(state, Some(DiskState::ActiveSas | DiskState::ActiveUpload)) {
         end_access(control, &listed.id).await?;
     }
-    let change = ports.resources.delete(&listed.id, None).await?;
-    wait_until_done(ports.resources.as_ref(), ports.clock.as_ref(), change).await
+    tagged::delete(control, &listed.id).await
 }

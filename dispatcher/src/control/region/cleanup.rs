@@ -3,15 +3,14 @@
 //! A resource is removed only if its tags prove that this fleet created it for the version, if its unique id is still the one that was
 //! listed, and if no lock protects it. The caller checks that no open job works with the version.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use goldfleet_config::targets::TargetsFile;
 use goldfleet_model::ids::{ImageName, ImageVersion};
 use goldfleet_model::image::ImageTags;
 use goldfleet_model::resource::{ResourceType, tag};
-use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
-use goldfleet_ports::resources::{Resource, ResourceQuery, list_all, wait_until_done};
-use goldfleet_ports::retry::retry_transient;
+use goldfleet_ports::error::{PortError, PortResult};
+use goldfleet_ports::resources::Resource;
 use goldfleet_snapshots::id::GroupRef;
 use goldfleet_snapshots::tags::{self, Role};
 use serde::Serialize;
@@ -20,6 +19,7 @@ use uuid::Uuid;
 use crate::control::cleanup::Mode;
 use crate::control::context::{ControlContext, ControlError};
 use crate::control::orphans;
+use crate::control::tagged::{self, list_tagged, look_again, refused, unique_id};
 
 /// What was removed from hubs.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -105,20 +105,7 @@ async fn list(
         (ImageTags::IMAGE, image.to_string()),
         (ImageTags::VERSION, version.to_string()),
     ];
-    let wanted: BTreeMap<String, String> = wanted.map(|(name, value)| (name.to_owned(), value)).into();
-    let mut found = Vec::new();
-    for resource_type in [ResourceType::Snapshot, ResourceType::Disk] {
-        let query = ResourceQuery {
-            resource_type,
-            subscription: group.subscription,
-            resource_group: Some(group.resource_group.clone()),
-            tags: wanted.clone(),
-            parent: None,
-            tenant: None,
-        };
-        found.extend(list_all(control.ports.resources.as_ref(), control.ports.clock.as_ref(), &query).await?.resources);
-    }
-    Ok(found)
+    list_tagged(control, group, &[ResourceType::Snapshot, ResourceType::Disk], wanted).await
 }
 
 /// Whether a resource is a golden snapshot, or a temporary whose job is known to have ended.
@@ -137,19 +124,12 @@ async fn remove(control: &ControlContext, listed: &Resource, fleet: Uuid) -> Por
     if Role::in_tags(&listed.body.tags) == Some(Role::Temporary) {
         return orphans::remove(control, listed, fleet).await;
     }
-    let ports = &control.ports;
-    let look = || ports.resources.get(&listed.id, None);
-    let Some(found) = retry_transient(ports.clock.as_ref(), PortError::is_retryable, look).await? else {
-        return Ok(());
-    };
-    let refused = |code: &str, message: String| PortError::new(ErrorKind::Invalid, message).with_code(code);
-    let unique_id = |resource: &Resource| resource.body.properties.disk().and_then(|disk| disk.unique_id.clone());
+    let Some(found) = look_again(control, listed).await? else { return Ok(()) };
     if unique_id(&found).is_none() || unique_id(&found) != unique_id(listed) || found.body.tags != listed.body.tags {
         return Err(refused("snapshot-foreign", format!("{} was changed in the meantime", listed.id)));
     }
-    if let Some(lock) = ports.locks.locks(&listed.id, None).await?.first() {
+    if let Some(lock) = control.ports.locks.locks(&listed.id, None).await?.first() {
         return Err(refused("scope-locked", format!("{}: lock {} protects it", listed.id, lock.id)));
     }
-    let change = ports.resources.delete(&listed.id, None).await?;
-    wait_until_done(ports.resources.as_ref(), ports.clock.as_ref(), change).await
+    tagged::delete(control, &listed.id).await
 }

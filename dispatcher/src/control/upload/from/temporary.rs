@@ -1,6 +1,5 @@
 //! The temporary snapshot of a disk that a machine has.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use goldfleet_model::ids::JobId;
@@ -10,9 +9,8 @@ use goldfleet_model::resource::{
 use goldfleet_ports::disk_access::wait_until_ended;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::resource_locks::check_deletion;
-use goldfleet_ports::resources::{
-    ChangeStatus, Provisioning, PutMode, PutRequest, Resource, ResourceQuery, list_all, wait_until_done,
-};
+use goldfleet_ports::resources::{ChangeStatus, Provisioning, PutMode, PutRequest, Resource, wait_until_done};
+use goldfleet_snapshots::id::GroupRef;
 use goldfleet_snapshots::remove::{Decision, TemporarySpec};
 use goldfleet_snapshots::tags::{self, Role};
 use goldfleet_sources::cloud_disk::DiskFacts;
@@ -24,6 +22,7 @@ use super::super::UploadError;
 use super::{find, retried};
 use crate::control::context::ControlContext;
 use crate::control::orphans::has_ended;
+use crate::control::tagged::list_tagged;
 
 /// The time between two reads of a snapshot whose content is not complete.
 const POLL: Duration = Duration::from_secs(5);
@@ -134,15 +133,7 @@ async fn try_remove_abandoned(control: &ControlContext, disk: &Resource) -> Port
         (tags::ROLE, Role::Temporary.as_str().to_owned()),
         (tags::SOURCE, source.to_ascii_lowercase()),
     ];
-    let query = ResourceQuery {
-        resource_type: ResourceType::Snapshot,
-        subscription: disk.id.subscription,
-        resource_group: Some(disk.id.resource_group.clone()),
-        parent: None,
-        tags: wanted.map(|(name, value)| (name.to_owned(), value)).into_iter().collect::<BTreeMap<_, _>>(),
-        tenant: None,
-    };
-    for found in list_all(ports.resources.as_ref(), ports.clock.as_ref(), &query).await?.resources {
+    for found in list_tagged(control, &GroupRef::from(&disk.id), &[ResourceType::Snapshot], wanted).await? {
         remove_if_abandoned(control, &found, fleet).await?;
     }
     Ok(())

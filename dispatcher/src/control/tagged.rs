@@ -1,0 +1,56 @@
+//! Resources with tags of this fleet: those of a group, and the deletion of one that was listed.
+
+use std::collections::BTreeMap;
+
+use goldfleet_model::resource::{ResourceId, ResourceType};
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
+use goldfleet_ports::resources::{Resource, ResourceQuery, list_all, wait_until_done};
+use goldfleet_ports::retry::retry_transient;
+use goldfleet_snapshots::id::GroupRef;
+
+use crate::control::context::ControlContext;
+
+/// The resources of these types in a group that have all these tags.
+pub(crate) async fn list_tagged<const N: usize>(
+    control: &ControlContext,
+    group: &GroupRef,
+    types: &[ResourceType],
+    wanted: [(&str, String); N],
+) -> PortResult<Vec<Resource>> {
+    let tags: BTreeMap<String, String> = wanted.map(|(name, value)| (name.to_owned(), value)).into();
+    let mut found = Vec::new();
+    for &resource_type in types {
+        let query = ResourceQuery {
+            resource_type,
+            subscription: group.subscription,
+            resource_group: Some(group.resource_group.clone()),
+            tags: tags.clone(),
+            parent: None,
+            tenant: None,
+        };
+        found.extend(list_all(control.ports.resources.as_ref(), control.ports.clock.as_ref(), &query).await?.resources);
+    }
+    Ok(found)
+}
+
+/// A listed resource as it is now. None if it does not exist any more.
+pub(crate) async fn look_again(control: &ControlContext, listed: &Resource) -> PortResult<Option<Resource>> {
+    let look = || control.ports.resources.get(&listed.id, None);
+    retry_transient(control.ports.clock.as_ref(), PortError::is_retryable, look).await
+}
+
+/// The unique id of a disk or snapshot.
+pub(crate) fn unique_id(resource: &Resource) -> Option<&str> {
+    resource.body.properties.disk()?.unique_id.as_deref()
+}
+
+/// Deletes a resource, and waits for the end of the deletion.
+pub(crate) async fn delete(control: &ControlContext, id: &ResourceId) -> PortResult<()> {
+    let change = control.ports.resources.delete(id, None).await?;
+    wait_until_done(control.ports.resources.as_ref(), control.ports.clock.as_ref(), change).await
+}
+
+/// The reason for which a resource is not deleted.
+pub(crate) fn refused(code: &str, message: String) -> PortError {
+    PortError::new(ErrorKind::Invalid, message).with_code(code)
+}
