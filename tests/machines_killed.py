@@ -11,44 +11,22 @@ the LUNs, caches, sizes and tiers that were requested; the source must run and b
 The full form, 200 kills, is run before a release. tests/run.sh runs a short form.
 """
 
-import argparse
 import hashlib
 import json
-import pathlib
 import random
 import shutil
-import signal
 import subprocess
 import sys
-import tempfile
 import time
 import uuid
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+import killed_fleet
+
 HOME = ("00000000-0000-0000-0000-000000000001", "westeurope", "prod")
 PLACES = [
     ("00000000-0000-0000-0000-000000000001", "westeurope", "clones"),
     ("00000000-0000-0000-0000-000000000002", "eastus", "clones"),
 ]
-CONFIG = f"""
-[coordination]
-backend = "embedded"
-path = "goldfleet.db"
-[cloud]
-backend = "directory"
-root = "cloud"
-[source]
-subscription = "{HOME[0]}"
-region = "westeurope"
-account = "goldsource"
-container = "golden"
-[targets]
-file = "targets.toml"
-[worker]
-lease = "3s"
-[dispatch]
-sweep = "500ms"
-"""
 MIB = 1 << 20
 # The LUN of each disk (None for the OS disk), its size, cache and tier.
 DISKS = [(None, 24 * MIB, "ReadWrite", "Premium_LRS"), (0, 20 * MIB, "None", "Premium_LRS"),
@@ -167,49 +145,20 @@ def faults_of(root, name, place, disks_only, sku, expected):
     return faults + [f"{file.name} is left" for file in left]
 
 
-class Fleet:
-    """A dispatcher and workers, of which one is killed now and then."""
-
-    def __init__(self, root, programs, rng):
-        self.root, self.rng, self.kills = root, rng, 0
-        self.commands = [[programs / "goldfleet", "dispatcher"]] + [[programs / "goldfleet-worker"]] * 3
-        self.processes = [self.start(command) for command in self.commands]
-
-    def start(self, command):
-        return subprocess.Popen(command, cwd=self.root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-    def kill_one(self):
-        victim = self.rng.randrange(len(self.processes))
-        self.processes[victim].send_signal(signal.SIGKILL)
-        self.processes[victim].wait()
-        self.processes[victim] = self.start(self.commands[victim])
-        self.kills += 1
-
-    def stop(self):
-        for process in self.processes:
-            process.send_signal(signal.SIGTERM)
-        for process in self.processes:
-            process.wait()
-
-
 def main():
-    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    arguments.add_argument("--seed", type=int, default=1)
-    arguments.add_argument("--kills", type=int, default=200)
-    arguments.add_argument("--programs", type=pathlib.Path, default=ROOT / "target/debug")
-    given = arguments.parse_args()
+    parser = killed_fleet.arguments(__doc__)
+    parser.add_argument("--kills", type=int, default=200)
+    given = parser.parse_args()
     rng = random.Random(given.seed)
-    root = pathlib.Path(tempfile.mkdtemp(prefix="machines-killed-"))
-    (root / "goldfleet.toml").write_text(CONFIG)
-    (root / "targets.toml").touch()
+    fleet = killed_fleet.Fleet("machines", killed_fleet.config(HOME[0], "500ms"), given.programs, rng)
+    root, run = fleet.folder, fleet.run
     machine = make_machine(root, rng)
     for place in PLACES:
         folder_of(root, place, "disks").mkdir(parents=True)
     expected = [digest(folder_of(root, HOME, "disks") / f"web-{lun_name(lun)}.disk", size) for lun, size, _, _ in DISKS]
-    programs = given.programs.resolve()
-    run = lambda *words: subprocess.run([programs / "goldfleet", *words], cwd=root, capture_output=True, text=True)
     run("setup")
-    fleet, begun, clones, faults, slowest = Fleet(root, programs, rng), time.monotonic(), 0, [], 0.0
+    fleet.start()
+    begun, clones, faults, slowest = time.monotonic(), 0, [], 0.0
     while fleet.kills < given.kills and not faults and time.monotonic() - begun < 1800:
         name, place = f"copy{clones}", PLACES[clones % 2]
         disks_only, sku = clones % 3 == 2, "StandardSSD_LRS" if clones % 5 == 4 else None
@@ -236,12 +185,8 @@ def main():
                 file.unlink()  # the clone was checked, and 360 MiB each would fill the disk
     fleet.stop()
     seconds = time.monotonic() - begun
-    print(f"seed {given.seed}: {clones} clones of 4 disks, {fleet.kills} kills, {seconds:.0f} s, slowest clone {slowest:.1f} s")
-    for fault in faults:
-        print(f"FAULT: {fault} (files: {root})")
-    if not faults:
-        shutil.rmtree(root)
-    return 1 if faults else 0
+    summary = f"seed {given.seed}: {clones} clones of 4 disks, {fleet.kills} kills, {seconds:.0f} s, slowest clone {slowest:.1f} s"
+    return fleet.report(summary, faults)
 
 
 if __name__ == "__main__":

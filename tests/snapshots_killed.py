@@ -8,21 +8,16 @@ snapshot, with its bytes, and no temporary may be left.
     cargo build -p goldfleet-dispatcher -p goldfleet-worker && python3 tests/snapshots_killed.py [--seed N] [--families N]
 """
 
-import argparse
 import datetime
 import hashlib
 import json
-import pathlib
 import random
-import shutil
-import signal
-import subprocess
 import sys
-import tempfile
 import time
 import uuid
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+import killed_fleet
+
 SIZE = 20 << 20
 SOURCE = "00000000-0000-0000-0000-000000000001"
 DESTINATIONS = [
@@ -30,25 +25,7 @@ DESTINATIONS = [
     ("00000000-0000-0000-0000-000000000002", "eastus", "replicas"),
     ("00000000-0000-0000-0000-000000000003", "northeurope", "replicas"),
 ]
-CONFIG = """
-[coordination]
-backend = "embedded"
-path = "goldfleet.db"
-[cloud]
-backend = "directory"
-root = "cloud"
-[source]
-subscription = "{source}"
-region = "westeurope"
-account = "goldsource"
-container = "golden"
-[targets]
-file = "targets.toml"
-[worker]
-lease = "3s"
-[dispatch]
-sweep = "1s"
-[[sync]]
+SYNC = """[[sync]]
 name = "killed"
 from = {{ subscription = "{source}", resource_group = "snaps" }}
 tags = {{ SnapReplicate = "Replicate" }}
@@ -97,20 +74,18 @@ def digests(folder, place):
 
 
 def main():
-    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    arguments.add_argument("--seed", type=int, default=1)
-    arguments.add_argument("--families", type=int, default=20)
-    arguments.add_argument("--snapshots", type=int, default=10)
-    arguments.add_argument("--programs", type=pathlib.Path, default=ROOT / "target/debug")
-    given = arguments.parse_args()
+    parser = killed_fleet.arguments(__doc__)
+    parser.add_argument("--families", type=int, default=20)
+    parser.add_argument("--snapshots", type=int, default=10)
+    given = parser.parse_args()
     rng = random.Random(given.seed)
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="snapshots-killed-"))
     destinations = ", ".join(
         f'{{ subscription = "{subscription}", region = "{region}", resource_group = "{name}" }}'
         for subscription, region, name in DESTINATIONS
     )
-    (folder / "goldfleet.toml").write_text(CONFIG.format(source=SOURCE, destinations=destinations))
-    (folder / "targets.toml").touch()
+    config = killed_fleet.config(SOURCE, "1s", SYNC.format(source=SOURCE, destinations=destinations))
+    fleet = killed_fleet.Fleet("snapshots", config, given.programs, rng)
+    folder = fleet.folder
     # As on Azure, resource groups exist before a run.
     for subscription, name in [(SOURCE, "scratch"), *((subscription, name) for subscription, _, name in DESTINATIONS)]:
         group(folder, subscription, name).mkdir(parents=True, exist_ok=True)
@@ -118,26 +93,16 @@ def main():
         for number in range(given.snapshots):
             make_snapshot(folder, family, number, rng, True)
         make_snapshot(folder, family, given.snapshots, rng, family % 4 > 0)
-    run = lambda *words: subprocess.run([given.programs / "goldfleet", *words], cwd=folder, capture_output=True, text=True)
-    start = lambda *words: subprocess.Popen(words, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    commands = [[given.programs / "goldfleet", "dispatcher"]] + [[given.programs / "goldfleet-worker"]] * 3
-    run("setup")
-    job = run("snapshots", "sync", "killed").stdout.split()[0]
-    processes = [start(*command) for command in commands]
-    begun, kills = time.monotonic(), 0
+    fleet.run("setup")
+    job = fleet.run("snapshots", "sync", "killed").stdout.split()[0]
+    fleet.start()
+    begun = time.monotonic()
     status = {"state": "running"}
     while status["state"] == "running" and time.monotonic() - begun < 600:
         time.sleep(rng.uniform(0.2, 0.8))
-        victim = rng.randrange(len(processes))
-        processes[victim].send_signal(signal.SIGKILL)
-        processes[victim].wait()
-        processes[victim] = start(*commands[victim])
-        kills += 1
-        status = json.loads(run("status", job, "--output", "json").stdout)
-    for process in processes:
-        process.send_signal(signal.SIGTERM)
-    for process in processes:
-        process.wait()
+        fleet.kill_one()
+        status = json.loads(fleet.run("status", job, "--output", "json").stdout)
+    fleet.stop()
     faults = []
     if status["state"] != "succeeded":
         faults.append(f"the job is {status['state']}: {status.get('failures')} {status.get('findings')}")
@@ -150,17 +115,13 @@ def main():
     left = [file for kind in ("snapshots", "disks") for file in (group(folder, SOURCE, "scratch").parent / kind).glob("*.json")]
     if left:
         faults.append(f"{len(left)} temporaries are left")
-    dry = run("snapshots", "sync", "killed", "--dry-run", "--output", "json")
+    dry = fleet.run("snapshots", "sync", "killed", "--dry-run", "--output", "json")
     plan = json.loads(dry.stdout)[0]
     if (plan["copies"], plan["complete"]) != (0, len(expected) * len(DESTINATIONS)):
         faults.append(f"the next run would copy {plan['copies']} snapshots, {plan['complete']} are complete")
     seconds = time.monotonic() - begun
-    print(f"seed {given.seed}: {len(expected)} snapshots to {len(DESTINATIONS)} destinations, {kills} kills, {seconds:.0f} s")
-    for fault in faults:
-        print(f"FAULT: {fault} (files: {folder})")
-    if not faults:
-        shutil.rmtree(folder)
-    return 1 if faults else 0
+    summary = f"seed {given.seed}: {len(expected)} snapshots to {len(DESTINATIONS)} destinations, {fleet.kills} kills, {seconds:.0f} s"
+    return fleet.report(summary, faults)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ mod cloud_sources;
 mod dashboard;
 mod data_disks;
 mod fan_out;
+mod faulted_runs;
 mod galleries;
 mod garbage_collection;
 mod image_name_conflicts;

@@ -6,9 +6,10 @@ use goldfleet_model::ids::JobId;
 use goldfleet_tests::faults::{Faults, LostPart, with_faults};
 
 use super::scene::Scene;
+use crate::faulted_runs::{assert_met, kill_when, run_cases};
 use crate::platform::scene::assert_succeeded;
 use crate::snapshots::scene::TOO_LONG;
-use crate::snapshots::workers::{Worker, ended, with_dispatcher};
+use crate::snapshots::workers::ended;
 
 const CHANGES: [&str; 2] = ["ResourceService.put", "ResourceService.delete"];
 
@@ -42,15 +43,7 @@ async fn publications_survive_each_lost_call() {
     }
     // The snapshot of the other region, and for each gallery a snapshot, a definition, a version, and a disk for each region.
     assert!(calls[CHANGES[0]] >= 1 + 2 * 3 + 4, "{calls:?}");
-    let mut missed = 0;
-    for batch in cases.chunks(6) {
-        let runs: Vec<_> = batch.iter().map(|&(name, nth, lost)| tokio::spawn(survives(name, nth, lost))).collect();
-        for run in runs {
-            missed += usize::from(!run.await.unwrap());
-        }
-    }
-    // A call fewer is made if rows run in another order.
-    assert!(missed * 4 <= cases.len(), "{missed} of {} faults were never met", cases.len());
+    assert_met(&run_cases(&cases, 6, |(name, nth, lost)| survives(name, nth, lost)).await, 4);
 }
 
 /// Publishes a version while one call is lost. Returns whether the call was made.
@@ -67,31 +60,21 @@ async fn survives(name: &'static str, nth: usize, lost: LostPart) -> bool {
 async fn the_successor_of_a_killed_worker_completes_each_change() {
     let calls = calls().await;
     let cases: Vec<_> = CHANGES.into_iter().flat_map(|name| (0..calls[name]).map(move |nth| (name, nth))).collect();
-    for batch in cases.chunks(4) {
-        let runs: Vec<_> = batch.iter().map(|&(name, nth)| tokio::spawn(killed(name, nth))).collect();
-        for run in runs {
-            run.await.unwrap();
-        }
-    }
+    run_cases(&cases, 4, |(name, nth)| killed(name, nth)).await;
 }
 
 async fn killed(name: &'static str, nth: usize) {
     let (scene, job) = requested().await;
     let faults = Faults::failing_at(name, nth, LostPart::Caller);
     let fleet = &scene.platform.fleet;
-    with_dispatcher(fleet, async {
-        let first = Worker::start(fleet, &with_faults(&fleet.ports, &faults), 1);
-        // A pass of the reconciler may have made the last call in place of the worker.
+    // A pass of the reconciler may have made the last call in place of the worker.
+    let moment = async {
         tokio::select! {
             () = faults.reached() => {}
             () = ended(fleet, &job) => {}
             () = tokio::time::sleep(TOO_LONG) => {}
         }
-        drop(first);
-        let _successor = Worker::start(fleet, &fleet.ports, 2);
-        ended(fleet, &job).await;
-    })
-    .await;
-    assert_succeeded(&fleet.status(&job).await);
+    };
+    kill_when(fleet, &job, &faults, moment).await;
     scene.assert_published("1.0.0").await;
 }

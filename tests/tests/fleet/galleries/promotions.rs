@@ -1,4 +1,4 @@
-//! The latest version: only a ready and verified version becomes it, and never backwards unasked.
+//! The latest version: only a ready and verified version becomes it, and an earlier one only on request.
 
 use goldfleet_dispatcher::control::galleries::promote::{PromoteError, Promotion};
 use goldfleet_tests::faults::{Faults, LostPart, with_faults};

@@ -11,7 +11,7 @@ use goldfleet_ports::job_table::Change;
 use goldfleet_tests::faults::{Faults, LostPart, with_faults};
 
 use super::scene::{Scene, assert_succeeded, id, near, remote};
-use crate::snapshots::workers::{Worker, ended, with_dispatcher};
+use crate::faulted_runs::{assert_met, kill_at, run_cases};
 
 /// The calls that change something.
 const CHANGES: [&str; 3] = ["ResourceService.put", "ResourceService.delete", "ResourceService.act"];
@@ -46,15 +46,7 @@ async fn clones_survive_each_lost_call() {
         cases.extend([LostPart::Request, LostPart::Answer].map(|lost| (name, 2, lost)));
     }
     assert!(cases.len() > 60, "{cases:?}");
-    let mut missed = 0;
-    for batch in cases.chunks(6) {
-        let runs = batch.iter().map(|&(name, nth, lost)| tokio::spawn(survives(name, nth, lost)));
-        for run in runs.collect::<Vec<_>>() {
-            missed += usize::from(!run.await.unwrap());
-        }
-    }
-    // A call fewer is made if rows run in another order.
-    assert!(missed * 5 <= cases.len(), "{missed} of {} faults were never met", cases.len());
+    assert_met(&run_cases(&cases, 6, |(name, nth, lost)| survives(name, nth, lost)).await, 5);
 }
 
 /// Performs a clone in which one call is lost. Returns whether the call was made.
@@ -77,12 +69,7 @@ async fn the_successor_of_a_killed_worker_completes_each_change() {
     let counted = CHANGES.into_iter().flat_map(|name| (0..calls[name]).map(move |nth| (name, nth)));
     let cases: Vec<_> = counted.collect();
     assert_eq!(cases.len(), 3 + 3 + 1 + 3 + 2, "{cases:?}");
-    for batch in cases.chunks(4) {
-        let runs: Vec<_> = batch.iter().map(|&(name, nth)| tokio::spawn(killed(name, nth))).collect();
-        for run in runs {
-            run.await.unwrap();
-        }
-    }
+    run_cases(&cases, 4, |(name, nth)| killed(name, nth)).await;
 }
 
 async fn killed(name: &'static str, nth: usize) {
@@ -90,17 +77,7 @@ async fn killed(name: &'static str, nth: usize) {
     let mut request = scene.to(&near());
     request.stop = true;
     let job = scene.request(&request).await;
-    let faults = Faults::failing_at(name, nth, LostPart::Caller);
-    let fleet = &scene.fleet;
-    with_dispatcher(fleet, async {
-        let first = Worker::start(fleet, &with_faults(&fleet.ports, &faults), 1);
-        tokio::time::timeout(crate::snapshots::scene::TOO_LONG, faults.reached()).await.expect("the call was not made");
-        drop(first);
-        let _successor = Worker::start(fleet, &fleet.ports, 2);
-        ended(fleet, &job).await;
-    })
-    .await;
-    assert_succeeded(&fleet.status(&job).await);
+    kill_at(&scene.fleet, &job, name, nth).await;
     assert_complete(&scene).await;
 }
 
@@ -110,13 +87,8 @@ async fn a_clone_that_is_cancelled_at_any_step_restores_its_source() {
     let calls = calls().await;
     let counted = CHANGES.into_iter().flat_map(|name| (0..calls[name]).map(move |nth| (name, nth)));
     let cases: Vec<_> = counted.chain((0..6).map(|nth| ("ResourceService.get", nth * 4))).collect();
-    let mut cancelled = 0;
-    for batch in cases.chunks(4) {
-        let runs: Vec<_> = batch.iter().map(|&(name, nth)| tokio::spawn(cancelled_before(name, nth))).collect();
-        for run in runs {
-            cancelled += usize::from(run.await.unwrap());
-        }
-    }
+    let cancelled = run_cases(&cases, 4, |(name, nth)| cancelled_before(name, nth)).await;
+    let cancelled = cancelled.into_iter().filter(|cancelled| *cancelled).count();
     assert!(cancelled * 2 > cases.len(), "{cancelled} of {} clones were cancelled", cases.len());
 }
 

@@ -7,12 +7,12 @@ use goldfleet_machines::request::{CloneRequest, Place};
 use goldfleet_model::operation::OperationState;
 use goldfleet_model::resource::{PowerState, Properties, ResourceId, ResourceType};
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
-use goldfleet_tests::faults::{Faults, LostPart, with_faults};
+use goldfleet_tests::faults::{Faults, with_faults};
 use goldfleet_tests::intercept::{Call, Interceptor, intercepted};
 use serde_json::json;
 
 use super::scene::{LUNS, Scene, assert_succeeded, id, near, remote};
-use crate::snapshots::workers::{Worker, ended, with_dispatcher};
+use crate::faulted_runs::{kill_at, run_cases};
 
 /// A deallocated machine that is marked as generalised, without a security type.
 async fn generalized() -> Scene {
@@ -113,28 +113,13 @@ async fn the_successor_of_a_killed_worker_completes_each_change_of_an_image() {
     let names = ["ResourceService.put", "ResourceService.delete"];
     let cases: Vec<_> = names.into_iter().flat_map(|name| (0..calls[name]).map(move |nth| (name, nth))).collect();
     assert_eq!(cases.len(), 10 + 9, "{cases:?}");
-    for batch in cases.chunks(4) {
-        let runs: Vec<_> = batch.iter().map(|&(name, nth)| tokio::spawn(killed(name, nth))).collect();
-        for run in runs {
-            run.await.unwrap();
-        }
-    }
+    run_cases(&cases, 4, |(name, nth)| killed(name, nth)).await;
 }
 
 async fn killed(name: &'static str, nth: usize) {
     let scene = generalized().await;
     let job = scene.request(&image_request(&scene, &remote())).await;
-    let faults = Faults::failing_at(name, nth, LostPart::Caller);
-    let fleet = &scene.fleet;
-    with_dispatcher(fleet, async {
-        let first = Worker::start(fleet, &with_faults(&fleet.ports, &faults), 1);
-        tokio::time::timeout(crate::snapshots::scene::TOO_LONG, faults.reached()).await.expect("the call was not made");
-        drop(first);
-        let _successor = Worker::start(fleet, &fleet.ports, 2);
-        ended(fleet, &job).await;
-    })
-    .await;
-    assert_succeeded(&fleet.status(&job).await);
+    kill_at(&scene.fleet, &job, name, nth).await;
     assert_image(&scene, &remote()).await;
 }
 

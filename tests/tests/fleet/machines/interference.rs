@@ -16,6 +16,7 @@ use goldfleet_tests::faults::{Faults, with_faults};
 use serde_json::json;
 
 use super::scene::{Scene, assert_succeeded, id, near, remote};
+use crate::faulted_runs::run_cases;
 
 fn with_stop(request: CloneRequest) -> CloneRequest {
     CloneRequest { stop: true, ..request }
@@ -63,12 +64,7 @@ async fn the_machine_is_started_again_if_a_snapshot_fails() {
 async fn the_machine_is_started_again_if_the_job_is_cancelled() {
     let puts = (0..10).map(|nth| ("ResourceService.put", nth));
     let cases: Vec<_> = [("ResourceService.act", 0)].into_iter().chain(puts).collect();
-    for batch in cases.chunks(4) {
-        let runs: Vec<_> = batch.iter().map(|&at| tokio::spawn(cancelled(at))).collect();
-        for run in runs {
-            run.await.unwrap();
-        }
-    }
+    run_cases(&cases, 4, cancelled).await;
 }
 
 async fn cancelled(at: (&'static str, usize)) {

@@ -7,8 +7,7 @@ use goldfleet_model::resource::ResourceType;
 use goldfleet_tests::faults::{Faults, LostPart, with_faults};
 
 use super::scene::{Scene, assert_succeeded};
-use crate::snapshots::scene::TOO_LONG;
-use crate::snapshots::workers::{Worker, ended, with_dispatcher};
+use crate::faulted_runs::{assert_met, kill_at, run_cases};
 
 const CHANGES: [&str; 2] = ["ResourceService.put", "ResourceService.delete"];
 
@@ -46,15 +45,7 @@ async fn dispatches_survive_each_lost_call() {
     }
     // A snapshot, its copy, and for each target a snapshot, an image and a disk.
     assert_eq!((calls[CHANGES[0]], calls[CHANGES[1]]), (1 + 1 + 4 * 3, 1 + 1 + 4), "{calls:?}");
-    let mut missed = 0;
-    for batch in cases.chunks(6) {
-        let runs: Vec<_> = batch.iter().map(|&(name, nth, lost)| tokio::spawn(survives(name, nth, lost))).collect();
-        for run in runs {
-            missed += usize::from(!run.await.unwrap());
-        }
-    }
-    // A call fewer is made if rows run in another order.
-    assert!(missed * 5 <= cases.len(), "{missed} of {} faults were never met", cases.len());
+    assert_met(&run_cases(&cases, 6, |(name, nth, lost)| survives(name, nth, lost)).await, 5);
 }
 
 /// Performs a dispatch in which one call is lost. Returns whether the call was made.
@@ -71,26 +62,11 @@ async fn survives(name: &'static str, nth: usize, lost: LostPart) -> bool {
 async fn the_successor_of_a_killed_worker_completes_each_change() {
     let calls = calls().await;
     let cases: Vec<_> = CHANGES.into_iter().flat_map(|name| (0..calls[name]).map(move |nth| (name, nth))).collect();
-    for batch in cases.chunks(4) {
-        let runs: Vec<_> = batch.iter().map(|&(name, nth)| tokio::spawn(killed(name, nth))).collect();
-        for run in runs {
-            run.await.unwrap();
-        }
-    }
+    run_cases(&cases, 4, |(name, nth)| killed(name, nth)).await;
 }
 
 async fn killed(name: &'static str, nth: usize) {
     let (scene, job) = requested().await;
-    let faults = Faults::failing_at(name, nth, LostPart::Caller);
-    let fleet = &scene.fleet;
-    with_dispatcher(fleet, async {
-        let first = Worker::start(fleet, &with_faults(&fleet.ports, &faults), 1);
-        tokio::time::timeout(TOO_LONG, faults.reached()).await.expect("the call was not made");
-        drop(first);
-        let _successor = Worker::start(fleet, &fleet.ports, 2);
-        ended(fleet, &job).await;
-    })
-    .await;
-    assert_succeeded(&fleet.status(&job).await);
+    kill_at(&scene.fleet, &job, name, nth).await;
     scene.assert_received(&scene.disk, &RECEIVED).await;
 }

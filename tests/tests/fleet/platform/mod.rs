@@ -1,5 +1,5 @@
 //! Disks and snapshots that reach targets by copies that the platform makes.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 mod copies;
 mod faults;

@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use goldfleet_tests::faults::{Faults, LostPart, with_faults};
 
 use super::scene::{Scene, assert_succeeded};
-use crate::snapshots::scene::TOO_LONG;
-use crate::snapshots::workers::{Worker, ended, with_dispatcher};
+use crate::faulted_runs::{assert_met, kill_at, run_cases};
 
 /// The calls that change something for the route, besides the table.
 const CHANGES: [&str; 6] = [
@@ -44,15 +43,7 @@ async fn rollouts_survive_each_lost_call() {
     for name in ["DiskContent.layout", "ResourceLocks.locks", "ResourceService.get"] {
         cases.extend((0..calls[name]).step_by(6).map(|nth| (name, nth, LostPart::Answer)));
     }
-    let mut missed = 0;
-    for batch in cases.chunks(8) {
-        let runs: Vec<_> = batch.iter().map(|&(name, nth, lost)| tokio::spawn(survives(name, nth, lost))).collect();
-        for run in runs {
-            missed += usize::from(!run.await.unwrap());
-        }
-    }
-    // A call fewer is made if rows run in another order.
-    assert!(missed * 5 <= cases.len(), "{missed} of {} faults were never met", cases.len());
+    assert_met(&run_cases(&cases, 8, |(name, nth, lost)| survives(name, nth, lost)).await, 5);
 }
 
 /// Performs a rollout in which one call is lost. Returns whether the call was made.
@@ -75,26 +66,11 @@ async fn the_successor_of_a_killed_worker_completes_each_change() {
         let certain = if name == "DiskAccess.begin" { 2 } else { calls[name] };
         cases.extend((0..certain).step_by(step).map(|nth| (name, nth)));
     }
-    for batch in cases.chunks(8) {
-        let runs: Vec<_> = batch.iter().map(|&(name, nth)| tokio::spawn(killed(name, nth))).collect();
-        for run in runs {
-            run.await.unwrap();
-        }
-    }
+    run_cases(&cases, 8, |(name, nth)| killed(name, nth)).await;
 }
 
 async fn killed(name: &'static str, nth: usize) {
     let (scene, job) = Scene::requested().await;
-    let faults = Faults::failing_at(name, nth, LostPart::Caller);
-    let fleet = &scene.fleet;
-    with_dispatcher(fleet, async {
-        let first = Worker::start(fleet, &with_faults(&fleet.ports, &faults), 1);
-        tokio::time::timeout(TOO_LONG, faults.reached()).await.expect("the call was not made");
-        drop(first);
-        let _successor = Worker::start(fleet, &fleet.ports, 2);
-        ended(fleet, &job).await;
-    })
-    .await;
-    assert_succeeded(&fleet.status(&job).await);
+    kill_at(&scene.fleet, &job, name, nth).await;
     scene.assert_delivered().await;
 }

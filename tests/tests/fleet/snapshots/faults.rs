@@ -10,7 +10,8 @@ use goldfleet_tests::faults::{Faults, LostPart, with_faults};
 
 use super::directory::Scene;
 use super::scene::assert_succeeded;
-use super::workers::{Worker, ended, with_dispatcher};
+
+use crate::faulted_runs::{assert_met, kill_at, run_cases};
 
 /// The calls that the steps make.
 const CALLS: [&str; 7] = [
@@ -84,15 +85,7 @@ async fn survive_each_lost_call(work: Work) {
         cases.extend([LostPart::Request, LostPart::Answer].map(|lost| (name, 2, lost)));
     }
     assert!(cases.len() > 20, "{cases:?}");
-    let mut missed = 0;
-    for batch in cases.chunks(6) {
-        let runs = batch.iter().map(|&(name, nth, lost)| tokio::spawn(survives(work, name, nth, lost)));
-        for run in runs.collect::<Vec<_>>() {
-            missed += usize::from(!run.await.unwrap());
-        }
-    }
-    // A call fewer is made if rows run in another order.
-    assert!(missed * 5 <= cases.len(), "{missed} of {} faults were never met", cases.len());
+    assert_met(&run_cases(&cases, 6, |(name, nth, lost)| survives(work, name, nth, lost)).await, 5);
 }
 
 /// Performs a run in which one call is lost. Returns whether the call was made.
@@ -117,28 +110,13 @@ async fn the_successor_of_a_killed_worker_completes_each_change() {
         }
     }
     assert!(cases.len() >= 10, "{cases:?}");
-    for batch in cases.chunks(5) {
-        let runs: Vec<_> = batch.iter().map(|&(work, name, nth)| tokio::spawn(killed(work, name, nth))).collect();
-        for run in runs {
-            run.await.unwrap();
-        }
-    }
+    run_cases(&cases, 5, |(work, name, nth)| killed(work, name, nth)).await;
 }
 
 async fn killed(work: Work, name: &'static str, nth: usize) {
     let mut scene = scene(work).await;
     let planned = scene.plan().await;
-    let faults = Faults::failing_at(name, nth, LostPart::Caller);
-    let fleet = &scene.fleet;
-    with_dispatcher(fleet, async {
-        let first = Worker::start(fleet, &with_faults(&fleet.ports, &faults), 1);
-        tokio::time::timeout(super::scene::TOO_LONG, faults.reached()).await.expect("the call was not made");
-        drop(first);
-        let _successor = Worker::start(fleet, &fleet.ports, 2);
-        ended(fleet, &planned.job).await;
-    })
-    .await;
-    assert_succeeded(&scene.fleet.status(&planned.job).await);
+    kill_at(&scene.fleet, &planned.job, name, nth).await;
     scene.assert_in_sync().await;
 }
 
