@@ -10,7 +10,7 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use goldfleet_model::operation::ProcessName;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
@@ -22,6 +22,9 @@ use super::liveness::Life;
 
 /// How long a statement waits for the lock of another process before it fails with `Unavailable`.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The wait between two tries to set the journal mode.
+const MODE_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The number of connections for reading. Readers do not wait for the writer.
 const READERS: usize = 2;
@@ -151,7 +154,7 @@ impl Database {
             let connection = Connection::open(path)?;
             connection.busy_timeout(BUSY_TIMEOUT)?;
             connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
-            connection.pragma_update(None, "journal_mode", "WAL")?;
+            use_wal(&connection)?;
             connection.pragma_update(None, "synchronous", "NORMAL")?;
             Ok(connection)
         };
@@ -235,6 +238,22 @@ impl Database {
     pub(super) fn sqlite_error(&self) -> impl Fn(rusqlite::Error) -> PortError + Send + Sync + Clone + 'static {
         let file = self.file.clone();
         move |error| translate(&file, error)
+    }
+}
+
+/// Sets the journal mode. SQLite does not always use the busy timeout when another process changes the mode of a new file at
+/// the same moment, so this waits. Source: SQLite, sqlite3_busy_handler: the handler is not invoked if that could deadlock.
+fn use_wal(connection: &Connection) -> Result<(), rusqlite::Error> {
+    let begun = Instant::now();
+    loop {
+        match connection.pragma_update(None, "journal_mode", "WAL") {
+            Err(error)
+                if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && begun.elapsed() < BUSY_TIMEOUT =>
+            {
+                std::thread::sleep(MODE_INTERVAL);
+            }
+            ended => return ended,
+        }
     }
 }
 
