@@ -150,7 +150,7 @@ fn versions_of_others_are_not_changed() {
 }
 
 #[test]
-fn a_promotion_does_not_move_backwards_unasked() {
+fn a_promotion_moves_backwards_only_on_request() {
     let number = |text: &str| text.parse::<VersionNumber>().unwrap();
     let candidate = |text: &str, may_be_latest, is_ours| {
         let id = spec().definition_id().child(ResourceType::GalleryVersion, &text.parse().unwrap());

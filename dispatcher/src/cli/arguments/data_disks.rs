@@ -64,7 +64,7 @@ impl DataDiskArguments {
     }
 }
 
-/// The file that a path names, whatever links lead there. A file that does not exist is reported when it is opened.
+/// The file that a path names, with symbolic links resolved. A file that does not exist is reported when it is opened.
 fn identity(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }

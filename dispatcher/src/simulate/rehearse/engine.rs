@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use goldfleet_config::targets::TargetsFile;
 use goldfleet_config::{Cloud, Config, ModelledCloud};
-use goldfleet_model::ids::{JobId, Region, ResourceGroup, SubscriptionId};
+use goldfleet_model::ids::{JobId, ResourceGroup, SubscriptionId};
 use goldfleet_model::job::{Job, Subject};
 use goldfleet_model::store::Store;
 use goldfleet_model::target::Target;
@@ -45,8 +45,8 @@ pub(super) fn virtual_time() -> std::io::Result<Runtime> {
 
 /// The directory with the targets and the rates. The dispatcher reads them when it plans, so that it plans with the
 /// limits of the modelled cloud.
-pub(super) fn folder(
-    TargetsFile { targets, stores, hubs, .. }: &TargetsFile,
+pub(super) fn folder<'a>(
+    TargetsFile { targets, stores, hubs, .. }: &'a TargetsFile,
     rates: &Rates,
 ) -> Result<TempDir, RehearsalError> {
     #[derive(Serialize)]
@@ -64,20 +64,16 @@ pub(super) fn folder(
         store: Vec<RehearsalStore<'a>>,
     }
     let folder = TempDir::new()?;
-    let store = |store| {
-        let hub = hubs.get(region_of(store)).map(|hub| &hub.group);
+    let with_hub = |store: &'a Store| {
+        let hub = hubs.get(&store.region).map(|hub| &hub.group);
         let (subscription, resource_group) = (hub.map(|hub| hub.subscription), hub.map(|hub| &hub.resource_group));
         RehearsalStore { store, subscription, resource_group }
     };
-    let written = RehearsalTargets { target: targets, store: stores.iter().map(store).collect() };
+    let written = RehearsalTargets { target: targets, store: stores.iter().map(with_hub).collect() };
     let invalid = |error: toml::ser::Error| RehearsalError::Invalid(error.to_string());
     std::fs::write(folder.path().join(TARGETS), toml::to_string(&written).map_err(invalid)?)?;
     std::fs::write(folder.path().join(RATES), toml::to_string(rates).map_err(invalid)?)?;
     Ok(folder)
-}
-
-fn region_of(store: &Store) -> &Region {
-    &store.region
 }
 
 /// A modelled cloud, a dispatcher's control context, and the settings of workers.

@@ -147,7 +147,7 @@ fn arm64_and_32_bit() {
     };
     let arm = || pe(0xaa64, &[], b"");
     case().root(with(arm())).has("arm64", Severity::Error, &path);
-    // A managed image has no architecture, whatever the virtual machines have.
+    // A managed image does not state an architecture, so that of the virtual machines does not matter.
     case().root(with(arm())).options(|o| o.requirements.arm64 = true).has("arm64", Severity::Error, &path);
     let gallery = |o: &mut Options| {
         o.destination = Destination::GalleryGeneralized;
