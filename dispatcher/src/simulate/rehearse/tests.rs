@@ -55,7 +55,7 @@ fn region_route_writes_pages_once_for_each_region() {
 
 /// The reference image and fleets. The planner's test has the same goals.
 #[test]
-#[ignore = "takes a minute"]
+#[ignore = "takes a minute; run before a release: docs/release.md"]
 fn region_route_of_the_reference_fleets() {
     for count in [150, 1000] {
         let rehearsal = Rehearsal {
