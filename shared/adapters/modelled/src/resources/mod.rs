@@ -25,8 +25,8 @@ use goldfleet_model::store::BlobAddress;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::resources::emulation::galleries::{Replicas, version_of};
 use goldfleet_ports::resources::emulation::{
-    FamilyOrder, NewIdentity, check_copy_start, check_image_source, check_luns, check_put, data_sources_of, luns_of, new_disk,
-    order_of, source_of, updated,
+    FamilyOrder, NewIdentity, check_copy_start, check_image_source, check_luns, check_put, data_sources_of, luns_of,
+    new_disk, order_of, source_of, updated,
 };
 use goldfleet_ports::resources::{
     ChangeStatus, MachineAction, Pending, Provisioning, PutRequest, Resource, ResourcePage, ResourceQuery,

@@ -41,13 +41,15 @@ async fn galleries_and_targets_receive_all_disks_of_an_uploaded_version() {
     assert_eq!(scene.region.golden().await.len(), 4);
     let shown = status.remarks.iter().filter(|remark| remark.phase == "publish").map(|remark| &remark.text);
     let shown: Vec<_> = shown.collect();
-    assert!(shown.iter().any(|text| text.contains("westeurope ready; ") || text.contains("japaneast ready")), "{shown:?}");
+    assert!(
+        shown.iter().any(|text| text.contains("westeurope ready; ") || text.contains("japaneast ready")),
+        "{shown:?}"
+    );
     // The gallery of the later ring waits for all targets and for the other gallery.
     let rows = scene.region.rows(&job).await;
     let of = |region: &'static str, step: &'static str| {
-        rows.iter().find(move |row| {
-            row.id.step() == step && row.id.group().as_str().starts_with(&format!("gallery-{region}"))
-        })
+        rows.iter()
+            .find(move |row| row.id.step() == step && row.id.group().as_str().starts_with(&format!("gallery-{region}")))
     };
     assert!(of("westeurope", "publish").unwrap().updated <= of("eastus", "snapshot").unwrap().started.unwrap());
 
@@ -113,10 +115,8 @@ async fn two_jobs_of_a_region_upload_once() {
     let calls = Faults::counting();
     let ports = with_faults(scene.ports(), &calls);
     // The job that is run first is the newer one, which may begin first.
-    let (newer, older) = tokio::join!(
-        scene.region.fleet.run(&ports, 1, &second),
-        scene.region.fleet.run(&ports, 1, &first)
-    );
+    let (newer, older) =
+        tokio::join!(scene.region.fleet.run(&ports, 1, &second), scene.region.fleet.run(&ports, 1, &first));
     assert_succeeded(&newer);
     assert_succeeded(&older);
     assert_eq!(calls.calls()["DiskPages.write"], 1, "one footer: {:?}", calls.calls());
@@ -139,7 +139,9 @@ async fn a_selection_publishes_nothing_and_the_route_staging_says_so() {
     let status = scene.run(&job).await;
     assert_succeeded(&status);
     let finding = status.findings.iter().find(|finding| finding.code == UNSERVED).unwrap();
-    assert!(!finding.failed && finding.message.contains("corp, corp_us; to publish it: goldfleet dispatch --route region"));
+    assert!(
+        !finding.failed && finding.message.contains("corp, corp_us; to publish it: goldfleet dispatch --route region")
+    );
     assert!(scene.region.get(&version("1.0.0")).await.is_none());
 }
 
