@@ -15,7 +15,7 @@ use goldfleet_galleries::spec::PublishSpec;
 use goldfleet_model::graph::{GateCondition, GateKey};
 use goldfleet_model::ids::{ManagedImageName, Region};
 use goldfleet_model::operation::GroupId;
-use goldfleet_model::resource::{ResourceId, ResourceType};
+use goldfleet_model::resource::{DataSnapshot, ResourceId, ResourceType};
 use goldfleet_model::sink::Sink;
 use goldfleet_model::target::Target;
 use goldfleet_snapshots::graph::RowSpec as SnapshotSpec;
@@ -40,8 +40,10 @@ const SOURCE_USED: &str = "source.used";
 pub struct ImageFrom {
     /// Its name.
     pub name: ManagedImageName,
-    /// The snapshot from which it is created.
+    /// The snapshot from which it is created, with its OS disk.
     pub snapshot: ResourceId,
+    /// The snapshots of its data disks.
+    pub data: Vec<DataSnapshot>,
 }
 
 /// What a row has to do.
@@ -201,12 +203,13 @@ impl<'a> Graph<'a> {
             after: after.into_iter().map(|gate| crate::rows::after(gate, GateCondition::Opened, 1)).collect(),
             opens,
             copy: body::temporary_snapshot(self.delivery, made, false, true),
+            created_by: None,
         };
         let spec = |row: GalleryRow| match row {
             GalleryRow::Resource(spec) => RowSpec::Resource(*spec),
             GalleryRow::Publish(spec) => RowSpec::Publish(spec),
         };
-        goldfleet_galleries::graph::rows(planned, golden).into_iter().map(|row| row.map(spec)).collect()
+        goldfleet_galleries::graph::rows(planned, vec![golden]).into_iter().map(|row| row.map(spec)).collect()
     }
 
     /// The rows of a target.
@@ -256,7 +259,7 @@ impl<'a> Graph<'a> {
     fn image(&self, planned: &PlannedTarget, snapshot: &ResourceId) -> Option<Row> {
         let place = GroupRef::from(&planned.target);
         let on = Place { group: &planned.group, region: &planned.target.region, subscription: &place };
-        let from = ImageFrom { name: planned.name.clone(), snapshot: snapshot.clone() };
+        let from = ImageFrom { name: planned.name.clone(), snapshot: snapshot.clone(), data: Vec::new() };
         planned.target.sinks.has(Sink::Image).then(|| on.row("image", "image", RowSpec::Image(from)))
     }
 

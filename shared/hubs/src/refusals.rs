@@ -1,6 +1,7 @@
 //! What is refused before the first change, besides properties of the source that no copy survives.
 
 use goldfleet_galleries::graph::PlannedGallery;
+use goldfleet_galleries::settings::{Gallery, GalleryRegion};
 use goldfleet_model::ids::{Region, SubscriptionId};
 use goldfleet_model::job::Finding;
 use goldfleet_model::target::Target;
@@ -45,11 +46,8 @@ impl Faults<'_> {
     /// The temporary snapshot of a gallery, and the replicas of its versions. A disk encryption set serves one region, and the
     /// replicas of each region need one (source: Azure, image-version-encryption).
     fn gallery(&mut self, planned: &PlannedGallery) {
-        let settings = &planned.settings;
-        for region in settings.all_regions() {
-            let name = format!("gallery {} in {}", settings.name, region.name);
-            let set = region.disk_encryption_set.as_deref();
-            self.encryption(&Place { name, subscription: settings.subscription, set });
+        for region in planned.settings.all_regions() {
+            self.encryption(&Place::of_gallery(&planned.settings, &region));
         }
     }
 
@@ -99,6 +97,11 @@ impl<'a> Place<'a> {
     pub(crate) fn of_hub(region: &Region, hub: &'a HubPlace) -> Self {
         let set = hub.encryption_set.as_deref();
         Self { name: format!("hub of {region}"), subscription: hub.group.subscription, set }
+    }
+
+    pub(crate) fn of_gallery(gallery: &Gallery, region: &'a GalleryRegion) -> Self {
+        let name = format!("gallery {} in {}", gallery.name, region.name);
+        Self { name, subscription: gallery.subscription, set: region.disk_encryption_set.as_deref() }
     }
 }
 

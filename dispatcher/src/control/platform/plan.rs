@@ -53,6 +53,7 @@ pub async fn plan(control: &ControlContext, job: &Job) -> Result<PlannedDelivery
         os: payload.os,
         generation: payload.generation,
         source: &source.unique_id,
+        data: &[],
         tags: &control.config.images.tags,
         now: job.created,
     };

@@ -1,6 +1,7 @@
 //! Requests for jobs that copy a disk or snapshot to the targets.
 
 use goldfleet_config::targets::TargetsFile;
+use goldfleet_galleries::settings::Gallery;
 use goldfleet_model::ids::{ImageName, ImageVersion, JobId};
 use goldfleet_model::image::ImageRef;
 use goldfleet_model::job::{Delivery, Job, Payload, Subject};
@@ -15,6 +16,7 @@ use goldfleet_sources::{Refusal, SourceLocation, codes};
 use super::plan::{PlannedDelivery, plan};
 use super::{PlatformSpec, ROUTE, read_source};
 use crate::control::context::{ControlContext, ControlError};
+use crate::control::galleries::groups;
 use crate::control::request::{RequestResult, Terms, find_open_job, insert_job, new_job, selected_targets};
 
 /// A disk or snapshot, and the version that it becomes.
@@ -47,15 +49,17 @@ pub async fn request_from(
     let (spec, payload) = read(control, request).await?;
     refuse_uploaded(control, request).await?;
     let file = TargetsFile::load(&control.config.targets.file)?;
-    if file.galleries_of(&request.image, selection).is_empty() {
+    let galleries: Vec<Gallery> = file.galleries_of(&request.image, selection).into_iter().cloned().collect();
+    if galleries.is_empty() {
         selected_targets(control, selection)?;
     }
+    let groups = groups(&galleries, &request.image, &request.version);
     let targets = file.into_selected(selection);
     let is_same = |job: &Job| {
         let other = job.delivery().and_then(|delivery| PlatformSpec::in_delivery(delivery).ok());
         job.is_for(&request.image, &request.version) && other.as_ref() == Some(&spec)
     };
-    if let Some(job) = find_open_job(control, is_same, selection, &targets).await? {
+    if let Some(job) = find_open_job(control, is_same, selection, (&targets, &groups)).await? {
         return terms.continue_job(control, job).await;
     }
     let job = terms.apply_to(control, job_of(control, request, (&spec, payload), selection).await?);

@@ -11,7 +11,6 @@ use async_trait::async_trait;
 use goldfleet_hubs::graph::{Graph, Group, KINDS, RowSpec, steps};
 use goldfleet_hubs::plan::PlannedTarget;
 use goldfleet_kinds::context::write_spec;
-use goldfleet_kinds::image::{ImageOrigin, ImageSpec};
 use goldfleet_model::job::{Finding, Job, Subject};
 use goldfleet_model::operation::Operation;
 use goldfleet_snapshots::id::GroupRef;
@@ -107,8 +106,7 @@ impl Writer<'_> {
             RowSpec::Image(from) => {
                 let version = &self.planned.delivery.version;
                 let (os, generation) = (version.os, version.generation);
-                let (name, snapshot) = (from.name.clone(), from.snapshot.clone());
-                write_spec(&ImageSpec { name, os, generation, from: ImageOrigin::Snapshot { snapshot } })
+                rows::image_spec(from, os, generation)
             }
         }
     }

@@ -1,8 +1,8 @@
 //! Galleries, image definitions and gallery versions of the directory cloud.
 //!
 //! A version is the file `galleries/<gallery>/images/<definition>/versions/<version>.json` of its resource group. Its content is the
-//! sparse file `<version>.disk` beside it, so that the bytes of a version can be compared, and `<version>.replicas` has the begin and the end
-//! of its replication to each region. The keys `replication_seconds`, `usable_seconds` and `failing_regions` of
+//! sparse file `<version>.disk` beside it, and `<version>.disk-<lun>` for each data disk, so that the bytes of a version can be compared.
+//! `<version>.replicas` has the begin and the end of its replication to each region. The keys `replication_seconds`, `usable_seconds` and `failing_regions` of
 //! `<root>/subscriptions/settings.json` set how long a replication takes, how long after its end the version can be used in the
 //! region, and which regions fail.
 
@@ -15,7 +15,7 @@ use goldfleet_ports::error::PortResult;
 use goldfleet_ports::resources::emulation::galleries::{
     Replica, Replicas, check_empty, check_gallery, disk_of_version, stored_version,
 };
-use goldfleet_ports::resources::emulation::{NewIdentity, source_of};
+use goldfleet_ports::resources::emulation::{NewIdentity, data_sources_of, source_of};
 use goldfleet_ports::resources::{PutRequest, Resource};
 use jiff::Timestamp;
 use serde_json::json;
@@ -43,18 +43,26 @@ pub(super) fn put(
 ) -> PortResult<()> {
     let id = &request.id;
     let parent = id.parent().map(|parent| files.read(&parent)).transpose()?.flatten();
-    let source_id = source_of(request)?.filter(|_| existing.is_none());
-    let source = source_id.as_ref().map(|source| files.read(source)).transpose()?.flatten();
-    check_gallery(request, existing, parent.as_ref(), source.as_ref())?;
+    let (mut luns, mut sources) = (Vec::new(), Vec::new());
+    if existing.is_none() {
+        let data = data_sources_of(request)?.into_iter().map(|(lun, id)| (Some(lun), id));
+        for (lun, id) in source_of(request)?.map(|id| (None, id)).into_iter().chain(data) {
+            luns.push(lun);
+            sources.push(files.read(&id)?);
+        }
+    }
+    check_gallery(request, existing, parent.as_ref(), &sources)?;
     let Properties::GalleryVersion(version) = &request.body.properties else {
         return super::write(files, id, request.body.clone());
     };
     let path = replicas_file(&files.json(id));
     let mut replicas: Replicas =
         if existing.is_some() { read(&path)?.unwrap_or_default() } else { Replicas::default() };
-    if let Some(source) = &source {
-        content::create_of_image(files, id, None, source)?;
-        replicas.size = content::size_of(source);
+    for (lun, source) in luns.into_iter().zip(sources.iter().flatten()) {
+        content::create_of_image(files, id, lun, source)?;
+        if lun.is_none() {
+            replicas.size = content::size_of(source);
+        }
     }
     let settings = files.settings()?;
     let seconds = |seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default();

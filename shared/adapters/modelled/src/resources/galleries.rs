@@ -1,6 +1,6 @@
 //! Galleries, image definitions and gallery versions of the model. With limits, the replication to a region takes the time of
-//! the bytes on the link between the regions, and [`COPY`] besides. The service reports it as complete [`LAG`] before the
-//! version can be used in the region. Both times are guesses, from recorded creations of versions that took 7 to 9 minutes.
+//! the bytes on the link between the regions, and the time of `[gallery]` of the rates besides. The service reports it as complete before
+//! the version can be used in the region.
 
 use std::time::Duration;
 
@@ -18,12 +18,6 @@ use crate::Model;
 use crate::limits::LimitMode;
 use crate::pipe::{SimNanos, nanos};
 use crate::state::CloudState;
-
-/// The time of a replication besides that of its bytes.
-const COPY: Duration = Duration::from_secs(5 * 60);
-
-/// The time from the reported end of a replication until the version can be used in the region.
-const LAG: Duration = Duration::from_secs(3 * 60);
 
 /// How replications to a region behave that begin now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,23 +49,25 @@ impl Model {
 }
 
 impl CloudState {
-    /// Checks a request for a gallery, a definition or a version. Returns the resource to store, and its replicas.
+    /// Checks a request for a gallery, a definition or a version. `sources` are the snapshots of its disks. Returns the resource to store,
+    /// and its replicas.
     pub(super) fn gallery_resource(
         &mut self,
         now: SimNanos,
         request: &PutRequest,
-        source: Option<&Resource>,
+        sources: &[Option<Resource>],
         identity: &NewIdentity,
     ) -> PortResult<(Resource, Option<Replicas>)> {
         let existing = self.arm.resources.get(&request.id).map(|found| found.at(now));
         let parent = request.id.parent().and_then(|parent| self.arm.resources.get(&parent));
-        check_gallery(request, existing.as_ref(), parent.map(|found| &found.resource), source)?;
+        check_gallery(request, existing.as_ref(), parent.map(|found| &found.resource), sources)?;
         let Properties::GalleryVersion(version) = &request.body.properties else {
             let body = request.body.clone();
             return Ok((Resource { id: request.id.clone(), provisioning: super::Provisioning::Succeeded, body }, None));
         };
         let known = self.arm.resources.get(&request.id).and_then(|found| found.replicas.clone());
-        let size = source.and_then(|source| source.body.properties.disk()?.disk_size_bytes).unwrap_or_default();
+        let size_of = |source: &Resource| source.body.properties.disk()?.disk_size_bytes;
+        let size = sources.first().and_then(|source| size_of(source.as_ref()?)).unwrap_or_default();
         let mut replicas = known.unwrap_or(Replicas { size, ..Replicas::default() });
         let (home, size) = (request.body.region.clone(), replicas.size);
         replicas.follow(version, |region| self.replica(now, &home, region, size));
@@ -86,9 +82,9 @@ impl CloudState {
                 return Replica { begins: now, completes, usable: completes.saturating_add(nanos(lag)), fails };
             }
             (LimitMode::Unlimited, None) => None,
-            (LimitMode::Limited(_), None) => Some((nanos(COPY), nanos(LAG))),
+            (LimitMode::Limited(rates), None) => Some(rates.gallery()),
         };
-        let Some((copy, lag)) = by_rates else {
+        let Some((copy, lag)) = by_rates.map(|(copy, lag)| (nanos(copy), nanos(lag))) else {
             return Replica { begins: now, completes: now, usable: now, fails: false };
         };
         let (from, to) = (self.region(home), self.region(region));

@@ -11,7 +11,7 @@ use goldfleet_model::resource::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, json};
 
-use super::{NewIdentity, Provisioning, PutRequest, Resource, refused, source_in_region};
+use super::{NewIdentity, Provisioning, PutRequest, Resource, check_luns, refused, source_in_region};
 use crate::error::{ErrorKind, PortError, PortResult};
 
 /// The code of a disk of a version that cannot be used in the region of the disk. Source: seen, pulumi-aws#5129: status 404,
@@ -101,8 +101,8 @@ impl Replicas {
     }
 }
 
-/// Checks a request for a gallery, a definition or a version. `parent` is the resource that contains it, `source` the
-/// snapshot of a new version.
+/// Checks a request for a gallery, a definition or a version. `parent` is the resource that contains it, `sources` are the
+/// snapshots of a new version: that of its OS disk, and then those of its data disks, in the order of the request.
 ///
 /// # Errors
 /// If the platform would refuse the request.
@@ -110,7 +110,7 @@ pub fn check_gallery(
     request: &PutRequest,
     existing: Option<&Resource>,
     parent: Option<&Resource>,
-    source: Option<&Resource>,
+    sources: &[Option<Resource>],
 ) -> PortResult<()> {
     if let Some(missing) = request.id.parent().filter(|_| parent.is_none()) {
         let message = format!("{}: there is no {} {missing}", request.id, missing.resource_type.noun());
@@ -124,10 +124,9 @@ pub fn check_gallery(
         Properties::GalleryVersion(version) => {
             let before = existing.and_then(|existing| existing.body.properties.gallery_version());
             check_version(request, version, before)?;
-            if before.is_none() {
-                source_in_region(request, source)?;
-            }
-            Ok(())
+            check_luns(&request.id, version.data_disks().iter().map(|data| data.lun))?;
+            let mut new = sources.iter().filter(|_| before.is_none());
+            new.try_for_each(|source| source_in_region(request, source.as_ref()).map(|_| ()))
         }
         _ => Ok(()),
     }
