@@ -2,13 +2,14 @@
 //! the bytes on the link between the regions, and [`COPY`] besides. The service reports it as complete [`LAG`] before the
 //! version can be used in the region. Both times are guesses, from recorded creations of versions that took 7 to 9 minutes.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use goldfleet_model::ids::Region;
-use goldfleet_model::resource::{Properties, ResourceId, ResourceType};
+use goldfleet_model::resource::{Properties, ResourceId, ResourceType, VersionRef};
 use goldfleet_ports::error::PortResult;
 use goldfleet_ports::resources::emulation::galleries::{
-    Replica, Replicas, check_empty, check_gallery, disk_of_version, stored_version,
+    Replica, Replicas, check_empty, check_gallery, disk_of_version, is_shared_as, shared_id, stored_version,
 };
 use goldfleet_ports::resources::emulation::{NewIdentity, not_found};
 use goldfleet_ports::resources::{PutRequest, Resource, ResourceQuery};
@@ -71,11 +72,25 @@ impl CloudState {
             return Ok((Resource { id: request.id.clone(), provisioning: super::Provisioning::Succeeded, body }, None));
         };
         let known = self.arm.resources.get(&request.id).and_then(|found| found.replicas.clone());
-        let size = source.and_then(|source| source.body.properties.disk()?.disk_size_bytes).unwrap_or_default();
-        let mut replicas = known.unwrap_or(Replicas { size, ..Replicas::default() });
+        let definition = parent.map(|found| found.resource.clone());
+        let mut replicas = known.unwrap_or_else(|| {
+            let (size, data) = self.sizes_of(source);
+            Replicas::new(definition.as_ref(), size, data)
+        });
         let (home, size) = (request.body.region.clone(), replicas.size);
         replicas.follow(version, |region| self.replica(now, &home, region, size));
         Ok((stored_version(request, existing.as_ref(), identity), Some(replicas)))
+    }
+
+    /// The sizes of the OS disk and of the data disks of a snapshot, disk or managed image.
+    fn sizes_of(&self, source: Option<&Resource>) -> (u64, BTreeMap<u32, u64>) {
+        let Some(source) = source else { return (0, BTreeMap::new()) };
+        if let Some(disk) = source.body.properties.disk() {
+            return (disk.disk_size_bytes.unwrap_or_default(), BTreeMap::new());
+        }
+        let sizes = self.arm.resources.get(&source.id).map(|found| found.sizes.clone()).unwrap_or_default();
+        let data = sizes.iter().filter_map(|(lun, size)| Some(((*lun)?, *size))).collect();
+        (sizes.get(&None).copied().unwrap_or_default(), data)
     }
 
     fn replica(&mut self, now: SimNanos, home: &Region, region: &Region, size: u64) -> Replica {
@@ -98,16 +113,23 @@ impl CloudState {
         Replica { begins: now, completes, usable: completes.saturating_add(lag), fails: false }
     }
 
-    /// The disk of a request that is created from a version.
+    /// The disk of a request that is created from a version, or from the data disk with this LUN of it.
     pub(super) fn disk_from_version(
         &self,
         now: SimNanos,
         request: &PutRequest,
-        version: &ResourceId,
+        (version, lun): (&VersionRef, Option<u8>),
         identity: NewIdentity,
     ) -> PortResult<Resource> {
-        let replicas = self.arm.resources.get(version).and_then(|found| found.replicas.as_ref());
-        disk_of_version(request, replicas, identity, now)
+        let id = match version {
+            VersionRef::Own(id) => Some(id.clone()),
+            VersionRef::Shared(shared) => {
+                let all = self.arm.resources.values().map(|found| &found.resource);
+                all.filter(|found| is_shared_as(found, shared)).map(|found| shared_id(&found.id, shared)).next()
+            }
+        };
+        let replicas = id.and_then(|id| self.arm.resources.get(&id)?.replicas.as_ref());
+        disk_of_version(request, (replicas, lun), identity, now)
     }
 
     /// Checks that a resource that is deleted contains no others.
