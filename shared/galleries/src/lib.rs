@@ -6,6 +6,7 @@
 //! - [`converge`]: what must change at a version, and the state of its regions.
 //! - [`publication`]: what goldfleet remembers about a version after its job has ended.
 //! - [`promotion`]: which versions are the latest ones.
+//! - [`temporary`]: the gallery version by which the content of a managed image is read.
 //!
 //! Nothing here calls a service.
 
@@ -15,5 +16,6 @@ pub mod promotion;
 pub mod publication;
 pub mod settings;
 pub mod spec;
+pub mod temporary;
 #[cfg(test)]
 mod tests;
