@@ -10,7 +10,8 @@
 //!   [`retention`], [`orphans`]: the commands on jobs, chunks, history and temporaries.
 //! - [`store_inventory`], [`verify`]: where the chunks of a version are, and whether they are intact.
 //! - [`artifacts`]: reads a version from the source store; [`images`]: the uploaded versions; [`explain`]: the meaning of failure codes; [`operator`]: who runs a command;
-//!   [`suggest`]: command lines in messages; `tagged`: resources with tags of this fleet.
+//!   [`suggest`]: command lines in messages; `tagged`: resources with tags of this fleet;
+//!   `versions`: images and gallery versions as sources.
 //! - [`snapshots`]: runs of syncs, and copies of snapshots on request.
 //! - [`machines`]: clones of virtual machines.
 //! - [`galleries`]: gallery versions: their plan, the watch over their regions, and which one is the latest.
@@ -53,3 +54,4 @@ pub mod suggest;
 pub(crate) mod tagged;
 pub mod upload;
 pub mod verify;
+pub(crate) mod versions;

@@ -105,18 +105,25 @@ impl Scratch<'_> {
         ResourceBody::new(self.region.clone(), properties).with_tags(self.tags())
     }
 
-    /// The gallery, the definition and the version of an image, in the order in which they are created. They are deleted in the
-    /// opposite order. `fingerprint` is that of the image.
+    /// The specifications of these rows: the gallery, the definition and the version of an image. They are deleted in the opposite
+    /// order. `fingerprint` is that of the image.
     #[must_use]
     pub fn items(&self, image: &CapturedImage<'_>, fingerprint: &str) -> [ItemSpec; 3] {
-        let item = |id, properties, image| ItemSpec { id, body: self.body(properties).to_json(), image };
+        let [gallery, definition, version] = self.resources(image);
+        let item = |(id, body): (ResourceId, ResourceBody), image| ItemSpec { id, body: body.to_json(), image };
+        [item(gallery, None), item(definition, None), item(version, Some((image.id.clone(), fingerprint.to_owned())))]
+    }
+
+    /// The gallery, the definition and the version of an image with their bodies, in the order in which they are created.
+    #[must_use]
+    pub fn resources(&self, image: &CapturedImage<'_>) -> [(ResourceId, ResourceBody); 3] {
         let gallery = Properties::Gallery(GalleryProperties::default());
         let definition = Properties::Definition(Box::new(self.definition_properties(image)));
         let version = Properties::GalleryVersion(Box::new(self.version_properties(image)));
         [
-            item(self.gallery(), gallery, None),
-            item(self.definition(), definition, None),
-            item(self.version(), version, Some((image.id.clone(), fingerprint.to_owned()))),
+            (self.gallery(), self.body(gallery)),
+            (self.definition(), self.body(definition)),
+            (self.version(), self.body(version)),
         ]
     }
 

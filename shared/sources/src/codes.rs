@@ -60,6 +60,9 @@ codes! {
     SNAPSHOT_DENIED = "snapshot-denied",
         "The disk is attached to a machine, and the temporary snapshot of it that is read instead cannot be created or deleted.",
         "Remove what the reason names, or create a snapshot of the disk and use `snapshot:ID`.";
+    TEMPORARY_DENIED = "temporary-denied",
+        "A temporary gallery, gallery version or disk, by which an image or gallery version is read, cannot be created or deleted.",
+        "Remove what the reason names: a missing right, a quota, a policy or a lock.";
     OS_MISMATCH = "os-mismatch",
         "`--os` contradicts the operating system that the source has.",
         "Leave the option out. If the property of the source is wrong, correct it there.";

@@ -114,7 +114,7 @@ fn id_of(from: &SourceLocation) -> Result<&ResourceId, Refusal> {
             let reason = "a machine is uploaded with 'goldfleet upload --from', or made an image with 'goldfleet vm clone --as-image'";
             Err(Refusal::new(&codes::NAME_INVALID, from.to_string(), reason))
         }
-        SourceLocation::Blob(_) => {
+        SourceLocation::Image(_) | SourceLocation::Gallery(_) | SourceLocation::Blob(_) => {
             let reason = "the platform copies disks and snapshots only: use 'goldfleet upload --from' for a blob";
             Err(Refusal::new(&codes::NAME_INVALID, from.to_string(), reason))
         }

@@ -82,6 +82,15 @@ pub struct ImageDisk {
     pub other: Map<String, Value>,
 }
 
+/// A snapshot from which a data disk of an image or gallery version is created.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataSnapshot {
+    /// The LUN of the disk.
+    pub lun: u8,
+    /// The snapshot.
+    pub snapshot: ResourceId,
+}
+
 /// A reference to another resource.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attachment {

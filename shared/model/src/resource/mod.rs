@@ -31,7 +31,7 @@ pub use gallery::{
     GalleryVersionProperties, OsDiskImage, PublishingProfile, RegionEncryption, RegionalReplication, ReplicationState,
     ReplicationStatus, SafetyProfile, TargetRegion, VersionNumber, VersionSource, VersionStorage, region_named,
 };
-pub use image::{Attachment, ImageDataDisk, ImageDisk, ImageProperties, ImageStorageProfile};
+pub use image::{Attachment, DataSnapshot, ImageDataDisk, ImageDisk, ImageProperties, ImageStorageProfile};
 pub use lock::{Lock, LockId, LockLevel};
 pub use machine::{
     HardwareProfile, InstanceStatus, InstanceView, MachineDisk, MachineProperties, MachineSecurityProfile,
