@@ -15,7 +15,7 @@ use goldfleet_model::resource::ResourceId;
 use goldfleet_model::selector::Selector;
 use goldfleet_model::state::JobEvent;
 use goldfleet_model::target::{Target, TargetKey};
-use goldfleet_plan::{Inventory, Plan, PlanContent, PlanRequest, RouteEstimate};
+use goldfleet_plan::{GalleryEstimate, GalleryReceiver, Inventory, Plan, PlanContent, PlanRequest, RouteEstimate};
 use goldfleet_ports::error::{PortError, PortResult};
 use goldfleet_ports::resources::Resource;
 use goldfleet_ports::retry::retry_transient;
@@ -24,6 +24,7 @@ use goldfleet_workflow::validate::{GraphCheck, GraphError};
 
 use crate::control::cancel::stop_operations;
 use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT};
+use crate::control::galleries;
 use crate::control::reconcile::MAX_PASS_TIME;
 use crate::control::request::{plan_order, selected_targets};
 use crate::control::routes::{self, Groups};
@@ -45,6 +46,10 @@ pub struct JobPlan {
     pub plan: Plan,
     /// What the targets that get the image need by each route.
     pub routes: Vec<RouteEstimate>,
+    /// What each gallery needs by the route `region`, besides the golden snapshot of its region.
+    pub galleries: Vec<GalleryEstimate>,
+    /// What the route `staging` does not do.
+    pub findings: Vec<Finding>,
     /// The rates that the plan is based on.
     pub rates: Rates,
     /// The disks of the version.
@@ -95,6 +100,7 @@ pub async fn plan(
     let rates = Rates::load(control.config.plan.rates.as_deref())?;
     let (configured, mut selected) = selected_targets(control, selection)?;
     selected.sort_by_key(plan_order);
+    let settings = galleries::receiving(control, &image.name, selection)?;
     let named = name_images(control, image, selected)?;
     let each = named.as_slice();
     let having: BTreeSet<TargetKey> = futures::stream::iter(0..each.len())
@@ -129,8 +135,22 @@ pub async fn plan(
         }
         (made, _) => made?,
     };
-    let routes = vec![RouteEstimate::staging(&plan, &asked), RouteEstimate::region(&asked)];
-    Ok(JobPlan { plan, routes, rates, disks: version.artifact.disks.clone(), inventory: held, targets, skipped })
+    let receivers: Vec<GalleryReceiver> = settings.iter().map(galleries::receiver).collect();
+    let region = RouteEstimate::region(&asked, &receivers);
+    let estimate = |gallery: &GalleryReceiver| GalleryEstimate::new(gallery, &content, &region, &rates);
+    let estimates = receivers.iter().map(estimate).collect();
+    let findings = galleries::unserved(&galleries::names(&settings), &image.name, &image.version);
+    Ok(JobPlan {
+        routes: vec![RouteEstimate::staging(&plan, &asked), region],
+        galleries: estimates,
+        findings: findings.into_iter().collect(),
+        plan,
+        rates,
+        disks: version.artifact.disks.clone(),
+        inventory: held,
+        targets,
+        skipped,
+    })
 }
 
 /// Plans a job with the configured time limit. If no plan meets it, the fastest plan is used.
@@ -408,9 +428,8 @@ pub(crate) fn is_same_work(other: &Job, job: &Job) -> bool {
     other.id != job.id && is_same
 }
 
-/// Two jobs of one image version must not work on the same target at the same time, and two jobs must not do the same
-/// other work. The later job waits, and then finds
-/// most of its targets done.
+/// Two jobs of one image version must not work on the same target or gallery at the same time, and two jobs must not do the
+/// same other work. The later job waits, and then finds most of its targets done.
 async fn must_wait_for_other_job(control: &ControlContext, job: &Job) -> Result<bool, ControlError> {
     let others: Vec<Job> = control
         .ports
@@ -429,7 +448,10 @@ async fn must_wait_for_other_job(control: &ControlContext, job: &Job) -> Result<
         return Ok(true);
     }
     let Ok(file) = TargetsFile::load(&control.config.targets.file) else { return Ok(false) };
-    let both =
-        |other: &Job| file.selected(&job.selection).into_iter().any(|target| Selector::any(&other.selection, target));
+    let publishes = |job: &Job| job.image().is_some_and(|image| !file.galleries_of(&image.name, &job.selection).is_empty());
+    let both = |other: &Job| {
+        let mut targets = file.selected(&job.selection).into_iter();
+        targets.any(|target| Selector::any(&other.selection, target)) || (publishes(job) && publishes(other))
+    };
     Ok(others.iter().any(both))
 }

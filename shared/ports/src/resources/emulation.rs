@@ -111,16 +111,22 @@ pub fn source_of(request: &PutRequest) -> PortResult<Option<ResourceId>> {
     source.map(|source| id_of_source(request, source)).transpose()
 }
 
-/// The disks and snapshots from which the data disks of an image get their content, each with its LUN.
+/// The disks and snapshots from which the data disks of an image or gallery version get their content, each with its LUN.
 ///
 /// # Errors
 /// `Invalid` if an id is not that of a disk or snapshot.
 pub fn data_sources_of(request: &PutRequest) -> PortResult<Vec<(u32, ResourceId)>> {
-    let Properties::Image(ImageProperties { storage_profile: Some(profile), .. }) = &request.body.properties else {
-        return Ok(Vec::new());
+    let sources: Vec<(u32, &str)> = match &request.body.properties {
+        Properties::Image(ImageProperties { storage_profile: Some(profile), .. }) => {
+            profile.data_disks.iter().filter_map(|data| Some((data.lun, resource_of(&data.disk)?))).collect()
+        }
+        Properties::GalleryVersion(version) => {
+            let data = version.data_disks().iter();
+            data.filter_map(|data| Some((data.lun, data.disk.source.as_ref()?.id.as_deref()?))).collect()
+        }
+        _ => Vec::new(),
     };
-    let sources = profile.data_disks.iter().filter_map(|data| Some((data.lun, resource_of(&data.disk)?)));
-    sources.map(|(lun, source)| Ok((lun, id_of_source(request, source)?))).collect()
+    sources.into_iter().map(|(lun, source)| Ok((lun, id_of_source(request, source)?))).collect()
 }
 
 fn resource_of(disk: &ImageDisk) -> Option<&str> {
@@ -139,20 +145,25 @@ fn id_of_source(request: &PutRequest, source: &str) -> PortResult<ResourceId> {
     }
 }
 
-/// Checks that no two data disks of an image have the same LUN.
+/// Checks that no two data disks of an image or gallery version have the same LUN.
 ///
 /// # Errors
 /// `Invalid` with the code of the platform.
-pub fn check_luns(id: &ResourceId, image: &ImageProperties) -> PortResult<()> {
-    let data = image.storage_profile.as_ref().map_or(&[][..], |profile| &profile.data_disks);
-    let mut luns = BTreeSet::new();
-    match data.iter().find(|data| !luns.insert(data.lun)) {
+pub fn check_luns(id: &ResourceId, mut luns: impl Iterator<Item = u32>) -> PortResult<()> {
+    let mut known = BTreeSet::new();
+    match luns.find(|lun| !known.insert(*lun)) {
         None => Ok(()),
-        Some(data) => {
-            let message = format!("{id}: two data disks have LUN {}", data.lun);
+        Some(lun) => {
+            let message = format!("{id}: two data disks have LUN {lun}");
             Err(refused(ErrorKind::Invalid, "invalid-parameter", message))
         }
     }
+}
+
+/// The LUNs of the data disks of an image.
+pub fn luns_of(image: &ImageProperties) -> impl Iterator<Item = u32> {
+    let data = image.storage_profile.as_ref().map_or(&[][..], |profile| &profile.data_disks);
+    data.iter().map(|data| data.lun)
 }
 
 /// Checks the source of an image that is created from a disk or snapshot.

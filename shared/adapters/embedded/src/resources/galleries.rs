@@ -16,7 +16,7 @@ use goldfleet_ports::error::PortResult;
 use goldfleet_ports::resources::emulation::galleries::{
     Replica, Replicas, check_empty, check_gallery, disk_of_version, is_shared_as, shared_id, stored_version,
 };
-use goldfleet_ports::resources::emulation::{NewIdentity, source_of};
+use goldfleet_ports::resources::emulation::{NewIdentity, data_sources_of, source_of};
 use goldfleet_ports::resources::{PutRequest, Resource, ResourceQuery};
 use jiff::Timestamp;
 use serde_json::json;
@@ -44,23 +44,34 @@ pub(super) fn put(
 ) -> PortResult<()> {
     let id = &request.id;
     let parent = id.parent().map(|parent| files.read(&parent)).transpose()?.flatten();
-    let source_id = source_of(request)?.filter(|_| existing.is_none());
-    let source = source_id.as_ref().map(|source| files.read(source)).transpose()?.flatten();
-    check_gallery(request, existing, parent.as_ref(), source.as_ref())?;
+    let (mut luns, mut sources) = (Vec::new(), Vec::new());
+    if existing.is_none() {
+        let data = data_sources_of(request)?.into_iter().map(|(lun, id)| (Some(lun), id));
+        for (lun, id) in source_of(request)?.map(|id| (None, id)).into_iter().chain(data) {
+            luns.push(lun);
+            sources.push(files.read(&id)?);
+        }
+    }
+    check_gallery(request, existing, parent.as_ref(), &sources)?;
     let Properties::GalleryVersion(version) = &request.body.properties else {
         return super::write(files, id, request.body.clone());
     };
     let path = replicas_file(&files.json(id));
     let mut replicas: Replicas =
         if existing.is_some() { read(&path)?.unwrap_or_default() } else { Replicas::default() };
-    if let Some(source) = &source {
-        let (size, data) = match &source.body.properties {
-            Properties::Image(image) => content::create_from_image(files, id, &source.id, image)?,
-            _ => {
-                content::create_of_image(files, id, None, source)?;
-                (content::size_of(source), BTreeMap::new())
-            }
-        };
+    let (mut size, mut data) = (0, BTreeMap::new());
+    for (lun, source) in luns.into_iter().zip(sources.iter().flatten()) {
+        if let Properties::Image(image) = &source.body.properties {
+            (size, data) = content::create_from_image(files, id, &source.id, image)?;
+            continue;
+        }
+        content::create_of_image(files, id, lun, source)?;
+        match lun {
+            None => size = content::size_of(source),
+            Some(lun) => drop(data.insert(lun, content::size_of(source))),
+        }
+    }
+    if existing.is_none() {
         replicas = Replicas::new(parent.as_ref(), size, data);
     }
     let settings = files.settings()?;

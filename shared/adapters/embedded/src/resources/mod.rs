@@ -32,7 +32,7 @@ use goldfleet_ports::error::PortResult;
 use goldfleet_ports::resources::emulation::galleries::version_of;
 use goldfleet_ports::resources::emulation::{
     NewIdentity, RegionalCopy, check_copy_start, check_image_source, check_luns, check_put, data_sources_of, family_of,
-    is_copy_start, new_disk, source_of, updated,
+    is_copy_start, luns_of, new_disk, source_of, updated,
 };
 use goldfleet_ports::resources::{
     ChangeStatus, MachineAction, Pending, Provisioning, PutRequest, Resource, ResourcePage, ResourceQuery,
@@ -136,7 +136,7 @@ fn put(files: &ResourceFiles, request: &PutRequest, identity: NewIdentity) -> Po
     let source_id = source_of(request)?;
     match (&request.body.properties, existing) {
         (Properties::Image(image), existing) => {
-            check_luns(id, image)?;
+            check_luns(id, luns_of(image))?;
             if existing.is_none() {
                 put_sources(files, request, source_id.as_ref())?;
             }

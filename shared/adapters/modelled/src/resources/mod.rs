@@ -26,8 +26,8 @@ use goldfleet_model::store::BlobAddress;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::resources::emulation::galleries::{Replicas, version_of};
 use goldfleet_ports::resources::emulation::{
-    FamilyOrder, NewIdentity, check_copy_start, check_image_source, check_luns, check_put, data_sources_of, new_disk,
-    not_found, order_of, source_of, updated,
+    FamilyOrder, NewIdentity, check_copy_start, check_image_source, check_luns, check_put, data_sources_of, luns_of,
+    new_disk, not_found, order_of, source_of, updated,
 };
 use goldfleet_ports::resources::{
     ChangeStatus, MachineAction, Pending, Provisioning, PutRequest, Resource, ResourcePage, ResourceQuery,
@@ -241,12 +241,16 @@ impl CloudState {
         let resource = match (&request.body.properties, &existing) {
             (Properties::Gallery(_) | Properties::Definition(_) | Properties::GalleryVersion(_), _) => {
                 let identity = NewIdentity { unique_id: String::new(), created };
-                let (resource, of_version) = self.gallery_resource(now, request, source.as_ref(), &identity)?;
+                let mut sources = vec![source.clone()];
+                for (_, id) in data_sources_of(request)? {
+                    sources.push(self.arm.resources.get(&id).map(|found| found.at(now)));
+                }
+                let (resource, of_version) = self.gallery_resource(now, request, &sources, &identity)?;
                 replicas = of_version;
                 resource
             }
             (Properties::Image(image), _) => {
-                check_luns(&request.id, image)?;
+                check_luns(&request.id, luns_of(image))?;
                 sizes = self.check_image(now, request, image, source.as_ref(), existing.as_ref())?;
                 stored(request.body.clone())
             }

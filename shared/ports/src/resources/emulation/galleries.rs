@@ -13,7 +13,7 @@ use goldfleet_model::resource::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::{NewIdentity, Provisioning, PutRequest, Resource, refused, source_here, source_in_region};
+use super::{NewIdentity, Provisioning, PutRequest, Resource, check_luns, refused, source_here, source_in_region};
 use crate::error::{ErrorKind, PortError, PortResult};
 
 /// The code of a disk of a version that cannot be used in the region of the disk. Source: seen, pulumi-aws#5129: status 404,
@@ -120,8 +120,8 @@ impl Replicas {
     }
 }
 
-/// Checks a request for a gallery, a definition or a version. `parent` is the resource that contains it, `source` the
-/// snapshot of a new version.
+/// Checks a request for a gallery, a definition or a version. `parent` is the resource that contains it, `sources` are the
+/// snapshots of a new version: that of its OS disk, and then those of its data disks, in the order of the request.
 ///
 /// # Errors
 /// If the platform would refuse the request.
@@ -129,7 +129,7 @@ pub fn check_gallery(
     request: &PutRequest,
     existing: Option<&Resource>,
     parent: Option<&Resource>,
-    source: Option<&Resource>,
+    sources: &[Option<Resource>],
 ) -> PortResult<()> {
     if let Some(missing) = request.id.parent().filter(|_| parent.is_none()) {
         let message = format!("{}: there is no {} {missing}", request.id, missing.resource_type.noun());
@@ -143,20 +143,20 @@ pub fn check_gallery(
         Properties::GalleryVersion(version) => {
             let before = existing.and_then(|existing| existing.body.properties.gallery_version());
             check_version(request, version, before)?;
-            match source {
-                _ if before.is_some() => Ok(()),
-                Some(image) if image.id.resource_type == ResourceType::Image => {
-                    let image = source_here(request, Some(image))?;
-                    check_image_is_complete(request, image)
-                }
-                source => source_in_region(request, source).map(|_| ()),
-            }
+            check_luns(&request.id, version.data_disks().iter().map(|data| data.lun))?;
+            let new = sources.iter().filter(|_| before.is_none());
+            new.map(|source| check_version_source(request, source.as_ref())).collect()
         }
         _ => Ok(()),
     }
 }
 
-fn check_image_is_complete(request: &PutRequest, image: &Resource) -> PortResult<()> {
+/// The source of a version is a snapshot, a disk, or a managed image.
+fn check_version_source(request: &PutRequest, source: Option<&Resource>) -> PortResult<()> {
+    let Some(image) = source.filter(|source| source.id.resource_type == ResourceType::Image) else {
+        return source_in_region(request, source).map(|_| ());
+    };
+    let image = source_here(request, Some(image))?;
     if image.provisioning == Provisioning::Succeeded {
         return Ok(());
     }
