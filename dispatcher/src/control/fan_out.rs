@@ -448,7 +448,8 @@ async fn must_wait_for_other_job(control: &ControlContext, job: &Job) -> Result<
         return Ok(true);
     }
     let Ok(file) = TargetsFile::load(&control.config.targets.file) else { return Ok(false) };
-    let publishes = |job: &Job| job.image().is_some_and(|image| !file.galleries_of(&image.name, &job.selection).is_empty());
+    let publishes =
+        |job: &Job| job.image().is_some_and(|image| !file.galleries_of(&image.name, &job.selection).is_empty());
     let both = |other: &Job| {
         let mut targets = file.selected(&job.selection).into_iter();
         targets.any(|target| Selector::any(&other.selection, target)) || (publishes(job) && publishes(other))

@@ -155,10 +155,7 @@ async fn list_temporaries(control: &ControlContext, group: &GroupRef, fleet: Uui
 
 /// Whether a resource is a gallery, or in one.
 fn is_gallery(resource: &Resource) -> bool {
-    matches!(
-        resource.id.resource_type,
-        ResourceType::Gallery | ResourceType::Definition | ResourceType::GalleryVersion
-    )
+    matches!(resource.id.resource_type, ResourceType::Gallery | ResourceType::Definition | ResourceType::GalleryVersion)
 }
 
 /// Whether each job that the resources name has ended. A job that the table does not know is missing.

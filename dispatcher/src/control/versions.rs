@@ -152,7 +152,10 @@ mod tests {
         assert_eq!(place(&["eastus", "westeurope"]).region, west, "the preferred region");
         assert_eq!(place(&["northeurope", "eastus"]).region, region("eastus"), "another hub");
         let beside = place(&["uksouth"]);
-        assert_eq!((beside.region, beside.group), (region("uksouth"), GroupRef::from(&id.parse::<ResourceId>().unwrap())));
+        assert_eq!(
+            (beside.region, beside.group),
+            (region("uksouth"), GroupRef::from(&id.parse::<ResourceId>().unwrap()))
+        );
         let shared = VersionSource::Version("/SharedGalleries/a/Images/b/Versions/1.0.0".parse().unwrap());
         assert_eq!(shared.place(&facts(&[]), &hubs, &[&west]).unwrap().region, west);
         let refused = shared.place(&facts(&[]), &BTreeMap::new(), &[&west]).unwrap_err();

@@ -192,10 +192,8 @@ fn definition_body(gallery: &Gallery, published: Published<'_>) -> ResourceBody 
 
 fn version_body(gallery: &Gallery, published: Published<'_>) -> ResourceBody {
     let Published { fleet, job, image, source, now, .. } = published;
-    let disk = |snapshot: &ResourceId| VersionDisk {
-        source: Some(VersionSource::of(snapshot)),
-        ..VersionDisk::default()
-    };
+    let disk =
+        |snapshot: &ResourceId| VersionDisk { source: Some(VersionSource::of(snapshot)), ..VersionDisk::default() };
     let data = data_snapshots_of(gallery, published);
     let data = data.iter().map(|data| DataDiskImage { lun: data.lun.into(), disk: disk(&data.snapshot) });
     let storage = VersionStorage {

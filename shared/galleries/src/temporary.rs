@@ -129,11 +129,8 @@ impl Scratch<'_> {
 
     fn definition_properties(&self, image: &CapturedImage<'_>) -> DefinitionProperties {
         // Managed images have standard security. Newer versions of the API have another default. Generation 1 has no security types.
-        let security = || GalleryFeature {
-            name: "SecurityType".to_owned(),
-            value: "Standard".to_owned(),
-            other: Map::new(),
-        };
+        let security =
+            || GalleryFeature { name: "SecurityType".to_owned(), value: "Standard".to_owned(), other: Map::new() };
         DefinitionProperties {
             os_type: Some(image.os),
             os_state: Some("Generalized".to_owned()),
@@ -253,21 +250,27 @@ mod tests {
         let id = format!("/subscriptions/{}/resourceGroups/g/providers/Microsoft.Compute/images/i", place.subscription);
         let image: ResourceId = id.parse().unwrap();
         let sets = BTreeMap::from([(DiskRole::Os, "/des".to_owned()), (DiskRole::Data(3), "/des3".to_owned())]);
-        let image =
-            CapturedImage { id: &image, os: OsType::Linux, generation: Generation::V2, encryption_sets: &sets };
+        let image = CapturedImage { id: &image, os: OsType::Linux, generation: Generation::V2, encryption_sets: &sets };
         let [gallery, definition, version] = scratch.items(&image, "f");
         assert!(!gallery.id.name.as_str().contains('-'), "{}", gallery.id);
         assert_eq!(version.id, scratch.version());
         assert_eq!((version.id.parent(), definition.id.parent()), (Some(definition.id.clone()), Some(gallery.id)));
         assert_eq!(version.body["properties"]["storageProfile"], json!({ "source": { "id": id } }));
         let replica = &version.body["properties"]["publishingProfile"];
-        assert_eq!((&replica["replicationMode"], &replica["targetRegions"][0]["name"]), (&json!("Shallow"), &json!("westeurope")));
+        assert_eq!(
+            (&replica["replicationMode"], &replica["targetRegions"][0]["name"]),
+            (&json!("Shallow"), &json!("westeurope"))
+        );
         let encryption = &replica["targetRegions"][0]["encryption"];
         assert_eq!(encryption["dataDiskImages"], json!([{ "lun": 3, "diskEncryptionSetId": "/des3" }]));
         for body in [&gallery.body, &definition.body, &version.body] {
-            assert_eq!((&body["tags"]["goldfleet-role"], &body["location"]), (&json!("temporary"), &json!("westeurope")));
+            assert_eq!(
+                (&body["tags"]["goldfleet-role"], &body["location"]),
+                (&json!("temporary"), &json!("westeurope"))
+            );
         }
-        let disk = |role| scratch.disk_body(&VersionRef::Own(scratch.version()), role, &DiskSettings::default()).to_json();
+        let disk =
+            |role| scratch.disk_body(&VersionRef::Own(scratch.version()), role, &DiskSettings::default()).to_json();
         assert_eq!(disk(DiskRole::Data(3))["properties"]["creationData"]["galleryImageReference"]["lun"], 3);
         assert_eq!(disk(DiskRole::Os)["properties"]["networkAccessPolicy"], "DenyAll");
         assert_ne!(scratch.disk(DiskRole::Os), scratch.disk(DiskRole::Data(3)));

@@ -173,7 +173,10 @@ fn rows_create_the_version_and_remove_its_temporaries() {
     let planned = PlannedGallery { settings: gallery(), spec: spec.clone(), group, is_done: false };
     let golden = Golden { unique_id: None, after: Vec::new(), opens: Vec::new(), copy: json!({}), created_by: None };
     let of = |planned: &PlannedGallery| {
-        rows(planned, vec![golden.clone()]).into_iter().map(|row| (row.kind, row.position, row.always)).collect::<Vec<_>>()
+        rows(planned, vec![golden.clone()])
+            .into_iter()
+            .map(|row| (row.kind, row.position, row.always))
+            .collect::<Vec<_>>()
     };
     let all = [("snapshot", 0, false), ("publish", 1, false), ("remove", 2, true), ("remove", 3, true)];
     assert_eq!(of(&planned), all);

@@ -105,8 +105,7 @@ impl<'a> Graph<'a> {
             let hubs = regions.into_iter().filter_map(move |region| graph.disks[disk].hub(region));
             source.into_iter().chain(hubs)
         });
-        let places =
-            version.chain(disks).map(|rows| Group { target: None, gallery: None, rows: chained(rows) });
+        let places = version.chain(disks).map(|rows| Group { target: None, gallery: None, rows: chained(rows) });
         let targets = delivery.targets.iter().flat_map(move |planned| {
             let groups = of_targets.disks.iter().map(|disk| disk.at_target(planned));
             let groups: Vec<Vec<Row>> = groups.filter(|rows| !rows.is_empty()).collect();

@@ -9,14 +9,14 @@ use goldfleet_model::image::{ImageRef, StorageType};
 use goldfleet_model::job::Finding;
 use goldfleet_model::manifest::{Generation, OsType};
 use goldfleet_model::operation::GroupId;
-use goldfleet_model::resource::ResourceId;
+use goldfleet_model::resource::{ResourceId, VersionRef};
 use goldfleet_model::sink::Sink;
 use goldfleet_model::target::Target;
 use goldfleet_snapshots::id::GroupRef;
 use uuid::Uuid;
 
 use crate::refusals;
-use crate::source::Source;
+use crate::source::{Content, Source};
 
 /// The image version that the copies become.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,14 +114,20 @@ impl Delivery {
     pub fn notes(&self) -> Vec<Finding> {
         let has_image = self.to_do().any(|planned| planned.target.sinks.has(Sink::Image));
         let security = self.source.security_type().filter(|_| has_image);
-        let note = |kind| {
+        let lost = |kind| {
             let message = format!(
                 "the source has the security type {kind}, and a managed image has none: machines that are created from \
                  the images have standard security; snapshots and disks keep the security type"
             );
             Finding::note("trusted-launch-lost", message)
         };
-        security.map(note).into_iter().collect()
+        let is_shared = matches!(self.source.content, Content::Version(VersionRef::Shared(_)));
+        let unknown = is_shared.then(|| {
+            let message =
+                "the service does not state the data disks of a version that others share: only its OS disk is copied";
+            Finding::note("data-disks-unknown", message)
+        });
+        security.map(lost).into_iter().chain(unknown).collect()
     }
 
     /// The targets that receive something.

@@ -103,9 +103,7 @@ async fn requested_source(control: &ControlContext, spec: &PlatformSpec) -> Resu
     if found.spec.is_same_source(spec) {
         return Ok(found);
     }
-    Err(ControlError::Refused(format!(
-        "{location} was created again after the job was requested: dispatch it again"
-    )))
+    Err(ControlError::Refused(format!("{location} was created again after the job was requested: dispatch it again")))
 }
 
 /// The regions in which the temporary disks of a gallery version are best: that of the source store, and then those with the most
@@ -117,7 +115,10 @@ fn preferred_regions(control: &ControlContext, file: &TargetsFile, job: &Job) ->
     }
     let mut regions: Vec<(&Region, usize)> = targets.into_iter().collect();
     regions.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-    std::iter::once(&control.config.source.region).chain(regions.into_iter().map(|(region, _)| region)).cloned().collect()
+    std::iter::once(&control.config.source.region)
+        .chain(regions.into_iter().map(|(region, _)| region))
+        .cloned()
+        .collect()
 }
 
 /// A target, and whether it has all that it should receive.

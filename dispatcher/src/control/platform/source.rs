@@ -74,23 +74,20 @@ fn unidentified(location: &str) -> Refusal {
 }
 
 async fn read_disk(control: &ControlContext, id: &ResourceId, location: &str) -> Result<FoundSource, ControlError> {
-    let missing = || Refusal::new(&codes::SOURCE_NOT_FOUND, location, format!("there is no {}", id.resource_type.noun()));
+    let missing =
+        || Refusal::new(&codes::SOURCE_NOT_FOUND, location, format!("there is no {}", id.resource_type.noun()));
     let found = find(control, id).await?.ok_or_else(missing)?;
     let facts = DiskFacts::for_copy(location, &found)?;
     let source = Source::of(found.id.clone(), found.body).ok_or_else(|| unidentified(location))?;
-    let spec = PlatformSpec {
-        source: SourceRef::Resource(found.id),
-        unique_id: source.unique_id.clone(),
-        disks: Vec::new(),
-    };
+    let spec =
+        PlatformSpec { source: SourceRef::Resource(found.id), unique_id: source.unique_id.clone(), disks: Vec::new() };
     Ok(FoundSource { spec, size: facts.size, system: System::Disk(Box::new(facts)), kind: Kind::Disks(vec![source]) })
 }
 
 async fn read_machine(control: &ControlContext, id: &ResourceId, location: &str) -> Result<FoundSource, ControlError> {
     let machine = StoppedMachine::read(control, id, location).await?;
     let found = machine.read_disks(control, location, DiskFacts::for_copy).await?;
-    let stopped =
-        RequiresStopped { machine: id.to_string(), vm_id: machine.vm_id.clone(), downtime: None };
+    let stopped = RequiresStopped { machine: id.to_string(), vm_id: machine.vm_id.clone(), downtime: None };
     let size = found.iter().map(|(_, facts)| facts.size).sum();
     let (mut disks, mut ids, mut os_disk) = (Vec::new(), Vec::new(), None);
     for (disk, facts) in found {
@@ -159,7 +156,12 @@ impl FoundSource {
         let location = self.spec.location().to_string();
         let (source, facts) = match self.kind {
             Kind::Disks(disks) => {
-                return split(disks, &location).map(|(os_disk, data)| PlacedSource { os_disk, data, image: None, scratch: None });
+                return split(disks, &location).map(|(os_disk, data)| PlacedSource {
+                    os_disk,
+                    data,
+                    image: None,
+                    scratch: None,
+                });
             }
             Kind::Version(source, facts) => (source, facts),
         };

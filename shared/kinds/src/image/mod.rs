@@ -8,7 +8,9 @@ use goldfleet_model::image::{ImageRef, ImageTags};
 use goldfleet_model::manifest::{Generation, OsType};
 use goldfleet_model::message::QueueName;
 use goldfleet_model::operation::Operation;
-use goldfleet_model::resource::{DataSnapshot, ImageDataDisk, ImageProperties, Properties, ResourceBody, ResourceId, tag};
+use goldfleet_model::resource::{
+    DataSnapshot, ImageDataDisk, ImageProperties, Properties, ResourceBody, ResourceId, tag,
+};
 use goldfleet_model::target::Target;
 use goldfleet_ports::Ports;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
@@ -185,8 +187,7 @@ impl Kind for Image {
             ImageOrigin::Snapshot(disks) => {
                 let caching = shared.settings.data_disk_caching;
                 let data = disks.data.iter();
-                let data =
-                    data.map(|data| ImageDataDisk::of_snapshot(data.lun.into(), &data.snapshot, caching));
+                let data = data.map(|data| ImageDataDisk::of_snapshot(data.lun.into(), &data.snapshot, caching));
                 let properties =
                     ImageProperties::of_snapshot(&disks.snapshot, os, generation, storage).with_data_disks(data);
                 (Origin::Snapshots(disks.all().cloned().collect()), properties)

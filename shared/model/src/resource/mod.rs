@@ -26,7 +26,12 @@ pub use body::{BodyError, Properties, ResourceBody, Sku};
 pub use disk::{
     CopyCompletionError, CreateOption, CreationData, DiskEncryption, DiskProperties, DiskState, SnapshotProperties,
 };
-pub use gallery::{ DataDiskEncryption, DataDiskImage, DefinitionProperties, DiskImageEncryption, GalleryFeature, GalleryIdentifier, GalleryProperties, GalleryVersionProperties, PublishingProfile, RegionEncryption, RegionalReplication, ReplicationState, ReplicationStatus, SafetyProfile, TargetRegion, VersionDisk, VersionNumber, VersionSource, VersionStorage, region_named, };
+pub use gallery::{
+    DataDiskEncryption, DataDiskImage, DefinitionProperties, DiskImageEncryption, GalleryFeature, GalleryIdentifier,
+    GalleryProperties, GalleryVersionProperties, PublishingProfile, RegionEncryption, RegionalReplication,
+    ReplicationState, ReplicationStatus, SafetyProfile, TargetRegion, VersionDisk, VersionNumber, VersionSource,
+    VersionStorage, region_named,
+};
 pub use image::{Attachment, DataSnapshot, ImageDataDisk, ImageDisk, ImageProperties, ImageStorageProfile};
 pub use lock::{Lock, LockId, LockLevel};
 pub use machine::{

@@ -167,7 +167,10 @@ mod tests {
         ] {
             assert!(bad.parse::<VersionRef>().is_err(), "{bad}");
         }
-        let disk = VersionSource { id: Some(OWN.replace("galleries/corp/images/ubuntu/versions/1.0.0", "disks/d")), other: Map::new() };
+        let disk = VersionSource {
+            id: Some(OWN.replace("galleries/corp/images/ubuntu/versions/1.0.0", "disks/d")),
+            other: Map::new(),
+        };
         assert_eq!(VersionRef::of_source(&disk), None);
         assert_eq!(VersionRef::of_source(&VersionSource::default()), None);
     }

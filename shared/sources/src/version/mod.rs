@@ -294,7 +294,8 @@ mod tests {
     #[test]
     fn version_has_the_regions_in_which_it_is_complete() {
         let facts =
-            VersionFacts::of_version("gallery:v", &version(|_| {}), &definition("TrustedLaunch", "Generalized")).unwrap();
+            VersionFacts::of_version("gallery:v", &version(|_| {}), &definition("TrustedLaunch", "Generalized"))
+                .unwrap();
         assert_eq!(facts.regions, ["westeurope".parse().unwrap()]);
         assert_eq!(facts.disks.len(), 2);
         assert_eq!(facts.security_type.as_deref(), Some("TrustedLaunch"));

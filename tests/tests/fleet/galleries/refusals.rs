@@ -4,8 +4,8 @@ use goldfleet_dispatcher::control::context::ControlError;
 use goldfleet_dispatcher::control::request::Terms;
 use goldfleet_model::manifest::{Generation, OsType};
 use goldfleet_model::resource::{
-    DefinitionProperties, GalleryIdentifier, GalleryVersionProperties, VersionDisk, Properties, PublishingProfile,
-    ResourceBody, TargetRegion, VersionSource, VersionStorage,
+    DefinitionProperties, GalleryIdentifier, GalleryVersionProperties, Properties, PublishingProfile, ResourceBody,
+    TargetRegion, VersionDisk, VersionSource, VersionStorage,
 };
 
 use super::scene::Scene;

@@ -231,7 +231,8 @@ async fn remove(control: &ControlContext, id: &ResourceId, spec: &TemporarySpec)
         }
         Decision::Done | Decision::LiftLock(_) | Decision::Keep(_) => return Ok(()),
     }
-    let delete = || retried(control, || async { follow(control, control.ports.resources.delete(id, None).await?).await });
+    let delete =
+        || retried(control, || async { follow(control, control.ports.resources.delete(id, None).await?).await });
     // What was created from a resource, or was in it, may be deleted a moment later than the service reports.
     for _ in 1..DELETIONS {
         match delete().await {

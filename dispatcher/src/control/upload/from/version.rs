@@ -41,8 +41,7 @@ impl Session<'_> {
         let identity = format!("{}", blake3::hash(identity.as_bytes()).to_hex());
         let fleet = retried(self.control, || self.control.ports.table.fleet()).await?;
         let job = self.id.clone();
-        let scratch =
-            Scratch { fleet, job: &job, source: &identity, place: &place.group, region: &place.region };
+        let scratch = Scratch { fleet, job: &job, source: &identity, place: &place.group, region: &place.region };
         remove_abandoned_of(self.control, &place.group, &identity).await;
 
         let captured = match source {

@@ -88,7 +88,8 @@ fn write_content(files: &ResourceFiles, path: &Path, source: Option<&ResourceId>
 /// Replaces a file by one that `write` creates under a temporary name.
 fn replace_with(path: &Path, write: impl FnOnce(&Path) -> PortResult<()>) -> PortResult<()> {
     let temporary = path.with_file_name(format!(".{}", Uuid::new_v4().simple()));
-    let result = write(&temporary).and_then(|()| fs::rename(&temporary, path).map_err(|error| write_error(path, error)));
+    let result =
+        write(&temporary).and_then(|()| fs::rename(&temporary, path).map_err(|error| write_error(path, error)));
     if result.is_err() {
         // The first error is more useful than an error of this cleanup.
         let _ = fs::remove_file(&temporary);

@@ -6,8 +6,8 @@ use goldfleet_model::ids::{Region, ResourceName};
 use goldfleet_model::manifest::{Generation, OsType};
 use goldfleet_model::resource::{
     CreationData, DefinitionProperties, DiskProperties, GalleryFeature, GalleryIdentifier, GalleryProperties,
-    GalleryVersionProperties, VersionDisk, Properties, PublishingProfile, ReplicationState, ResourceBody, ResourceId,
-    ResourceType, SafetyProfile, TargetRegion, VersionSource, VersionStorage,
+    GalleryVersionProperties, Properties, PublishingProfile, ReplicationState, ResourceBody, ResourceId, ResourceType,
+    SafetyProfile, TargetRegion, VersionDisk, VersionSource, VersionStorage,
 };
 use serde_json::Map;
 use uuid::Uuid;

@@ -284,7 +284,10 @@ pub fn is_shared_as(gallery: &Resource, wanted: &SharedVersion) -> bool {
     let text = |pointer: &str| sharing.and_then(|sharing| sharing.pointer(pointer)).and_then(Value::as_str);
     let subscription = gallery.id.subscription;
     let (permissions, name) = match wanted.is_community {
-        true => ("Community", format!("{}-{subscription}", text("/communityGalleryInfo/publicNamePrefix").unwrap_or_default())),
+        true => (
+            "Community",
+            format!("{}-{subscription}", text("/communityGalleryInfo/publicNamePrefix").unwrap_or_default()),
+        ),
         false => ("Groups", format!("{subscription}-{}", gallery.id.name)),
     };
     text("/permissions") == Some(permissions) && name.eq_ignore_ascii_case(wanted.gallery.as_str())

@@ -77,11 +77,10 @@ const TARGET_REGION: Schema = Schema {
     ],
 };
 
-const ENCRYPTION_IMAGES: Schema =
-    Schema {
-        name: "EncryptionImages",
-        members: &[("osDiskImage", Object(&DISK_ENCRYPTION)), ("dataDiskImages", List(&DATA_DISK_ENCRYPTION))],
-    };
+const ENCRYPTION_IMAGES: Schema = Schema {
+    name: "EncryptionImages",
+    members: &[("osDiskImage", Object(&DISK_ENCRYPTION)), ("dataDiskImages", List(&DATA_DISK_ENCRYPTION))],
+};
 
 const DISK_ENCRYPTION: Schema = Schema { name: "OSDiskImageEncryption", members: &[("diskEncryptionSetId", Text)] };
 
