@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::images::ImageState;
+use super::images::{self, ImageState};
 use super::operations::{self, Change};
 use super::pipeline::{Call, page};
 use super::put::{elsewhere, without_nulls};
@@ -15,7 +15,7 @@ use super::replication::Replica;
 use super::resources::normalized_region;
 use super::response::{ArmAnswer, HandlerResult};
 use super::state::TenantState;
-use super::{access, body, disks, providers, schema};
+use super::{access, body, disks, providers, schema, version_content};
 
 /// A level of what is in a gallery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -181,6 +181,9 @@ pub(super) fn put(world: &mut TenantState, call: &Call, level: GalleryLevel) -> 
     let mut answer = ArmAnswer::json(status, item.json(world));
     if !settings.at_once {
         answer.headers = world.operations.begin(call, &settings, (&key, &item.region), change, None);
+    }
+    if present.is_none() && level == GalleryLevel::Version {
+        version_content::keep(world, &key, &item.properties);
     }
     match find_mut(world, &key) {
         Some(place) => *place = item,
@@ -381,6 +384,10 @@ fn check_source(world: &TenantState, item: &GalleryItem, source: Option<String>)
         ArmAnswer::error(StatusCode::NOT_FOUND, "NotFound", message)
     };
     let id = source.ok_or_else(|| ArmAnswer::missing("storageProfile.osDiskImage.source.id"))?;
+    if let Some(image) = images::find(world, &id) {
+        let is_here = normalized_region(&image.region) == item.region && image.state == ImageState::Succeeded;
+        return if is_here { Ok(()) } else { Err(missing(&id)) };
+    }
     let disk = disks::find(world, &id).ok_or_else(|| missing(&id))?;
     if normalized_region(&disk.region) != item.region {
         return Err(missing(&id));

@@ -58,6 +58,7 @@ mod storage;
 mod subscriptions;
 mod throttle;
 pub mod token;
+mod version_content;
 
 use std::sync::Arc;
 

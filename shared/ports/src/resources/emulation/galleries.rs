@@ -144,8 +144,8 @@ pub fn check_gallery(
             let before = existing.and_then(|existing| existing.body.properties.gallery_version());
             check_version(request, version, before)?;
             check_luns(&request.id, version.data_disks().iter().map(|data| data.lun))?;
-            let new = sources.iter().filter(|_| before.is_none());
-            new.map(|source| check_version_source(request, source.as_ref())).collect()
+            let mut new = sources.iter().filter(|_| before.is_none());
+            new.try_for_each(|source| check_version_source(request, source.as_ref()))
         }
         _ => Ok(()),
     }
