@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures::{StreamExt as _, TryStreamExt as _};
 use goldfleet_config::HumanDuration;
 use goldfleet_config::targets::TargetsFile;
+use goldfleet_galleries::settings::Gallery;
 use goldfleet_model::artifact::{ArtifactDisk, LoadedVersion};
 use goldfleet_model::ids::{JobId, ManagedImageName};
 use goldfleet_model::image::ImageRef;
@@ -87,7 +88,7 @@ pub enum TimeLimit {
 /// the others that meets the time limit.
 ///
 /// # Errors
-/// [`ControlError`] if no target is selected, a name cannot be formed, two images would have the same name, the
+/// [`ControlError`] if no target is selected and no gallery receives the image, a name cannot be formed, two images would have the same name, the
 /// services cannot be reached, the rates are not valid, or no plan is fast enough. A target that refuses to be
 /// inspected counts as a target without the image.
 pub async fn plan(
@@ -98,9 +99,13 @@ pub async fn plan(
 ) -> Result<JobPlan, ControlError> {
     let image = &version.image;
     let rates = Rates::load(control.config.plan.rates.as_deref())?;
-    let (configured, mut selected) = selected_targets(control, selection)?;
+    let file = TargetsFile::load(&control.config.targets.file)?;
+    let settings: Vec<Gallery> = file.galleries_of(&image.name, selection).into_iter().cloned().collect();
+    let (configured, mut selected) = (file.stores_by_region(), file.into_selected(selection));
+    if selected.is_empty() && settings.is_empty() {
+        return Err(ControlError::NoTargets { file: control.config.targets.file.clone() });
+    }
     selected.sort_by_key(plan_order);
-    let settings = galleries::receiving(control, &image.name, selection)?;
     let named = name_images(control, image, selected)?;
     let each = named.as_slice();
     let having: BTreeSet<TargetKey> = futures::stream::iter(0..each.len())
@@ -156,12 +161,13 @@ pub async fn plan(
 /// Plans a job with the configured time limit. If no plan meets it, the fastest plan is used.
 ///
 /// # Errors
-/// As [`plan`], except that a slow plan is not an error.
+/// As [`plan`], except that a slow plan is not an error. Without targets there is no job.
 pub async fn plan_with_preferred_time(
     control: &ControlContext,
     version: &LoadedVersion,
     selection: &[Selector],
 ) -> Result<JobPlan, ControlError> {
+    selected_targets(control, selection)?;
     let speed = TimeLimit::Wanted(control.config.plan.within.map(HumanDuration::get));
     plan(control, version, selection, speed).await
 }

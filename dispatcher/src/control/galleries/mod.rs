@@ -20,7 +20,9 @@ use goldfleet_model::operation::GroupId;
 use goldfleet_model::resource::{ResourceType, VersionNumber};
 use goldfleet_model::selector::Selector;
 use goldfleet_plan::GalleryReceiver;
+use goldfleet_ports::ETag;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
+use goldfleet_ports::records::RecordName;
 
 use crate::control::context::{ControlContext, ControlError};
 use crate::control::suggest::command_line;
@@ -51,26 +53,15 @@ pub fn receivers(
     version: &ImageVersion,
     selection: &[Selector],
 ) -> Result<Vec<String>, ControlError> {
-    let names = names(&receiving(control, image, selection)?);
-    let faults: Vec<Finding> = names.iter().filter_map(|name| name_fault(name, version)).collect();
-    if faults.is_empty() { Ok(names) } else { Err(ControlError::NotCopied(faults)) }
-}
-
-/// The galleries that receive versions of an image: none without a targets file.
-///
-/// # Errors
-/// [`ControlError::Targets`] if the targets file is not valid.
-pub fn receiving(
-    control: &ControlContext,
-    image: &ImageName,
-    selection: &[Selector],
-) -> Result<Vec<Gallery>, ControlError> {
     let file = match TargetsFile::load(&control.config.targets.file) {
         // An upload without a dispatch needs no targets.
         Err(TargetsFileError::NoSuchFile(_)) => return Ok(Vec::new()),
         file => file?,
     };
-    Ok(file.galleries_of(image, selection).into_iter().cloned().collect())
+    let galleries: Vec<Gallery> = file.galleries_of(image, selection).into_iter().cloned().collect();
+    let names = names(&galleries);
+    let faults: Vec<Finding> = names.iter().filter_map(|name| name_fault(name, version)).collect();
+    if faults.is_empty() { Ok(names) } else { Err(ControlError::NotCopied(faults)) }
 }
 
 /// The names of galleries.
@@ -118,17 +109,29 @@ pub fn unserved(galleries: &[String], image: &ImageName, version: &ImageVersion)
     Some(Finding::note(UNSERVED, message))
 }
 
-/// All publications. One that another version of the program wrote is left out.
-async fn publications(control: &ControlContext) -> PortResult<Vec<Publication>> {
+/// A publication with its record.
+struct Recorded {
+    name: RecordName,
+    etag: ETag,
+    publication: Publication,
+}
+
+/// All publications, in the order of the names of their records. One that another version of the program wrote is left out.
+async fn recorded(control: &ControlContext) -> PortResult<Vec<Recorded>> {
     let records = control.ports.records.list(PREFIX).await?;
     let read = records.into_iter().filter_map(|found| match record::of_document(&found.document.value) {
-        Ok(publication) => Some(publication),
+        Ok(publication) => Some(Recorded { name: found.name, etag: found.document.etag, publication }),
         Err(error) => {
             tracing::warn!(record = %found.name, %error, "a record is left out");
             None
         }
     });
     Ok(read.collect())
+}
+
+/// As [`recorded`], without the records.
+async fn publications(control: &ControlContext) -> PortResult<Vec<Publication>> {
+    Ok(recorded(control).await?.into_iter().map(|recorded| recorded.publication).collect())
 }
 
 /// The error of a pass over a version, for an operator.
