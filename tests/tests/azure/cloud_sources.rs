@@ -162,7 +162,7 @@ fn images_and_shared_versions_equal_the_file() {
     put(&format!("{gallery}/images/ubuntu"), definition);
     put(&format!("{gallery}/images/ubuntu/versions/1.0.0"), version);
     scene.change(|world| {
-        drop(world.shared_galleries.insert("/sharedgalleries/1-theirs".to_owned(), gallery.to_ascii_lowercase()))
+        drop(world.shared_galleries.insert("/sharedgalleries/1-theirs".to_owned(), gallery.to_ascii_lowercase()));
     });
     let version = format!("{gallery}/images/ubuntu/versions/1.0.0");
     // The artifact ids of Packer's builders: azure-arm prints ids as they are, azure-chroot in lower case with commas between them.
