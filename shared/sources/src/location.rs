@@ -66,7 +66,7 @@ impl SourceLocation {
             ResourceType::Snapshot => Some(Self::Snapshot(id)),
             ResourceType::Image => Some(Self::Image(id)),
             ResourceType::Machine => Some(Self::Machine(id)),
-            ResourceType::Gallery | ResourceType::Definition | ResourceType::GalleryVersion => None,
+            _ => None,
         }
     }
 }

@@ -14,7 +14,7 @@ use super::put::{canonical, elsewhere, without_nulls};
 use super::resources::normalized_region;
 use super::response::{ArmAnswer, HandlerResult};
 use super::state::TenantState;
-use super::{access, body, copies, galleries, providers, schema, version_content};
+use super::{access, body, copies, galleries, providers, restore_points, schema, version_content};
 
 /// The property that the incremental snapshots of a disk share.
 pub(super) const FAMILY: &str = "incrementalSnapshotFamilyId";
@@ -181,6 +181,9 @@ fn create(world: &TenantState, call: &Call, disk: &mut Disk) -> Result<(), ArmAn
             (source.properties["diskSizeBytes"].as_i64().unwrap_or_default(), "Unattached")
         }
         // The use of the version is checked before the disk is created.
+        "Restore" if disk.kind == DiskKind::Disk => {
+            (i64::try_from(restore_points::restore(world, disk)?).unwrap_or_default(), "Unattached")
+        }
         "FromImage" if disk.kind == DiskKind::Disk => {
             let size = version_content::fill(world, disk)?;
             disk.properties["diskSizeGB"] = json!(size.div_ceil(1 << 30));

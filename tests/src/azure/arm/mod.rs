@@ -50,6 +50,7 @@ mod put;
 mod replication;
 mod resources;
 mod response;
+mod restore_points;
 mod route;
 mod schema;
 mod shared;

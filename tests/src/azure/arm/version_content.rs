@@ -77,8 +77,12 @@ pub(super) fn fill(world: &TenantState, disk: &mut Disk) -> Result<usize, ArmAns
     }
 }
 
-/// The content of a new disk of a version.
+/// The content of a new disk of a version or restore point.
 pub(super) fn content(world: &TenantState, disk: &Disk) -> Option<Arc<Vec<u8>>> {
+    if disk.properties["creationData"]["createOption"] == "Restore" {
+        let id = disk.properties["creationData"]["sourceResourceId"].as_str()?.to_ascii_lowercase();
+        return world.disk_data.kept.get(&(id, None)).cloned();
+    }
     let reference = &disk.properties["creationData"]["galleryImageReference"];
     let version = version_of(world, reference).ok()?;
     world.disk_data.kept.get(&(version, reference["lun"].as_i64())).cloned()
