@@ -148,8 +148,7 @@ async fn groups(control: &ControlContext) -> Result<BTreeSet<GroupRef>, ControlE
 async fn list_temporaries(control: &ControlContext, group: &GroupRef, fleet: Uuid) -> PortResult<Vec<Resource>> {
     let wanted = [(tags::FLEET, fleet.to_string()), (tags::ROLE, Role::Temporary.as_str().to_owned())];
     // A collection of restore points is deleted with what is in it.
-    let types =
-        [ResourceType::Disk, ResourceType::Snapshot, ResourceType::Image, ResourceType::RestorePointCollection];
+    let types = [ResourceType::Disk, ResourceType::Snapshot, ResourceType::Image, ResourceType::RestorePointCollection];
     let mut found = list_tagged(control, group, &types, wanted.clone()).await?;
     found.extend(list_in_galleries(control, group, wanted).await?);
     Ok(found)

@@ -264,7 +264,8 @@ fn doctor_checks_sources_and_clones_that_are_asked_for() {
     let give = |actions: &[&str]| {
         let role = Role::custom("some", actions, &["*"]);
         azure.manager.world().write(|world| {
-            world.roles = vec![RoleAssignment::new(PRINCIPAL, "/", Role::reader()), RoleAssignment::new(PRINCIPAL, "/", role)];
+            world.roles =
+                vec![RoleAssignment::new(PRINCIPAL, "/", Role::reader()), RoleAssignment::new(PRINCIPAL, "/", role)];
         });
     };
     let group = format!("{SUBSCRIPTION}/resourceGroups/images/providers/Microsoft.Compute");
@@ -276,13 +277,22 @@ fn doctor_checks_sources_and_clones_that_are_asked_for() {
     let output = fixture.run(&asked);
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(1), "{text}");
-    for action in ["galleries/images/versions/write", "disks/beginGetAccess/action", "virtualMachines/deallocate/action", "restorePointCollections/write"] {
+    for action in [
+        "galleries/images/versions/write",
+        "disks/beginGetAccess/action",
+        "virtualMachines/deallocate/action",
+        "restorePointCollections/write",
+    ] {
         assert!(text.contains(&format!("Microsoft.Compute/{action}")), "{action}: {text}");
     }
     assert_eq!(findings(&fixture), [], "nothing is wrong without these sources");
     give(&[&images[..], &["Microsoft.Compute/*", "Microsoft.Network/*"]].concat());
     let text = String::from_utf8(fixture.run(&asked).stdout).unwrap();
-    assert!(text.contains(&format!("ok      source {image}: ready")) && text.contains(&format!("ok      source {machine}: ready")), "{text}");
+    assert!(
+        text.contains(&format!("ok      source {image}: ready"))
+            && text.contains(&format!("ok      source {machine}: ready")),
+        "{text}"
+    );
 }
 
 /// `setup --register` registers what is missing, and nothing else. A dry run changes nothing.

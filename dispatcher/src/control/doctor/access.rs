@@ -107,10 +107,8 @@ pub(super) const TEMPORARY_GALLERY: [Needed; 9] = [
 ];
 
 /// For a gallery version that is a source.
-pub(super) const GALLERY_READ: [Needed; 2] = [
-    action("Microsoft.Compute/galleries/images/read"),
-    action("Microsoft.Compute/galleries/images/versions/read"),
-];
+pub(super) const GALLERY_READ: [Needed; 2] =
+    [action("Microsoft.Compute/galleries/images/read"), action("Microsoft.Compute/galleries/images/versions/read")];
 
 /// For a machine that is a source.
 pub(super) const MACHINE_READ: [Needed; 1] = [action("Microsoft.Compute/virtualMachines/read")];

@@ -103,9 +103,10 @@ async fn calls() -> BTreeMap<&'static str, usize> {
 async fn live_clones_survive_each_lost_change() {
     let calls = calls().await;
     assert_eq!((calls[CHANGES[0]], calls[CHANGES[1]]), (2 + 3 * 4 + 1, 1 + 3 * 3), "{calls:?}");
-    let puts = (0..6).map(|nth| (CHANGES[0], nth));
-    let deletes = (0..calls[CHANGES[1]]).step_by(3).map(|nth| (CHANGES[1], nth));
-    let gets = (0..calls["ResourceService.get"]).step_by(9).map(|nth| ("ResourceService.get", nth));
+    // The others are those of other clones.
+    let puts = (0..4).map(|nth| (CHANGES[0], nth));
+    let deletes = (0..calls[CHANGES[1]]).step_by(5).map(|nth| (CHANGES[1], nth));
+    let gets = (0..calls["ResourceService.get"]).step_by(20).map(|nth| ("ResourceService.get", nth));
     let lost = [LostPart::Request, LostPart::Answer];
     let cases: Vec<_> =
         puts.chain(deletes).chain(gets).flat_map(|(name, nth)| lost.map(|lost| (name, nth, lost))).collect();

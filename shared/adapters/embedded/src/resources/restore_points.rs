@@ -3,7 +3,6 @@
 //! content in `<disk>.disk`.
 
 use std::fs;
-use std::io::ErrorKind as Io;
 
 use goldfleet_model::resource::{ResourceId, ResourceType};
 use goldfleet_ports::error::PortResult;
@@ -12,6 +11,7 @@ use goldfleet_ports::resources::emulation::restore_points::{check_collection, ma
 use goldfleet_ports::resources::{PutRequest, Resource};
 
 use super::content;
+use super::copies::remove_folder;
 use super::files::ResourceFiles;
 use crate::blob_store::paths::io_error;
 
@@ -55,11 +55,5 @@ pub(super) fn forget(files: &ResourceFiles, id: &ResourceId) -> PortResult<()> {
     if !matches!(id.resource_type, ResourceType::RestorePointCollection | ResourceType::RestorePoint) {
         return Ok(());
     }
-    let folder = files.json(id).with_extension("");
-    match fs::remove_dir_all(&folder) {
-        Err(error) if error.kind() != Io::NotFound => {
-            Err(io_error(&format!("could not remove {}", folder.display()), error))
-        }
-        _ => Ok(()),
-    }
+    remove_folder(&files.json(id).with_extension(""))
 }
