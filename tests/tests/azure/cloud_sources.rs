@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use goldfleet_disk::Footer;
 use goldfleet_model::resource::{ResourceBody, ResourceId};
-use goldfleet_ports::resources::{PutMode, PutRequest};
+use goldfleet_ports::resources::{Provisioning, PutMode, PutRequest, ResourceService as _};
 use goldfleet_tests::azure::arm::{
     Authorization, CONTENT, DiskKind, Fault, LongRunning, Matches, Role, RoleAssignment, TenantState,
 };
@@ -130,6 +130,11 @@ fn sources_equal_the_file_and_are_rolled_out() {
 #[test]
 fn images_and_shared_versions_equal_the_file() {
     let scene = Scene::new();
+    // Other tests wait for long operations, copies and replications.
+    scene.change(|world| {
+        world.long_running = LongRunning { at_once: true, ..LongRunning::default() };
+        (world.copy_reads, world.replication.reads, world.replication.refused_uses) = (0, 0, 0);
+    });
     let snapshot = format!("snapshot:{GROUP}/snapshots/s");
     let (code, uploaded, errors) = scene.upload(&snapshot, "1", &[]);
     assert_eq!(code, 0, "{errors}");
@@ -156,7 +161,11 @@ fn images_and_shared_versions_equal_the_file() {
         let body = ResourceBody::from_json(id.resource_type, body(properties)).unwrap();
         let request = PutRequest { id, tenant: None, mode: PutMode::Create, body };
         let resources = scene.azure.resources();
-        drop(scene.azure.run(goldfleet_ports::resources::ResourceService::put(&resources, &request)).unwrap());
+        scene.azure.run(async {
+            drop(resources.put(&request).await.unwrap());
+            // A version is complete after its state was read several times.
+            while resources.get(&request.id, None).await.unwrap().unwrap().provisioning != Provisioning::Succeeded {}
+        });
     };
     put(&gallery, json!({}));
     put(&format!("{gallery}/images/ubuntu"), definition);
@@ -173,12 +182,7 @@ fn images_and_shared_versions_equal_the_file() {
         id.split(',').next().unwrap().to_owned()
     };
     let shared = "/SharedGalleries/1-THEIRS/Images/ubuntu/Versions/1.0.0".to_owned();
-    let sources = [
-        format!("gallery:{version}"),
-        format!("gallery:{shared}"),
-        first(manifest(&version)),
-        first(manifest(&chroot)),
-    ];
+    let sources = [first(manifest(&version)), first(manifest(&chroot)), format!("gallery:{shared}")];
     for (n, from) in sources.iter().enumerate() {
         let (code, from_version, errors) = scene.upload(from, &format!("{}", n + 3), &[]);
         assert_eq!(code, 0, "{from}: {errors}");
