@@ -12,6 +12,7 @@ use azure_core::http::policies::{Policy, PolicyResult};
 use azure_core::http::{Context, Method, Request, Url};
 use azure_core::{Error, Result};
 use goldfleet_ports::backoff::Backoff;
+use goldfleet_ports::timeout::{MAX_WAIT_IN_PLACE, fits_in_place};
 use uuid::Uuid;
 
 use super::error::retry_after;
@@ -138,11 +139,8 @@ pub(super) struct RetryReads;
 /// The maximum number of times that a read is sent.
 const MAX_TRIES: usize = 3;
 
-/// The maximum wait of a read if the service requests a wait. The caller decides about longer waits.
-const MAX_WAIT: Duration = Duration::from_secs(10);
-
 /// The waits between tries, before jitter.
-const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), MAX_WAIT);
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), MAX_WAIT_IN_PLACE);
 
 #[async_trait]
 impl Policy for RetryReads {
@@ -153,12 +151,19 @@ impl Policy for RetryReads {
         for wait in BACKOFF.jittered_waits(MAX_TRIES) {
             let asked = match next[0].send(ctx, request, &next[1..]).await {
                 Ok(response) if !is_transient(response.status().into()) => return Ok(response),
-                Ok(response) => retry_after(response.headers()),
+                Ok(response) => {
+                    let asked = retry_after(response.headers());
+                    if !fits_in_place(asked) {
+                        // The caller does other work until then.
+                        return Ok(response);
+                    }
+                    asked
+                }
                 Err(error) if is_transport(&error) => None,
                 Err(error) => return Err(error),
             };
             // The SDK's pipeline is used with the service itself only, where time is the machine's.
-            tokio::time::sleep(asked.unwrap_or(wait).min(MAX_WAIT)).await;
+            tokio::time::sleep(asked.unwrap_or(wait)).await;
         }
         next[0].send(ctx, request, &next[1..]).await
     }
@@ -222,6 +227,35 @@ mod tests {
         tokio::time::advance(Duration::from_secs(61)).await;
         assert_eq!(ask().await, (Fine, 2), "sent again with another token");
         assert_eq!(ask().await, (Unauthorized, 1), "which is a fresh one");
+    }
+
+    /// Is busy at each request, and asks for this wait in seconds.
+    #[derive(Debug)]
+    struct BusyService(u64, std::sync::atomic::AtomicUsize);
+
+    #[async_trait]
+    impl HttpClient for BusyService {
+        async fn execute_request(&self, _: &Request) -> Result<AsyncRawResponse> {
+            self.1.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let mut headers = Headers::new();
+            headers.insert("retry-after", self.0.to_string());
+            Ok(AsyncRawResponse::from_bytes(StatusCode::TooManyRequests, headers, Bytes::new()))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn read_waits_in_place_for_short_time_only() {
+        for (wait, sent, seconds) in [(5, 3, 10), (6, 1, 0), (600, 1, 0)] {
+            let service = Arc::new(BusyService(wait, Default::default()));
+            let client: Arc<dyn HttpClient> = Arc::clone(&service) as _;
+            let identity = Identity { credential: Credential::Emulator, ..Identity::default() };
+            let pipeline = Connection::with_client(client, &identity).pipeline(STORAGE_SCOPE);
+            let mut request = Request::new("https://127.0.0.1/account".parse().unwrap(), Method::Get);
+            let begun = tokio::time::Instant::now();
+            let _ = pipeline.send(&Context::new(), &mut request, None).await;
+            let requests = service.1.load(std::sync::atomic::Ordering::Relaxed);
+            assert_eq!((requests, begun.elapsed().as_secs()), (sent, seconds), "asked to wait {wait} s");
+        }
     }
 
     #[test]

@@ -16,6 +16,8 @@ use futures::StreamExt as _;
 use goldfleet_ports::timeout::TimeoutPolicy;
 use tokio::time::timeout;
 
+use crate::error::cap_retry_after;
+
 /// In requests with this header the service reads a source of at most one chunk.
 const COPY_SOURCE: HeaderName = HeaderName::from_static("x-ms-copy-source");
 
@@ -39,7 +41,8 @@ impl<C: HttpClient> HttpClient for TimeoutClient<C> {
         let from_source = request.headers().get_optional_str(&COPY_SOURCE).is_some();
         let within = self.timeouts.response_timeout(request.body().len().unwrap_or(0), from_source);
         let answer = timeout(within, self.client.execute_request(request)).await;
-        let (status, headers, body) = answer.map_err(|_| idle_timeout_error(within))??.deconstruct();
+        let (status, mut headers, body) = answer.map_err(|_| idle_timeout_error(within))??.deconstruct();
+        cap_retry_after(&mut headers, self.timeouts.max_retry_after);
         let silence = self.timeouts.idle;
         let body = futures::stream::unfold(Some(body), move |body| async move {
             let mut body = body?;
@@ -113,5 +116,36 @@ mod tests {
         assert_eq!(send(Slow(1, 59), 0, false).await.unwrap(), "onetwo");
         let error = send(Slow(1, 61), 0, false).await.unwrap_err();
         assert_eq!((error.kind(), error.to_string().as_str()), (&ErrorKind::Io, "it said nothing for 60 s"));
+    }
+
+    /// Asks for a wait with this header.
+    #[derive(Debug)]
+    struct Busy(&'static str, &'static str);
+
+    #[async_trait]
+    impl HttpClient for Busy {
+        async fn execute_request(&self, _: &Request) -> Result<AsyncRawResponse> {
+            let mut headers = Headers::new();
+            headers.insert(self.0, self.1);
+            Ok(AsyncRawResponse::from_bytes(StatusCode::TooManyRequests, headers, Bytes::new()))
+        }
+    }
+
+    #[tokio::test]
+    async fn requested_wait_is_capped() {
+        for (name, value, expected) in [
+            ("retry-after", "7", 7),
+            ("retry-after", "600", 600),
+            ("retry-after", "99999999999", 600),
+            ("retry-after", "Fri, 31 Dec 9999 23:59:59 GMT", 600),
+            ("retry-after-ms", "7000", 7),
+            ("x-ms-retry-after-ms", "99999999999", 600),
+        ] {
+            let client = TimeoutClient::new(Busy(name, value), TimeoutPolicy::default());
+            let request = Request::new(Url::parse("https://one.example/c/b").unwrap(), Method::Put);
+            let answer = client.execute_request(&request).await.unwrap();
+            let wait = crate::error::retry_after(answer.headers());
+            assert_eq!(wait, Some(Duration::from_secs(expected)), "{name}: {value}");
+        }
     }
 }
