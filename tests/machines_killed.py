@@ -2,7 +2,7 @@
 """Clones of a machine by real processes that are killed at random.
 
 A machine that runs has an OS disk and three data disks: ext4, XFS, and random data. It is cloned to its own region, to another
-region and subscription, and with --disks-only, in turn, until the number of kills is reached. A dispatcher and 3 workers do the work; every
+region and subscription, with --stop and with --live, and with --disks-only, in turn, until the number of kills is reached. A dispatcher and 3 workers do the work; every
 0.05 to 0.5 s one of them is killed with SIGKILL and started again. After each clone its disks must have the bytes of the source, and
 the LUNs, caches, sizes and tiers that were requested; the source must run and be unchanged, and no temporary may be left.
 
@@ -141,7 +141,8 @@ def faults_of(root, name, place, disks_only, sku, expected):
     for (lun, size, _, _), content in zip(DISKS, expected):
         if digest(folder_of(root, HOME, "disks") / f"web-{lun_name(lun)}.disk", size) != content:
             faults.append(f"disk {lun_name(lun)} of the source has changed")
-    left = [file for at in [HOME, *PLACES] for file in folder_of(root, at, "snapshots").glob("*.json")]
+    temporaries = ("snapshots", "*.json"), ("restorePointCollections", "*.json"), ("disks", "gf-temporary-*.json")
+    left = [file for at in [HOME, *PLACES] for kind, names in temporaries for file in folder_of(root, at, kind).glob(names)]
     return faults + [f"{file.name} is left" for file in left]
 
 
@@ -163,7 +164,7 @@ def main():
         name, place = f"copy{clones}", PLACES[clones % 2]
         disks_only, sku = clones % 3 == 2, "StandardSSD_LRS" if clones % 5 == 4 else None
         subnet = f"/subscriptions/{place[0]}/resourceGroups/net/providers/Microsoft.Network/virtualNetworks/v/subnets/s"
-        words = ["--to", "/".join(place), "--name", name, "--stop", "--yes"]
+        words = ["--to", "/".join(place), "--name", name, "--live" if clones % 4 > 1 else "--stop", "--yes"]
         words += ["--disks-only"] if disks_only else ["--subnet", subnet]
         words += ["--disk-sku", sku] if sku else []
         requested = run("vm", "clone", machine, *words)

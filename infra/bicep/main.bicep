@@ -40,6 +40,8 @@ type snapshotGroupRow = {
   use: 'source' | 'replicas'
   @description('Whether the replicas get locks: `lock = true`.')
   lock: bool?
+  @description('Whether images and gallery versions there are sources of dispatch --from. Their temporary galleries and disks are there too.')
+  images: bool?
 }
 
 @description('A resource group with galleries. Both exist already.')
@@ -54,6 +56,8 @@ type sourceGroupRow = {
   resource_group: string
   @description('Whether operators may make temporary snapshots there, to upload disks that machines have.')
   snapshots: bool?
+  @description('Whether operators may make temporary galleries and disks there, to upload images and gallery versions.')
+  images: bool?
 }
 
 @description('A resource group for vm clone. It exists already.')
@@ -158,6 +162,8 @@ var imageGroups = union(map(placed, target => '${target.subscription}/${toLower(
 var encryptionSets = union(filter(map(placed, target => toLower(target.?disk_encryption_set ?? '')), set => !empty(set)), [])
 var subscriptions = union(array(subscription().subscriptionId), map(reachable, target => target.subscription), map(snapshotGroups, place => place.subscription), map(sourceGroups, place => place.subscription), map(galleryGroups, place => place.subscription), map(machineGroups, place => place.subscription))
 var snapshottedGroups = filter(sourceGroups, place => place.?snapshots ?? false)
+var imageSourceGroups = filter(snapshotGroups, place => place.?images ?? false)
+var uploadedImageGroups = filter(sourceGroups, place => place.?images ?? false)
 var lockedGroups = filter(snapshotGroups, place => place.?lock ?? false)
 
 resource fleetGroup 'Microsoft.Resources/resourceGroups@2025-04-01' = {
@@ -296,6 +302,24 @@ module snapshotDiskRight 'operators-right.bicep' = [for place in snapshottedGrou
   params: {
     operators: operators
     role: roles.outputs.diskSnapshotter
+  }
+}]
+
+module imageSourceRight 'group-right.bicep' = [for place in imageSourceGroups: {
+  name: '${prefix}-image-sources-${uniqueString(place.resource_group)}'
+  scope: resourceGroup(place.subscription, place.resource_group)
+  params: {
+    fleet: fleet.outputs.principal
+    role: roles.outputs.imageSource
+  }
+}]
+
+module uploadImageRight 'operators-right.bicep' = [for place in uploadedImageGroups: {
+  name: '${prefix}-upload-images-${uniqueString(place.resource_group)}'
+  scope: resourceGroup(place.subscription, place.resource_group)
+  params: {
+    operators: operators
+    role: roles.outputs.imageSource
   }
 }]
 

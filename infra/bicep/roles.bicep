@@ -202,6 +202,45 @@ resource diskSnapshotter 'Microsoft.Authorization/roleDefinitions@2022-04-01' = 
   }
 }
 
+resource imageSource 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
+  name: guid(subscription().id, prefix, 'image source')
+  properties: {
+    roleName: '${prefix} image source ${suffix}'
+    description: 'goldfleet: reads images and gallery versions of a resource group by temporary galleries and disks, and deletes these.'
+    type: 'customRole'
+    assignableScopes: scopes
+    permissions: [
+      {
+        actions: [
+          'Microsoft.Compute/images/read'
+          'Microsoft.Compute/galleries/read'
+          'Microsoft.Compute/galleries/write'
+          'Microsoft.Compute/galleries/delete'
+          'Microsoft.Compute/galleries/images/read'
+          'Microsoft.Compute/galleries/images/write'
+          'Microsoft.Compute/galleries/images/delete'
+          'Microsoft.Compute/galleries/images/versions/read'
+          'Microsoft.Compute/galleries/images/versions/write'
+          'Microsoft.Compute/galleries/images/versions/delete'
+          'Microsoft.Compute/disks/read'
+          'Microsoft.Compute/disks/write'
+          'Microsoft.Compute/disks/delete'
+          'Microsoft.Compute/disks/beginGetAccess/action'
+          'Microsoft.Compute/disks/endGetAccess/action'
+          'Microsoft.Compute/locations/DiskOperations/read'
+          'Microsoft.Compute/locations/capsOperations/read'
+          'Microsoft.Compute/diskEncryptionSets/read'
+          // A lock would keep the temporaries from being deleted, so it is looked for before.
+          'Microsoft.Authorization/locks/read'
+        ]
+        notActions: []
+        dataActions: []
+        notDataActions: []
+      }
+    ]
+  }
+}
+
 resource lockKeeper 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
   name: guid(subscription().id, prefix, 'lock keeper')
   properties: {
@@ -265,6 +304,14 @@ resource machineSource 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
           'Microsoft.Compute/disks/read'
           // A snapshot copies the disk.
           'Microsoft.Compute/disks/beginGetAccess/action'
+          // vm clone --live: a temporary disk is created from the restore point.
+          'Microsoft.Compute/disks/write'
+          'Microsoft.Compute/disks/delete'
+          'Microsoft.Compute/restorePointCollections/read'
+          'Microsoft.Compute/restorePointCollections/write'
+          'Microsoft.Compute/restorePointCollections/delete'
+          'Microsoft.Compute/restorePointCollections/restorePoints/read'
+          'Microsoft.Compute/restorePointCollections/restorePoints/write'
           // The snapshots of a clone in another subscription are here: an incremental snapshot must be in the subscription of its disk.
           'Microsoft.Compute/snapshots/read'
           'Microsoft.Compute/snapshots/write'
@@ -298,6 +345,14 @@ resource machineMaker 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
           'Microsoft.Compute/virtualMachines/write'
           'Microsoft.Compute/disks/read'
           'Microsoft.Compute/disks/write'
+          // vm clone --live: the restore point and the temporary disks of a clone in the same subscription are here.
+          'Microsoft.Compute/disks/delete'
+          'Microsoft.Compute/disks/beginGetAccess/action'
+          'Microsoft.Compute/restorePointCollections/read'
+          'Microsoft.Compute/restorePointCollections/write'
+          'Microsoft.Compute/restorePointCollections/delete'
+          'Microsoft.Compute/restorePointCollections/restorePoints/read'
+          'Microsoft.Compute/restorePointCollections/restorePoints/write'
           'Microsoft.Compute/snapshots/read'
           'Microsoft.Compute/snapshots/write'
           'Microsoft.Compute/snapshots/delete'
@@ -353,6 +408,7 @@ output snapshotReader string = snapshotReader.name
 output snapshotMaker string = snapshotMaker.name
 output galleryPublisher string = galleryPublisher.name
 output diskReader string = diskReader.name
+output imageSource string = imageSource.name
 output diskSnapshotter string = diskSnapshotter.name
 output lockKeeper string = lockKeeper.name
 output imageMaker string = imageMaker.name

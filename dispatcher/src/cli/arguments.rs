@@ -337,7 +337,7 @@ pub struct UploadArguments {
     /// The disk image: VHD, VHDX, qcow2, VMDK or raw; a VHD or raw disk may be compressed
     #[arg(value_hint = ValueHint::FilePath, required_unless_present = "from")]
     pub file: Option<PathBuf>,
-    /// In place of a file: a blob, managed disk, snapshot or stopped machine in the cloud, as blob:URL, disk:ID, snapshot:ID or vm:ID
+    /// In place of a file: a source in the cloud: blob:URL, disk:ID, snapshot:ID, image:ID, gallery:ID, or vm:ID of a stopped machine
     #[arg(long, value_name = "SOURCE", conflicts_with_all = ["file", "parents", "data"])]
     pub from: Option<String>,
     /// The data disks.
@@ -346,7 +346,7 @@ pub struct UploadArguments {
     /// Which version of which image it becomes.
     #[command(flatten)]
     pub image: ImageArguments,
-    /// The operating system on the disk [default: that of the disk, snapshot or machine]
+    /// The operating system on the disk [default: that of the source]
     #[arg(long, value_parser = values::<OsType>(&["linux", "windows"]), required_unless_present = "from")]
     pub os: Option<OsType>,
     /// How to read and check the disk image.

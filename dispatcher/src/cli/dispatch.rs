@@ -166,7 +166,7 @@ pub async fn dispatch_command(
 /// What the platform copies. None without `--from`.
 ///
 /// # Errors
-/// If the source is not named as `disk:ID` or `snapshot:ID`.
+/// If the source is not named in a known form.
 pub fn platform_request(
     control: &ControlContext,
     CopiedSource { from, os, generation }: &CopiedSource,

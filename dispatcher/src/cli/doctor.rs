@@ -6,6 +6,7 @@ use goldfleet_model::hash::Md5Sum;
 use goldfleet_model::manifest::CHUNKS;
 use goldfleet_model::store::BlobAddress;
 use goldfleet_model::text::pluralize;
+use goldfleet_sources::SourceLocation;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -16,7 +17,7 @@ use super::table::{Cell, write_table};
 use crate::control::context::{ControlContext, ControlError};
 use crate::control::doctor::probe::questions::{Answer, QUESTIONS};
 use crate::control::doctor::probe::{ProbePorts, ProbeReport, ProbeRequest, probe as measure};
-use crate::control::doctor::{Level, examine};
+use crate::control::doctor::{AskedSources, Level, examine};
 use crate::terminal::color::Tone;
 
 /// The bytes of a chunk that the probe has a service read.
@@ -26,8 +27,16 @@ const PROBED: u64 = 4096;
 ///
 /// # Errors
 /// If the targets file cannot be read, or the console cannot be written to.
-pub async fn run(control: &ControlContext, console: &mut Console<'_>) -> Result<u8, CommandError> {
-    let findings = examine(control, goldfleet_connect::open_inspector(&control.config)?).await?;
+pub async fn run(
+    control: &ControlContext,
+    arguments: &DoctorArguments,
+    console: &mut Console<'_>,
+) -> Result<u8, CommandError> {
+    let url_of = |blob: &_| control.ports.resources.blob_url(blob);
+    let from = arguments.from.iter().map(|from| SourceLocation::parse(from, &url_of));
+    let from = from.collect::<Result<_, _>>().map_err(ControlError::from)?;
+    let asked = AskedSources { from, clone_to: arguments.clone_to.clone() };
+    let findings = examine(control, goldfleet_connect::open_inspector(&control.config)?, &asked).await?;
     let of = |level: Level| findings.iter().filter(|finding| finding.level == level).count();
     let (errors, warnings) = (of(Level::Error), of(Level::Warning));
     if console.output == Output::Json {

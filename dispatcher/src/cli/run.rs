@@ -141,7 +141,9 @@ async fn with_ports(command: Command, config: Config, console: &mut Console<'_>)
         Command::Doctor(arguments) if !arguments.probe.is_empty() => {
             return doctor::probe(&control, &arguments, console, &stop).await;
         }
-        Command::Doctor(_) => return run_interruptible(&stop, doctor::run(&control, console)).await,
+        Command::Doctor(arguments) => {
+            return run_interruptible(&stop, doctor::run(&control, &arguments, console)).await;
+        }
         _ => {}
     }
     // On Azure, `setup` creates queues and tables. Other commands then need neither the permission nor the requests.

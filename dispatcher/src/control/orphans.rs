@@ -147,7 +147,8 @@ async fn groups(control: &ControlContext) -> Result<BTreeSet<GroupRef>, ControlE
 
 async fn list_temporaries(control: &ControlContext, group: &GroupRef, fleet: Uuid) -> PortResult<Vec<Resource>> {
     let wanted = [(tags::FLEET, fleet.to_string()), (tags::ROLE, Role::Temporary.as_str().to_owned())];
-    let types = [ResourceType::Disk, ResourceType::Snapshot, ResourceType::Image];
+    // A collection of restore points is deleted with what is in it.
+    let types = [ResourceType::Disk, ResourceType::Snapshot, ResourceType::Image, ResourceType::RestorePointCollection];
     let mut found = list_tagged(control, group, &types, wanted.clone()).await?;
     found.extend(list_in_galleries(control, group, wanted).await?);
     Ok(found)
@@ -209,8 +210,9 @@ async fn handle(
     delete: bool,
 ) -> Temporary {
     let created = resource.body.properties.disk().and_then(|disk| disk.time_created.as_deref()?.parse().ok());
-    // The platform reports no time for images and galleries. Their job began before they were created.
-    let has_no_time = resource.id.resource_type == ResourceType::Image || is_gallery(&resource);
+    // The platform reports no time for images, galleries and collections of restore points. Their job began before they were created.
+    let has_no_time = matches!(resource.id.resource_type, ResourceType::Image | ResourceType::RestorePointCollection)
+        || is_gallery(&resource);
     let created = created.or_else(|| job_of(&resource).filter(|_| has_no_time).and_then(time_in));
     let mut line = Temporary {
         id: resource.id.to_string(),

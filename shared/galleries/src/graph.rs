@@ -99,6 +99,7 @@ fn snapshot(gallery: &PlannedGallery, step: &str, id: &ResourceId, golden: Golde
         requires_stopped: None,
         once: false,
         copied_from: golden.created_by,
+        restored: None,
     };
     let create = GalleryRow::Resource(Box::new(SnapshotSpec::Create(create)));
     Row { after: golden.after, opens: golden.opens, ..row(gallery, step, "snapshot", create) }

@@ -57,7 +57,15 @@ impl Place<'_> {
 }
 
 pub(crate) fn create_spec(id: &ResourceId, copied_unique_id: Option<String>, body: Value) -> CreateSpec {
-    CreateSpec { id: id.to_string(), copied_unique_id, body, requires_stopped: None, once: false, copied_from: None }
+    CreateSpec {
+        id: id.to_string(),
+        copied_unique_id,
+        body,
+        requires_stopped: None,
+        once: false,
+        copied_from: None,
+        restored: None,
+    }
 }
 
 pub(crate) fn resource_id(place: &GroupRef, resource_type: ResourceType, name: &str) -> ResourceId {

@@ -10,7 +10,7 @@
 //! - `power`, `downtime`: the power state of machines, and the limit of the time for which a job stops one.
 //! - [`writers`]: the records of those who write chunks to a store.
 //! - [`seed`], [`copy`], [`hub`], [`image`], [`snapshot`], [`disk`], [`gallery`], [`publish`], [`lock`], [`remove`], [`deallocate`],
-//!   [`start`], [`machine`], [`capture`]: the kinds.
+//!   [`start`], [`restore`], [`machine`], [`capture`]: the kinds.
 //!
 //! To add a kind, write its folder and add one line to [`registry`].
 
@@ -36,6 +36,7 @@ mod power;
 pub mod publish;
 pub mod registry;
 pub mod remove;
+pub mod restore;
 pub mod seed;
 mod sink;
 pub mod snapshot;

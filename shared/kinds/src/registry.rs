@@ -8,7 +8,8 @@ use goldfleet_ports::Ports;
 
 use crate::kind::{Kind, TemporaryBlob};
 use crate::{
-    capture, copy, deallocate, disk, gallery, hub, image, lock, machine, publish, remove, seed, snapshot, start,
+    capture, copy, deallocate, disk, gallery, hub, image, lock, machine, publish, remove, restore, seed, snapshot,
+    start,
 };
 
 /// The kinds that a process knows, in the order in which status shows them.
@@ -26,6 +27,7 @@ impl Default for Registry {
             Arc::new(gallery::Gallery),
             Arc::new(disk::Disk),
             Arc::new(deallocate::Deallocate),
+            Arc::new(restore::Restore),
             Arc::new(snapshot::Snapshot),
             Arc::new(publish::Publish),
             Arc::new(lock::Lock),

@@ -63,18 +63,40 @@ pub fn snapshot(
     json!({ "location": region, "tags": tags, "sku": { "name": SNAPSHOT_SKU }, "properties": properties })
 }
 
-/// The body of a disk of the clone. `snapshot` is the id of the snapshot that it copies. A disk that is created by a copy
-/// takes over the security type, and rejects it in the request.
+/// The body of a collection for restore points of a machine.
+#[must_use]
+pub fn collection(source: &Source, tags: &BTreeMap<String, String>) -> Value {
+    json!({ "location": source.body.region, "tags": tags, "properties": { "source": { "id": source.id } } })
+}
+
+/// The body of a temporary disk that is created from a restore point. The step adds the id of the disk in the restore point, which
+/// is not known before. Nobody can export its content.
+#[must_use]
+pub fn restored(disk: &SourceDisk, tags: &BTreeMap<String, String>) -> Value {
+    let mut properties = Map::new();
+    properties.insert("creationData".to_owned(), json!({ "createOption": "Restore" }));
+    properties.insert("networkAccessPolicy".to_owned(), json!("DenyAll"));
+    properties.insert("publicNetworkAccess".to_owned(), json!("Disabled"));
+    properties.extend(system_of(disk));
+    properties.extend(encryption(disk, disk.encryption_set()));
+    json!({ "location": disk.body.region, "tags": tags, "sku": { "name": SNAPSHOT_SKU }, "properties": properties })
+}
+
+/// The body of a disk of the clone. `snapshot` is the id of the snapshot that it copies. None for a disk in a restore point, whose id
+/// the step adds. A disk that is created by a copy takes over the security type, and rejects it in the request.
 #[must_use]
 pub fn disk(
     request: &CloneRequest,
     disk: &SourceDisk,
-    snapshot: &ResourceId,
+    snapshot: Option<&ResourceId>,
     zone: Option<&str>,
     own_tags: &BTreeMap<String, String>,
 ) -> Value {
     let mut properties = Map::new();
-    let data = json!({ "createOption": "Copy", "sourceResourceId": snapshot });
+    let data = match snapshot {
+        Some(snapshot) => json!({ "createOption": "Copy", "sourceResourceId": snapshot }),
+        None => json!({ "createOption": "Restore" }),
+    };
     properties.insert("creationData".to_owned(), data);
     let size = disk.properties().and_then(|disk| disk.disk_size_gb);
     properties.extend(size.map(|gib| ("diskSizeGB".to_owned(), json!(gib))));

@@ -138,6 +138,13 @@ impl<'a> ClonePlan<'a> {
                 "the source is deallocated while its disks are snapshotted, and started again if it ran",
             );
         }
+        if self.request.live {
+            add(
+                "crash-consistent",
+                "the disks are taken from a restore point of the source as it runs: their state is that after a power failure, and \
+                 all are from one moment, except on some new sizes of machines",
+            );
+        }
         if let Some(seconds) = self.request.max_downtime {
             let message = format!(
                 "{seconds} seconds after the source is deallocated, snapshots that have not begun are cancelled, the source is \

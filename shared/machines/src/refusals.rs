@@ -42,7 +42,7 @@ impl Faults {
             self.add("machine-unreadable", id, "the service reports no vmId");
         }
         match machine.power_state() {
-            _ if request.stop => {}
+            _ if request.stop || request.live => {}
             PowerState::Deallocated if request.as_image => {}
             _ if request.as_image => {
                 self.add(
@@ -53,7 +53,11 @@ impl Faults {
             }
             PowerState::Stopped | PowerState::Deallocated => {}
             PowerState::Running | PowerState::Changing => {
-                self.add("machine-running", id, "it runs: stop it, or use --stop, which starts it again");
+                self.add(
+                    "machine-running",
+                    id,
+                    "it runs: stop it, use --stop, which starts it again, or --live, which does not stop it",
+                );
             }
             PowerState::Unknown => self.add("machine-running", id, "the service does not report whether it runs"),
         }

@@ -87,6 +87,9 @@ pub struct CloneRequest {
     /// The number of seconds for which the source may be deallocated. None if that is not limited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_downtime: Option<u64>,
+    /// Whether the disks are taken from a restore point, so that the source may run.
+    #[serde(default)]
+    pub live: bool,
     /// Whether only the disks are cloned.
     #[serde(default)]
     pub disks_only: bool,

@@ -67,6 +67,20 @@ pub struct CaptureSpec {
     pub body: Value,
 }
 
+/// Create a restore point of a machine, in a collection of the job. The tags in the body of the collection that goldfleet sets
+/// identify both: a restore point has none.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RestoreSpec {
+    /// The restore point.
+    pub point: ResourceId,
+    /// The id that no other machine than that of the collection ever has.
+    pub vm_id: String,
+    /// The collection.
+    pub id: ResourceId,
+    /// The body of the request for the collection.
+    pub body: Value,
+}
+
 /// What a row has to do.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RowSpec {
@@ -76,6 +90,8 @@ pub enum RowSpec {
     Deallocate(DeallocateSpec),
     /// Start the source.
     Start(StartSpec),
+    /// Create a restore point of the source.
+    Restore(Box<RestoreSpec>),
     /// Create the clone.
     Machine(Box<MachineSpec>),
     /// Create the image.

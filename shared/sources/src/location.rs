@@ -27,7 +27,7 @@ pub enum SourceLocation {
 
 impl SourceLocation {
     /// Parses `blob:…`, `disk:ID`, `snapshot:ID`, `image:ID`, `gallery:ID` or `vm:ID`. A blob is named by its URL, for which `url_of` gives the URL of an
-    /// address, or as `ACCOUNT/CONTAINER/NAME`.
+    /// address, or as `ACCOUNT/CONTAINER/NAME`. The id of a resource alone is read by its type: builders such as Packer print that.
     ///
     /// # Errors
     /// [`codes::NAME_INVALID`]. The error does not contain the query of a URL, which may be a signature.
@@ -47,7 +47,26 @@ impl SourceLocation {
             Some(("vm", id)) => {
                 parse_id(id, ResourceType::Machine).map(Self::Machine).map_err(|reason| refuse(&reason))
             }
+            _ if text.starts_with('/') => Self::of_id(text)
+                .ok_or_else(|| refuse("it is not the id of a disk, snapshot, image, gallery version or machine")),
             _ => Err(refuse("a source begins with blob:, disk:, snapshot:, image:, gallery: or vm:")),
+        }
+    }
+}
+
+impl SourceLocation {
+    /// The source that an id names. None for other types of resources.
+    fn of_id(text: &str) -> Option<Self> {
+        if let Ok(version) = text.parse::<VersionRef>() {
+            return Some(Self::Gallery(version));
+        }
+        let id: ResourceId = text.parse().ok()?;
+        match id.resource_type {
+            ResourceType::Disk => Some(Self::Disk(id)),
+            ResourceType::Snapshot => Some(Self::Snapshot(id)),
+            ResourceType::Image => Some(Self::Image(id)),
+            ResourceType::Machine => Some(Self::Machine(id)),
+            _ => None,
         }
     }
 }
@@ -135,6 +154,12 @@ mod tests {
         ] {
             assert_eq!(SourceLocation::parse(&text, &azure).unwrap().to_string(), expected);
         }
+        for (id, expected) in
+            [("images/i", "image:"), ("galleries/c/images/u/versions/1.0.0", "gallery:"), ("disks/d", "disk:")]
+        {
+            let parsed = SourceLocation::parse(&format!("{GROUP}/{id}"), &azure).unwrap();
+            assert_eq!(parsed.to_string(), format!("{expected}{GROUP}/{id}"), "an id alone");
+        }
         let blob = SourceLocation::parse("blob:https://127.0.0.1:10000/gold1/vhds/a.vhd", &emulator).unwrap();
         assert_eq!(blob.to_string(), "blob:gold1/vhds/a.vhd");
     }
@@ -145,6 +170,7 @@ mod tests {
             ("golden.vhd".to_owned(), "begins with blob:, disk:, snapshot:, image:, gallery: or vm:"),
             ("images:/subscriptions/1".to_owned(), "begins with"),
             (format!("image:{GROUP}/disks/d"), "not of an image"),
+            (format!("{GROUP}/galleries/c"), "gallery version or machine"),
             (format!("gallery:{GROUP}/galleries/c/images/u"), "gallery version"),
             (format!("vm:{GROUP}/disks/d"), "not of a machine"),
             (format!("disk:{GROUP}/snapshots/s"), "not of a disk"),

@@ -119,7 +119,20 @@ async fn perform(resources: &AzureResources, groups: &[Vec<Row>]) {
         match &row.spec {
             RowSpec::Resource(SnapshotSpec::Create(spec)) => {
                 let id: ResourceId = spec.id.parse().unwrap();
-                put(resources, &id, ResourceBody::from_json(id.resource_type, spec.body.clone()).unwrap()).await;
+                let mut body = spec.body.clone();
+                if let Some(restored) = &spec.restored {
+                    let point = get(resources, &restored.point.parse().unwrap()).await;
+                    let disk = point.body.properties.restore_point().unwrap().disk(restored.lun).unwrap().to_owned();
+                    body["properties"]["creationData"]["sourceResourceId"] = json!(disk);
+                }
+                put(resources, &id, ResourceBody::from_json(id.resource_type, body).unwrap()).await;
+            }
+            RowSpec::Restore(spec) => {
+                let body = ResourceBody::from_json(ResourceType::RestorePointCollection, spec.body.clone()).unwrap();
+                put(resources, &spec.id, body).await;
+                let point = json!({ "properties": { "consistencyMode": "CrashConsistent" } });
+                let body = ResourceBody::from_json(ResourceType::RestorePoint, point).unwrap();
+                put(resources, &spec.point, body).await;
             }
             RowSpec::Resource(SnapshotSpec::RemoveTemporary(spec)) => {
                 let id: ResourceId = spec.id.parse().unwrap();
@@ -175,6 +188,48 @@ async fn clone(azure: &AzureFixture, links: Links, resources: &AzureResources) {
         let disk = |lun: &str| id(ResourceType::Disk, &format!("{name}-{lun}"));
         assert_eq!(disks, [(None, disk("os").to_string()), (Some(4), disk("4").to_string())]);
         assert_eq!(get(resources, &disk("4")).await.body.machine(), Some(made.id.to_string().as_str()));
+    }
+}
+
+/// A machine that runs, in its region and in another one. What was deleted with the collection is not found any more.
+#[test]
+fn requests_of_a_live_clone_follow_the_specification() {
+    for links in [Links::Both, Links::None] {
+        let azure = AzureFixture::start(1, &["westeurope", "eastus"]);
+        azure.manager.world().write(|world| {
+            world.roles.clear();
+            world.authorization = Authorization::Open;
+        });
+        let resources = azure.resources();
+        azure.run(async {
+            let mut source = source(&azure, links, &resources).await;
+            follow(&resources, resources.act(&source.id, MachineAction::Start, None).await).await.unwrap();
+            source.body = get(&resources, &source.id).await.body;
+            assert_eq!(source.machine().unwrap().power_state(), PowerState::Running);
+            for (region, name) in [("westeurope", "near"), ("eastus", "far")] {
+                let request: CloneRequest = serde_json::from_value(json!({
+                    "source": source.id,
+                    "to": { "subscription": source.id.subscription, "region": region, "resource_group": "images" },
+                    "name": name, "disks_only": true, "live": true,
+                }))
+                .unwrap();
+                let plan = ClonePlan::new(&request, &source).unwrap();
+                let by = Cloner { fleet: Uuid::from_u128(7), job: "20261129-120000-abcd".parse().unwrap() };
+                let groups = groups(&plan, &by);
+                let is_removal = |row: &&Row| matches!(row.spec, RowSpec::Resource(SnapshotSpec::RemoveTemporary(_)));
+                let (removals, others): (Vec<&Row>, Vec<&Row>) = groups.iter().flatten().partition(is_removal);
+                for rows in [others, removals] {
+                    perform(&resources, &[rows.into_iter().cloned().collect()]).await;
+                }
+                for lun in ["os", "4"] {
+                    let disk = get(&resources, &id(ResourceType::Disk, &format!("{name}-{lun}"))).await;
+                    assert_eq!(disk.body.properties.disk().unwrap().size(), Some(20 << 20));
+                }
+            }
+        });
+        let left: Vec<String> = azure.manager.disks().iter().map(|disk| disk["name"].to_string()).collect();
+        assert!(left.iter().all(|name| !name.contains("gf-temporary")), "{left:?}");
+        assert!(azure.manager.world().read(|world| world.galleries.is_empty()), "the collections and what is in them");
     }
 }
 

@@ -4,6 +4,8 @@
 use std::process::Stdio;
 
 use goldfleet_disk::Footer;
+use goldfleet_model::resource::{ResourceBody, ResourceId};
+use goldfleet_ports::resources::{Provisioning, PutMode, PutRequest, ResourceService as _};
 use goldfleet_tests::azure::arm::{
     Authorization, CONTENT, DiskKind, Fault, LongRunning, Matches, Role, RoleAssignment, TenantState,
 };
@@ -121,6 +123,72 @@ fn sources_equal_the_file_and_are_rolled_out() {
     // A block blob, and a blob that does not exist.
     let (code, _, errors) = scene.upload("blob:goldsource/golden/manifests/none", "4", &["--os", "linux"]);
     assert_eq!((code, errors.contains("source-not-found")), (2, true), "{errors}");
+}
+
+/// The managed image of a target gives the version from which it was created, also without the snapshot of that, and so does a version
+/// of a gallery that others share.
+#[test]
+fn images_and_shared_versions_equal_the_file() {
+    let scene = Scene::new();
+    // Other tests wait for long operations, copies and replications.
+    scene.change(|world| {
+        world.long_running = LongRunning { at_once: true, ..LongRunning::default() };
+        (world.copy_reads, world.replication.reads, world.replication.refused_uses) = (0, 0, 0);
+    });
+    let snapshot = format!("snapshot:{GROUP}/snapshots/s");
+    let (code, uploaded, errors) = scene.upload(&snapshot, "1", &[]);
+    assert_eq!(code, 0, "{errors}");
+    scene.fixture.succeed(&["dispatch", "--from", &snapshot, "--image", "copied", "--version", "1", "--wait"]);
+    let (code, from_image, errors) = scene.upload(&format!("image:{GROUP}/images/copied-1-westeurope"), "2", &[]);
+    assert_eq!(code, 0, "{errors}");
+    assert_eq!((&from_image["digest"], &from_image["bytes_sent"]), (&uploaded["digest"], &json!(0)), "{from_image:#}");
+    scene.assert_clean();
+    assert!(scene.azure.manager.world().read(|world| world.galleries.is_empty()));
+
+    let region = json!({ "location": "westeurope" });
+    let body = |properties: Value| json!({ "location": region["location"], "properties": properties });
+    let definition = json!({
+        "osType": "Linux", "osState": "Generalized", "hyperVGeneration": "V2",
+        "identifier": { "publisher": "p", "offer": "o", "sku": "s" },
+    });
+    let version = json!({
+        "publishingProfile": { "targetRegions": [{ "name": "westeurope" }] },
+        "storageProfile": { "osDiskImage": { "source": { "id": format!("{GROUP}/snapshots/s") } } },
+    });
+    let gallery = format!("{GROUP}/galleries/theirs");
+    let put = |id: &str, properties: Value| {
+        let id: ResourceId = id.parse().unwrap();
+        let body = ResourceBody::from_json(id.resource_type, body(properties)).unwrap();
+        let request = PutRequest { id, tenant: None, mode: PutMode::Create, body };
+        let resources = scene.azure.resources();
+        scene.azure.run(async {
+            drop(resources.put(&request).await.unwrap());
+            // A version is complete after its state was read several times.
+            while resources.get(&request.id, None).await.unwrap().unwrap().provisioning != Provisioning::Succeeded {}
+        });
+    };
+    put(&gallery, json!({}));
+    put(&format!("{gallery}/images/ubuntu"), definition);
+    put(&format!("{gallery}/images/ubuntu/versions/1.0.0"), version);
+    scene.change(|world| {
+        drop(world.shared_galleries.insert("/sharedgalleries/1-theirs".to_owned(), gallery.to_ascii_lowercase()));
+    });
+    let version = format!("{gallery}/images/ubuntu/versions/1.0.0");
+    // The artifact ids of Packer's builders: azure-arm prints ids as they are, azure-chroot in lower case with commas between them.
+    let chroot = format!("{GROUP}/images/copied-1-westeurope,{GROUP}/snapshots/s").to_ascii_lowercase();
+    let manifest = |id: &str| json!({ "builds": [{ "builder_type": "azure", "artifact_id": id }] });
+    let first = |manifest: Value| {
+        let id = manifest["builds"][0]["artifact_id"].as_str().unwrap().to_owned();
+        id.split(',').next().unwrap().to_owned()
+    };
+    let shared = "/SharedGalleries/1-THEIRS/Images/ubuntu/Versions/1.0.0".to_owned();
+    let sources = [first(manifest(&version)), first(manifest(&chroot)), format!("gallery:{shared}")];
+    for (n, from) in sources.iter().enumerate() {
+        let (code, from_version, errors) = scene.upload(from, &format!("{}", n + 3), &[]);
+        assert_eq!(code, 0, "{from}: {errors}");
+        assert_eq!(from_version["digest"], uploaded["digest"], "{from}: {from_version:#}");
+        scene.assert_clean();
+    }
 }
 
 /// Requests fail before and after their effect, at every call, and access expires while it is used.

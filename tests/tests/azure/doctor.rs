@@ -255,6 +255,46 @@ fn doctor_checks_hubs_and_sinks() {
     has(&found, "error", "target 00000000-0000-0000-0000-000000000001/westeurope", "authorization-failed");
 }
 
+/// The rights on sources are not in the configuration, so the command names the sources.
+#[test]
+fn doctor_checks_sources_and_clones_that_are_asked_for() {
+    let azure = AzureFixture::start(1, &["westeurope"]);
+    let fixture = azure.process_fixture(Backend::Local, Backend::Azure, 1 << 20);
+    fixture.succeed(&["setup"]);
+    let give = |actions: &[&str]| {
+        let role = Role::custom("some", actions, &["*"]);
+        azure.manager.world().write(|world| {
+            world.roles =
+                vec![RoleAssignment::new(PRINCIPAL, "/", Role::reader()), RoleAssignment::new(PRINCIPAL, "/", role)];
+        });
+    };
+    let group = format!("{SUBSCRIPTION}/resourceGroups/images/providers/Microsoft.Compute");
+    let (image, machine) = (format!("image:{group}/images/i"), format!("vm:{group}/virtualMachines/m"));
+    let place = "00000000-0000-0000-0000-000000000001/westeurope/images";
+    let asked = ["doctor", "--from", &image, "--from", &machine, "--clone-to", place];
+    let images = ["Microsoft.Compute/images/*", "Microsoft.Storage/*"];
+    give(&images);
+    let output = fixture.run(&asked);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    for action in [
+        "galleries/images/versions/write",
+        "disks/beginGetAccess/action",
+        "virtualMachines/deallocate/action",
+        "restorePointCollections/write",
+    ] {
+        assert!(text.contains(&format!("Microsoft.Compute/{action}")), "{action}: {text}");
+    }
+    assert_eq!(findings(&fixture), [], "nothing is wrong without these sources");
+    give(&[&images[..], &["Microsoft.Compute/*", "Microsoft.Network/*"]].concat());
+    let text = String::from_utf8(fixture.run(&asked).stdout).unwrap();
+    assert!(
+        text.contains(&format!("ok      source {image}: ready"))
+            && text.contains(&format!("ok      source {machine}: ready")),
+        "{text}"
+    );
+}
+
 /// `setup --register` registers what is missing, and nothing else. A dry run changes nothing.
 #[test]
 fn setup_registers_missing_providers() {

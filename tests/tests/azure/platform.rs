@@ -99,6 +99,27 @@ fn snapshots_and_disks_are_received_beside_images() {
     assert_eq!((received, scene.names().len()), (8, 3 + 8), "{:?}", scene.names());
 }
 
+/// An image and a gallery version of it are sources. What they were created from does not exist any more.
+#[test]
+fn requests_of_dispatches_of_images_and_versions_follow_the_specification() {
+    let scene = Scene::new(Links::Both);
+    // Other tests wait for long operations, copies and replications.
+    scene.change(|world| {
+        world.long_running = LongRunning { at_once: true, ..LongRunning::default() };
+        (world.copy_reads, world.replication.reads, world.replication.refused_uses) = (0, 0, 0);
+    });
+    assert_eq!(scene.dispatch(&format!("snapshot:{GROUP}/snapshots/incremental"), "1")["state"], "succeeded");
+    let before = scene.names();
+    let image = format!("{GROUP}/images/golden-1-westeurope");
+    let status = scene.dispatch(&format!("image:{image}"), "2");
+    assert_eq!(status["state"], "succeeded", "{status:#}");
+    assert_eq!((scene.names(), scene.azure.manager.images().len()), (before, 2 * 4));
+    let accepted = scene.azure.manager.log().accepted;
+    let version = accepted.into_iter().find(|put| put.id.ends_with("/versions/1.0.0")).unwrap();
+    assert_eq!(version.body["properties"]["storageProfile"], json!({ "source": { "id": image } }));
+    assert!(scene.azure.manager.world().read(|world| world.galleries.is_empty()), "temporary galleries are deleted");
+}
+
 /// A plan shows what a dispatch would do, changes nothing, and refuses what a dispatch refuses.
 #[test]
 fn a_plan_shows_what_a_dispatch_would_copy() {

@@ -27,16 +27,16 @@ pub struct DispatchArguments {
     pub job: NewJobArguments,
 }
 
-/// A disk or snapshot that the platform copies to the targets.
+/// A source that the platform copies to the targets.
 #[derive(Debug, Args)]
 pub struct CopiedSource {
-    /// In place of an uploaded version: a managed disk or snapshot in the cloud, as disk:ID or snapshot:ID, which the platform copies
+    /// In place of an uploaded version: a source in the cloud that the platform copies: disk:ID, snapshot:ID, image:ID, gallery:ID, or vm:ID of a stopped machine
     #[arg(long, value_name = "SOURCE")]
     pub from: Option<String>,
-    /// With --from: the operating system on the disk [default: that of the disk or snapshot]
+    /// With --from: the operating system on the disk [default: that of the source]
     #[arg(long, value_parser = values::<OsType>(&["linux", "windows"]), requires = "from")]
     pub os: Option<OsType>,
-    /// With --from: the Hyper-V generation, v1 or v2 [default: that of the disk or snapshot]
+    /// With --from: the Hyper-V generation, v1 or v2 [default: that of the source]
     #[arg(long, value_parser = values::<Generation>(&["v1", "v2"]), requires = "from")]
     pub generation: Option<Generation>,
 }

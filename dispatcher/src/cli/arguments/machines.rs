@@ -57,6 +57,9 @@ pub struct CloneArguments {
     /// machine is started, and the job fails [default: 1h]
     #[arg(long, value_name = "DURATION", requires = "stop")]
     pub max_downtime: Option<HumanDuration>,
+    /// Take the disks from a restore point, and do not stop the source; their state is that after a power failure
+    #[arg(long, conflicts_with_all = ["stop", "max_downtime", "as_image"])]
+    pub live: bool,
     /// Create a managed image of a deallocated, generalised machine, and no machine; the machine is never started
     #[arg(long, conflicts_with_all = ["subnet", "stop", "disks_only", "disk_name", "zone", "availability_set", "size"])]
     pub as_image: bool,
@@ -100,6 +103,7 @@ impl CloneArguments {
             disk_sku: self.disk_sku.clone(),
             disk_encryption_set: self.des.clone(),
             stop: self.stop,
+            live: self.live,
             max_downtime: self.stop.then(|| self.max_downtime.map_or(MAX_DOWNTIME, HumanDuration::get).as_secs()),
             as_image: self.as_image,
             disks_only: self.disks_only,

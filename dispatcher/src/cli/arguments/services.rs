@@ -20,6 +20,12 @@ pub struct DoctorArguments {
     /// Measure behaviour of Azure that is not documented, with a disk of 20 MiB in this resource group and copies in a second one; it takes minutes and costs cents
     #[arg(long, num_args = 1..=2, value_names = ["SUBSCRIPTION/REGION/GROUP", "SUBSCRIPTION/REGION/GROUP"])]
     pub probe: Vec<Place>,
+    /// Also check the rights on a source of `upload --from` and `dispatch --from`, such as image:ID; may be repeated
+    #[arg(long, value_name = "SOURCE", conflicts_with = "probe")]
+    pub from: Vec<String>,
+    /// With --from vm:ID: check the rights for a clone of the machine in this place
+    #[arg(long, value_name = "SUBSCRIPTION/REGION/GROUP", requires = "from")]
+    pub clone_to: Option<Place>,
     /// A disk encryption set in the first place, to measure whether a copy can use it
     #[arg(long, value_name = "ID", requires = "probe")]
     pub des: Option<String>,

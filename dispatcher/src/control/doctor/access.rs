@@ -8,6 +8,13 @@ pub(super) struct Needed {
     on_data: bool,
 }
 
+impl Needed {
+    /// The action.
+    pub(super) fn name(&self) -> &'static str {
+        self.action
+    }
+}
+
 const fn action(action: &'static str) -> Needed {
     Needed { action, on_data: false }
 }
@@ -83,8 +90,58 @@ pub(super) const GALLERY: [Needed; 4] = [
 /// In addition, if image definitions are created.
 pub(super) const DEFINITIONS: [Needed; 1] = [action("Microsoft.Compute/galleries/images/write")];
 
+/// For a managed image that is read by a temporary gallery version.
+pub(super) const IMAGE_READ: [Needed; 1] = [action("Microsoft.Compute/images/read")];
+
+/// For the temporary gallery, definition and version of an image.
+pub(super) const TEMPORARY_GALLERY: [Needed; 9] = [
+    action("Microsoft.Compute/galleries/read"),
+    action("Microsoft.Compute/galleries/write"),
+    action("Microsoft.Compute/galleries/delete"),
+    action("Microsoft.Compute/galleries/images/read"),
+    action("Microsoft.Compute/galleries/images/write"),
+    action("Microsoft.Compute/galleries/images/delete"),
+    action("Microsoft.Compute/galleries/images/versions/read"),
+    action("Microsoft.Compute/galleries/images/versions/write"),
+    action("Microsoft.Compute/galleries/images/versions/delete"),
+];
+
+/// For a gallery version that is a source.
+pub(super) const GALLERY_READ: [Needed; 2] =
+    [action("Microsoft.Compute/galleries/images/read"), action("Microsoft.Compute/galleries/images/versions/read")];
+
+/// For a machine that is a source.
+pub(super) const MACHINE_READ: [Needed; 1] = [action("Microsoft.Compute/virtualMachines/read")];
+
+/// In addition, for `vm clone --stop`.
+pub(super) const MACHINE_POWER: [Needed; 2] = [
+    action("Microsoft.Compute/virtualMachines/deallocate/action"),
+    action("Microsoft.Compute/virtualMachines/start/action"),
+];
+
+/// For `vm clone --live`.
+pub(super) const RESTORE_POINTS: [Needed; 5] = [
+    action("Microsoft.Compute/restorePointCollections/read"),
+    action("Microsoft.Compute/restorePointCollections/write"),
+    action("Microsoft.Compute/restorePointCollections/delete"),
+    action("Microsoft.Compute/restorePointCollections/restorePoints/read"),
+    action("Microsoft.Compute/restorePointCollections/restorePoints/write"),
+];
+
+/// For the group of a clone.
+pub(super) const CLONES: [Needed; 5] = [
+    action("Microsoft.Compute/virtualMachines/read"),
+    action("Microsoft.Compute/virtualMachines/write"),
+    action("Microsoft.Network/networkInterfaces/write"),
+    action("Microsoft.Network/networkInterfaces/join/action"),
+    action("Microsoft.Compute/snapshots/beginGetAccess/action"),
+];
+
+/// For the checks before a deletion.
+pub(super) const LOCKS_READ: [Needed; 1] = [action("Microsoft.Authorization/locks/read")];
+
 /// For access to disks and snapshots, which only the probe and sources in the cloud need.
-const ACCESS: [Needed; 4] = [
+pub(super) const ACCESS: [Needed; 4] = [
     action("Microsoft.Compute/disks/beginGetAccess/action"),
     action("Microsoft.Compute/disks/endGetAccess/action"),
     action("Microsoft.Compute/snapshots/beginGetAccess/action"),

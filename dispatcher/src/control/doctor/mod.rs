@@ -9,6 +9,7 @@ mod group;
 mod hub;
 pub mod probe;
 mod services;
+mod sources;
 mod sync;
 mod target;
 
@@ -32,14 +33,17 @@ pub use finding::{Finding, Level};
 use probe::questions::Answer;
 use probe::record::{ProbeResult, results};
 pub(crate) use services::container_exists;
+pub use sources::AskedSources;
 
-/// Checks configuration, services, permissions and targets concurrently. The findings have a fixed order.
+/// Checks configuration, services, permissions and targets concurrently, and then the sources that are asked for. The findings have a
+/// fixed order.
 ///
 /// # Errors
 /// If the targets file or the rates cannot be read.
 pub async fn examine(
     control: &ControlContext,
     inspector: Option<Arc<dyn Inspector>>,
+    asked: &AskedSources,
 ) -> Result<Vec<Finding>, ControlError> {
     let file = TargetsFile::load(&control.config.targets.file)?;
     let rates = Rates::load(control.config.plan.rates.as_deref())?;
@@ -75,6 +79,7 @@ pub async fn examine(
         }
         None => findings.extend(directory_cloud::targets(control, &targets).await),
     }
+    findings.extend(sources::examine(control, inspector.as_deref(), asked).await);
     Ok(findings)
 }
 

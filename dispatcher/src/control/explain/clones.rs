@@ -144,6 +144,11 @@ pub(super) static CODES: &[Code] = &[
         remedy: "Nothing needs to be done. If it ran, it is started again, also if the job fails or is cancelled.",
     },
     Code {
+        codes: &["crash-consistent"],
+        cause: "A note: `--live` takes the disks from a restore point of the source as it runs. Their state is that after a power failure.",
+        remedy: "Nothing needs to be done if what runs on the source recovers from that. Otherwise clone it with `--stop`.",
+    },
+    Code {
         codes: &["image-generalized"],
         cause: "A note: an image has the content of the disks as it is.",
         remedy: "Nothing needs to be done if the system on the disks is generalised.",

@@ -54,6 +54,11 @@ pub(super) static CODES: &[Code] = &[
         remedy: "Run `goldfleet retry JOB`, which writes what is missing again. If it fails again, report it to the platform.",
     },
     Code {
+        codes: &["data-disks-unknown"],
+        cause: "A note: the service does not state which data disks a gallery version has that others share. Only its OS disk is copied.",
+        remedy: "Nothing needs to be done if it has none. Otherwise create a machine from it, and use `vm:ID`.",
+    },
+    Code {
         codes: &["trusted-launch-lost"],
         cause: "A note: the source has Trusted Launch. A managed image has no security type.",
         remedy: "Nothing needs to be done. To keep Trusted Launch, let targets receive snapshots or disks (`sinks`).",

@@ -53,6 +53,7 @@ pub fn command(request: &CloneRequest) -> String {
     words.extend(request.max_downtime.filter(|_| request.stop).map(|seconds| format!("--max-downtime {seconds}s")));
     let flags = [
         ("--stop", request.stop),
+        ("--live", request.live),
         ("--disks-only", request.disks_only),
         ("--as-image", request.as_image),
         ("--yes", true),
@@ -81,6 +82,7 @@ mod tests {
             disk_sku: None,
             disk_encryption_set: None,
             stop: true,
+            live: false,
             max_downtime: Some(900),
             disks_only: true,
             as_image: false,

@@ -81,7 +81,7 @@ impl PlatformSpec {
             ResourceType::Image => SourceLocation::Image(id),
             ResourceType::Machine => SourceLocation::Machine(id),
             ResourceType::GalleryVersion => SourceLocation::Gallery(VersionRef::Own(id)),
-            ResourceType::Snapshot | ResourceType::Gallery | ResourceType::Definition => SourceLocation::Snapshot(id),
+            _ => SourceLocation::Snapshot(id),
         }
     }
 

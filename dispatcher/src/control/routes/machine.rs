@@ -64,6 +64,7 @@ fn operation(job: &Job, row: Row, now: Timestamp) -> Operation {
         RowSpec::Resource(spec) => write_spec(spec),
         RowSpec::Deallocate(spec) => write_spec(spec),
         RowSpec::Start(spec) => write_spec(spec),
+        RowSpec::Restore(spec) => write_spec(spec),
         RowSpec::Machine(spec) => write_spec(spec),
         RowSpec::Capture(spec) => write_spec(spec),
     };

@@ -2,6 +2,7 @@
 //!
 //! The step also creates snapshots that are not replicas, for the kind `snapshot`.
 
+mod from_restore_point;
 mod from_version;
 
 use async_trait::async_trait;
@@ -161,7 +162,11 @@ async fn create_once(attempt: Attempt<'_>, spec: &CreateSpec, until: Option<Time
                 return Ok(StepOutcome::RequeueAfter(poll_delay(attempt, is_remote)));
             }
             create.ensure_stopped(attempt).await?;
-            match change::create(attempt, &create.id, create.body.clone()).await {
+            let body = match &spec.restored {
+                Some(restored) => from_restore_point::body(attempt, restored, create.body.clone()).await?,
+                None => create.body.clone(),
+            };
+            match change::create(attempt, &create.id, body).await {
                 Ok(Changed::Later(error)) => return Ok(later(attempt, &error)),
                 Ok(Changed::Yes | Changed::NameTaken) => continue,
                 Err(StepError::Failed(error)) if spec.copied_from.is_some() && !error.retryable => {

@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::{
-    DefinitionProperties, DiskProperties, GalleryProperties, GalleryVersionProperties, ImageProperties,
-    MachineProperties, ResourceType, SnapshotProperties,
+    CollectionProperties, DefinitionProperties, DiskProperties, GalleryProperties, GalleryVersionProperties,
+    ImageProperties, MachineProperties, ResourceType, RestorePointProperties, SnapshotProperties,
 };
 use crate::ids::{InvalidName, Region};
 
 /// Properties that the platform sets. A request does not contain them. Source: Microsoft.Compute, DiskRP 2025-01-02,
 /// ComputeRP 2025-04-01 and GalleryRP 2024-03-03, members that are marked `readOnly`.
-const READ_ONLY: [&str; 17] = [
+const READ_ONLY: [&str; 18] = [
     "provisioningState",
     "timeCreated",
     "uniqueId",
@@ -32,6 +32,7 @@ const READ_ONLY: [&str; 17] = [
     "safetyProfile/reportedForPolicyViolation",
     "safetyProfile/policyViolations",
     "storageProfile/osDiskImage/sizeInGB",
+    "sourceMetadata",
 ];
 
 /// Members outside of the properties that the platform sets: the machine of a disk, and the extensions of a machine.
@@ -58,7 +59,16 @@ pub enum Properties {
     Definition(Box<DefinitionProperties>),
     /// Of a version of an image definition.
     GalleryVersion(Box<GalleryVersionProperties>),
+    /// Of a collection of restore points.
+    RestorePointCollection(CollectionProperties),
+    /// Of a restore point.
+    RestorePoint(RestorePointProperties),
+    /// Of a disk in a restore point.
+    DiskRestorePoint(SnapshotProperties),
 }
+
+/// The region of a resource that has none. Source: Resource Manager: global resources.
+const NO_REGION: &str = "global";
 
 impl Properties {
     /// The type of the resource.
@@ -72,6 +82,9 @@ impl Properties {
             Self::Gallery(_) => ResourceType::Gallery,
             Self::Definition(_) => ResourceType::Definition,
             Self::GalleryVersion(_) => ResourceType::GalleryVersion,
+            Self::RestorePointCollection(_) => ResourceType::RestorePointCollection,
+            Self::RestorePoint(_) => ResourceType::RestorePoint,
+            Self::DiskRestorePoint(_) => ResourceType::DiskRestorePoint,
         }
     }
 
@@ -87,6 +100,9 @@ impl Properties {
             ResourceType::Gallery => Self::Gallery(read(value)?),
             ResourceType::Definition => Self::Definition(read(value)?),
             ResourceType::GalleryVersion => Self::GalleryVersion(read(value)?),
+            ResourceType::RestorePointCollection => Self::RestorePointCollection(read(value)?),
+            ResourceType::RestorePoint => Self::RestorePoint(read(value)?),
+            ResourceType::DiskRestorePoint => Self::DiskRestorePoint(read(value)?),
         })
     }
 
@@ -100,6 +116,9 @@ impl Properties {
             Self::Gallery(gallery) => json!(gallery),
             Self::Definition(definition) => json!(definition),
             Self::GalleryVersion(version) => json!(version),
+            Self::RestorePointCollection(collection) => json!(collection),
+            Self::RestorePoint(point) => json!(point),
+            Self::DiskRestorePoint(disk) => json!(disk),
         }
     }
 }
@@ -175,6 +194,8 @@ impl ResourceBody {
         }
         let location = members.remove("location").unwrap_or_default();
         // Some responses contain the display name of the region, such as "West US".
+        let has_none = resource_type == ResourceType::RestorePoint && location.is_null();
+        let location = if has_none { json!(NO_REGION) } else { location };
         let region = location.as_str().unwrap_or_default().to_ascii_lowercase().replace(' ', "").parse()?;
         let mut properties = members.remove("properties").filter(Value::is_object).unwrap_or_else(|| json!({}));
         if let Some(properties) = properties.as_object_mut() {
@@ -206,8 +227,11 @@ impl ResourceBody {
     #[must_use]
     pub fn to_request_json(&self) -> Value {
         let mut body = self.to_json();
+        // A restore point has the region and the tags of its collection.
+        let is_point = matches!(self.properties, Properties::RestorePoint(_));
+        let is_inherited = |name: &str| is_point && matches!(name, "location" | "tags");
         if let Some(members) = body.as_object_mut() {
-            members.retain(|name, _| !READ_ONLY_MEMBERS.contains(&name.as_str()));
+            members.retain(|name, _| !READ_ONLY_MEMBERS.contains(&name.as_str()) && !is_inherited(name));
         }
         for path in READ_ONLY {
             let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));

@@ -18,6 +18,8 @@ open_enum! {
         Copy = "Copy",
         /// From an incremental snapshot in another region. The content arrives after the resource exists.
         CopyStart = "CopyStart",
+        /// From a disk in a restore point in the same region.
+        Restore = "Restore",
         /// From an image, such as a gallery version.
         FromImage = "FromImage",
         /// Without content.
@@ -295,12 +297,12 @@ impl Properties {
         }
     }
 
-    /// What disks and snapshots have in common. None for other types.
+    /// What disks, snapshots and disks in restore points have in common. None for other types.
     #[must_use]
     pub fn disk(&self) -> Option<&DiskProperties> {
         match self {
             Self::Disk(disk) => Some(disk),
-            Self::Snapshot(snapshot) => Some(&snapshot.disk),
+            Self::Snapshot(snapshot) | Self::DiskRestorePoint(snapshot) => Some(&snapshot.disk),
             _ => None,
         }
     }
@@ -310,7 +312,7 @@ impl Properties {
     pub fn disk_mut(&mut self) -> Option<&mut DiskProperties> {
         match self {
             Self::Disk(disk) => Some(disk),
-            Self::Snapshot(snapshot) => Some(&mut snapshot.disk),
+            Self::Snapshot(snapshot) | Self::DiskRestorePoint(snapshot) => Some(&mut snapshot.disk),
             _ => None,
         }
     }

@@ -9,6 +9,7 @@ mod gallery;
 mod image;
 mod lock;
 mod machine;
+mod restore_point;
 mod text;
 mod version_ref;
 
@@ -38,6 +39,7 @@ pub use machine::{
     HardwareProfile, InstanceStatus, InstanceView, MachineDisk, MachineProperties, MachineSecurityProfile,
     MachineStorageProfile, ManagedDiskRef, PowerState,
 };
+pub use restore_point::{CollectionProperties, RestorePointProperties};
 pub use version_ref::{SharedVersion, VersionRef};
 
 /// A type of resource that goldfleet reads or changes.
@@ -57,6 +59,12 @@ pub enum ResourceType {
     Definition,
     /// A version of an image definition.
     GalleryVersion,
+    /// A collection of restore points of a machine.
+    RestorePointCollection,
+    /// A restore point of a machine: the contents of its disks at one moment.
+    RestorePoint,
+    /// A disk in a restore point. It has the properties of a snapshot.
+    DiskRestorePoint,
 }
 
 /// The names of a resource type.
@@ -71,8 +79,18 @@ struct TypeInfo {
 
 impl ResourceType {
     /// All types.
-    pub const ALL: [Self; 7] =
-        [Self::Image, Self::Disk, Self::Snapshot, Self::Machine, Self::Gallery, Self::Definition, Self::GalleryVersion];
+    pub const ALL: [Self; 10] = [
+        Self::Image,
+        Self::Disk,
+        Self::Snapshot,
+        Self::Machine,
+        Self::Gallery,
+        Self::Definition,
+        Self::GalleryVersion,
+        Self::RestorePointCollection,
+        Self::RestorePoint,
+        Self::DiskRestorePoint,
+    ];
 
     fn info(self) -> TypeInfo {
         let compute = |segment, noun| TypeInfo { namespace: "Microsoft.Compute", segment, noun };
@@ -84,6 +102,11 @@ impl ResourceType {
             Self::Gallery => compute("galleries", "gallery"),
             Self::Definition => compute("galleries/images", "image definition"),
             Self::GalleryVersion => compute("galleries/images/versions", "gallery version"),
+            Self::RestorePointCollection => compute("restorePointCollections", "restore point collection"),
+            Self::RestorePoint => compute("restorePointCollections/restorePoints", "restore point"),
+            Self::DiskRestorePoint => {
+                compute("restorePointCollections/restorePoints/diskRestorePoints", "disk restore point")
+            }
         }
     }
 
@@ -213,7 +236,7 @@ impl FromStr for ResourceId {
         let invalid = || InvalidName {
             what: "resource id",
             given: text.to_owned(),
-            rule: "use the id of an image, a disk, a snapshot, a machine, or of a gallery or what is in it: \
+            rule: "use the id of an image, a disk, a snapshot, a machine, a restore point, or of a gallery or what is in it: \
                    /subscriptions/ID/resourceGroups/GROUP/providers/Microsoft.Compute/TYPE/NAME",
         };
         let parts: Vec<&str> = text.strip_prefix('/').ok_or_else(invalid)?.split('/').collect();

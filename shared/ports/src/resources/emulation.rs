@@ -4,6 +4,7 @@
 mod copies;
 pub mod galleries;
 pub mod machines;
+pub mod restore_points;
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -87,7 +88,11 @@ fn origin(properties: &Properties) -> (Option<&CreateOption>, Cow<'_, str>) {
             (None, disks.join(" ").into())
         }
         Properties::GalleryVersion(version) => (None, version.source().unwrap_or_default().into()),
-        Properties::Gallery(_) | Properties::Definition(_) => (None, "".into()),
+        Properties::RestorePointCollection(collection) => {
+            (None, collection.source.as_ref().map_or("", |source| source.id.as_str()).into())
+        }
+        Properties::DiskRestorePoint(disk) => origin_of_disk(&disk.disk),
+        Properties::Gallery(_) | Properties::Definition(_) | Properties::RestorePoint(_) => (None, "".into()),
     }
 }
 
@@ -129,6 +134,12 @@ pub fn data_sources_of(request: &PutRequest) -> PortResult<Vec<(u32, ResourceId)
     sources.into_iter().map(|(lun, source)| Ok((lun, id_of_source(request, source)?))).collect()
 }
 
+/// Whether a disk is created from one in a restore point.
+fn is_restore(request: &PutRequest) -> bool {
+    let data = request.body.properties.disk().map(|disk| &disk.creation_data.create_option);
+    request.id.resource_type == ResourceType::Disk && data == Some(&CreateOption::Restore)
+}
+
 fn resource_of(disk: &ImageDisk) -> Option<&str> {
     disk.snapshot.as_ref().or(disk.managed_disk.as_ref()).map(|attachment| attachment.id.as_str())
 }
@@ -138,6 +149,7 @@ fn id_of_source(request: &PutRequest, source: &str) -> PortResult<ResourceId> {
     match source.parse::<ResourceId>() {
         Ok(id) if matches!(id.resource_type, ResourceType::Disk | ResourceType::Snapshot) => Ok(id),
         Ok(id) if id.resource_type == ResourceType::Image && is_version => Ok(id),
+        Ok(id) if id.resource_type == ResourceType::DiskRestorePoint && is_restore(request) => Ok(id),
         _ => {
             let message = format!("{}: {source} is not the id of a disk or snapshot", request.id);
             Err(refused(ErrorKind::Invalid, "linked-invalid-property-id", message))
@@ -195,11 +207,11 @@ pub fn new_disk(request: &PutRequest, source: Option<&Resource>, identity: NewId
             check_upload(request)?;
             None
         }
-        CreateOption::Copy => Some(source_in_region(request, source)?),
+        CreateOption::Copy | CreateOption::Restore => Some(source_in_region(request, source)?),
         CreateOption::CopyStart => Some(source_of_copy_start(request, source)?),
         CreateOption::Empty | CreateOption::FromImage | CreateOption::Other(_) => {
             let message = format!(
-                "{}: this cloud creates disks by Upload, Copy and CopyStart, and FromImage of gallery versions",
+                "{}: this cloud creates disks by Upload, Copy, CopyStart and Restore, and FromImage of gallery versions",
                 request.id
             );
             return Err(refused(ErrorKind::Invalid, "create-option-unsupported", message));

@@ -19,7 +19,7 @@ use crate::plan::{Method, Plan};
 use crate::rules::{Rules, Run};
 
 use edges::Edges;
-pub use row::{CopySpec, CreateSpec, Downtime, GoldenSpec, RequiresStopped, Row, RowSpec};
+pub use row::{CopySpec, CreateSpec, Downtime, GoldenSpec, RequiresStopped, Restored, Row, RowSpec};
 
 /// A plan as a graph. Groups are created one by one.
 pub struct Graph<'p, 'a> {

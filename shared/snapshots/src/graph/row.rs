@@ -131,6 +131,19 @@ pub struct CreateSpec {
     /// to read the snapshot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub copied_from: Option<OperationId>,
+    /// The restore point of the job in which the disk to copy is. Its id is known only after the restore point was created.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restored: Option<Restored>,
+}
+
+/// A disk in a restore point of a machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restored {
+    /// The resource id of the restore point.
+    pub point: String,
+    /// The LUN of the disk. None for the OS disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lun: Option<u32>,
 }
 
 /// The golden snapshot of a region, which is created from a disk that the job has filled.

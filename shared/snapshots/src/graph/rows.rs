@@ -37,6 +37,7 @@ impl Graph<'_, '_> {
                 requires_stopped: None,
                 once: false,
                 copied_from: None,
+                restored: None,
             })
         };
         let (fleet, job) = (self.rules.fleet, &self.run.job);

@@ -48,6 +48,8 @@ pub struct DiskData {
     pub ranges: usize,
     /// Contents by unique id, as far as they are not zero.
     contents: BTreeMap<String, Arc<Vec<u8>>>,
+    /// Contents of the disks of images and gallery versions, by their ids in lower case and the LUN.
+    pub(super) kept: BTreeMap<(String, Option<i64>), Arc<Vec<u8>>>,
     /// The footers that were written behind the contents, by unique id.
     written_footers: BTreeMap<String, Vec<u8>>,
     /// SAS by their signature.
@@ -63,6 +65,7 @@ impl Default for DiskData {
             footers: true,
             ranges: 10_000,
             contents: BTreeMap::new(),
+            kept: BTreeMap::new(),
             written_footers: BTreeMap::new(),
             grants: BTreeMap::new(),
             violations: vec![],

@@ -5,6 +5,7 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::disk_data::unique_id;
 use super::disks::{self, Disk, DiskKind};
 use super::images::ImageState;
 use super::operations::{self, Change};
@@ -13,7 +14,7 @@ use super::put::{canonical, elsewhere, without_nulls};
 use super::resources::normalized_region;
 use super::response::{ArmAnswer, HandlerResult};
 use super::state::TenantState;
-use super::{access, body, copies, galleries, providers, schema};
+use super::{access, body, copies, galleries, providers, restore_points, schema, version_content};
 
 /// The property that the incremental snapshots of a disk share.
 pub(super) const FAMILY: &str = "incrementalSnapshotFamilyId";
@@ -46,6 +47,9 @@ pub(super) fn put(world: &mut TenantState, call: &Call, kind: DiskKind) -> Handl
         answer = ArmAnswer::json(StatusCode::ACCEPTED, disk.accepted_json());
         answer.headers = world.operations.begin(call, &settings, (&key, &disk.region), change, None);
     }
+    if let Some(content) = version_content::content(world, &disk).filter(|_| present.is_none()) {
+        world.disk_data.set(&unique_id(&disk), content);
+    }
     world.disks_before.insert(key.clone(), (settings.stale, present));
     match disks::find_mut(world, &key) {
         Some(place) => *place = disk,
@@ -60,9 +64,8 @@ fn use_version(world: &mut TenantState, call: &Call, disk: &Disk) -> Result<(), 
     if data["createOption"] != "FromImage" || disks::find(world, &disk.key()).is_some() {
         return Ok(());
     }
-    let id = data["galleryImageReference"]["id"].as_str();
-    let id = id.ok_or_else(|| ArmAnswer::missing("creationData.galleryImageReference.id"))?.to_owned();
-    galleries::use_version(world, &id, &disk.region, call.now)
+    let version = version_content::version_of(world, &data["galleryImageReference"])?;
+    galleries::use_version(world, &version, &disk.region, call.now)
 }
 
 /// Checks a request. Returns the resource that it leads to.
@@ -178,7 +181,14 @@ fn create(world: &TenantState, call: &Call, disk: &mut Disk) -> Result<(), ArmAn
             (source.properties["diskSizeBytes"].as_i64().unwrap_or_default(), "Unattached")
         }
         // The use of the version is checked before the disk is created.
-        "FromImage" if disk.kind == DiskKind::Disk => (20 << 20, "Unattached"),
+        "Restore" if disk.kind == DiskKind::Disk => {
+            (i64::try_from(restore_points::restore(world, disk)?).unwrap_or_default(), "Unattached")
+        }
+        "FromImage" if disk.kind == DiskKind::Disk => {
+            let size = version_content::fill(world, disk)?;
+            disk.properties["diskSizeGB"] = json!(size.div_ceil(1 << 30));
+            (i64::try_from(size).unwrap_or_default(), "Unattached")
+        }
         "" => return Err(ArmAnswer::missing("creationData.createOption")),
         other => {
             let message = format!("The double does not support the create option '{other}'.");

@@ -1,5 +1,5 @@
-//! Galleries, image definitions and gallery versions. Source: specification, GalleryRP 2024-03-03, `Galleries_*`,
-//! `GalleryImages_*` and `GalleryImageVersions_*`; recorded: a PUT returns 201. Codes without another source are guesses.
+//! Galleries, image definitions and gallery versions, and collections with restore points, which are nested resources too. Source:
+//! specification, GalleryRP 2024-03-03, `Galleries_*`, `GalleryImages_*` and `GalleryImageVersions_*`; recorded: a PUT returns 201. Codes without another source are guesses.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::images::ImageState;
+use super::images::{self, ImageState};
 use super::operations::{self, Change};
 use super::pipeline::{Call, page};
 use super::put::{elsewhere, without_nulls};
@@ -15,7 +15,7 @@ use super::replication::Replica;
 use super::resources::normalized_region;
 use super::response::{ArmAnswer, HandlerResult};
 use super::state::TenantState;
-use super::{access, body, disks, providers, schema};
+use super::{access, body, disks, providers, restore_points, schema, version_content};
 
 /// A level of what is in a gallery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,6 +26,10 @@ pub enum GalleryLevel {
     Definition,
     /// A version.
     Version,
+    /// A collection of restore points of a machine.
+    Collection,
+    /// A restore point.
+    RestorePoint,
 }
 
 impl GalleryLevel {
@@ -36,6 +40,16 @@ impl GalleryLevel {
             Self::Gallery => "Microsoft.Compute/galleries",
             Self::Definition => "Microsoft.Compute/galleries/images",
             Self::Version => "Microsoft.Compute/galleries/images/versions",
+            Self::Collection => "Microsoft.Compute/restorePointCollections",
+            Self::RestorePoint => "Microsoft.Compute/restorePointCollections/restorePoints",
+        }
+    }
+
+    /// The version of the API. Source: specification, GalleryRP and ComputeRP.
+    pub(super) fn version(self) -> &'static str {
+        match self {
+            Self::Gallery | Self::Definition | Self::Version => "2024-03-03",
+            Self::Collection | Self::RestorePoint => "2025-04-01",
         }
     }
 }
@@ -86,10 +100,15 @@ impl GalleryItem {
                 region["name"] = json!(display(world, region["name"].as_str().unwrap_or_default()));
             }
         }
-        json!({
+        let mut value = json!({
             "id": self.id, "name": self.own_name(), "type": self.level.resource_type(),
             "location": self.region, "tags": self.tags, "properties": properties,
-        })
+        });
+        // Source: specification, `RestorePoint` is a proxy resource: it has no region and no tags.
+        if let Some(members) = value.as_object_mut().filter(|_| self.level == GalleryLevel::RestorePoint) {
+            members.retain(|name, _| !matches!(name.as_str(), "location" | "tags"));
+        }
+        value
     }
 
     fn region_names(&self) -> Vec<String> {
@@ -123,7 +142,8 @@ fn not_found(call: &Call, level: GalleryLevel) -> ArmAnswer {
 
 pub(super) fn list(world: &TenantState, call: &Call, level: GalleryLevel) -> HandlerResult {
     let scope = disks::key(call);
-    if level != GalleryLevel::Gallery && find(world, &scope).is_none() {
+    let is_top = matches!(level, GalleryLevel::Gallery | GalleryLevel::Collection);
+    if !is_top && find(world, &scope).is_none() {
         return Err(not_found(call, level));
     }
     let here = |item: &&GalleryItem| item.level == level && item.key().starts_with(&format!("{scope}/"));
@@ -182,6 +202,11 @@ pub(super) fn put(world: &mut TenantState, call: &Call, level: GalleryLevel) -> 
     if !settings.at_once {
         answer.headers = world.operations.begin(call, &settings, (&key, &item.region), change, None);
     }
+    match level {
+        GalleryLevel::Version if present.is_none() => version_content::keep(world, &key, &item.properties),
+        GalleryLevel::RestorePoint if present.is_none() => restore_points::keep(world, &item.properties),
+        _ => {}
+    }
     match find_mut(world, &key) {
         Some(place) => *place = item,
         None => world.galleries.push(item),
@@ -202,10 +227,18 @@ fn wanted(world: &TenantState, call: &Call, level: GalleryLevel, asked: &Value) 
         GalleryLevel::Gallery => schema::galleries::GALLERY.check(asked)?,
         GalleryLevel::Definition => schema::galleries::DEFINITION.check(asked)?,
         GalleryLevel::Version => schema::galleries::VERSION.check(asked)?,
+        GalleryLevel::Collection => schema::galleries::COLLECTION.check(asked)?,
+        GalleryLevel::RestorePoint => schema::galleries::RESTORE_POINT.check(asked)?,
     }
-    let location = asked["location"].as_str().ok_or_else(body::location_required)?;
     let key = disks::key(call);
-    if let Some(parent) = parent(&key).filter(|_| level != GalleryLevel::Gallery)
+    let of_parent = parent(&key).and_then(|parent| find(world, parent)).map(|parent| parent.region.clone());
+    let location = match (level, &of_parent) {
+        (GalleryLevel::RestorePoint, Some(region)) => region.as_str(),
+        (GalleryLevel::RestorePoint, None) => "",
+        _ => asked["location"].as_str().ok_or_else(body::location_required)?,
+    };
+    let is_top = matches!(level, GalleryLevel::Gallery | GalleryLevel::Collection);
+    if let Some(parent) = parent(&key).filter(|_| !is_top)
         && find(world, parent).is_none()
     {
         // Source: seen, the message of Resource Manager.
@@ -234,6 +267,8 @@ fn wanted(world: &TenantState, call: &Call, level: GalleryLevel, asked: &Value) 
         GalleryLevel::Gallery => Ok(item),
         GalleryLevel::Definition => definition(item, present),
         GalleryLevel::Version => version(world, call, item, present),
+        GalleryLevel::Collection => restore_points::collection(world, item),
+        GalleryLevel::RestorePoint => restore_points::point(world, call, item, present),
     }
 }
 
@@ -381,6 +416,10 @@ fn check_source(world: &TenantState, item: &GalleryItem, source: Option<String>)
         ArmAnswer::error(StatusCode::NOT_FOUND, "NotFound", message)
     };
     let id = source.ok_or_else(|| ArmAnswer::missing("storageProfile.osDiskImage.source.id"))?;
+    if let Some(image) = images::find(world, &id) {
+        let is_here = normalized_region(&image.region) == item.region && image.state == ImageState::Succeeded;
+        return if is_here { Ok(()) } else { Err(missing(&id)) };
+    }
     let disk = disks::find(world, &id).ok_or_else(|| missing(&id))?;
     if normalized_region(&disk.region) != item.region {
         return Err(missing(&id));
@@ -404,7 +443,9 @@ fn check_source(world: &TenantState, item: &GalleryItem, source: Option<String>)
 pub(super) fn delete(world: &mut TenantState, call: &Call) -> HandlerResult {
     let key = disks::key(call);
     let Some(item) = find(world, &key).cloned() else { return Ok(ArmAnswer::empty(StatusCode::NO_CONTENT)) };
-    if world.galleries.iter().any(|other| other.key().starts_with(&format!("{key}/"))) {
+    // Source: specification, `RestorePointCollections_Delete`: it deletes the restore points in the collection too.
+    let contains = world.galleries.iter().any(|other| other.key().starts_with(&format!("{key}/")));
+    if contains && item.level != GalleryLevel::Collection {
         let message = "Cannot delete resource while nested resources exist.";
         return Err(ArmAnswer::error(StatusCode::CONFLICT, "CannotDeleteResource", message));
     }
@@ -424,7 +465,8 @@ pub(super) fn delete(world: &mut TenantState, call: &Call) -> HandlerResult {
 }
 
 pub(super) fn remove(world: &mut TenantState, key: &str) {
-    world.galleries.retain(|item| item.key() != key);
+    let below = format!("{key}/");
+    world.galleries.retain(|item| item.key() != key && !item.key().starts_with(&below));
 }
 
 pub(super) fn set_state(world: &mut TenantState, key: &str, state: ImageState) {

@@ -50,6 +50,7 @@ mod put;
 mod replication;
 mod resources;
 mod response;
+mod restore_points;
 mod route;
 mod schema;
 mod shared;
@@ -58,6 +59,7 @@ mod storage;
 mod subscriptions;
 mod throttle;
 pub mod token;
+mod version_content;
 
 use std::sync::Arc;
 

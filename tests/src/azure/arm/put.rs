@@ -14,7 +14,7 @@ use super::pipeline::Call;
 use super::resources::normalized_region;
 use super::response::{ArmAnswer, HandlerResult};
 use super::state::TenantState;
-use super::{Core, access, body, providers, schema};
+use super::{Core, access, body, providers, schema, version_content};
 
 /// The change to make, if all blobs are valid.
 struct Plan {
@@ -106,6 +106,9 @@ fn accept(world: &mut TenantState, call: &Call, asked: &Value, failure: Option<F
     let mut answer = ArmAnswer::json(status, image.json());
     if !settings.at_once {
         answer.headers = world.operations.begin(call, &settings, (&key, &image.region), change, failure);
+    }
+    if present.is_none() {
+        version_content::keep(world, &key, &image.properties);
     }
     let before = present.map(|at| world.images[at].clone());
     world.before.insert(key, (settings.stale, before));

@@ -80,7 +80,7 @@ impl Kind {
             Self::Groups | Self::Group | Self::Images | Self::Image | Self::Operation => "2025-04-01",
             Self::Disks(_) | Self::Disk(_) | Self::Access(..) | Self::DiskOperation => "2025-01-02",
             Self::Machines | Self::Machine | Self::Power(_) => "2025-04-01",
-            Self::Galleries(_) | Self::Gallery(_) => "2024-03-03",
+            Self::Galleries(level) | Self::Gallery(level) => level.version(),
             Self::Accounts | Self::Account => "2025-01-01",
             Self::Permissions | Self::RoleAssignments => "2022-04-01",
             Self::Locks | Self::Lock => "2020-05-01",
@@ -158,7 +158,7 @@ impl Route {
             Kind::Lock => parts.len() - 4,
             Kind::Groups | Kind::Locations => 2,
             Kind::Images | Kind::Disks(_) | Kind::Machines | Kind::Accounts => parts.len() - 3,
-            Kind::Galleries(GalleryLevel::Gallery) => parts.len() - 3,
+            Kind::Galleries(GalleryLevel::Gallery | GalleryLevel::Collection) => parts.len() - 3,
             Kind::Galleries(_) => parts.len() - 1,
             Kind::Access(..) | Kind::Power(_) | Kind::Register => parts.len() - 1,
             _ => parts.len(),
@@ -214,6 +214,9 @@ fn kind(words: &[&str]) -> Option<Kind> {
             Some(Kind::Power(PowerVerb::Start))
         }
         [_, "resourcegroups", _, "providers", "microsoft.compute", "galleries", below @ ..] => gallery(below),
+        [_, "resourcegroups", _, "providers", "microsoft.compute", "restorepointcollections", below @ ..] => {
+            restore_point(below)
+        }
         [_, "providers", "microsoft.compute", "galleries"] => Some(Kind::Galleries(GalleryLevel::Gallery)),
         [_, "resourcegroups", _, "providers", "microsoft.compute", what]
         | [_, "providers", "microsoft.compute", what] => disk_kind(what).map(Kind::Disks),
@@ -239,6 +242,15 @@ fn gallery(below: &[&str]) -> Option<Kind> {
         [_, "images", _] => Some(Kind::Gallery(GalleryLevel::Definition)),
         [_, "images", _, "versions"] => Some(Kind::Galleries(GalleryLevel::Version)),
         [_, "images", _, "versions", _] => Some(Kind::Gallery(GalleryLevel::Version)),
+        _ => None,
+    }
+}
+
+fn restore_point(below: &[&str]) -> Option<Kind> {
+    match below {
+        [] => Some(Kind::Galleries(GalleryLevel::Collection)),
+        [_] => Some(Kind::Gallery(GalleryLevel::Collection)),
+        [_, "restorepoints", _] => Some(Kind::Gallery(GalleryLevel::RestorePoint)),
         _ => None,
     }
 }

@@ -69,6 +69,8 @@ pub struct TenantState {
     pub page_sources: BTreeMap<String, Vec<u8>>,
     /// The contents of disks and snapshots.
     pub disk_data: DiskData,
+    /// The galleries that are shared: what the ids of their versions begin with, in lower case, and the id of the gallery in lower case.
+    pub shared_galleries: BTreeMap<String, String>,
     /// The number of GETs that find the content of a copy from another region incomplete.
     pub copy_reads: u32,
     /// The number of copies from other regions that may arrive at one time in a subscription and region.

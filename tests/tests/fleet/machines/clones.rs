@@ -57,6 +57,29 @@ async fn a_stopped_machine_is_cloned_to_another_region_with_all_its_disks() {
     assert_eq!(report.faults.len(), 1, "{report:?}");
 }
 
+/// A machine in an availability set has no zone, and neither have its disks.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clone_is_created_in_an_availability_set() {
+    let scene = Scene::stopped().await;
+    let group = |place: &goldfleet_machines::request::Place| {
+        let (subscription, group) = (place.subscription, &place.resource_group);
+        format!("/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.Compute")
+    };
+    let mut request = scene.to(&near());
+    request.availability_set = Some(format!("{}/availabilitySets/web", group(&home())));
+    assert_eq!(scene.refusals(&request).await, ["availability-set-elsewhere"]);
+    let set = format!("{}/availabilitySets/web", group(&near()));
+    request.availability_set = Some(set.clone());
+    assert_succeeded(&scene.clone(&request).await.1);
+    let clone = scene.assert_cloned(&near()).await;
+    let machine = clone.body.properties.machine().unwrap();
+    assert_eq!(machine.availability_set.as_ref().map(|set| set.id.clone()), Some(set));
+    assert!(!clone.body.other.contains_key("zones"), "the source has a zone: {:?}", clone.body.other);
+    for disk in scene.clone_disks(&near()) {
+        assert!(!scene.get(&disk).await.unwrap().body.other.contains_key("zones"), "{disk}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clone_in_the_same_region_needs_no_copy_of_its_snapshots() {
     let scene = Scene::stopped().await;

@@ -6,6 +6,7 @@ mod commands;
 mod faults;
 mod images;
 mod interference;
+mod live;
 mod modelled;
 mod scene;
 mod sources;

@@ -109,6 +109,7 @@ impl Modelled {
             disk_sku: None,
             disk_encryption_set: None,
             stop: true,
+            live: false,
             max_downtime: Some(600),
             disks_only: false,
             as_image: false,

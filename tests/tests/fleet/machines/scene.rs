@@ -136,6 +136,7 @@ impl Scene {
             disk_sku: None,
             disk_encryption_set: None,
             stop: false,
+            live: false,
             max_downtime: None,
             disks_only: false,
             as_image: false,
@@ -193,7 +194,7 @@ impl Scene {
     /// Asserts that no temporary exists.
     pub(crate) async fn assert_no_temporaries(&self) {
         for place in [home(), near(), remote()] {
-            for resource_type in [ResourceType::Disk, ResourceType::Snapshot] {
+            for resource_type in [ResourceType::Disk, ResourceType::Snapshot, ResourceType::RestorePointCollection] {
                 let found = self.resources(&place, resource_type).await;
                 let left: Vec<_> =
                     found.iter().filter(|found| Role::in_tags(&found.body.tags) == Some(Role::Temporary)).collect();

@@ -121,7 +121,7 @@ async fn dispatches_of_images_survive_each_lost_change() {
 async fn the_successor_of_a_killed_worker_completes_each_change_of_a_temporary_version() {
     let calls = calls_for_image().await;
     let puts = (0..4).map(|nth| (CHANGES[0], nth));
-    let cases: Vec<_> = puts.chain((0..calls[CHANGES[1]]).step_by(4).map(|nth| (CHANGES[1], nth))).collect();
+    let cases: Vec<_> = puts.chain((0..calls[CHANGES[1]]).step_by(6).map(|nth| (CHANGES[1], nth))).collect();
     let killed = |(name, nth)| async move {
         let (scene, job, contents) = requested_image().await;
         kill_at(&scene.fleet, &job, name, nth).await;

@@ -103,12 +103,7 @@ impl ResourceFiles {
                 self.fail_copy(&copy, &source.id, unique_id.as_deref())?;
             }
         }
-        match fs::remove_dir_all(&folder) {
-            Err(error) if error.kind() != Io::NotFound => {
-                Err(io_error(&format!("could not remove {}", folder.display()), error))
-            }
-            _ => Ok(()),
-        }
+        remove_folder(&folder)
     }
 
     fn fail_copy(&self, id: &ResourceId, source: &ResourceId, unique_id: Option<&str>) -> PortResult<()> {
@@ -137,6 +132,16 @@ pub(super) fn show(json: &Path, resource: &mut Resource, now: Timestamp) -> Port
         snapshot.completion_percent = Some(if now < end { percent.floor() } else { 100.0 });
     }
     Ok(())
+}
+
+/// Removes a folder with what is in it.
+pub(super) fn remove_folder(path: &Path) -> PortResult<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != Io::NotFound => {
+            Err(io_error(&format!("could not remove {}", path.display()), error))
+        }
+        _ => Ok(()),
+    }
 }
 
 pub(super) fn remove(path: &Path) -> PortResult<()> {

@@ -17,7 +17,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::machines;
-use super::{copies, galleries};
+use super::{copies, galleries, restore_points};
 use crate::blob_store::paths::io_error;
 use crate::links::check_inside;
 
@@ -156,6 +156,7 @@ impl ResourceFiles {
         let content = self.content(id);
         self.forget_copy(id)?;
         galleries::forget(self, id)?;
+        restore_points::forget(self, id)?;
         let luns = found.iter().flat_map(|found| data_luns(&found.body.properties));
         let data: Vec<PathBuf> = luns.map(|lun| self.content_of_data_disk(id, lun)).collect();
         for path in [self.json(id), content].into_iter().chain(data) {

@@ -21,7 +21,7 @@ use goldfleet_ports::resources::{PutRequest, Resource, ResourceQuery};
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::copies::{read, remove};
+use super::copies::{read, remove, remove_folder};
 use super::files::{ResourceFiles, replace_file};
 use super::{content, listing};
 
@@ -153,7 +153,7 @@ pub(super) fn check_deletion(files: &ResourceFiles, id: &ResourceId) -> PortResu
     check_empty(id, names.iter().any(|name| name.ends_with(".json") && !name.starts_with('.')))
 }
 
-/// Removes what belongs to a version besides its content.
+/// Removes what belongs to a gallery, definition or version besides its content.
 pub(super) fn forget(files: &ResourceFiles, id: &ResourceId) -> PortResult<()> {
     match id.resource_type {
         ResourceType::GalleryVersion => {
@@ -164,6 +164,8 @@ pub(super) fn forget(files: &ResourceFiles, id: &ResourceId) -> PortResult<()> {
             }
             remove(&path)
         }
+        // It contains nothing any more except the locks of what was in it.
+        ResourceType::Gallery | ResourceType::Definition => remove_folder(&files.json(id).with_extension("")),
         _ => Ok(()),
     }
 }

@@ -17,6 +17,7 @@ mod listing;
 mod locks;
 mod machines;
 mod reading;
+mod restore_points;
 mod vhd;
 
 use std::collections::BTreeMap;
@@ -148,6 +149,10 @@ fn put(files: &ResourceFiles, request: &PutRequest, identity: NewIdentity) -> Po
         (Properties::Machine(_), None) => machines::create(files, request, identity),
         (Properties::Gallery(_) | Properties::Definition(_) | Properties::GalleryVersion(_), existing) => {
             galleries::put(files, request, existing.as_ref(), &identity)
+        }
+        (Properties::RestorePointCollection(_), _) => restore_points::put_collection(files, request),
+        (Properties::RestorePoint(_), existing) => {
+            restore_points::put_point(files, request, existing.as_ref(), &identity)
         }
         (_, Some(existing)) => write(files, id, updated(&existing.body, &request.body)),
         (_, None) if version_of(request)?.is_some() => version_of(request)?

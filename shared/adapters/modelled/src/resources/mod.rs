@@ -11,6 +11,7 @@ mod galleries;
 mod locks;
 mod machines;
 mod pages;
+mod restore_points;
 mod vhd;
 
 use std::collections::BTreeMap;
@@ -179,7 +180,12 @@ impl ResourceService for ModelledResources {
             })
             .await?;
         let now = self.0.moment();
-        self.0.world().remove_resource(now, id);
+        let mut world = self.0.world();
+        for contained in world.contained(id) {
+            world.remove_resource(now, &contained);
+        }
+        world.remove_resource(now, id);
+        drop(world);
         Ok(ChangeStatus::Done)
     }
 
@@ -253,6 +259,10 @@ impl CloudState {
                 check_luns(&request.id, luns_of(image))?;
                 sizes = self.check_image(now, request, image, source.as_ref(), existing.as_ref())?;
                 stored(request.body.clone())
+            }
+            (Properties::RestorePointCollection(_) | Properties::RestorePoint(_), existing) => {
+                let existing = existing.as_ref().map(|existing| existing.resource.clone());
+                self.restore_point(request, existing, created)?
             }
             (Properties::Machine(_), None) => {
                 let unique_id = self.arm.next_unique_id();

@@ -1,7 +1,8 @@
 //! Virtual machines and the disks that are attached to them.
 
 use goldfleet_model::resource::{
-    CreationData, DiskProperties, DiskState, MachineProperties, PowerState, Properties, ResourceId, ResourceType,
+    CollectionProperties, CreateOption, CreationData, DiskProperties, DiskState, MachineProperties, PowerState,
+    Properties, ResourceBody, ResourceId, ResourceType,
 };
 use serde_json::json;
 
@@ -25,6 +26,7 @@ impl ResourceSuite<'_> {
         self.disks_outlive_their_machine().await;
         self.snapshot_of_attached_disk_is_a_source().await;
         self.actions_need_an_existing_machine().await;
+        self.restore_point_has_the_disks_of_a_running_machine().await;
     }
 
     /// A request for a machine with these disks. The first one is the OS disk.
@@ -91,6 +93,39 @@ impl ResourceSuite<'_> {
         for disk in [&os.id, &data.id] {
             self.assert_disk(disk, Some(&machine.id), DiskState::Attached).await;
         }
+    }
+
+    /// A restore point of a machine that runs has all its disks, and disks are created from them after the machine was changed. Its
+    /// collection is deleted with it.
+    pub async fn restore_point_has_the_disks_of_a_running_machine(self) {
+        let (os, data) = (self.new_disk().await, self.new_disk().await);
+        let machine = self.new_machine(&[&os.id, &data.id]).await;
+        let source = serde_json::from_value(json!({ "id": machine.id })).expect("a reference");
+        let properties = CollectionProperties { source: Some(source), ..CollectionProperties::default() };
+        let collection = self.request(Properties::RestorePointCollection(properties));
+        self.put(&collection).await.expect("a collection");
+        let id = collection.id.child(ResourceType::RestorePoint, &"live".parse().expect("a name"));
+        let value = json!({ "properties": { "consistencyMode": "CrashConsistent" } });
+        let body = ResourceBody::from_json(ResourceType::RestorePoint, value).expect("a restore point");
+        let request = PutRequest { id: id.clone(), tenant: None, mode: PutMode::CreateOrUpdate, body };
+        self.put(&request).await.expect("a restore point");
+        let found = self.existing(&id).await;
+        let point = found.body.properties.restore_point().expect("a restore point");
+        assert_eq!(point.vm_id(), machine_of(&machine).vm_id.as_ref().map(|id| id.to_ascii_lowercase()));
+        self.delete(&machine.id).await.expect("a deletion");
+        for (lun, of) in [(None, &os), (Some(0), &data)] {
+            let restored = point.disk(lun).expect("a disk");
+            let mut creation = CreationData::copy(&of.id);
+            creation.create_option = CreateOption::Restore;
+            creation.source_resource_id = Some(restored.to_owned());
+            let disk = self.request(Properties::Disk(DiskProperties::new(creation)));
+            self.put(&disk).await.expect("a restored disk");
+            let size = |found: &Resource| found.body.properties.disk().and_then(|disk| disk.disk_size_bytes);
+            assert_eq!(size(&self.existing(&disk.id).await), size(of), "{lun:?}");
+        }
+        assert_eq!(point.disk(Some(7)), None);
+        self.delete(&collection.id).await.expect("a deletion");
+        assert_eq!((self.find(&id).await, self.find(&collection.id).await), (None, None));
     }
 
     /// A machine is deallocated and started. Both can be repeated.

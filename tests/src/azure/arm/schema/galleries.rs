@@ -16,6 +16,26 @@ macro_rules! body {
 body!(GALLERY, GALLERY_PROPERTIES);
 body!(DEFINITION, DEFINITION_PROPERTIES);
 body!(VERSION, VERSION_PROPERTIES);
+body!(COLLECTION, COLLECTION_PROPERTIES);
+
+/// Source: specification, ComputeRP 2025-04-01, `RestorePoint`, as far as goldfleet needs it.
+pub(in super::super) const RESTORE_POINT: Schema =
+    Schema { name: "RestorePoint", members: &[("properties", Object(&POINT_PROPERTIES))] };
+
+/// Source: specification, ComputeRP 2025-04-01, `RestorePointCollectionProperties`.
+const COLLECTION_PROPERTIES: Schema = Schema {
+    name: "RestorePointCollectionProperties",
+    members: &[("source", Object(&SUB_RESOURCE)), ("instantAccess", Flag)],
+};
+
+const POINT_PROPERTIES: Schema = Schema {
+    name: "RestorePointProperties",
+    members: &[
+        ("excludeDisks", List(&SUB_RESOURCE)),
+        ("consistencyMode", Choice(&["CrashConsistent", "FileSystemConsistent", "ApplicationConsistent"])),
+        ("sourceRestorePoint", Object(&SUB_RESOURCE)),
+    ],
+};
 
 const GALLERY_PROPERTIES: Schema =
     Schema { name: "GalleryProperties", members: &[("description", Text), ("softDeletePolicy", Object(&SOFT_DELETE))] };
