@@ -33,6 +33,7 @@ pub mod images;
 pub mod live;
 pub mod local;
 pub mod machines;
+pub(crate) mod measured;
 pub mod operator;
 pub mod orphans;
 pub mod platform;
