@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use goldfleet_config::Coordination;
+use goldfleet_config::{Coordination, UploadRoute};
 use goldfleet_model::ids::JobId;
 use goldfleet_model::text::HumanBytes;
 use goldfleet_sources::SourceLocation;
@@ -15,7 +15,7 @@ use super::output::{Console, Output, write_json};
 use super::upload_source::{Asked, command_again};
 use super::{check, view};
 use crate::control::context::{ControlContext, ControlError};
-use crate::control::galleries::receivers;
+use crate::control::galleries::{receivers, unserved};
 use crate::control::local::LocalFleet;
 use crate::control::platform::request::{PlatformRequest, refuse_dispatched, request_from};
 use crate::control::request::{Terms, check_targets, request_on};
@@ -37,7 +37,7 @@ pub async fn upload_command(
     let selection = arguments.selection.selectors();
     if !arguments.no_dispatch {
         // Check the selection first. An error in it must not appear only after an upload of an hour.
-        check_targets(control, &selection, control.config.plan.route)?;
+        check_targets(control, &arguments.image.image, &selection, control.config.plan.route)?;
     }
     let (image, version) = (&arguments.image.image, &arguments.image.version);
     let galleries = receivers(control, image, version, &selection)?;
@@ -68,7 +68,7 @@ pub async fn upload_command(
         writeln!(console.notes, "to create the images: {dispatch}")?;
         return Ok(DONE);
     }
-    note_galleries(&galleries, console)?;
+    note_galleries(control.config.plan.route, &galleries, &arguments.image, console)?;
     let terms = terms(control, &arguments.job);
     let requested = request_on(control, image, version, &selection, terms).await?;
     finish_command(control, &requested.job.id, arguments.job.wait, console, stop, Some(&uploaded)).await
@@ -115,14 +115,15 @@ fn print_uploaded(uploaded: &UploadResult, console: &mut Console<'_>) -> Result<
     Ok(())
 }
 
-/// The route of uploaded versions has no snapshot from which a gallery version could be created.
-fn note_galleries(galleries: &[String], console: &mut Console<'_>) -> Result<(), CommandError> {
-    if !galleries.is_empty() {
-        writeln!(
-            console.notes,
-            "galleries receive what is dispatched from a disk or snapshot, so these do not receive the version: {}",
-            galleries.join(", ")
-        )?;
+/// Says which galleries do not receive the version by the route `staging`.
+fn note_galleries(
+    route: UploadRoute,
+    galleries: &[String],
+    ImageArguments { image, version }: &ImageArguments,
+    console: &mut Console<'_>,
+) -> Result<(), CommandError> {
+    if let Some(finding) = unserved(galleries, image, version).filter(|_| route == UploadRoute::Staging) {
+        writeln!(console.notes, "{}", finding.message)?;
     }
     Ok(())
 }
@@ -151,7 +152,8 @@ pub async fn dispatch_command(
         Some(request) => request_from(control, &request, &selection, terms).await?,
         None => {
             refuse_dispatched(control, image, number).await?;
-            note_galleries(&receivers(control, image, number, &selection)?, console)?;
+            let galleries = receivers(control, image, number, &selection)?;
+            note_galleries(route.unwrap_or(control.config.plan.route), &galleries, version, console)?;
             request_on(control, image, number, &selection, terms).await?
         }
     };

@@ -1,6 +1,6 @@
 //! `plan`.
 
-use goldfleet_config::HumanDuration;
+use goldfleet_config::{HumanDuration, UploadRoute};
 use goldfleet_model::artifact::LoadedVersion;
 use goldfleet_model::selector::Selector;
 use goldfleet_model::text::{HumanBytes, pluralize};
@@ -33,6 +33,11 @@ pub async fn plan_command(
         Output::Json => write_json(console.out, &as_json(&version, &plan))?,
         Output::Svg => write!(console.out, "{}", render::svg(&plan.plan))?,
         Output::Table => write_text(&version, &plan, console)?,
+    }
+    if control.config.plan.route == UploadRoute::Staging && console.output == Output::Table {
+        for finding in &plan.findings {
+            writeln!(console.notes, "note: {finding}")?;
+        }
     }
     if !control.config.sync.is_empty() {
         writeln!(console.notes, "syncs of snapshots are planned by 'goldfleet snapshots sync --dry-run'")?;
@@ -75,13 +80,15 @@ fn as_json(version: &LoadedVersion, plan: &JobPlan) -> Value {
         all.extend(more);
     }
     value["routes"] = render::routes_json(&plan.routes);
+    value["galleries"] = json!(plan.galleries);
     value
 }
 
 fn write_text(version: &LoadedVersion, plan: &JobPlan, console: &mut Console<'_>) -> std::io::Result<()> {
     if plan.targets.is_empty() {
         let targets = pluralize(plan.skipped.len(), "target");
-        return writeln!(console.out, "nothing to do: {targets}, all of which have this version already");
+        writeln!(console.out, "nothing to do: {targets}, all of which have this version already")?;
+        return write_galleries(plan, console);
     }
     writeln!(console.out, "{}", render::tree(&plan.plan))?;
     let rows = render::estimates(&plan.plan);
@@ -97,6 +104,7 @@ fn write_text(version: &LoadedVersion, plan: &JobPlan, console: &mut Console<'_>
     )?;
     writeln!(console.out)?;
     write_table(console, &render::ROUTES, render::routes(&plan.routes))?;
+    write_galleries(plan, console)?;
     let points = render::points(&plan.plan);
     if !points.is_empty() {
         writeln!(console.out, "faster plans cost more:\n  {}", points.join("\n  "))?;
@@ -116,4 +124,22 @@ fn write_text(version: &LoadedVersion, plan: &JobPlan, console: &mut Console<'_>
         writeln!(console.out, "note: {finding}")?;
     }
     Ok(())
+}
+
+/// What galleries need by the route `region`, besides what the route itself needs.
+fn write_galleries(plan: &JobPlan, console: &mut Console<'_>) -> std::io::Result<()> {
+    if plan.galleries.is_empty() {
+        return Ok(());
+    }
+    writeln!(console.out)?;
+    write_table(console, &render::GALLERIES, render::galleries(&plan.galleries))?;
+    let (replication, lag) = plan.rates.gallery();
+    writeln!(
+        console.out,
+        "galleries receive the version by the route region only, besides what is shown for it; the time includes {} for a replication \
+         and {} until its version can be used ({})",
+        render::time(replication),
+        render::time(lag),
+        plan.rates.gallery.source
+    )
 }

@@ -12,7 +12,7 @@ use super::output::{Console, Output, write_json};
 use super::table::write_table;
 use super::view;
 use crate::control::context::{ControlContext, ControlError};
-use crate::control::platform::estimate::{RegionCopy, region_copies};
+use crate::control::platform::estimate::{GalleryCopy, RegionCopy, gallery_copies, region_copies};
 use crate::control::platform::plan::PlannedDelivery;
 use crate::control::platform::request::{PlatformRequest, preview};
 
@@ -28,7 +28,7 @@ pub(super) async fn run(
 ) -> Result<u8, CommandError> {
     let planned = preview(control, request, selection).await?;
     let rates = Rates::load(control.config.plan.rates.as_deref()).map_err(ControlError::from)?;
-    let copies = region_copies(&planned.delivery, &rates);
+    let copies = (region_copies(&planned.delivery, &rates), gallery_copies(&planned.delivery, &rates));
     match console.output {
         Output::Json => write_as_json(request, &planned, &copies, console)?,
         Output::Table | Output::Svg => write_text(request, &planned, &copies, console)?,
@@ -39,7 +39,7 @@ pub(super) async fn run(
 fn write_as_json(
     request: &PlatformRequest,
     PlannedDelivery { delivery, findings }: &PlannedDelivery,
-    copies: &[RegionCopy],
+    (copies, galleries): &(Vec<RegionCopy>, Vec<GalleryCopy>),
     console: &mut Console<'_>,
 ) -> Result<(), CommandError> {
     let targets = delivery.targets.iter().map(|planned| {
@@ -54,10 +54,11 @@ fn write_as_json(
     let value = json!({
         "from": request.from.to_string(),
         "region": delivery.source.region(),
-        "bytes": delivery.source.size(),
+        "bytes": delivery.size(),
         "image": request.image,
         "version": request.version,
         "copies": copies,
+        "galleries": galleries,
         "targets": targets.collect::<Vec<_>>(),
         "findings": findings,
     });
@@ -67,11 +68,11 @@ fn write_as_json(
 fn write_text(
     request: &PlatformRequest,
     PlannedDelivery { delivery, findings }: &PlannedDelivery,
-    copies: &[RegionCopy],
+    (copies, galleries): &(Vec<RegionCopy>, Vec<GalleryCopy>),
     console: &mut Console<'_>,
 ) -> Result<(), CommandError> {
     let done = delivery.targets.iter().filter(|planned| planned.is_done).count();
-    let size = delivery.source.size().map_or_else(|| "an unknown size".to_owned(), |size| HumanBytes(size).to_string());
+    let size = delivery.size().map_or_else(|| "an unknown size".to_owned(), |size| HumanBytes(size).to_string());
     writeln!(
         console.out,
         "{} ({size}, in {}) as {} {}: {}, of which {done} have this version already\n",
@@ -87,6 +88,7 @@ fn write_text(
         [planned.target.key().to_string(), ring, sinks.join(", "), planned.name.to_string()]
     });
     write_table(console, &["target", "ring", "receives", "name"], rows)?;
+    write_galleries(galleries, console)?;
     if !copies.is_empty() {
         writeln!(console.out)?;
         let rows = copies.iter().map(|copy| {
@@ -102,9 +104,27 @@ fn write_text(
         write_table(console, &["copy to", "hub", "targets", "at most", "egress at most", "time at most"], rows)?;
         writeln!(
             console.out,
-            "\nthe service does not report how much of the disk is data; the speed of its copies is not documented, and \
+            "\nthe service does not report how much of a disk is data; the speed of its copies is not documented, and \
              assumed to be that of copies between storage accounts"
         )?;
     }
     Ok(view::write_findings(findings, console)?)
+}
+
+fn write_galleries(galleries: &[GalleryCopy], console: &mut Console<'_>) -> std::io::Result<()> {
+    if galleries.is_empty() {
+        return Ok(());
+    }
+    writeln!(console.out)?;
+    let rows = galleries.iter().map(|copy| {
+        [
+            copy.gallery.clone(),
+            copy.region.to_string(),
+            copy.regions.to_string(),
+            copy.replicas.to_string(),
+            if copy.done { "has this version".to_owned() } else { copy.egress_at_most.to_string() },
+            if copy.done { String::new() } else { copy.storage_at_most.to_string() },
+        ]
+    });
+    write_table(console, &["gallery", "region", "regions", "replicas", "egress at most", "storage at most"], rows)
 }

@@ -168,6 +168,7 @@ fn write(report: &Report, console: &mut Console<'_>) -> std::io::Result<()> {
     ];
     write_table(console, &header, routes)?;
     writeln!(console.out)?;
+    write_galleries(report, console)?;
     let links = report.links.iter().map(|link| {
         [link.from.clone(), link.to.clone(), HumanBytes(link.bytes).to_string(), format!("{:.4}", link.times_data)]
     });
@@ -181,6 +182,27 @@ fn write(report: &Report, console: &mut Console<'_>) -> std::io::Result<()> {
     write_table(console, &["limit", "used most by", "of the time"], shares)?;
     writeln!(console.out)?;
     write_counts(report, console)
+}
+
+/// The galleries that the route `region` publishes to.
+fn write_galleries(report: &Report, console: &mut Console<'_>) -> std::io::Result<()> {
+    if report.galleries.is_empty() {
+        return Ok(());
+    }
+    let rows = report.galleries.iter().map(|gallery| {
+        [
+            gallery.gallery.clone(),
+            gallery.regions.to_string(),
+            gallery.replicas.to_string(),
+            gallery.ready_seconds.map_or_else(|| "not published".to_owned(), |seconds| format!("{seconds:.0} s")),
+            format!("{:.0} s", gallery.estimate_seconds),
+            format!("${:.2}", gallery.egress_usd),
+            format!("${:.2}", gallery.storage_usd),
+        ]
+    });
+    let header = ["gallery", "regions", "replicas", "ready in all regions", "estimate", "egress", "storage"];
+    write_table(console, &header, rows)?;
+    writeln!(console.out)
 }
 
 fn write_counts(report: &Report, console: &mut Console<'_>) -> std::io::Result<()> {

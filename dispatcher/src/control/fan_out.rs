@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures::{StreamExt as _, TryStreamExt as _};
 use goldfleet_config::HumanDuration;
 use goldfleet_config::targets::TargetsFile;
+use goldfleet_galleries::settings::Gallery;
 use goldfleet_model::artifact::{ArtifactDisk, LoadedVersion};
 use goldfleet_model::ids::{JobId, ManagedImageName};
 use goldfleet_model::image::ImageRef;
@@ -15,7 +16,7 @@ use goldfleet_model::resource::ResourceId;
 use goldfleet_model::selector::Selector;
 use goldfleet_model::state::JobEvent;
 use goldfleet_model::target::{Target, TargetKey};
-use goldfleet_plan::{Inventory, Plan, PlanContent, PlanRequest, RouteEstimate};
+use goldfleet_plan::{GalleryEstimate, GalleryReceiver, Inventory, Plan, PlanContent, PlanRequest, RouteEstimate};
 use goldfleet_ports::error::{PortError, PortResult};
 use goldfleet_ports::resources::Resource;
 use goldfleet_ports::retry::retry_transient;
@@ -24,6 +25,7 @@ use goldfleet_workflow::validate::{GraphCheck, GraphError};
 
 use crate::control::cancel::stop_operations;
 use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT};
+use crate::control::galleries;
 use crate::control::reconcile::MAX_PASS_TIME;
 use crate::control::request::{plan_order, selected_targets};
 use crate::control::routes::{self, Groups};
@@ -45,6 +47,10 @@ pub struct JobPlan {
     pub plan: Plan,
     /// What the targets that get the image need by each route.
     pub routes: Vec<RouteEstimate>,
+    /// What each gallery needs by the route `region`, besides the golden snapshot of its region.
+    pub galleries: Vec<GalleryEstimate>,
+    /// What the route `staging` does not do.
+    pub findings: Vec<Finding>,
     /// The rates that the plan is based on.
     pub rates: Rates,
     /// The disks of the version.
@@ -82,7 +88,7 @@ pub enum TimeLimit {
 /// the others that meets the time limit.
 ///
 /// # Errors
-/// [`ControlError`] if no target is selected, a name cannot be formed, two images would have the same name, the
+/// [`ControlError`] if no target is selected and no gallery receives the image, a name cannot be formed, two images would have the same name, the
 /// services cannot be reached, the rates are not valid, or no plan is fast enough. A target that refuses to be
 /// inspected counts as a target without the image.
 pub async fn plan(
@@ -93,7 +99,12 @@ pub async fn plan(
 ) -> Result<JobPlan, ControlError> {
     let image = &version.image;
     let rates = Rates::load(control.config.plan.rates.as_deref())?;
-    let (configured, mut selected) = selected_targets(control, selection)?;
+    let file = TargetsFile::load(&control.config.targets.file)?;
+    let settings: Vec<Gallery> = file.galleries_of(&image.name, selection).into_iter().cloned().collect();
+    let (configured, mut selected) = (file.stores_by_region(), file.into_selected(selection));
+    if selected.is_empty() && settings.is_empty() {
+        return Err(ControlError::NoTargets { file: control.config.targets.file.clone() });
+    }
     selected.sort_by_key(plan_order);
     let named = name_images(control, image, selected)?;
     let each = named.as_slice();
@@ -129,19 +140,34 @@ pub async fn plan(
         }
         (made, _) => made?,
     };
-    let routes = vec![RouteEstimate::staging(&plan, &asked), RouteEstimate::region(&asked)];
-    Ok(JobPlan { plan, routes, rates, disks: version.artifact.disks.clone(), inventory: held, targets, skipped })
+    let receivers: Vec<GalleryReceiver> = settings.iter().map(galleries::receiver).collect();
+    let region = RouteEstimate::region(&asked, &receivers);
+    let estimate = |gallery: &GalleryReceiver| GalleryEstimate::new(gallery, &content, &region, &rates);
+    let estimates = receivers.iter().map(estimate).collect();
+    let findings = galleries::unserved(&galleries::names(&settings), &image.name, &image.version);
+    Ok(JobPlan {
+        routes: vec![RouteEstimate::staging(&plan, &asked), region],
+        galleries: estimates,
+        findings: findings.into_iter().collect(),
+        plan,
+        rates,
+        disks: version.artifact.disks.clone(),
+        inventory: held,
+        targets,
+        skipped,
+    })
 }
 
 /// Plans a job with the configured time limit. If no plan meets it, the fastest plan is used.
 ///
 /// # Errors
-/// As [`plan`], except that a slow plan is not an error.
+/// As [`plan`], except that a slow plan is not an error. Without targets there is no job.
 pub async fn plan_with_preferred_time(
     control: &ControlContext,
     version: &LoadedVersion,
     selection: &[Selector],
 ) -> Result<JobPlan, ControlError> {
+    selected_targets(control, selection)?;
     let speed = TimeLimit::Wanted(control.config.plan.within.map(HumanDuration::get));
     plan(control, version, selection, speed).await
 }
@@ -408,9 +434,8 @@ pub(crate) fn is_same_work(other: &Job, job: &Job) -> bool {
     other.id != job.id && is_same
 }
 
-/// Two jobs of one image version must not work on the same target at the same time, and two jobs must not do the same
-/// other work. The later job waits, and then finds
-/// most of its targets done.
+/// Two jobs of one image version must not work on the same target or gallery at the same time, and two jobs must not do the
+/// same other work. The later job waits, and then finds most of its targets done.
 async fn must_wait_for_other_job(control: &ControlContext, job: &Job) -> Result<bool, ControlError> {
     let others: Vec<Job> = control
         .ports
@@ -429,7 +454,11 @@ async fn must_wait_for_other_job(control: &ControlContext, job: &Job) -> Result<
         return Ok(true);
     }
     let Ok(file) = TargetsFile::load(&control.config.targets.file) else { return Ok(false) };
-    let both =
-        |other: &Job| file.selected(&job.selection).into_iter().any(|target| Selector::any(&other.selection, target));
+    let publishes =
+        |job: &Job| job.image().is_some_and(|image| !file.galleries_of(&image.name, &job.selection).is_empty());
+    let both = |other: &Job| {
+        let mut targets = file.selected(&job.selection).into_iter();
+        targets.any(|target| Selector::any(&other.selection, target)) || (publishes(job) && publishes(other))
+    };
     Ok(others.iter().any(both))
 }

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use goldfleet_config::UploadRoute;
 use goldfleet_config::targets::TargetsFile;
+use goldfleet_galleries::settings::Gallery;
 use goldfleet_model::artifact::{Artifact, ArtifactRecord};
 use goldfleet_model::ids::{ImageName, ImageVersion, JobId, Region};
 use goldfleet_model::image::ImageRef;
 use goldfleet_model::job::{Approval, Job, JobState, Payload, Subject, Work};
-use goldfleet_model::operation::Operation;
+use goldfleet_model::operation::{GroupId, Operation};
 use goldfleet_model::selector::Selector;
 use goldfleet_model::store::Store;
 use goldfleet_model::system::System;
@@ -22,7 +23,7 @@ use jiff::Timestamp;
 
 use crate::control::artifacts::artifact_record;
 use crate::control::context::{ControlContext, ControlError, states};
-use crate::control::{region, routes};
+use crate::control::{galleries, region, routes};
 
 /// A job, and whether this request created it.
 #[derive(Debug, Clone)]
@@ -151,7 +152,7 @@ pub async fn request_job(
 
 /// Requests an image version at the selected targets. If an equal request has an open job, no new job is created; the
 /// message of that job is sent again if it is not planned yet, because it may be lost. A job that was planned before a
-/// target was added is not equal.
+/// target or gallery was added is not equal.
 ///
 /// # Errors
 /// [`ControlError`] if the image does not exist, if an equal job is open without the requested approvals, or if the
@@ -165,7 +166,7 @@ pub async fn request_on(
 ) -> Result<RequestResult, ControlError> {
     // Report errors in the files to the caller now, instead of as a failure of the job later.
     let route = terms.route(control);
-    let targets = check_targets(control, selection, route)?;
+    let receivers = check_targets(control, image, selection, route)?;
     Rates::load(control.config.plan.rates.as_deref())?;
     let ArtifactRecord { artifact, provenance } = artifact_record(control, image, version).await?;
     let image = artifact.named(image, version);
@@ -173,7 +174,8 @@ pub async fn request_on(
     // Without an explicit route, an open job continues by its own.
     let any_route = terms.route.is_none();
     let is_same = |job: &Job| job.image() == Some(&image) && (any_route || job.delivery() == delivery.as_deref());
-    if let Some(job) = find_open_job(control, is_same, selection, &targets).await? {
+    let groups = galleries::groups(&receivers.galleries, &image.name, &image.version);
+    if let Some(job) = find_open_job(control, is_same, selection, (&receivers.targets, &groups)).await? {
         return terms.continue_job(control, job).await;
     }
     let system = match provenance.system {
@@ -185,21 +187,41 @@ pub async fn request_on(
     insert(control, Subject::Image { image, payload, delivery }, selection.to_vec(), terms).await
 }
 
-/// The selected targets, if an uploaded version can reach them by this route. Only the files of the configuration are read.
+/// What receives an image version.
+#[derive(Debug, Clone)]
+pub struct Receivers {
+    /// The targets.
+    pub targets: Vec<Target>,
+    /// The galleries. None by the route `staging`.
+    pub galleries: Vec<Gallery>,
+}
+
+/// The selected targets and galleries, if an uploaded version can reach them by this route. At least one. Only the files of the
+/// configuration are read.
 ///
 /// # Errors
-/// [`ControlError`] if a file is not valid, or if the route cannot reach a target.
+/// [`ControlError`] if a file is not valid, or if the route cannot reach a target or gallery.
 pub fn check_targets(
     control: &ControlContext,
+    image: &ImageName,
     selection: &[Selector],
     route: UploadRoute,
-) -> Result<Vec<Target>, ControlError> {
-    let (_, targets) = selected_targets(control, selection)?;
+) -> Result<Receivers, ControlError> {
+    let file = TargetsFile::load(&control.config.targets.file)?;
+    let galleries: Vec<Gallery> = match route {
+        UploadRoute::Staging => Vec::new(),
+        UploadRoute::Region => file.galleries_of(image, selection).into_iter().cloned().collect(),
+    };
+    let hubs = region::hubs(&file);
+    let targets = file.into_selected(selection);
+    if targets.is_empty() && galleries.is_empty() {
+        return Err(ControlError::NoTargets { file: control.config.targets.file.clone() });
+    }
     refuse_other_sinks(&targets)?;
     if route == UploadRoute::Region {
-        region::check_configuration(control, &targets)?;
+        region::check_configuration(&targets, &galleries, &hubs)?;
     }
-    Ok(targets)
+    Ok(Receivers { targets, galleries })
 }
 
 /// Rejects targets that receive something else than a managed image. Uploaded versions become only images.
@@ -284,12 +306,13 @@ async fn system(control: &ControlContext, image: &ImageRef) -> PortResult<Option
     Ok(system_of(&control.ports.table.uploads().await?, &image.digest).cloned())
 }
 
-/// The open job of an equal request, if there is one. `is_same` returns whether a job delivers the same content.
+/// The open job of an equal request, if there is one. `is_same` returns whether a job delivers the same content. A planned job must
+/// have an operation for each of the targets, and of each of the groups, which are those of galleries.
 pub(crate) async fn find_open_job(
     control: &ControlContext,
     is_same: impl Fn(&Job) -> bool,
     selection: &[Selector],
-    targets: &[Target],
+    (targets, groups): (&[Target], &[GroupId]),
 ) -> PortResult<Option<Job>> {
     let same = |job: &Job| is_same(job) && job.selection == selection && job.state != JobState::Cancelling;
     for job in control.ports.table.open_jobs().await?.into_iter().map(|job| job.value).filter(same) {
@@ -299,15 +322,16 @@ pub(crate) async fn find_open_job(
         }
         let rows = control.operations(&job).await?;
         // If all operations have ended, the job does nothing more, although the reconciler has not ended it yet.
-        if job.job_end(states(&rows)).is_none() && covers_targets(&rows, targets) {
+        if job.job_end(states(&rows)).is_none() && covers(&rows, targets, groups) {
             return Ok(Some(job));
         }
     }
     Ok(None)
 }
 
-/// Whether a job has an operation for each of these targets.
-fn covers_targets(rows: &[Versioned<Operation>], targets: &[Target]) -> bool {
+/// Whether a job has an operation for each of these targets, and of each of these groups.
+fn covers(rows: &[Versioned<Operation>], targets: &[Target], groups: &[GroupId]) -> bool {
     let keys: BTreeSet<TargetKey> = rows.iter().filter_map(|row| Some(row.value.target()?.key())).collect();
-    targets.iter().all(|target| keys.contains(&target.key()))
+    let known: BTreeSet<&GroupId> = rows.iter().map(|row| row.value.id.group()).collect();
+    targets.iter().all(|target| keys.contains(&target.key())) && groups.iter().all(|group| known.contains(group))
 }

@@ -149,8 +149,8 @@ async fn plan_again(control: &ControlContext, job: &Job, which: &RetryFilter) ->
     Ok(control.enqueue_job(id).await?)
 }
 
-/// Two jobs of one image version never work on the same target at once: a job that has ended and is taken up again must not begin
-/// to do so. One that is new waits by itself.
+/// Two jobs of one image version never work on the same target or gallery at once: a job that has ended and is taken up again must not
+/// begin to do so. One that is new waits by itself.
 async fn ensure_no_newer_job(
     control: &ControlContext,
     job: &Job,
@@ -158,8 +158,10 @@ async fn ensure_no_newer_job(
 ) -> Result<(), ControlError> {
     let open = control.ports.table.open_jobs().await?;
     let others: Vec<&Job> = open.iter().map(|row| &row.value).filter(|other| is_same_work(other, job)).collect();
-    let both = |other: &&&Job, operation: &Operation| {
-        operation.target().is_some_and(|target| Selector::any(&other.selection, target))
+    let both = |other: &&&Job, operation: &Operation| match operation.target() {
+        Some(target) => Selector::any(&other.selection, target),
+        // A job for selected targets publishes to no gallery.
+        None => other.selection.is_empty() && control.registry.delivers(operation),
     };
     match operations.find_map(|operation| others.iter().find(|other| both(other, operation))) {
         None => Ok(()),

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use goldfleet_galleries::rota::Rota;
 use goldfleet_model::graph::GateKey;
 use goldfleet_model::ids::JobId;
 use goldfleet_model::message::{Message, QueueName};
@@ -15,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::control::context::{ControlContext, ControlError};
 use crate::control::fan_out::{FanOutResult, fan_out};
-use crate::control::galleries;
+use crate::control::galleries::watch::{MAX_CHECKS, watch_next};
 use crate::control::reconcile::{MAX_PASS_TIME, evaluate_gate, reconcile_open_jobs, release_ended};
 
 /// The visibility timeout of a dispatch message while its job is fanned out. It should be longer than a fan-out takes,
@@ -72,7 +73,7 @@ async fn serve(control: &ControlContext, until: RunUntil, stop: &CancellationTok
     let mut evaluations = GateEvaluations::default();
     let health = &control.monitor.health;
     let (mut unread, mut unswept) = (RepeatLimiter::default(), RepeatLimiter::default());
-    let mut unwatched = RepeatLimiter::default();
+    let (mut unwatched, mut rota) = (RepeatLimiter::default(), Rota::default());
     while !stop.is_cancelled() {
         health.tick(MAX_PASS_TIME);
         let received = receive(control, &mut evaluations).await.unwrap_or_else(|error| {
@@ -92,7 +93,7 @@ async fn serve(control: &ControlContext, until: RunUntil, stop: &CancellationTok
                 Err(error) if unswept.should_log(&error) => tracing::warn!("a sweep was cut short: {error}"),
                 Err(_) => {}
             }
-            watch_galleries(control, &mut unwatched).await;
+            watch_galleries(control, &mut rota, &mut unwatched).await;
         }
         if received == 0 {
             tokio::select! {
@@ -105,9 +106,9 @@ async fn serve(control: &ControlContext, until: RunUntil, stop: &CancellationTok
     health.set_draining();
 }
 
-/// Checks the regions of all published gallery versions.
-async fn watch_galleries(control: &ControlContext, complaint: &mut RepeatLimiter) {
-    if let Err(error) = galleries::watch::watch(control).await
+/// Checks the regions of published gallery versions, in turn.
+async fn watch_galleries(control: &ControlContext, rota: &mut Rota, complaint: &mut RepeatLimiter) {
+    if let Err(error) = watch_next(control, rota, MAX_CHECKS).await
         && complaint.should_log(&error)
     {
         tracing::warn!("the gallery versions could not be checked: {error}");

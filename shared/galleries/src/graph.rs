@@ -1,7 +1,7 @@
 //! The rows of a gallery in the graph of a job.
 //!
-//! A group has a snapshot in the resource group of the gallery, the version that is created from it, and the removal of temporaries.
-//! The snapshot is full: it is not documented that a version can be created from an incremental one. It is in the subscription
+//! A group has a snapshot of each disk in the resource group of the gallery, the version that is created from them, and the removal of
+//! temporaries. A snapshot is full: it is not documented that a version can be created from an incremental one. It is in the subscription
 //! of the gallery, because an encrypted source must be (source: Azure, image-version-encryption).
 
 use goldfleet_model::graph::{After, GateKey};
@@ -41,11 +41,12 @@ impl PlannedGallery {
     /// The number of operations that open later rings.
     #[must_use]
     pub fn steps(&self) -> u32 {
-        if self.is_done { 1 } else { 2 }
+        let copies = if self.is_done { 0 } else { self.spec.sources().count() };
+        u32::try_from(copies).unwrap_or(u32::MAX).saturating_add(1)
     }
 }
 
-/// The golden snapshot of the region of a gallery, or the snapshot itself that a job copies.
+/// The golden snapshot of a disk in the region of a gallery, or the snapshot itself that a job copies.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Golden {
     /// Its unique id. None for a temporary of the job.
@@ -56,6 +57,8 @@ pub struct Golden {
     pub opens: Vec<GateKey>,
     /// The body of the snapshot that is a copy of it.
     pub copy: Value,
+    /// The operation that created it. Its output has the unique id. None for what a job did not create from chunks.
+    pub created_by: Option<OperationId>,
 }
 
 /// What a row of a gallery has to do.
@@ -67,30 +70,46 @@ pub enum GalleryRow {
     Publish(Box<PublishSpec>),
 }
 
-/// The rows of a gallery, in their order. Every route that has a golden snapshot in the region of the gallery yields them.
+/// The rows of a gallery, in their order. Every route that has golden snapshots in the region of the gallery yields them. `golden` has
+/// the snapshot of each disk, in the order of [`PublishSpec::sources`].
 #[must_use]
-pub fn rows(gallery: &PlannedGallery, golden: Golden) -> Vec<Row<GalleryRow>> {
+pub fn rows(gallery: &PlannedGallery, golden: Vec<Golden>) -> Vec<Row<GalleryRow>> {
     let PlannedGallery { spec, .. } = gallery;
     let publish = row(gallery, "publish", KIND, GalleryRow::Publish(Box::new(spec.clone())));
     if gallery.is_done {
         return numbered(vec![publish]);
     }
+    let disks = std::iter::once(String::new()).chain(spec.data.iter().map(|data| format!("-data-{}", data.lun)));
+    let (mut rows, mut removals) = (Vec::new(), vec![remove(gallery, "remove-trial", &spec.trial)]);
+    for ((disk, id), golden) in disks.zip(spec.sources()).zip(golden) {
+        rows.push(snapshot(gallery, &format!("snapshot{disk}"), id, golden));
+        removals.push(remove(gallery, &format!("remove-snapshot{disk}"), id));
+    }
+    rows.push(publish);
+    rows.extend(removals);
+    numbered(rows)
+}
+
+/// A row that copies a golden snapshot to the resource group of the gallery.
+fn snapshot(gallery: &PlannedGallery, step: &str, id: &ResourceId, golden: Golden) -> Row<GalleryRow> {
     let create = CreateSpec {
-        id: spec.source.to_string(),
+        id: id.to_string(),
         copied_unique_id: golden.unique_id,
         body: golden.copy,
         requires_stopped: None,
         once: false,
-        copied_from: None,
+        copied_from: golden.created_by,
     };
     let create = GalleryRow::Resource(Box::new(SnapshotSpec::Create(create)));
-    let snapshot = Row { after: golden.after, opens: golden.opens, ..row(gallery, "snapshot", "snapshot", create) };
-    let remove = |step: &str, id: &ResourceId| {
-        let spec = TemporarySpec { fleet: spec.fleet, id: id.to_string(), job: spec.job.clone() };
-        let spec = GalleryRow::Resource(Box::new(SnapshotSpec::RemoveTemporary(spec)));
-        Row { always: true, ..row(gallery, step, "remove", spec) }
-    };
-    numbered(vec![snapshot, publish, remove("remove-trial", &spec.trial), remove("remove-snapshot", &spec.source)])
+    Row { after: golden.after, opens: golden.opens, ..row(gallery, step, "snapshot", create) }
+}
+
+/// A row that deletes a temporary. It runs in any case.
+fn remove(gallery: &PlannedGallery, step: &str, id: &ResourceId) -> Row<GalleryRow> {
+    let PublishSpec { fleet, job, .. } = &gallery.spec;
+    let spec = TemporarySpec { fleet: *fleet, id: id.to_string(), job: job.clone() };
+    let spec = GalleryRow::Resource(Box::new(SnapshotSpec::RemoveTemporary(spec)));
+    Row { always: true, ..row(gallery, step, "remove", spec) }
 }
 
 fn row(gallery: &PlannedGallery, step: &str, kind: &'static str, spec: GalleryRow) -> Row<GalleryRow> {

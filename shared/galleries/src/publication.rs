@@ -82,6 +82,12 @@ impl Publication {
         Self { spec, gone: false, ..self }
     }
 
+    /// Whether its record can be removed after its job has ended: the version was never created, or does not exist any more.
+    #[must_use]
+    pub fn is_obsolete(&self) -> bool {
+        self.gone || !self.created
+    }
+
     /// The regions that are ready.
     #[must_use]
     pub fn ready(&self) -> BTreeSet<String> {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 const IMAGE: &str = "{image}";
 
 /// A gallery that receives image versions: `[[gallery]]` of the targets file.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Gallery {
     /// Its subscription.
@@ -57,7 +57,7 @@ pub struct Gallery {
     #[serde(default)]
     pub regions: Vec<GalleryRegion>,
     /// The number of days after which a version ends. None for no end. The platform deletes nothing then.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end_of_life_days: Option<u32>,
     /// The number of hours after which a region counts as failed if it has not become usable.
     #[serde(default = "default_hours")]
@@ -71,7 +71,7 @@ pub struct Gallery {
 }
 
 /// A region to which versions of a gallery are replicated.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GalleryRegion {
     /// The region.
@@ -83,7 +83,7 @@ pub struct GalleryRegion {
     #[serde(default)]
     pub storage: ReplicaStorage,
     /// The resource id of the disk encryption set of the replicas.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk_encryption_set: Option<String>,
 }
 

@@ -6,9 +6,10 @@ use goldfleet_model::ids::{ImageName, InvalidName, JobId, Region};
 use goldfleet_model::image::{ImageRef, ImageTags};
 use goldfleet_model::manifest::{Generation, OsType};
 use goldfleet_model::resource::{
-    BodyError, CreationData, DefinitionProperties, DiskImageEncryption, DiskProperties, GalleryFeature,
-    GalleryIdentifier, GalleryVersionProperties, OsDiskImage, Properties, PublishingProfile, RegionEncryption,
-    ResourceBody, ResourceId, ResourceType, SafetyProfile, Sku, TargetRegion, VersionSource, VersionStorage,
+    BodyError, CreationData, DataDiskEncryption, DataDiskImage, DataSnapshot, DefinitionProperties,
+    DiskImageEncryption, DiskProperties, GalleryFeature, GalleryIdentifier, GalleryVersionProperties, Properties,
+    PublishingProfile, RegionEncryption, ResourceBody, ResourceId, ResourceType, SafetyProfile, Sku, TargetRegion,
+    VersionDisk, VersionSource, VersionStorage,
 };
 use goldfleet_snapshots::names;
 use goldfleet_snapshots::tags::{self, Role};
@@ -30,8 +31,11 @@ pub struct PublishSpec {
     pub image: ImageRef,
     /// The version in the gallery.
     pub version: ResourceId,
-    /// The snapshot from which the version is created: a temporary of the job.
+    /// The snapshot from which the version is created, with its OS disk: a temporary of the job.
     pub source: ResourceId,
+    /// The snapshots of its data disks, which are temporaries of the job too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub data: Vec<DataSnapshot>,
     /// The body of the definition.
     pub definition: Value,
     /// Whether a missing definition is created.
@@ -59,6 +63,8 @@ pub struct Published<'a> {
     pub generation: Generation,
     /// What identifies the source: its unique id.
     pub source: &'a str,
+    /// The LUNs of its data disks.
+    pub data: &'a [u8],
     /// Further tags.
     pub tags: &'a BTreeMap<String, String>,
     /// When it is published.
@@ -66,9 +72,17 @@ pub struct Published<'a> {
 }
 
 /// The temporary snapshot in the resource group of a gallery from which a version is created.
-#[must_use]
-pub fn snapshot_of(gallery: &Gallery, published: Published<'_>) -> ResourceId {
+fn snapshot_of(gallery: &Gallery, published: Published<'_>) -> ResourceId {
     temporary(gallery, published, ResourceType::Snapshot, "gallery")
+}
+
+/// The temporary snapshots of its data disks.
+fn data_snapshots_of(gallery: &Gallery, published: Published<'_>) -> Vec<DataSnapshot> {
+    let of = |&lun: &u8| {
+        let snapshot = temporary(gallery, published, ResourceType::Snapshot, &format!("gallery.data-{lun}"));
+        DataSnapshot { lun, snapshot }
+    };
+    published.data.iter().map(of).collect()
 }
 
 fn temporary(gallery: &Gallery, published: Published<'_>, resource_type: ResourceType, part: &str) -> ResourceId {
@@ -95,12 +109,18 @@ impl PublishSpec {
             image: image.clone(),
             version: definition.child(ResourceType::GalleryVersion, &image.version.as_str().parse()?),
             source: snapshot_of(gallery, published),
+            data: data_snapshots_of(gallery, published),
             definition: definition_body(gallery, published).to_json(),
             create_definition: gallery.create_definition,
             body: version_body(gallery, published).to_json(),
             trial: temporary(gallery, published, ResourceType::Disk, "trial"),
             timeout_seconds: u64::from(gallery.region_timeout_hours) * 3600,
         })
+    }
+
+    /// The snapshots from which the version is created, that of the OS disk first.
+    pub fn sources(&self) -> impl Iterator<Item = &ResourceId> {
+        std::iter::once(&self.source).chain(self.data.iter().map(|data| &data.snapshot))
     }
 
     /// The definition.
@@ -173,17 +193,25 @@ fn definition_body(gallery: &Gallery, published: Published<'_>) -> ResourceBody 
 fn version_body(gallery: &Gallery, published: Published<'_>) -> ResourceBody {
     let Published { fleet, job, image, source, now, .. } = published;
     let disk =
-        OsDiskImage { source: Some(VersionSource::of(&snapshot_of(gallery, published))), ..OsDiskImage::default() };
+        |snapshot: &ResourceId| VersionDisk { source: Some(VersionSource::of(snapshot)), ..VersionDisk::default() };
+    let data = data_snapshots_of(gallery, published);
+    let data = data.iter().map(|data| DataDiskImage { lun: data.lun.into(), disk: disk(&data.snapshot) });
+    let storage = VersionStorage {
+        os_disk_image: Some(disk(&snapshot_of(gallery, published))),
+        data_disk_images: data.collect(),
+        other: Map::new(),
+    };
+    let regions = gallery.all_regions();
     let end = gallery.end_of_life_days.map(|days| SignedDuration::from_hours(i64::from(days) * 24));
     let version = GalleryVersionProperties {
         publishing_profile: Some(PublishingProfile {
-            target_regions: gallery.all_regions().iter().map(target_region).collect(),
+            target_regions: regions.iter().map(|region| target_region(region, published.data)).collect(),
             exclude_from_latest: Some(true),
             end_of_life_date: end.and_then(|end| now.checked_add(end).ok()).map(|end| end.to_string()),
             replication_mode: Some("Full".to_owned()),
             other: Map::new(),
         }),
-        storage_profile: Some(VersionStorage { os_disk_image: Some(disk), other: Map::new() }),
+        storage_profile: Some(storage),
         safety_profile: Some(SafetyProfile {
             // A region that cannot replicate is taken out and added again.
             allow_deletion_of_replicated_locations: Some(true),
@@ -199,10 +227,15 @@ fn version_body(gallery: &Gallery, published: Published<'_>) -> ResourceBody {
 }
 
 /// The entry of a region. The version is not the latest one there before goldfleet promotes it.
-fn target_region(region: &GalleryRegion) -> TargetRegion {
-    let encryption = region.disk_encryption_set.clone().map(|id| RegionEncryption {
-        os_disk_image: Some(DiskImageEncryption { disk_encryption_set_id: Some(id), other: Map::new() }),
-        other: Map::new(),
+fn target_region(region: &GalleryRegion, data: &[u8]) -> TargetRegion {
+    let encryption = region.disk_encryption_set.as_ref().map(|id| {
+        let of_disk = || DiskImageEncryption { disk_encryption_set_id: Some(id.clone()), other: Map::new() };
+        let of_data = |lun: &u8| DataDiskEncryption { lun: (*lun).into(), encryption: of_disk() };
+        RegionEncryption {
+            os_disk_image: Some(of_disk()),
+            data_disk_images: data.iter().map(of_data).collect(),
+            other: Map::new(),
+        }
     });
     TargetRegion {
         name: region.name.as_str().to_owned(),

@@ -45,6 +45,7 @@ fn spec() -> PublishSpec {
         os: OsType::Linux,
         generation: Generation::V2,
         source: "u1",
+        data: &[],
         tags: &[("owner".to_owned(), "images".to_owned())].into(),
         now: Timestamp::UNIX_EPOCH,
     };
@@ -170,14 +171,17 @@ fn rows_create_the_version_and_remove_its_temporaries() {
     let spec = spec();
     let group = PlannedGallery::group_of(&gallery(), &spec.version);
     let planned = PlannedGallery { settings: gallery(), spec: spec.clone(), group, is_done: false };
-    let golden = Golden { unique_id: None, after: Vec::new(), opens: Vec::new(), copy: json!({}) };
+    let golden = Golden { unique_id: None, after: Vec::new(), opens: Vec::new(), copy: json!({}), created_by: None };
     let of = |planned: &PlannedGallery| {
-        rows(planned, golden.clone()).into_iter().map(|row| (row.kind, row.position, row.always)).collect::<Vec<_>>()
+        rows(planned, vec![golden.clone()])
+            .into_iter()
+            .map(|row| (row.kind, row.position, row.always))
+            .collect::<Vec<_>>()
     };
     let all = [("snapshot", 0, false), ("publish", 1, false), ("remove", 2, true), ("remove", 3, true)];
     assert_eq!(of(&planned), all);
     assert_eq!(of(&PlannedGallery { is_done: true, ..planned.clone() }), [("publish", 0, false)]);
-    let publish = rows(&planned, golden).remove(1);
+    let publish = rows(&planned, vec![golden]).remove(1);
     assert_eq!(publish.spec, GalleryRow::Publish(Box::new(spec)));
 }
 

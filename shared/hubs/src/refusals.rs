@@ -1,11 +1,14 @@
 //! What is refused before the first change, besides properties of the source that no copy survives.
 
 use goldfleet_galleries::graph::PlannedGallery;
+use goldfleet_galleries::settings::{Gallery, GalleryRegion};
+use goldfleet_model::artifact::DiskRole;
 use goldfleet_model::ids::{Region, SubscriptionId};
 use goldfleet_model::job::Finding;
 use goldfleet_model::target::Target;
 
 use crate::plan::{Delivery, HubPlace, PlannedTarget};
+use crate::source::{Content, Source};
 
 /// The faults of a plan. Empty if it can be run.
 pub(crate) fn all(delivery: &Delivery) -> Vec<Finding> {
@@ -22,7 +25,9 @@ pub(crate) fn all(delivery: &Delivery) -> Vec<Finding> {
             None => faults.found.push(hub_missing(region, "no place is known for its snapshot")),
         }
     }
-    faults.scratch();
+    for disk in delivery.disks() {
+        faults.scratch(disk);
+    }
     faults.found
 }
 
@@ -45,11 +50,8 @@ impl Faults<'_> {
     /// The temporary snapshot of a gallery, and the replicas of its versions. A disk encryption set serves one region, and the
     /// replicas of each region need one (source: Azure, image-version-encryption).
     fn gallery(&mut self, planned: &PlannedGallery) {
-        let settings = &planned.settings;
-        for region in settings.all_regions() {
-            let name = format!("gallery {} in {}", settings.name, region.name);
-            let set = region.disk_encryption_set.as_deref();
-            self.encryption(&Place { name, subscription: settings.subscription, set });
+        for region in planned.settings.all_regions() {
+            self.encryption(&Place::of_gallery(&planned.settings, &region));
         }
     }
 
@@ -60,18 +62,29 @@ impl Faults<'_> {
     /// A disk encryption set serves the resources of its subscription and region. A copy of what a customer's key encrypts
     /// needs one: without it, a key of the platform would encrypt the copy.
     fn encryption(&mut self, place: &Place<'_>) {
-        if place.set.is_none() && self.delivery.source.customer_encryption().is_some() {
+        if place.set.is_none() && self.delivery.disks().any(|disk| disk.customer_encryption().is_some()) {
             let message = "a key of yours encrypts the source: set disk_encryption_set here";
             self.add("encryption-set-missing", &place.name, message);
         }
         self.found.extend(set_elsewhere(place));
     }
 
-    /// The temporaries in the region of the source have its disk encryption set.
-    fn scratch(&mut self) {
-        let source = &self.delivery.source;
-        let scratch = self.delivery.scratch();
-        if let Some(set) = source.encryption_set().filter(|_| self.delivery.needs_scratch())
+    /// The temporaries in the region of the source have its disk encryption set. A disk of a gallery version has that of the hub.
+    fn scratch(&mut self, source: &Source) {
+        // All disks of a version have the same place.
+        let is_counted = source.role == DiskRole::Os || !matches!(source.content, Content::Version(_));
+        if !self.delivery.needs_scratch(source) || !is_counted {
+            return;
+        }
+        let scratch = self.delivery.scratch(source);
+        if matches!(source.content, Content::Version(_)) {
+            let hub = self.delivery.hubs.get(source.region()).filter(|hub| hub.group == scratch);
+            let set = hub.and_then(|hub| hub.encryption_set.as_deref());
+            let name = format!("temporaries in {scratch}");
+            self.encryption(&Place { name, subscription: scratch.subscription, set });
+            return;
+        }
+        if let Some(set) = source.encryption_set()
             && !is_in(set, scratch.subscription)
         {
             let message = format!(
@@ -99,6 +112,11 @@ impl<'a> Place<'a> {
     pub(crate) fn of_hub(region: &Region, hub: &'a HubPlace) -> Self {
         let set = hub.encryption_set.as_deref();
         Self { name: format!("hub of {region}"), subscription: hub.group.subscription, set }
+    }
+
+    pub(crate) fn of_gallery(gallery: &Gallery, region: &'a GalleryRegion) -> Self {
+        let name = format!("gallery {} in {}", gallery.name, region.name);
+        Self { name, subscription: gallery.subscription, set: region.disk_encryption_set.as_deref() }
     }
 }
 

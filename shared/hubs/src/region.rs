@@ -1,11 +1,14 @@
-//! The region route: an uploaded version reaches each region as one disk, of which a golden snapshot is created. All targets of
-//! the region copy the snapshot.
+//! The region route: each disk of an uploaded version reaches each region once, and a golden snapshot is created of it. All targets
+//! and galleries of the region copy the snapshots.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use goldfleet_model::artifact::{ArtifactDisk, DiskRole};
+use goldfleet_galleries::graph::PlannedGallery;
+use goldfleet_galleries::settings::Gallery;
+use goldfleet_model::artifact::ArtifactDisk;
 use goldfleet_model::ids::{JobId, Region};
 use goldfleet_model::job::Finding;
+use goldfleet_model::operation::GroupId;
 use goldfleet_model::resource::{ResourceId, ResourceType};
 use goldfleet_model::target::Target;
 use goldfleet_snapshots::names;
@@ -34,14 +37,21 @@ pub struct RegionDelivery {
     pub hubs: BTreeMap<Region, HubPlace>,
     /// The targets.
     pub targets: Vec<PlannedTarget>,
+    /// The galleries.
+    pub galleries: Vec<PlannedGallery>,
 }
+
+/// The largest number of disks of a version. A target has a copy and a removal for each disk, besides its image, and a gallery
+/// one more, in a group of at most [`GroupId::MAX_ROWS`] operations.
+const MAX_DISKS: usize = (GroupId::MAX_ROWS - 2) / 2;
 
 impl RegionDelivery {
     /// The reasons for which the version cannot be delivered. Empty if the graph can be run.
     #[must_use]
     pub fn refusals(&self) -> Vec<Finding> {
         let targets: Vec<&Target> = self.to_do().map(|planned| &planned.target).collect();
-        let mut found = refusals(&targets, &self.hubs);
+        let galleries: Vec<&Gallery> = self.galleries_to_do().map(|planned| &planned.settings).collect();
+        let mut found = refusals(&targets, &galleries, &self.hubs);
         for ArtifactDisk { disk, size, .. } in &self.disks {
             if !UPLOAD_SIZE.contains(size) {
                 let (least, most) = (UPLOAD_SIZE.start(), UPLOAD_SIZE.end());
@@ -49,17 +59,10 @@ impl RegionDelivery {
                 found.push(Finding::failure("upload-size-invalid", format!("disk {}", disk.role), message));
             }
         }
-        let data: Vec<String> = self
-            .disks
-            .iter()
-            .map(|disk| disk.disk.role)
-            .filter(|role| *role != DiskRole::Os)
-            .map(|role| role.to_string())
-            .collect();
-        if !data.is_empty() {
+        if self.disks.len() > MAX_DISKS {
             let message = format!(
-                "it has the data disks {}, and images of this route have an OS disk only: use --route staging",
-                data.join(", ")
+                "it has {} disks, and this route delivers at most {MAX_DISKS}: use --route staging",
+                self.disks.len()
             );
             found.push(Finding::failure("data-disks", &self.version.image, message));
         }
@@ -71,9 +74,16 @@ impl RegionDelivery {
         self.targets.iter().filter(|planned| !planned.is_done)
     }
 
-    /// The regions of these targets, with their hubs. A region without targets receives nothing.
+    /// The galleries that receive something.
+    pub fn galleries_to_do(&self) -> impl Iterator<Item = &PlannedGallery> {
+        self.galleries.iter().filter(|planned| !planned.is_done)
+    }
+
+    /// The regions of these targets and galleries, with their hubs. Another region receives nothing.
     pub fn regions(&self) -> impl Iterator<Item = (&Region, &HubPlace)> {
-        let regions: BTreeSet<&Region> = self.to_do().map(|planned| &planned.target.region).collect();
+        let of_galleries = self.galleries_to_do().map(|planned| &planned.settings.region);
+        let regions: BTreeSet<&Region> =
+            self.to_do().map(|planned| &planned.target.region).chain(of_galleries).collect();
         regions.into_iter().filter_map(|region| Some((region, self.hubs.get(region)?)))
     }
 
@@ -104,9 +114,10 @@ pub fn golden_id(fleet: Uuid, version: &Version, region: &Region, hub: &HubPlace
 
 /// What the files of the configuration alone refuse.
 #[must_use]
-pub fn refusals(targets: &[&Target], hubs: &BTreeMap<Region, HubPlace>) -> Vec<Finding> {
+pub fn refusals(targets: &[&Target], galleries: &[&Gallery], hubs: &BTreeMap<Region, HubPlace>) -> Vec<Finding> {
     let mut found = Vec::new();
-    let regions: BTreeSet<&Region> = targets.iter().map(|target| &target.region).collect();
+    let of_galleries = galleries.iter().map(|gallery| &gallery.region);
+    let regions: BTreeSet<&Region> = targets.iter().map(|target| &target.region).chain(of_galleries).collect();
     for region in regions {
         match hubs.get(region) {
             None => found.push(hub_missing(region, "the route region creates its golden snapshot there")),
@@ -116,6 +127,10 @@ pub fn refusals(targets: &[&Target], hubs: &BTreeMap<Region, HubPlace>) -> Vec<F
     for target in targets {
         found.extend(in_other_tenant(target));
         found.extend(set_elsewhere(&Place::of_target(target)));
+    }
+    for gallery in galleries {
+        let regions = gallery.all_regions();
+        found.extend(regions.iter().filter_map(|region| set_elsewhere(&Place::of_gallery(gallery, region))));
     }
     found
 }

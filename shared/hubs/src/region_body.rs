@@ -6,7 +6,6 @@ use goldfleet_model::artifact::{ArtifactDisk, DiskRole};
 use goldfleet_model::ids::Region;
 use goldfleet_model::image::ImageTags;
 use goldfleet_model::resource::ResourceId;
-use goldfleet_model::target::Target;
 use goldfleet_snapshots::tags;
 use serde_json::{Map, Value, json};
 
@@ -38,11 +37,16 @@ pub(crate) fn golden(
     resource(region, &tags, SNAPSHOT_SKU, snapshot(delivery, disk, copied, set, true))
 }
 
-/// The body of the copy of a golden snapshot at a target. Nobody can export its content.
-pub(crate) fn copy(delivery: &RegionDelivery, target: &Target, disk: &ArtifactDisk, golden: &ResourceId) -> Value {
-    let set = target.disk_encryption_set.as_deref();
+/// The body of the copy of a golden snapshot at a target or gallery. Nobody can export its content.
+pub(crate) fn copy(
+    delivery: &RegionDelivery,
+    region: &Region,
+    set: Option<&str>,
+    disk: &ArtifactDisk,
+    golden: &ResourceId,
+) -> Value {
     let properties = snapshot(delivery, disk, golden, set, false);
-    resource(&target.region, &temporary_tags(delivery, disk), SNAPSHOT_SKU, properties)
+    resource(region, &temporary_tags(delivery, disk), SNAPSHOT_SKU, properties)
 }
 
 fn snapshot(

@@ -2,13 +2,16 @@
 //!
 //! - One group for each disk in the hub of each region: the upload of the disk, its golden snapshot, and the removal of the
 //!   disk. The snapshots of a region open its gate.
-//! - One group for each target: a copy of the golden snapshot in its subscription, the image, and the removal of the copy.
+//! - One group for each target: copies of the golden snapshots in its subscription, the image, and the removal of the copies.
+//! - One group for each gallery: copies of the golden snapshots in its resource group, the version, and the removal of temporaries.
 
+use goldfleet_galleries::graph::{GalleryRow, Golden, PlannedGallery};
+use goldfleet_galleries::spec::PublishSpec;
 use goldfleet_model::artifact::{ArtifactDisk, DiskRef, DiskRole};
 use goldfleet_model::graph::GateCondition;
 use goldfleet_model::ids::Region;
 use goldfleet_model::operation::{GroupId, OperationId};
-use goldfleet_model::resource::{ResourceId, ResourceType};
+use goldfleet_model::resource::{DataSnapshot, ResourceId, ResourceType};
 use goldfleet_snapshots::graph::{CreateSpec, GoldenSpec, RowSpec as SnapshotSpec};
 use goldfleet_snapshots::id::GroupRef;
 use goldfleet_snapshots::names;
@@ -22,18 +25,19 @@ use crate::region_body as body;
 use crate::rows::{Place, after, create_spec, hub_gate, resource_id};
 
 /// The ids of the kinds that the graph uses, in the order in which they are shown.
-pub const KINDS: [&str; 4] = ["hub", "image", "snapshot", "remove"];
+pub const KINDS: [&str; 5] = ["hub", "image", "snapshot", "publish", "remove"];
 
 /// The step that creates a golden snapshot.
 const GOLDEN: &str = "golden";
 
-/// The group of a disk in the hub of a region.
+/// The group of a disk in the hub of a region. It is the same in all jobs of the version: its operations find those of other jobs that
+/// fill a disk for the same golden snapshot.
 fn hub_group(delivery: &RegionDelivery, region: &Region, hub: &HubPlace, disk: &ArtifactDisk) -> GroupId {
     let prefix = match disk.disk.role {
         DiskRole::Os => format!("hub-{region}"),
         role => format!("hub-{region}-{role}"),
     };
-    GroupId::of(&prefix, &["hub", &delivery.hub_disk(region, hub, disk).key()])
+    GroupId::of(&prefix, &["hub", &delivery.golden(region, hub, disk).key()])
 }
 
 /// A disk in a hub that is filled from chunks.
@@ -60,6 +64,8 @@ pub enum RegionRowSpec {
     Resource(SnapshotSpec),
     /// Create a managed image.
     Image(ImageFrom),
+    /// Publish a gallery version.
+    Publish(Box<PublishSpec>),
 }
 
 /// A row.
@@ -70,6 +76,8 @@ pub type RegionRow = goldfleet_snapshots::graph::Row<RegionRowSpec>;
 pub struct RegionGroup<'a> {
     /// The target, if its rows act on one.
     pub target: Option<&'a PlannedTarget>,
+    /// The gallery, if its rows act on one.
+    pub gallery: Option<&'a PlannedGallery>,
     /// The rows.
     pub rows: Vec<RegionRow>,
 }
@@ -85,20 +93,26 @@ impl<'a> RegionGraph<'a> {
         Self(delivery)
     }
 
-    /// The groups: those of hubs, and those of targets. Each is created when it is needed.
+    /// The groups: those of hubs, of targets, and of galleries. Each is created when it is needed.
     pub fn into_groups(self) -> impl Iterator<Item = RegionGroup<'a>> + 'a {
         let delivery = self.0;
         let hubs = delivery.regions().flat_map(move |(region, hub)| {
             delivery.disks.iter().map(move |disk| {
                 let rows = chained(self.hub(region, hub, disk));
-                RegionGroup { target: None, rows }
+                RegionGroup { target: None, gallery: None, rows }
             })
         });
         let targets = delivery.targets.iter().map(move |planned| RegionGroup {
             target: Some(planned),
+            gallery: None,
             rows: chained(if planned.is_done { vec![self.image(planned)] } else { self.target(planned) }),
         });
-        hubs.chain(targets)
+        let galleries = delivery.galleries.iter().map(move |planned| RegionGroup {
+            target: None,
+            gallery: Some(planned),
+            rows: self.gallery(planned),
+        });
+        hubs.chain(targets).chain(galleries)
     }
 
     /// The rows that fill a disk in the hub of a region, create its golden snapshot, and remove the disk.
@@ -129,7 +143,6 @@ impl<'a> RegionGraph<'a> {
         let on = Place { group: &planned.group, region: &planned.target.region, subscription: &place };
         let (mut rows, mut removals) = (Vec::new(), Vec::new());
         let Some(hub) = delivery.hubs.get(on.region) else { return rows };
-        let disks = u32::try_from(delivery.disks.len()).unwrap_or(u32::MAX);
         for disk in &delivery.disks {
             let role = disk.disk.role;
             let step = |name: &str| match role {
@@ -137,13 +150,12 @@ impl<'a> RegionGraph<'a> {
                 role => format!("{name}-{role}"),
             };
             let id = self.copy(planned, role);
-            let body = body::copy(delivery, &planned.target, disk, &delivery.golden(on.region, hub, disk));
-            let copied_from = Some(OperationId::new(hub_group(delivery, on.region, hub, disk), GOLDEN));
-            let spec = SnapshotSpec::Create(CreateSpec { copied_from, ..create_spec(&id, None, body) });
+            let set = planned.target.disk_encryption_set.as_deref();
+            let golden = self.golden(on.region, hub, set, disk);
+            let copied_from = golden.created_by;
+            let spec = SnapshotSpec::Create(CreateSpec { copied_from, ..create_spec(&id, None, golden.copy) });
             let mut copy = on.row(&step("snapshot"), "snapshot", RegionRowSpec::Resource(spec));
-            if rows.is_empty() {
-                copy.after.push(after(hub_gate(on.region), GateCondition::Opened, disks));
-            }
+            copy.after = golden.after;
             rows.push(copy);
             removals.push(self.remove(on, &step("remove-snapshot"), &id));
         }
@@ -152,10 +164,45 @@ impl<'a> RegionGraph<'a> {
         rows
     }
 
+    /// The golden snapshot of a disk in a region, for a copy with this disk encryption set. The first copy of a chain waits for all
+    /// golden snapshots of the region.
+    fn golden(&self, region: &Region, hub: &HubPlace, set: Option<&str>, disk: &ArtifactDisk) -> Golden {
+        let delivery = self.0;
+        let disks = u32::try_from(delivery.disks.len()).unwrap_or(u32::MAX);
+        let gate = after(hub_gate(region), GateCondition::Opened, disks);
+        Golden {
+            unique_id: None,
+            after: if disk.disk.role == DiskRole::Os { vec![gate] } else { Vec::new() },
+            opens: Vec::new(),
+            copy: body::copy(delivery, region, set, disk, &delivery.golden(region, hub, disk)),
+            created_by: Some(OperationId::new(hub_group(delivery, region, hub, disk), GOLDEN)),
+        }
+    }
+
+    /// The rows of a gallery.
+    fn gallery(&self, planned: &PlannedGallery) -> Vec<RegionRow> {
+        let delivery = self.0;
+        let region = &planned.settings.region;
+        let set = planned.settings.encryption_set();
+        let hub = delivery.hubs.get(region);
+        let golden = hub.into_iter().flat_map(|hub| delivery.disks.iter().map(move |disk| (hub, disk)));
+        let golden = golden.map(|(hub, disk)| self.golden(region, hub, set, disk)).collect();
+        let spec = |row: GalleryRow| match row {
+            GalleryRow::Resource(spec) => RegionRowSpec::Resource(*spec),
+            GalleryRow::Publish(spec) => RegionRowSpec::Publish(spec),
+        };
+        goldfleet_galleries::graph::rows(planned, golden).into_iter().map(|row| row.map(spec)).collect()
+    }
+
     fn image(&self, planned: &PlannedTarget) -> RegionRow {
         let place = GroupRef::from(&planned.target);
         let on = Place { group: &planned.group, region: &planned.target.region, subscription: &place };
-        let from = ImageFrom { name: planned.name.clone(), snapshot: self.copy(planned, DiskRole::Os) };
+        let data = self.0.disks.iter().filter_map(|disk| {
+            let role = disk.disk.role;
+            Some(DataSnapshot { lun: role.lun()?, snapshot: self.copy(planned, role) })
+        });
+        let (name, snapshot, data) = (planned.name.clone(), self.copy(planned, DiskRole::Os), data.collect());
+        let from = ImageFrom { name, snapshot, data };
         on.row("image", "image", RegionRowSpec::Image(from))
     }
 

@@ -14,6 +14,8 @@ pub struct PlanContent {
     pub data_bytes: u64,
     /// The page writes that every target receives: the runs of all chunks.
     pub runs: u64,
+    /// The number of disks.
+    pub disks: u64,
     /// The bytes of the largest disk: the VHDs of the disks are written at the same time.
     pub data_bytes_of_a_disk: u64,
     /// The page writes of the disk that needs the most.
@@ -48,6 +50,7 @@ impl PlanContent {
         let chunks: HashMap<_, _> = all().map(|chunk| (chunk.hash, u64::from(chunk.length))).collect();
         Self {
             data_bytes: manifests.iter().map(Manifest::data_bytes).sum(),
+            disks: manifests.len() as u64,
             data_bytes_of_a_disk: manifests.iter().map(Manifest::data_bytes).max().unwrap_or(0),
             runs_of_a_disk: manifests.iter().map(|disk| runs_of(disk).sum()).max().unwrap_or(0),
             runs: runs.clone().sum(),
@@ -67,6 +70,7 @@ impl PlanContent {
         Self {
             data_bytes: bytes,
             runs: count,
+            disks: 1,
             data_bytes_of_a_disk: bytes,
             runs_of_a_disk: count,
             runs_of_a_chunk: 1,

@@ -11,6 +11,7 @@ mod arborescence;
 mod build;
 mod content;
 pub mod estimate;
+mod gallery;
 mod links;
 mod make;
 mod planned;
@@ -24,6 +25,7 @@ mod testing;
 mod tests;
 
 pub use content::{Amount, Inventory, PlanContent};
+pub use gallery::{GalleryEstimate, GalleryReceiver};
 pub use links::Link;
 pub use make::{TooSlow, stores_of_first_rollout};
 pub use planned::{Plan, PlanRequest, RegionPlan, TradeOff};

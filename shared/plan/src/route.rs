@@ -9,14 +9,16 @@ use serde::Serialize;
 
 use crate::content::PlanContent;
 use crate::estimate::{Cost, Estimate};
+use crate::gallery::GalleryReceiver;
 use crate::planned::{Plan, PlanRequest};
 
 /// The writes to Resource Manager for each target of the route `staging`: the image.
 const STAGING_WRITES: u128 = 1;
-/// The writes to Resource Manager for each target of the route `region`: the copy of the snapshot, the image, and the removal
-/// of the copy.
-const TARGET_WRITES: u128 = 3;
-/// The writes to Resource Manager for each hub: the disk, begin and end of access, the snapshot, and the removal of the disk.
+/// The writes to Resource Manager for each target of the route `region`, besides those for each disk: the image.
+const TARGET_WRITES: u128 = 1;
+/// The writes for each disk at a target: the copy of the snapshot, and the removal of the copy.
+const COPY_WRITES: u128 = 2;
+/// The writes for each disk in a hub: the disk, begin and end of access, the snapshot, and the removal of the disk.
 const HUB_WRITES: u128 = 5;
 
 /// What an uploaded version needs by a route.
@@ -45,12 +47,13 @@ impl RouteEstimate {
         }
     }
 
-    /// The route `region` by the cheapest plan, as if each region of a target had a hub without a golden snapshot.
+    /// The route `region` by the cheapest plan, as if each region of a target or gallery had a hub without a golden snapshot. What
+    /// galleries need besides that is in [`GalleryEstimate`](crate::GalleryEstimate).
     ///
     /// The golden snapshot and its copy each take the time of a snapshot.
     #[must_use]
-    pub fn region(asked: &PlanRequest<'_>) -> Self {
-        let hubs = hub_targets(asked.targets);
+    pub fn region(asked: &PlanRequest<'_>, galleries: &[GalleryReceiver]) -> Self {
+        let hubs = hub_targets(asked.targets, galleries);
         let made = Plan::make(&PlanRequest { targets: &hubs.iter().collect::<Vec<_>>(), within: None, ..*asked });
         let plan = made.unwrap_or_else(|too_slow| *too_slow.fastest);
         let mut estimate = Estimate { cost: region_cost(&plan, asked, hubs.len()), ..plan.estimate };
@@ -59,10 +62,11 @@ impl RouteEstimate {
             estimate.time.total = estimate.time.total.saturating_add(snapshots);
         }
         let (targets, hubs) = (asked.targets.len() as u128, hubs.len() as u128);
+        let disks = u128::from(asked.content.disks);
         Self {
             route: "region",
             page_writes: hubs * u128::from(asked.content.runs),
-            management_writes: targets * TARGET_WRITES + hubs * HUB_WRITES,
+            management_writes: targets * (TARGET_WRITES + disks * COPY_WRITES) + hubs * disks * HUB_WRITES,
             estimate,
         }
     }
@@ -87,26 +91,31 @@ fn region_cost(plan: &Plan, asked: &PlanRequest<'_>, hubs: usize) -> Cost {
     }
 }
 
-/// The hubs of the targets' regions, as the targets of chunks. Regions without targets have no hub.
+/// The hubs of the regions of targets and galleries, as the targets of chunks. Other regions have no hub.
 ///
-/// Each stands for the page blob of a disk, which is in an account of the platform, and has the subscription of a target of
+/// Each stands for the page blob of a disk, which is in an account of the platform, and has the subscription of a target or gallery of
 /// its region. Nothing but the planner uses its account.
 #[must_use]
-pub fn hub_targets(targets: &[&Target]) -> Vec<Target> {
+pub fn hub_targets(targets: &[&Target], galleries: &[GalleryReceiver]) -> Vec<Target> {
     let mut first: BTreeMap<&Region, &Target> = BTreeMap::new();
     for target in targets {
         first.entry(&target.region).or_insert(target);
     }
     let accounts: BTreeSet<&AccountName> = targets.iter().map(|target| &target.account).collect();
     let hub = |(region, target): (&Region, &Target)| {
-        let account = account(region).filter(|account| !accounts.contains(account));
+        let account = account_of_hub(region).filter(|account| !accounts.contains(account));
         Target { account: account.unwrap_or_else(|| target.account.clone()), ..target.clone() }
     };
-    first.into_iter().map(hub).collect()
+    let of_galleries: BTreeMap<&Region, Target> = galleries
+        .iter()
+        .filter(|gallery| !first.contains_key(&gallery.region))
+        .filter_map(|gallery| Some((&gallery.region, gallery.hub()?)))
+        .collect();
+    first.iter().map(|(region, target)| hub((region, target))).chain(of_galleries.into_values()).collect()
 }
 
 /// A name for the account of a region's disk.
-fn account(region: &Region) -> Option<AccountName> {
+pub(crate) fn account_of_hub(region: &Region) -> Option<AccountName> {
     let name: String = format!("md{region}").chars().filter(char::is_ascii_alphanumeric).take(24).collect();
     name.parse().ok()
 }
@@ -152,7 +161,7 @@ mod tests {
             within: None,
         };
         let plan = Plan::make(&asked).unwrap();
-        (RouteEstimate::staging(&plan, &asked), RouteEstimate::region(&asked), rates)
+        (RouteEstimate::staging(&plan, &asked), RouteEstimate::region(&asked, &[]), rates)
     }
 
     #[test]
@@ -174,7 +183,7 @@ mod tests {
     #[test]
     fn regions_without_targets_have_no_hub() {
         let targets = [target(1, "eastus"), target(2, "eastus"), target(1, "ukwest")];
-        let hubs = hub_targets(&targets.iter().collect::<Vec<_>>());
+        let hubs = hub_targets(&targets.iter().collect::<Vec<_>>(), &[]);
         let regions: Vec<&str> = hubs.iter().map(|hub| hub.region.as_str()).collect();
         assert_eq!(regions, ["eastus", "ukwest"]);
         assert!(hubs.iter().all(|hub| hub.account.as_str().starts_with("md")));

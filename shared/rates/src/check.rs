@@ -50,6 +50,7 @@ impl Check<'_> {
             ("resource_manager", &rates.resource_manager.date, &rates.resource_manager.source),
             ("image", &rates.image.date, &rates.image.source),
             ("snapshot", &rates.snapshot.date, &rates.snapshot.source),
+            ("gallery", &rates.gallery.date, &rates.gallery.source),
             ("latency", &rates.latency.date, &rates.latency.source),
             ("stream", &rates.stream.date, &rates.stream.source),
             ("server_busy", &rates.server_busy.date, &rates.server_busy.source),
@@ -119,6 +120,8 @@ impl Check<'_> {
         let (latency, busy, control) = (&rates.latency, &rates.server_busy, &rates.control);
         self.time(&["image", "seconds"], rates.image.seconds, DAY);
         self.time(&["snapshot", "seconds"], rates.snapshot.seconds, DAY);
+        self.time(&["gallery", "replication_seconds"], rates.gallery.replication_seconds, DAY);
+        self.time(&["gallery", "usable_seconds"], rates.gallery.usable_seconds, DAY);
         self.time(&["latency", "inside_region_ms"], latency.inside_region_ms, MINUTE_MS);
         self.time(&["latency", "same_continent_ms"], latency.same_continent_ms, MINUTE_MS);
         self.time(&["latency", "other_continent_ms"], latency.other_continent_ms, MINUTE_MS);

@@ -29,6 +29,8 @@ pub struct Rates {
     pub image: Image,
     /// The time to create a snapshot.
     pub snapshot: Snapshot,
+    /// The times of gallery versions.
+    pub gallery: Gallery,
     /// Round-trip times.
     pub latency: Latency,
     /// The rate of one request between regions.
@@ -213,6 +215,16 @@ section! {
     Snapshot {
         /// Seconds from the request to the finished snapshot.
         seconds: f64,
+    }
+}
+
+section! {
+    /// `[gallery]`: the times of gallery versions.
+    Gallery {
+        /// Seconds of a replication to a region, besides those of its bytes on the link between the regions.
+        replication_seconds: f64,
+        /// Seconds from the reported end of a replication until the version can be used in the region.
+        usable_seconds: f64,
     }
 }
 

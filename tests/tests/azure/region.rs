@@ -2,15 +2,16 @@
 //! and serves the contents of disks with each behaviour that Azure does not document.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use goldfleet_model::store::Container;
 use goldfleet_ports::blob_store::BlobStore as _;
 use goldfleet_tests::azure::arm::behaviours::{Behaviours, Checks, Renewal};
-use goldfleet_tests::azure::arm::{Authorization, Fault, Matches, TenantState};
+use goldfleet_tests::azure::arm::{Authorization, Fault, GalleryItem, GalleryLevel, ImageState, Matches, TenantState};
 use goldfleet_tests::azure::fixture::{AzureFixture, Backend};
 use goldfleet_tests::process_fixture::ProcessFixture;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const MIB: u64 = 1 << 20;
 
@@ -42,9 +43,13 @@ impl Scene {
 
     /// Uploads the golden VHD as a version. The double gets the chunks as sources of page writes.
     fn upload(&self, version: &str) {
+        self.upload_with(version, &[]);
+    }
+
+    fn upload_with(&self, version: &str, more: &[&str]) {
         let upload =
             ["upload", "golden.vhd", "--image", "golden", "--os", "linux", "--no-dispatch", "--version", version];
-        self.fixture.succeed(&upload);
+        self.fixture.succeed(&[&upload, more].concat());
         let (blobs, source) = (self.azure.blobs(), container("goldsource"));
         for blob in self.azure.run(blobs.list(&source, "chunks/", None)).unwrap().blobs {
             let bytes = self.azure.run(blobs.get(&source.blob(&blob.name), None)).unwrap();
@@ -117,6 +122,69 @@ fn requests_of_the_route_follow_the_specification_with_each_behaviour() {
         assert_eq!(status["state"], "succeeded", "{behaviours:?}: {status:#}");
         scene.assert_delivered(n);
     }
+}
+
+const GALLERY: &str = r#"
+[[gallery]]
+subscription = "00000000-0000-0000-0000-000000000001"
+resource_group = "images"
+name = "corp"
+region = "westeurope"
+create_definition = true
+regions = [{ name = "westeurope", replicas = 2, storage = "Standard_ZRS" }, { name = "eastus" }]
+"#;
+
+/// Images and gallery versions of an OS disk and a data disk, with calls that are lost or repeated.
+#[test]
+fn galleries_and_data_disks_of_uploaded_versions_follow_the_specification() {
+    let scene = Scene::new();
+    let targets = scene.fixture.path("targets.toml");
+    let text = std::fs::read_to_string(&targets).unwrap();
+    std::fs::write(&targets, text + GALLERY).unwrap();
+    let group = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/images";
+    scene.change(|world| {
+        world.galleries.push(GalleryItem {
+            level: GalleryLevel::Gallery,
+            id: format!("{group}/providers/Microsoft.Compute/galleries/corp"),
+            region: "westeurope".to_owned(),
+            tags: BTreeMap::new(),
+            properties: json!({}),
+            state: ImageState::Succeeded,
+            replicas: BTreeMap::new(),
+        });
+    });
+    let mut data = vec![0; 20 << 20];
+    data[9 << 20..][..96 << 10].fill(0x17);
+    std::fs::write(scene.fixture.path("data.img"), &data).unwrap();
+    scene.upload_with("1.0.0", &["--data", "3=raw:data.img"]);
+    let of = |method: &str, kind: &str, part: &str| Matches::of(method, kind).containing(part);
+    let versions = "Microsoft.Compute/galleries/images/versions";
+    for matches in [
+        of("PUT", versions, "1.0.0"),
+        of("GET", versions, "1.0.0"),
+        of("PUT", "Microsoft.Compute/galleries/images", "golden"),
+        of("DELETE", "Microsoft.Compute/snapshots", "gf-temporary"),
+    ] {
+        scene.azure.manager.faults().next(1, matches.clone(), Fault::ResetAfterEffect);
+        scene.azure.manager.faults().next(1, matches, Fault::Status(503, Some(0)));
+    }
+    let status = scene.dispatch("1.0.0");
+    assert_eq!((&status["state"], scene.azure.manager.faults().left()), (&"succeeded".into(), 0), "{status:#}");
+    let images = scene.azure.manager.images();
+    assert_eq!(images.len(), 4);
+    assert!(
+        images.iter().all(|image| image["properties"]["storageProfile"]["dataDisks"][0]["lun"] == 3),
+        "{images:#?}"
+    );
+    let galleries = scene.azure.manager.galleries();
+    let version = galleries.iter().find(|item| item["type"] == versions).unwrap();
+    let disks = &version["properties"]["storageProfile"]["dataDiskImages"];
+    assert_eq!((disks[0]["lun"].as_u64(), disks.as_array().unwrap().len()), (Some(3), 1), "{version:#}");
+    let names: Vec<String> =
+        scene.azure.manager.disks().iter().map(|disk| disk["name"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(names.len(), 4, "two disks in two regions: {names:?}");
+    assert!(names.iter().all(|name| name.starts_with("gf-golden-")), "{names:?}");
+    scene.assert_clean();
 }
 
 /// The service neither checks a source nor reports what it wrote, and a store has other bytes.

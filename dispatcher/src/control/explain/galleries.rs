@@ -10,6 +10,12 @@ pub(super) static CODES: &[Code] = &[
         remedy: "Use a version such as 2026.11.1, or limit `images` of the `[[gallery]]`.",
     },
     Code {
+        codes: &["galleries-not-served"],
+        cause: "A job by the route `staging` publishes to no gallery, because galleries receive versions from golden snapshots. The message \
+                names the galleries.",
+        remedy: "Run the command of the message, which publishes the version, or set `[plan] route = \"region\"`.",
+    },
+    Code {
         codes: &["gallery-version-foreign"],
         cause: "The gallery has a version of that name that this fleet did not create, or that has another content. It is never changed, \
                 and a version cannot get another content.",
@@ -57,7 +63,7 @@ pub(super) static CODES: &[Code] = &[
     Code {
         codes: &["not-published"],
         cause: "`promote`: a gallery of the targets file receives the image, and does not have the version.",
-        remedy: "Dispatch the version from a disk or snapshot: `goldfleet dispatch --from SOURCE`.",
+        remedy: "Dispatch it: an uploaded version with `--route region`, a disk or snapshot with `--from SOURCE`.",
     },
     Code {
         codes: &["not-ready"],

@@ -44,7 +44,7 @@ pub(super) static CODES: &[Code] = &[
     },
     Code {
         codes: &["data-disks"],
-        cause: "The version has data disks, and images of the route `region` have an OS disk only.",
+        cause: "The version has more than 15 disks, which is the most that the route `region` delivers.",
         remedy: "Dispatch it with `--route staging`.",
     },
     Code {

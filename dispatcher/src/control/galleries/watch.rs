@@ -1,38 +1,79 @@
-//! The check of all published versions: at each pass of the reconciler, each version is read, and regions that somebody removed
-//! are added again. Foreign regions are named and kept.
+//! The check of published versions: at each pass of the reconciler, versions are read, and regions that somebody removed are added
+//! again. Foreign regions are named and kept.
 
 use std::collections::BTreeSet;
 
 use futures::{StreamExt as _, stream};
 use goldfleet_galleries::publication::Publication;
+use goldfleet_galleries::rota::{Rota, Watched};
 use goldfleet_kinds::publish::pass::{Passed, Watch, pass};
 use goldfleet_kinds::publish::record;
 use goldfleet_model::ids::JobId;
+use goldfleet_ports::error::ErrorKind;
 
-use super::{control_error, publications};
+use super::{Recorded, control_error, recorded};
 use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT};
 
-/// Checks all published versions. Returns their number.
+/// The largest number of versions that a pass checks. Each check is a read of Resource Manager, which permits 25 per second and
+/// subscription after a burst of 250 (source: `[resource_manager]` of the rates); workers need them too.
+pub const MAX_CHECKS: usize = 100;
+
+/// Checks all published versions, as far as a single pass does that. Returns the number of checked versions.
+///
+/// # Errors
+/// As [`watch_next`].
+pub async fn watch(control: &ControlContext) -> Result<usize, ControlError> {
+    watch_next(control, &mut Rota::default(), MAX_CHECKS).await
+}
+
+/// Checks published versions, at most `limit`, where the last pass ended. Returns their number. Records that nothing needs any more
+/// are removed.
 ///
 /// # Errors
 /// If the records cannot be read, or if no version could be checked. An error of one version only is logged, and does not
 /// delay the others.
-pub async fn watch(control: &ControlContext) -> Result<usize, ControlError> {
-    let all = publications(control).await?;
-    let is_watched = |publication: &Publication| publication.created && !publication.gone;
-    let watched: Vec<Publication> = all.into_iter().filter(is_watched).collect();
-    let count = watched.len();
-    let open: BTreeSet<JobId> = match count {
+pub async fn watch_next(control: &ControlContext, rota: &mut Rota, limit: usize) -> Result<usize, ControlError> {
+    let all = recorded(control).await?;
+    let open: BTreeSet<JobId> = match all.len() {
         0 => BTreeSet::new(),
         _ => control.ports.table.open_jobs().await?.into_iter().map(|job| job.value.id).collect(),
     };
+    let (obsolete, kept): (Vec<Recorded>, Vec<Recorded>) = all
+        .into_iter()
+        .partition(|recorded| recorded.publication.is_obsolete() && !open.contains(&recorded.publication.spec.job));
+    for recorded in &obsolete {
+        forget(control, recorded).await?;
+    }
+    let existing = kept.iter().filter(|recorded| !recorded.publication.is_obsolete());
+    let watched: Vec<Watched<'_>> = existing
+        .map(|recorded| Watched {
+            name: recorded.name.as_str(),
+            is_underway: !recorded.publication.not_ready().is_empty() || recorded.publication.trial,
+        })
+        .collect();
+    let chosen: BTreeSet<String> = rota.next(&watched, limit).into_iter().map(str::to_owned).collect();
+    let count = chosen.len();
+    let is_chosen = |recorded: &Recorded| chosen.contains(recorded.name.as_str());
+    let due: Vec<Publication> = kept.into_iter().filter(is_chosen).map(|recorded| recorded.publication).collect();
     let open = &open;
-    let checks = stream::iter(watched).map(|publication| async move { check(control, &publication, open).await });
+    let checks = stream::iter(due).map(|publication| async move { check(control, &publication, open).await });
     let results: Vec<Result<(), ControlError>> = checks.buffered(MAX_IN_FLIGHT).collect().await;
     let mut failed: Vec<ControlError> = results.into_iter().filter_map(Result::err).collect();
     match failed.pop() {
         Some(error) if failed.len() + 1 == count => Err(error),
         _ => Ok(count),
+    }
+}
+
+/// Removes the record of a version that was never created or does not exist any more, unless a job has written it since.
+async fn forget(control: &ControlContext, recorded: &Recorded) -> Result<(), ControlError> {
+    match control.ports.records.remove(&recorded.name, &recorded.etag).await {
+        Err(error) if error.kind == ErrorKind::Conflict => Ok(()),
+        removed => {
+            removed?;
+            tracing::info!(version = %recorded.publication.spec.version, "its record is removed");
+            Ok(())
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Uploaded versions that reach the targets of a region by one golden snapshot, as jobs of the route
+//! Uploaded versions that reach the targets and galleries of a region by one golden snapshot of each disk, as jobs of the route
 //! [`region`](crate::control::routes::region).
 //!
 //! - [`cleanup`] removes golden snapshots.
@@ -10,6 +10,7 @@ pub mod plan;
 use std::collections::BTreeMap;
 
 use goldfleet_config::targets::TargetsFile;
+use goldfleet_galleries::settings::Gallery;
 use goldfleet_hubs::plan::HubPlace;
 use goldfleet_hubs::region;
 use goldfleet_model::document::Document;
@@ -18,7 +19,7 @@ use goldfleet_model::job::Delivery;
 use goldfleet_model::target::Target;
 use serde::{Deserialize, Serialize};
 
-use crate::control::context::{ControlContext, ControlError};
+use crate::control::context::ControlError;
 
 /// The id of the route of these jobs.
 pub const ROUTE: &str = "region";
@@ -45,13 +46,16 @@ pub(crate) fn hubs(file: &TargetsFile) -> BTreeMap<Region, HubPlace> {
     file.hubs.iter().map(|(region, hub)| (region.clone(), place(hub))).collect()
 }
 
-/// Rejects targets that the route cannot reach with this configuration. No service is called.
+/// Rejects targets and galleries that the route cannot reach with these hubs. No service is called.
 ///
 /// # Errors
-/// [`ControlError::NotCopied`] with all faults, or if the targets file is not valid.
-pub(crate) fn check_configuration(control: &ControlContext, targets: &[Target]) -> Result<(), ControlError> {
-    let file = TargetsFile::load(&control.config.targets.file)?;
-    let targets: Vec<&Target> = targets.iter().collect();
-    let refusals = region::refusals(&targets, &hubs(&file));
+/// [`ControlError::NotCopied`] with all faults.
+pub(crate) fn check_configuration(
+    targets: &[Target],
+    galleries: &[Gallery],
+    hubs: &BTreeMap<Region, HubPlace>,
+) -> Result<(), ControlError> {
+    let (targets, galleries): (Vec<&Target>, Vec<&Gallery>) = (targets.iter().collect(), galleries.iter().collect());
+    let refusals = region::refusals(&targets, &galleries, hubs);
     if refusals.is_empty() { Ok(()) } else { Err(ControlError::NotCopied(refusals)) }
 }

@@ -1,10 +1,12 @@
-//! The plan of a job of the region route: reads what the targets and the hubs have.
+//! The plan of a job of the region route: reads what the targets, the galleries and the hubs have.
 
 use std::collections::BTreeSet;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use goldfleet_config::HumanDuration;
 use goldfleet_config::targets::TargetsFile;
+use goldfleet_galleries::settings::Gallery;
+use goldfleet_galleries::spec::Published;
 use goldfleet_hubs::plan::{HubPlace, PlannedTarget, Version};
 use goldfleet_hubs::region::RegionDelivery;
 use goldfleet_model::artifact::LoadedVersion;
@@ -12,7 +14,7 @@ use goldfleet_model::ids::Region;
 use goldfleet_model::job::Job;
 use goldfleet_model::resource::{Properties, ResourceId};
 use goldfleet_model::target::Target;
-use goldfleet_plan::{Inventory, Plan, PlanContent, PlanRequest, hub_targets};
+use goldfleet_plan::{GalleryReceiver, Inventory, Plan, PlanContent, PlanRequest, hub_targets};
 use goldfleet_ports::error::{PortError, PortResult};
 use goldfleet_ports::resources::{Provisioning, Resource};
 use goldfleet_ports::retry::retry_transient;
@@ -23,6 +25,7 @@ use super::hubs;
 use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT};
 use crate::control::doctor::probe::known::Known;
 use crate::control::fan_out::{has_image, name_images};
+use crate::control::galleries;
 use crate::control::measured;
 use crate::control::request::plan_order;
 use crate::control::routes::rows::group_of;
@@ -49,12 +52,13 @@ pub async fn plan(
     let rates = Rates::load(control.config.plan.rates.as_deref())?;
     let file = TargetsFile::load(&control.config.targets.file)?;
     let (hubs, configured) = (hubs(&file), file.stores_by_region());
+    let image = &version.image;
+    let settings: Vec<Gallery> = file.galleries_of(&image.name, &job.selection).into_iter().cloned().collect();
     let mut selected = file.into_selected(&job.selection);
-    if selected.is_empty() {
+    if selected.is_empty() && settings.is_empty() {
         return Err(ControlError::NoTargets { file: control.config.targets.file.clone() });
     }
     selected.sort_by_key(plan_order);
-    let image = &version.image;
     let targets: Vec<PlannedTarget> = stream::iter(name_images(control, image, selected)?)
         .map(|(target, name)| async move {
             let is_done = has_image(control, image, &target, name.clone()).await?;
@@ -64,13 +68,28 @@ pub async fn plan(
         .try_collect()
         .await?;
     let (os, generation) = (version.artifact.os, version.artifact.generation);
+    let fleet = control.ports.table.fleet().await?;
+    let luns: Vec<u8> = version.artifact.disks.iter().filter_map(|disk| disk.disk.role.lun()).collect();
+    let published = Published {
+        fleet,
+        job: &job.id,
+        image,
+        os,
+        generation,
+        source: &image.digest.to_string(),
+        data: &luns,
+        tags: &control.config.images.tags,
+        now: job.created,
+    };
+    let galleries = galleries::plan(control, settings, published).await?;
     let delivery = RegionDelivery {
-        fleet: control.ports.table.fleet().await?,
+        fleet,
         job: job.id.clone(),
         version: Version { image: image.clone(), os, generation },
         disks: version.artifact.disks.clone(),
         hubs,
         targets,
+        galleries,
     };
     let mut refusals = delivery.refusals();
     refusals.extend(measured::refusals_of_targets(&Known::read(control).await?, delivery.to_do()));
@@ -80,7 +99,12 @@ pub async fn plan(
     let finished = regions_with_snapshots(control, &delivery).await?;
     let is_wanted = |target: &&Target| !finished.contains(&target.region);
     let wanted: Vec<&Target> = delivery.to_do().map(|planned| &planned.target).filter(is_wanted).collect();
-    let hubs = hub_targets(&wanted);
+    let receivers: Vec<GalleryReceiver> = delivery
+        .galleries_to_do()
+        .filter(|planned| !finished.contains(&planned.settings.region))
+        .map(|planned| galleries::receiver(&planned.settings))
+        .collect();
+    let hubs = hub_targets(&wanted, &receivers);
     let (source, content) = (control.config.source.store(), PlanContent::from_manifests(&version.manifests));
     // Chunks come only from stores: the accounts of targets play no part.
     let inventory: Inventory = read_inventory(control, &configured, &[], &content).await?;

@@ -1,18 +1,19 @@
-//! The route `region`: the version's chunks fill one disk in the hub of each region, and a golden snapshot is created of it. Each
-//! target gets a copy of the snapshot, and a managed image. No staging account is used.
+//! The route `region`: the version's chunks fill a disk in the hub of each region for each disk of the version, and a golden snapshot is
+//! created of it. Each target gets copies of the snapshots, and a managed image; each gallery gets copies, and a version. No staging
+//! account is used.
 //!
 //! - A group for each store and disk: its seed.
 //! - A group for each disk of the version in each hub: the upload, which reads from seeds while they run; the golden snapshot;
 //!   and the removal of the disk.
-//! - A group for each target: the copy, the image, and the removal of the copy. It waits for the snapshots of its region.
-//! - The first operations at the targets of every ring except the first wait for the gate of their ring too.
+//! - A group for each target: the copies, the image, and the removal of the copies. It waits for the snapshots of its region.
+//! - A group for each gallery: the copies, the version, and the removal of temporaries. It waits in the same way.
+//! - The first operations at the targets and galleries of every ring except the first wait for the gate of their ring too.
 
 use async_trait::async_trait;
 use goldfleet_hubs::plan::PlannedTarget;
 use goldfleet_hubs::region_graph::{HubRow, RegionGraph, RegionGroup, RegionRow, RegionRowSpec, region_steps};
 use goldfleet_kinds::context::write_spec;
 use goldfleet_kinds::hub::HubSpec;
-use goldfleet_kinds::image::{ImageOrigin, ImageSpec};
 use goldfleet_kinds::seed::{self, SeedSpec};
 use goldfleet_model::artifact::ArtifactDisk;
 use goldfleet_model::document::Document;
@@ -24,6 +25,7 @@ use jiff::Timestamp;
 
 use crate::control::artifacts::load_version_of;
 use crate::control::context::{ControlContext, ControlError};
+use crate::control::galleries;
 use crate::control::region::ROUTE;
 use crate::control::region::plan::{PlannedRegions, plan};
 use crate::control::routes::rings::Rings;
@@ -31,7 +33,7 @@ use crate::control::routes::staging::seeds_of;
 use crate::control::routes::{Groups, PlannedJob, Route, rows};
 
 /// The ids of the kinds that the route uses, in order.
-pub const KINDS: [&str; 5] = ["seed", "hub", "image", "snapshot", "remove"];
+pub const KINDS: [&str; 6] = ["seed", "hub", "image", "snapshot", "publish", "remove"];
 
 /// The route.
 pub struct RegionRoute;
@@ -71,13 +73,19 @@ impl PlannedJob for PlannedRegions {
     fn tree(&self) -> Option<&Tree> {
         Some(&self.plan.tree)
     }
+
+    async fn prepare(&self, control: &ControlContext) -> Result<(), ControlError> {
+        galleries::remember(control, &self.delivery.galleries).await
+    }
 }
 
 fn rings(planned: &PlannedRegions, job: &Job) -> Rings {
     let delivery = &planned.delivery;
     let of = |is_done: bool| -> Vec<(u32, u32)> {
         let targets = delivery.targets.iter().filter(|planned| planned.is_done == is_done);
-        targets.map(|planned| (planned.target.ring, region_steps(delivery, planned))).collect()
+        let targets = targets.map(|planned| (planned.target.ring, region_steps(delivery, planned)));
+        let galleries = delivery.galleries.iter().filter(|planned| planned.is_done == is_done);
+        targets.chain(galleries.map(|planned| (planned.settings.ring, planned.steps()))).collect()
     };
     Rings::of(job, &of(false), &of(true))
 }
@@ -101,11 +109,15 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    fn operations(&self, RegionGroup { target, rows }: RegionGroup<'_>) -> Vec<Operation> {
+    fn operations(&self, RegionGroup { target, gallery, rows }: RegionGroup<'_>) -> Vec<Operation> {
         let operations = rows.into_iter().map(|row| self.operation(row));
-        match target {
-            Some(target) => operations.map(|operation| self.at_target(target, operation)).collect(),
-            None => operations.collect(),
+        match (target, gallery) {
+            (Some(target), _) => operations.map(|operation| self.at_target(target, operation)).collect(),
+            (None, Some(gallery)) => {
+                let (ring, is_done) = (gallery.settings.ring, gallery.is_done);
+                operations.map(|operation| rows::in_ring(&self.rings, ring, is_done, operation)).collect()
+            }
+            (None, None) => operations.collect(),
         }
     }
 
@@ -118,10 +130,9 @@ impl Writer<'_> {
             RegionRowSpec::Resource(spec) => (write_spec(spec), 0, Vec::new()),
             RegionRowSpec::Image(from) => {
                 let version = &self.planned.delivery.version;
-                let (name, snapshot) = (from.name.clone(), from.snapshot.clone());
-                let (os, generation, from) = (version.os, version.generation, ImageOrigin::Snapshot { snapshot });
-                (write_spec(&ImageSpec { name, os, generation, from }), 0, Vec::new())
+                (rows::image_spec(from, version.os, version.generation), 0, Vec::new())
             }
+            RegionRowSpec::Publish(spec) => (write_spec(spec), 0, Vec::new()),
         };
         Operation { streams, ..rows::operation(self.job, row, spec, bytes, self.now) }
     }

@@ -1,9 +1,12 @@
 //! Rows of a plan as operations of a job.
 
+use goldfleet_hubs::graph::ImageFrom;
+use goldfleet_kinds::image::{ImageOrigin, ImageSpec, SnapshotDisks};
 use goldfleet_model::artifact::DiskRole;
 use goldfleet_model::document::Document;
 use goldfleet_model::ids::ManagedImageName;
 use goldfleet_model::job::Job;
+use goldfleet_model::manifest::{Generation, OsType};
 use goldfleet_model::operation::{GroupId, KindId, Operation, OperationId, OperationState, Place, TransferProgress};
 use goldfleet_model::target::Target;
 use goldfleet_snapshots::graph::Row;
@@ -26,6 +29,13 @@ pub(super) fn operation<S>(job: &Job, row: Row<S>, spec: Document, bytes_total: 
         progress: TransferProgress { bytes_total, ..TransferProgress::default() },
         ..ready(job, row.id, row.kind, place, now)
     }
+}
+
+/// The specification of a managed image that is created from snapshots.
+pub(super) fn image_spec(from: &ImageFrom, os: OsType, generation: Generation) -> Document {
+    let ImageFrom { name, snapshot, data } = from.clone();
+    let from = ImageOrigin::Snapshot(SnapshotDisks { snapshot, data });
+    ImageSpec { name, os, generation, from }.to_document()
 }
 
 /// An operation of a job that is ready at `now`: the first of its group, without gates and specification.

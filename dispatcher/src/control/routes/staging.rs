@@ -19,7 +19,7 @@ use goldfleet_model::artifact::{ArtifactDisk, DiskRole};
 use goldfleet_model::chunk_set::ChunkSet;
 use goldfleet_model::graph::{After, GateCondition, GateKey};
 use goldfleet_model::ids::ManagedImageName;
-use goldfleet_model::job::{Job, Payload};
+use goldfleet_model::job::{Finding, Job, Payload};
 use goldfleet_model::operation::{GroupId, Operation, OperationId, OperationState, Place, TransferProgress};
 use goldfleet_model::store::Store;
 use goldfleet_model::target::Target;
@@ -72,6 +72,10 @@ impl PlannedJob for JobPlan {
 
     fn tree(&self) -> Option<&Tree> {
         Some(&self.plan.tree)
+    }
+
+    fn findings(&self) -> Vec<Finding> {
+        self.findings.clone()
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use goldfleet_config::targets::TargetsFile;
 use goldfleet_config::{Cloud, Config, ModelledCloud};
+use goldfleet_galleries::settings::Gallery;
 use goldfleet_model::ids::{JobId, ResourceGroup, SubscriptionId};
 use goldfleet_model::job::{Job, Subject};
 use goldfleet_model::store::Store;
@@ -46,7 +47,7 @@ pub(super) fn virtual_time() -> std::io::Result<Runtime> {
 /// The directory with the targets and the rates. The dispatcher reads them when it plans, so that it plans with the
 /// limits of the modelled cloud.
 pub(super) fn folder<'a>(
-    TargetsFile { targets, stores, hubs, .. }: &'a TargetsFile,
+    TargetsFile { targets, stores, hubs, galleries }: &'a TargetsFile,
     rates: &Rates,
 ) -> Result<TempDir, RehearsalError> {
     #[derive(Serialize)]
@@ -62,6 +63,7 @@ pub(super) fn folder<'a>(
     struct RehearsalTargets<'a> {
         target: &'a [Target],
         store: Vec<RehearsalStore<'a>>,
+        gallery: &'a [Gallery],
     }
     let folder = TempDir::new()?;
     let with_hub = |store: &'a Store| {
@@ -69,7 +71,8 @@ pub(super) fn folder<'a>(
         let (subscription, resource_group) = (hub.map(|hub| hub.subscription), hub.map(|hub| &hub.resource_group));
         RehearsalStore { store, subscription, resource_group }
     };
-    let written = RehearsalTargets { target: targets, store: stores.iter().map(with_hub).collect() };
+    let written =
+        RehearsalTargets { target: targets, store: stores.iter().map(with_hub).collect(), gallery: galleries };
     let invalid = |error: toml::ser::Error| RehearsalError::Invalid(error.to_string());
     std::fs::write(folder.path().join(TARGETS), toml::to_string(&written).map_err(invalid)?)?;
     std::fs::write(folder.path().join(RATES), toml::to_string(rates).map_err(invalid)?)?;

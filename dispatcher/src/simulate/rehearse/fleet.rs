@@ -100,7 +100,7 @@ pub fn version(data: u64, version: u32, changed: u32) -> Result<LoadedVersion, R
         footer: Footer::fixed_for(size, version.into()).to_bytes(),
         chunks: chunks.collect(),
     };
-    let (image, version) = (name("rehearsal")?, name(&version.to_string())?);
+    let (image, version) = (name("rehearsal")?, name(&format!("{version}.0.0"))?);
     Ok(LoadedVersion::of_os_disk((&image, &version), (OsType::Linux, Generation::V2), manifest))
 }
 

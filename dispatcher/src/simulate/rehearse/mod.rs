@@ -1,7 +1,7 @@
 //! Rehearsals: a job on the modelled cloud in virtual time, with the real dispatcher, consumer and steps.
 //!
 //! [`rehearse`] runs the job, then the same job for the one target that is farthest away, and compares both with the
-//! plan's estimate, which is a lower bound. Then it runs the job by the route `region`. [`sync`] rehearses a sync of
+//! plan's estimate, which is a lower bound. Then it runs the job by the route `region`, which also publishes to galleries. [`sync`] rehearses a sync of
 //! snapshots. [`baseline`] computes the times of other methods on the same model.
 
 pub mod baseline;
@@ -20,6 +20,7 @@ use goldfleet_config::targets::{Hub, TargetsFile};
 use goldfleet_config::{Config, UploadRoute};
 use goldfleet_model::artifact::LoadedVersion;
 use goldfleet_model::ids::Region;
+use goldfleet_model::store::Store;
 use goldfleet_model::target::Target;
 use goldfleet_plan::Inventory;
 use goldfleet_ports::error::PortError;
@@ -29,7 +30,7 @@ use goldfleet_snapshots::id::GroupRef;
 use crate::control::context::ControlError;
 
 pub use fleet::{config, targets, version};
-pub use report::{EstimateSummary, FilledStore, Link, Report, RouteReport, Share, SingleTarget};
+pub use report::{EstimateSummary, FilledStore, GalleryReport, Link, Report, RouteReport, Share, SingleTarget};
 pub use run::{RunResult, run_rehearsal};
 
 /// The parameters of a rehearsal.
@@ -113,21 +114,18 @@ impl Rehearsal {
         })
     }
 
-    /// The same rehearsal by the route `region`. Each region of a target that has no hub gets one.
+    /// The same rehearsal by the route `region`. Each region of a target or gallery that has no hub gets one, and missing image
+    /// definitions are created.
     #[must_use]
     pub fn by_region(&self) -> Self {
         let mut targets = self.targets.clone();
         for target in &self.targets.targets {
-            let region = &target.region;
-            if targets.hubs.contains_key(region) {
-                continue;
-            }
-            let group = GroupRef { subscription: target.subscription, resource_group: target.resource_group.clone() };
-            targets.hubs.insert(region.clone(), Hub { group, disk_encryption_set: None });
-            if !targets.stores.iter().any(|store| store.region == *region) {
-                targets.stores.push(target.store());
-            }
+            add_hub(&mut targets, &target.region, target.into(), Some(target.store()));
         }
+        for gallery in &self.targets.galleries {
+            add_hub(&mut targets, &gallery.region, gallery.place(), store_of_hub(&gallery.region));
+        }
+        targets.galleries.iter_mut().for_each(|gallery| gallery.create_definition = true);
         Self { targets, route: UploadRoute::Region, ..self.clone() }
     }
 
@@ -145,6 +143,23 @@ impl Rehearsal {
             ..self.clone()
         }
     }
+}
+
+/// Makes a resource group the hub of a region that has none, with a store.
+fn add_hub(targets: &mut TargetsFile, region: &Region, group: GroupRef, store: Option<Store>) {
+    if targets.hubs.contains_key(region) {
+        return;
+    }
+    targets.hubs.insert(region.clone(), Hub { group, disk_encryption_set: None });
+    if !targets.stores.iter().any(|store| store.region == *region) {
+        targets.stores.extend(store);
+    }
+}
+
+/// A store in a region that has neither a target nor a store.
+fn store_of_hub(region: &Region) -> Option<Store> {
+    let account: String = format!("hub{region}").chars().filter(char::is_ascii_alphanumeric).take(24).collect();
+    Some(Store { region: region.clone(), account: account.parse().ok()?, container: "golden".parse().ok()? })
 }
 
 /// Rehearses a job. It must not be called from inside an async runtime.
@@ -167,5 +182,6 @@ pub fn rehearse(rehearsal: &Rehearsal) -> Result<Report, RehearsalError> {
     let region = run_rehearsal(&rehearsal.by_region())?;
     // The route cannot reach targets in other tenants, for example. Then no operation was planned.
     routes.extend((region.operations > 0).then(|| RouteReport::new(UploadRoute::Region, &region)));
-    Ok(Report::new(rehearsal, &played, single, routes, began.elapsed()))
+    let galleries = region.galleries.iter().map(GalleryReport::from).collect();
+    Ok(Report::new(rehearsal, &played, single, (routes, galleries), began.elapsed()))
 }

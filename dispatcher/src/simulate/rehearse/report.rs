@@ -10,6 +10,7 @@ use goldfleet_modelled::{Limit, Stats};
 use goldfleet_plan::estimate::Estimate;
 use serde::Serialize;
 
+use super::run::PublishedGallery;
 use super::{Rehearsal, RunResult};
 
 /// The share of the time from which a limit counts as binding.
@@ -137,6 +138,39 @@ impl RouteReport {
     }
 }
 
+/// A gallery that the job published to by the route `region`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct GalleryReport {
+    /// The name.
+    pub gallery: String,
+    /// The number of regions.
+    pub regions: usize,
+    /// The number of replicas in all regions.
+    pub replicas: u32,
+    /// Seconds from the request until the version was ready in all regions. None if it was not published.
+    pub ready_seconds: Option<f64>,
+    /// The estimate of that.
+    pub estimate_seconds: f64,
+    /// The estimated cost of replication in US dollars.
+    pub egress_usd: f64,
+    /// The estimated cost of the replicas in US dollars.
+    pub storage_usd: f64,
+}
+
+impl From<&PublishedGallery> for GalleryReport {
+    fn from(PublishedGallery { estimate, ready }: &PublishedGallery) -> Self {
+        Self {
+            gallery: estimate.gallery.clone(),
+            regions: estimate.regions,
+            replicas: estimate.replicas,
+            ready_seconds: ready.map(|ready| ready.as_secs_f64()),
+            estimate_seconds: estimate.time.as_secs_f64(),
+            egress_usd: estimate.egress.dollars(),
+            storage_usd: estimate.storage.dollars(),
+        }
+    }
+}
+
 /// The results of a rehearsal. All values except `real_seconds` are the same in every run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
@@ -189,6 +223,8 @@ pub struct Report {
     pub whole: bool,
     /// The same job by each route.
     pub routes: Vec<RouteReport>,
+    /// The galleries, which the route `region` publishes to.
+    pub galleries: Vec<GalleryReport>,
     /// Seconds of real time that the rehearsal took.
     pub real_seconds: f64,
 }
@@ -198,7 +234,7 @@ impl Report {
         rehearsal: &Rehearsal,
         played: &RunResult,
         single: SingleTarget,
-        routes: Vec<RouteReport>,
+        (routes, galleries): (Vec<RouteReport>, Vec<GalleryReport>),
         real: Duration,
     ) -> Self {
         let image = &rehearsal.image.image;
@@ -232,6 +268,7 @@ impl Report {
             failed: played.failed,
             whole: played.whole,
             routes,
+            galleries,
             real_seconds: real.as_secs_f64(),
         }
     }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use goldfleet_config::UploadRoute;
+use goldfleet_galleries::spec::PublishSpec;
 use goldfleet_kinds::context::read_spec;
 use goldfleet_kinds::hub::HubSpec;
 use goldfleet_kinds::kind::TemporaryBlob;
@@ -15,13 +16,14 @@ use goldfleet_model::ids::JobId;
 use goldfleet_model::image::ImageRef;
 use goldfleet_model::job::{Delivery, Job, JobState, Subject};
 use goldfleet_model::operation::{Operation, OperationState};
-use goldfleet_model::resource::ResourceId;
+use goldfleet_model::resource::{GalleryProperties, Properties, ResourceBody, ResourceId};
 use goldfleet_model::store::{BlobAddress, Container};
 use goldfleet_model::tree::{PlannedStore, Tree};
 use goldfleet_modelled::{Model, Stats};
-use goldfleet_plan::RouteEstimate;
 use goldfleet_plan::estimate::Estimate;
+use goldfleet_plan::{GalleryEstimate, RouteEstimate};
 use goldfleet_ports::clock::elapsed;
+use goldfleet_ports::resources::{PutMode, PutRequest};
 use tempfile::TempDir;
 
 use super::engine::{Engine, folder, virtual_time};
@@ -47,6 +49,8 @@ pub struct RunResult {
     pub estimate: Estimate,
     /// The estimates of both routes.
     pub routes: Vec<RouteEstimate>,
+    /// The galleries, each with the time until its version was ready in all regions.
+    pub galleries: Vec<PublishedGallery>,
     /// The distribution tree, as recorded in the job's row.
     pub tree: Option<Tree>,
     /// The events of the job.
@@ -55,6 +59,15 @@ pub struct RunResult {
     pub stats: Stats,
     /// The real time that the run took.
     pub real: Duration,
+}
+
+/// A gallery of a run.
+#[derive(Debug, Clone)]
+pub struct PublishedGallery {
+    /// What the plan estimates.
+    pub estimate: GalleryEstimate,
+    /// The time from the request until its version was ready in all regions. None if it was not published.
+    pub ready: Option<Duration>,
 }
 
 /// Runs a job, and before it the jobs of the versions that are rolled out first.
@@ -97,6 +110,12 @@ impl RehearsalRun {
         let engine = Engine::new(config, rates, folder.path(), (rehearsal.workers(), *seed));
         goldfleet_connect::place_fleet(&engine.model, &config.source, targets);
         engine.control.ports.blobs.ensure_container(&config.source.store().container()).await?;
+        for gallery in &targets.galleries {
+            let properties = Properties::Gallery(GalleryProperties::default());
+            let body = ResourceBody::new(gallery.region.clone(), properties);
+            let request = PutRequest { id: gallery.id(), tenant: None, mode: PutMode::CreateOrUpdate, body };
+            engine.control.ports.resources.put(&request).await?;
+        }
         Ok(Self { engine, route: *route })
     }
 
@@ -141,6 +160,14 @@ impl RehearsalRun {
         };
         let (copies, images) = (ends("copy"), ends("image"));
         let rows = self.engine.control.ports.table.operations(&id).await?;
+        let galleries = planned.galleries.into_iter().map(|estimate| {
+            let row = rows.iter().find(|row| gallery_of(&row.value).as_ref() == Some(&estimate.gallery));
+            let is_end =
+                |event: &&Event| event.what == "succeed" && event.operation == row.map(|row| row.value.id.clone());
+            let ended = row.and_then(|_| events.iter().find(is_end));
+            PublishedGallery { estimate, ready: ended.map(|event| elapsed(created, event.at)) }
+        });
+        let galleries = galleries.collect();
         let whole = rows.iter().all(|row| {
             let kind = self.engine.control.registry.get(&row.value.kind);
             let blob = kind.and_then(|kind| kind.temporary_blob(&self.engine.control.ports, &row.value));
@@ -161,6 +188,7 @@ impl RehearsalRun {
             whole,
             estimate: planned.plan.estimate,
             routes: planned.routes,
+            galleries,
             tree: self.engine.control.job(&id).await?.value.tree,
             events,
             stats,
@@ -200,4 +228,10 @@ fn subject_of(version: &LoadedVersion, delivery: Option<Box<Delivery>>) -> Subje
 fn golden_of(row: &Operation) -> Option<(ResourceId, DiskRef)> {
     let HubSpec { golden, disk, .. } = read_spec(row).ok().filter(|_| row.kind.as_str() == "hub")?;
     Some((golden, disk))
+}
+
+/// The name of the gallery in which an operation publishes a version.
+fn gallery_of(row: &Operation) -> Option<String> {
+    let spec: PublishSpec = read_spec(row).ok().filter(|_| row.kind.as_str() == "publish")?;
+    Some(spec.definition_id().parent()?.name.to_string())
 }

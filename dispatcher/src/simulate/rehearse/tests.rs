@@ -1,6 +1,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use goldfleet_model::ids::SubscriptionId;
 use goldfleet_model::operation::OperationId;
 use goldfleet_modelled::Limit;
 
@@ -19,6 +20,29 @@ fn rehearsal(rates: &str) -> Rehearsal {
         workers: Some(2),
         seed: 1,
         route: UploadRoute::Staging,
+    }
+}
+
+/// The route `region` publishes to galleries; a gallery needs no target in its region.
+#[test]
+fn galleries_are_rehearsed() {
+    let gallery = |region: &str| {
+        serde_json::from_value(serde_json::json!({
+            "subscription": SubscriptionId::nth_for_tests(1), "resource_group": "images", "name": format!("in_{region}"),
+            "region": region, "regions": [{ "name": "japaneast", "replicas": 2 }],
+        }))
+    };
+    let mut rehearsal = rehearsal("");
+    rehearsal.targets.galleries = ["westeurope", "brazilsouth"].map(|region| gallery(region).unwrap()).into();
+    let report = rehearse(&rehearsal).unwrap();
+    assert_eq!(report.routes.len(), 2);
+    assert!(report.routes.iter().all(|route| route.failed == 0 && route.whole), "{:#?}", report.routes);
+    assert_eq!(report.galleries.len(), 2);
+    for gallery in &report.galleries {
+        let ready = gallery.ready_seconds.unwrap();
+        assert!(ready >= gallery.estimate_seconds && ready < 3.0 * gallery.estimate_seconds, "{gallery:#?}");
+        assert_eq!((gallery.regions, gallery.replicas), (2, 3));
+        assert!(gallery.egress_usd > 0.0 && gallery.storage_usd > 0.0);
     }
 }
 

@@ -1,7 +1,8 @@
 //! The kind `hub`: fills a disk in the hub of a region from chunks, by direct upload. The golden snapshot of the region is
 //! created from it.
 //!
-//! - The disk is a temporary of the job. Nothing is uploaded if the golden snapshot exists.
+//! - The disk is a temporary of the job. Nothing is uploaded if the golden snapshot exists, or while another job of the version
+//!   uploads for it.
 //! - Writes to such a disk support no conditions. The disk belongs to one job and one content, so a worker that was paused
 //!   can only write the same bytes to the same places.
 //! - The bytes are proven before the access ends: by the checksum in the response to each write, or by reading back. Only
@@ -10,6 +11,7 @@
 
 mod access;
 mod fill;
+mod others;
 mod pages;
 
 use async_trait::async_trait;
@@ -216,6 +218,12 @@ async fn run(attempt: Attempt<'_>, spec: &HubSpec) -> StepResult {
         return Ok(StepOutcome::Done);
     }
     let mut proven = FilledDisk::of(attempt.operation);
+    if proven.is_none()
+        && let Some(job) = others::uploads(attempt).await?
+    {
+        tracing::info!(%job, golden = %spec.golden, "another job creates the golden snapshot");
+        return Ok(StepOutcome::RequeueAfter(poll_delay(attempt, false)));
+    }
     let mut is_requested = false;
     loop {
         let Some(found) = resources.get(&spec.id, None).await? else {

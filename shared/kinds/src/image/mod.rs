@@ -1,4 +1,4 @@
-//! The kind `image`: creates the managed image of a target from its VHD, or from a snapshot.
+//! The kind `image`: creates the managed image of a target from its VHDs, or from snapshots.
 
 use async_trait::async_trait;
 use goldfleet_model::artifact::DiskRef;
@@ -8,7 +8,9 @@ use goldfleet_model::image::{ImageRef, ImageTags};
 use goldfleet_model::manifest::{Generation, OsType};
 use goldfleet_model::message::QueueName;
 use goldfleet_model::operation::Operation;
-use goldfleet_model::resource::{ImageDataDisk, ImageProperties, Properties, ResourceBody, ResourceId, tag};
+use goldfleet_model::resource::{
+    DataSnapshot, ImageDataDisk, ImageProperties, Properties, ResourceBody, ResourceId, tag,
+};
 use goldfleet_model::target::Target;
 use goldfleet_ports::Ports;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
@@ -46,11 +48,25 @@ pub struct ImageSpec {
 pub enum ImageOrigin {
     /// The VHDs of these disks at the target.
     Vhds(VhdDisks),
-    /// A snapshot.
-    Snapshot {
-        /// The snapshot.
-        snapshot: ResourceId,
-    },
+    /// Snapshots.
+    Snapshot(SnapshotDisks),
+}
+
+/// The disks of a managed image that is created from snapshots.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotDisks {
+    /// The snapshot of the OS disk.
+    pub snapshot: ResourceId,
+    /// The snapshots of the data disks, by LUN.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub data: Vec<DataSnapshot>,
+}
+
+impl SnapshotDisks {
+    /// All snapshots: that of the OS disk first.
+    fn all(&self) -> impl Iterator<Item = &ResourceId> {
+        std::iter::once(&self.snapshot).chain(self.data.iter().map(|data| &data.snapshot))
+    }
 }
 
 /// The disks of a managed image that is created from VHDs.
@@ -72,16 +88,19 @@ impl VhdDisks {
 }
 
 impl ImageSpec {
-    /// The newest version of the specification. Version 2 has data disks: a program that reads only version 1 would create
-    /// the image without them.
-    const VERSION: u16 = 2;
+    /// The newest version of the specification. A program that reads only an earlier version would create the image without
+    /// its data disks: version 2 has those of VHDs, version 3 those of snapshots.
+    const VERSION: u16 = 3;
 
     /// The specification in the form of a row.
     #[must_use]
     pub fn to_document(&self) -> Document {
-        let has_data = matches!(&self.from, ImageOrigin::Vhds(disks) if !disks.data.is_empty());
         let spec = write_spec(self);
-        if has_data { Document { v: Self::VERSION, ..spec } } else { spec }
+        match &self.from {
+            ImageOrigin::Vhds(disks) if !disks.data.is_empty() => Document { v: 2, ..spec },
+            ImageOrigin::Snapshot(disks) if !disks.data.is_empty() => Document { v: Self::VERSION, ..spec },
+            _ => spec,
+        }
     }
 
     /// The specification of a row.
@@ -95,7 +114,7 @@ impl ImageSpec {
 /// What must exist before a managed image is created from it.
 enum Origin {
     Vhds(Vec<TemporaryBlob>),
-    Snapshot(ResourceId),
+    Snapshots(Vec<ResourceId>),
 }
 
 impl Image {
@@ -165,9 +184,13 @@ impl Kind for Image {
         let image = attempt.image()?;
         let storage = shared.settings.storage_type;
         let (origin, properties) = match from {
-            ImageOrigin::Snapshot { snapshot: id } => {
-                let properties = ImageProperties::of_snapshot(&id, os, generation, storage);
-                (Origin::Snapshot(id), properties)
+            ImageOrigin::Snapshot(disks) => {
+                let caching = shared.settings.data_disk_caching;
+                let data = disks.data.iter();
+                let data = data.map(|data| ImageDataDisk::of_snapshot(data.lun.into(), &data.snapshot, caching));
+                let properties =
+                    ImageProperties::of_snapshot(&disks.snapshot, os, generation, storage).with_data_disks(data);
+                (Origin::Snapshots(disks.all().cloned().collect()), properties)
             }
             ImageOrigin::Vhds(disks) => {
                 let vhd = |disk: &DiskRef| shared.ports.vhd(target, image, disk.role);
@@ -199,7 +222,7 @@ async fn create(attempt: Attempt<'_>, request: &PutRequest, origin: &Origin) -> 
         ExistingImage::UpToDate => return Ok(StepOutcome::Done),
         ExistingImage::InProgress => return Ok(StepOutcome::RequeueAfter(shared.settings.heartbeat)),
         // The snapshot of a failed image may be that of another job, and the source of an image cannot be changed.
-        ExistingImage::Failed => matches!(origin, Origin::Snapshot(_)),
+        ExistingImage::Failed => matches!(origin, Origin::Snapshots(_)),
         standing => standing == ExistingImage::Stale,
     };
     match origin {
@@ -208,7 +231,11 @@ async fn create(attempt: Attempt<'_>, request: &PutRequest, origin: &Origin) -> 
                 check_vhd(attempt, vhd).await?;
             }
         }
-        Origin::Snapshot(id) => check_snapshot(attempt, id).await?,
+        Origin::Snapshots(ids) => {
+            for id in ids {
+                check_snapshot(attempt, id).await?;
+            }
+        }
     }
     if stale {
         // The disk of an image cannot be replaced, so the old image is deleted first.

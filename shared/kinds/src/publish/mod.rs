@@ -18,7 +18,7 @@ use goldfleet_model::document::Document;
 use goldfleet_model::image::ImageTags;
 use goldfleet_model::message::QueueName;
 use goldfleet_model::operation::Operation;
-use goldfleet_model::resource::{region_named, tag};
+use goldfleet_model::resource::{ResourceId, region_named, tag};
 use goldfleet_ports::Ports;
 use goldfleet_ports::error::{ErrorKind, PortResult};
 use goldfleet_ports::resources::{ChangeStatus, PutMode, PutRequest};
@@ -180,21 +180,30 @@ async fn publish(attempt: Attempt<'_>, spec: &PublishSpec) -> StepResult {
     }
 }
 
-/// Requests the version. Returns an outcome if it must be requested later.
-async fn create(attempt: Attempt<'_>, spec: &PublishSpec) -> Result<Option<StepOutcome>, StepError> {
-    let resources = &attempt.shared.ports.resources;
-    let fatal = |code, reason: &str| Err(AttemptError::fatal(code, format!("{}: {reason}", spec.source)).into());
-    let Some(source) = resources.get(&spec.source, None).await? else {
+/// Checks a snapshot from which the version is created. Returns whether its content is complete.
+async fn is_complete(attempt: Attempt<'_>, spec: &PublishSpec, id: &ResourceId) -> Result<bool, StepError> {
+    let fatal = |code, reason: &str| Err(AttemptError::fatal(code, format!("{id}: {reason}")).into());
+    let Some(source) = attempt.shared.ports.resources.get(id, None).await? else {
         return fatal(TEMPORARY_MISSING, "the snapshot does not exist");
     };
     let is_own = tags::is_temporary_of(&source.body.tags, spec.fleet)
         && tag(&source.body.tags, tags::JOB) == Some(spec.job.as_str())
         && ImageTags::digest_in(&source.body.tags) == Some(spec.image.digest);
     match content(&source) {
-        _ if !is_own => return fatal("temporary-foreign", "it does not have the tags of this job and version"),
-        Content::Arriving => return Ok(Some(StepOutcome::RequeueAfter(poll_delay(attempt, false)))),
-        Content::Failed(reason) => return fatal("source-failed", &reason),
-        Content::Complete => {}
+        _ if !is_own => fatal("temporary-foreign", "it does not have the tags of this job and version"),
+        Content::Arriving => Ok(false),
+        Content::Failed(reason) => fatal("source-failed", &reason),
+        Content::Complete => Ok(true),
+    }
+}
+
+/// Requests the version. Returns an outcome if it must be requested later.
+async fn create(attempt: Attempt<'_>, spec: &PublishSpec) -> Result<Option<StepOutcome>, StepError> {
+    let resources = &attempt.shared.ports.resources;
+    for id in spec.sources() {
+        if !is_complete(attempt, spec, id).await? {
+            return Ok(Some(StepOutcome::RequeueAfter(poll_delay(attempt, false))));
+        }
     }
     attempt.lease.ensure_held()?;
     let body = pass::wanted(spec)?;

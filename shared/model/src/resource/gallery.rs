@@ -137,12 +137,18 @@ impl GalleryVersionProperties {
         status.summary.iter().find(|found| region_named(&found.region) == region.as_str())
     }
 
-    /// The id of the resource from which it was created, such as a snapshot.
+    /// The id of the resource from which it was created, such as a snapshot: that of the OS disk.
     #[must_use]
     pub fn source(&self) -> Option<&str> {
         let storage = self.storage_profile.as_ref()?;
         let of_disk = storage.os_disk_image.as_ref().and_then(|disk| disk.source.as_ref()?.id.as_deref());
         of_disk.or_else(|| storage.other.get("source")?.get("id")?.as_str())
+    }
+
+    /// The data disks.
+    #[must_use]
+    pub fn data_disks(&self) -> &[DataDiskImage] {
+        self.storage_profile.as_ref().map(|storage| storage.data_disk_images.as_slice()).unwrap_or_default()
     }
 }
 
@@ -211,9 +217,23 @@ pub struct RegionEncryption {
     /// That of the OS disk.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub os_disk_image: Option<DiskImageEncryption>,
+    /// Those of the data disks.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub data_disk_images: Vec<DataDiskEncryption>,
     /// Properties that goldfleet does not use.
     #[serde(flatten)]
     pub other: Map<String, Value>,
+}
+
+/// The encryption of a data disk of a gallery version.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DataDiskEncryption {
+    /// The LUN of the disk.
+    pub lun: u32,
+    /// The encryption.
+    #[serde(flatten)]
+    pub encryption: DiskImageEncryption,
 }
 
 /// The encryption of a disk of a gallery version.
@@ -234,16 +254,30 @@ pub struct DiskImageEncryption {
 pub struct VersionStorage {
     /// The OS disk.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub os_disk_image: Option<OsDiskImage>,
-    /// Data disks, and properties that goldfleet does not use.
+    pub os_disk_image: Option<VersionDisk>,
+    /// The data disks.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub data_disk_images: Vec<DataDiskImage>,
+    /// Properties that goldfleet does not use.
     #[serde(flatten)]
     pub other: Map<String, Value>,
 }
 
-/// The OS disk of a gallery version.
+/// A data disk of a gallery version.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DataDiskImage {
+    /// The number by which the operating system of a machine finds the disk.
+    pub lun: u32,
+    /// The disk.
+    #[serde(flatten)]
+    pub disk: VersionDisk,
+}
+
+/// A disk of a gallery version.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct OsDiskImage {
+pub struct VersionDisk {
     /// The snapshot or disk.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<VersionSource>,

@@ -82,6 +82,15 @@ pub struct ImageDisk {
     pub other: Map<String, Value>,
 }
 
+/// A snapshot from which a data disk of an image or gallery version is created.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataSnapshot {
+    /// The LUN of the disk.
+    pub lun: u8,
+    /// The snapshot.
+    pub snapshot: ResourceId,
+}
+
 /// A reference to another resource.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attachment {
@@ -145,6 +154,22 @@ impl ImageProperties {
         let profile = self.storage_profile.as_ref();
         let data = profile.map_or(&[][..], |profile| &profile.data_disks);
         profile.and_then(|profile| profile.os_disk.as_ref()).into_iter().chain(data.iter().map(|data| &data.disk))
+    }
+
+    /// The data disks, each with its LUN.
+    #[must_use]
+    pub fn data_disks(&self) -> &[ImageDataDisk] {
+        self.storage_profile.as_ref().map_or(&[][..], |profile| &profile.data_disks)
+    }
+
+    /// What distinguishes the image from another one that gets its id later, as far as the platform permits it: managed images
+    /// have no unique id. It is the same as long as the disks have the same sources.
+    #[must_use]
+    pub fn fingerprint(&self, id: &ResourceId) -> String {
+        let sources: Vec<&str> = self.disks().map(|disk| disk.source().unwrap_or_default()).collect();
+        let machine = self.other.get("sourceVirtualMachine").map(ToString::to_string).unwrap_or_default();
+        let text = format!("{}\n{}\n{machine}", id.key(), sources.join("\n")).to_ascii_lowercase();
+        format!("image-{}", &blake3::hash(text.as_bytes()).to_hex()[..40])
     }
 
     /// The OS disk.

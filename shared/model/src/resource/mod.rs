@@ -10,6 +10,7 @@ mod image;
 mod lock;
 mod machine;
 mod text;
+mod version_ref;
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -26,16 +27,18 @@ pub use disk::{
     CopyCompletionError, CreateOption, CreationData, DiskEncryption, DiskProperties, DiskState, SnapshotProperties,
 };
 pub use gallery::{
-    DefinitionProperties, DiskImageEncryption, GalleryFeature, GalleryIdentifier, GalleryProperties,
-    GalleryVersionProperties, OsDiskImage, PublishingProfile, RegionEncryption, RegionalReplication, ReplicationState,
-    ReplicationStatus, SafetyProfile, TargetRegion, VersionNumber, VersionSource, VersionStorage, region_named,
+    DataDiskEncryption, DataDiskImage, DefinitionProperties, DiskImageEncryption, GalleryFeature, GalleryIdentifier,
+    GalleryProperties, GalleryVersionProperties, PublishingProfile, RegionEncryption, RegionalReplication,
+    ReplicationState, ReplicationStatus, SafetyProfile, TargetRegion, VersionDisk, VersionNumber, VersionSource,
+    VersionStorage, region_named,
 };
-pub use image::{Attachment, ImageDataDisk, ImageDisk, ImageProperties, ImageStorageProfile};
+pub use image::{Attachment, DataSnapshot, ImageDataDisk, ImageDisk, ImageProperties, ImageStorageProfile};
 pub use lock::{Lock, LockId, LockLevel};
 pub use machine::{
     HardwareProfile, InstanceStatus, InstanceView, MachineDisk, MachineProperties, MachineSecurityProfile,
     MachineStorageProfile, ManagedDiskRef, PowerState,
 };
+pub use version_ref::{SharedVersion, VersionRef};
 
 /// A type of resource that goldfleet reads or changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -57,5 +57,6 @@ fn sources(rates: &Rates) -> Value {
         "accounts": { "date": rates.accounts.date, "source": rates.accounts.source },
         "image": { "date": rates.image.date, "source": rates.image.source },
         "snapshot": { "date": rates.snapshot.date, "source": rates.snapshot.source },
+        "gallery": { "date": rates.gallery.date, "source": rates.gallery.source },
     })
 }

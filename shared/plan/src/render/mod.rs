@@ -6,7 +6,7 @@ mod text;
 
 pub use json::{json, routes_json};
 pub use svg::svg;
-pub use text::{ESTIMATES, ROUTES, estimates, points, routes, tree};
+pub use text::{ESTIMATES, GALLERIES, ROUTES, estimates, galleries, points, routes, tree};
 
 use std::time::Duration;
 

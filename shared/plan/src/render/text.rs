@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{bytes, time};
 use crate::estimate::Estimate;
-use crate::{Link, Plan, RouteEstimate};
+use crate::{GalleryEstimate, Link, Plan, RouteEstimate};
 
 /// The tree with one line per store, with the load and the cost of each link.
 #[must_use]
@@ -86,6 +86,28 @@ pub fn routes(routes: &[RouteEstimate]) -> Vec<[String; 8]> {
         [route.route.to_owned(), pages, management, bytes(*wan_bytes), egress, requests, storage, time(taken.total)]
     };
     routes.iter().map(row).collect()
+}
+
+/// The header of [`galleries`].
+pub const GALLERIES: [&str; 7] =
+    ["gallery", "regions", "replicas", "management writes", "egress", "storage", "ready in all regions"];
+
+/// One row per gallery.
+#[must_use]
+pub fn galleries(galleries: &[GalleryEstimate]) -> Vec<[String; 7]> {
+    let row = |gallery: &GalleryEstimate| {
+        let GalleryEstimate { regions, replicas, management_writes, egress, storage, .. } = gallery;
+        [
+            gallery.gallery.clone(),
+            regions.to_string(),
+            replicas.to_string(),
+            management_writes.to_string(),
+            egress.to_string(),
+            storage.to_string(),
+            time(gallery.time),
+        ]
+    };
+    galleries.iter().map(row).collect()
 }
 
 /// One sentence per trade-off of cost against time. Empty if no tree is faster than the cheapest.

@@ -96,11 +96,12 @@ fn origin_of_disk(disk: &DiskProperties) -> (Option<&CreateOption>, Cow<'_, str>
     (Some(&data.create_option), data.source_resource_id.as_deref().unwrap_or_default().into())
 }
 
-/// The disk or snapshot from which the resource of a request gets its content, for an image that of its OS disk. None if it
-/// has no such source. A gallery version of a disk is not such a source: see [`galleries::version_of`].
+/// The disk or snapshot from which the resource of a request gets its content, for an image that of its OS disk. A gallery
+/// version may also have a managed image. None if it has no such source. A gallery version of a disk is not such a source: see
+/// [`galleries::version_of`].
 ///
 /// # Errors
-/// `Invalid` if the id of the source is not that of a disk or snapshot.
+/// `Invalid` if the id of the source is of another type.
 pub fn source_of(request: &PutRequest) -> PortResult<Option<ResourceId>> {
     let source = match &request.body.properties {
         Properties::Image(image) => image.os_disk().and_then(resource_of),
@@ -110,16 +111,22 @@ pub fn source_of(request: &PutRequest) -> PortResult<Option<ResourceId>> {
     source.map(|source| id_of_source(request, source)).transpose()
 }
 
-/// The disks and snapshots from which the data disks of an image get their content, each with its LUN.
+/// The disks and snapshots from which the data disks of an image or gallery version get their content, each with its LUN.
 ///
 /// # Errors
 /// `Invalid` if an id is not that of a disk or snapshot.
 pub fn data_sources_of(request: &PutRequest) -> PortResult<Vec<(u32, ResourceId)>> {
-    let Properties::Image(ImageProperties { storage_profile: Some(profile), .. }) = &request.body.properties else {
-        return Ok(Vec::new());
+    let sources: Vec<(u32, &str)> = match &request.body.properties {
+        Properties::Image(ImageProperties { storage_profile: Some(profile), .. }) => {
+            profile.data_disks.iter().filter_map(|data| Some((data.lun, resource_of(&data.disk)?))).collect()
+        }
+        Properties::GalleryVersion(version) => {
+            let data = version.data_disks().iter();
+            data.filter_map(|data| Some((data.lun, data.disk.source.as_ref()?.id.as_deref()?))).collect()
+        }
+        _ => Vec::new(),
     };
-    let sources = profile.data_disks.iter().filter_map(|data| Some((data.lun, resource_of(&data.disk)?)));
-    sources.map(|(lun, source)| Ok((lun, id_of_source(request, source)?))).collect()
+    sources.into_iter().map(|(lun, source)| Ok((lun, id_of_source(request, source)?))).collect()
 }
 
 fn resource_of(disk: &ImageDisk) -> Option<&str> {
@@ -127,8 +134,10 @@ fn resource_of(disk: &ImageDisk) -> Option<&str> {
 }
 
 fn id_of_source(request: &PutRequest, source: &str) -> PortResult<ResourceId> {
+    let is_version = request.id.resource_type == ResourceType::GalleryVersion;
     match source.parse::<ResourceId>() {
         Ok(id) if matches!(id.resource_type, ResourceType::Disk | ResourceType::Snapshot) => Ok(id),
+        Ok(id) if id.resource_type == ResourceType::Image && is_version => Ok(id),
         _ => {
             let message = format!("{}: {source} is not the id of a disk or snapshot", request.id);
             Err(refused(ErrorKind::Invalid, "linked-invalid-property-id", message))
@@ -136,20 +145,25 @@ fn id_of_source(request: &PutRequest, source: &str) -> PortResult<ResourceId> {
     }
 }
 
-/// Checks that no two data disks of an image have the same LUN.
+/// Checks that no two data disks of an image or gallery version have the same LUN.
 ///
 /// # Errors
 /// `Invalid` with the code of the platform.
-pub fn check_luns(id: &ResourceId, image: &ImageProperties) -> PortResult<()> {
-    let data = image.storage_profile.as_ref().map_or(&[][..], |profile| &profile.data_disks);
-    let mut luns = BTreeSet::new();
-    match data.iter().find(|data| !luns.insert(data.lun)) {
+pub fn check_luns(id: &ResourceId, mut luns: impl Iterator<Item = u32>) -> PortResult<()> {
+    let mut known = BTreeSet::new();
+    match luns.find(|lun| !known.insert(*lun)) {
         None => Ok(()),
-        Some(data) => {
-            let message = format!("{id}: two data disks have LUN {}", data.lun);
+        Some(lun) => {
+            let message = format!("{id}: two data disks have LUN {lun}");
             Err(refused(ErrorKind::Invalid, "invalid-parameter", message))
         }
     }
+}
+
+/// The LUNs of the data disks of an image.
+pub fn luns_of(image: &ImageProperties) -> impl Iterator<Item = u32> {
+    let data = image.storage_profile.as_ref().map_or(&[][..], |profile| &profile.data_disks);
+    data.iter().map(|data| data.lun)
 }
 
 /// Checks the source of an image that is created from a disk or snapshot.
@@ -247,12 +261,17 @@ fn source_exists<'a>(request: &PutRequest, source: Option<&'a Resource>) -> Port
 
 /// The source of a copy within a region.
 fn source_in_region<'a>(request: &PutRequest, source: Option<&'a Resource>) -> PortResult<&'a DiskProperties> {
+    complete_source(request, source_here(request, source)?)
+}
+
+/// The source of a request, if it is in the same region.
+fn source_here<'a>(request: &PutRequest, source: Option<&'a Resource>) -> PortResult<&'a Resource> {
     let source = source_exists(request, source)?;
     if source.body.region != request.body.region {
         let message = format!("{}: its source {} is in {}", request.id, source.id, source.body.region);
         return Err(refused(ErrorKind::NotFound, "copy-source-not-found", message));
     }
-    complete_source(request, source)
+    Ok(source)
 }
 
 /// The content of a source, if it is complete.

@@ -316,10 +316,30 @@ fn version(
         let id = storage.pointer("/osDiskImage/source/id").or(storage.pointer("/source/id"));
         id.and_then(Value::as_str).map(str::to_ascii_lowercase)
     };
+    let data = |item: &GalleryItem| -> Vec<(Value, Option<String>)> {
+        let disks = item.properties["storageProfile"]["dataDiskImages"].as_array().into_iter().flatten();
+        let id = |disk: &Value| disk.pointer("/source/id").and_then(Value::as_str).map(str::to_ascii_lowercase);
+        disks.map(|disk| (disk["lun"].clone(), id(disk))).collect()
+    };
     match present {
         Some(present) if source(present) != source(&item) => return Err(not_allowed("osDiskImage.source.id")),
+        // Source: specification, `GalleryDataDiskImage`: the sources are not described as updatable.
+        Some(present) if data(present) != data(&item) => return Err(not_allowed("dataDiskImages")),
         Some(present) => removal(&item, present)?,
-        None => check_source(world, &item, source(&item))?,
+        None => {
+            check_source(world, &item, source(&item))?;
+            let disks = data(&item);
+            let mut luns: Vec<&Value> = disks.iter().map(|(lun, _)| lun).collect();
+            luns.sort_by_key(|lun| lun.as_i64());
+            luns.dedup();
+            if luns.len() != disks.len() || luns.iter().any(|lun| lun.is_null()) {
+                let message = "The data disks of a gallery image version have different LUNs.".to_owned();
+                return Err(invalid(message, "storageProfile.dataDiskImages"));
+            }
+            for (_, id) in disks {
+                check_source(world, &item, id)?;
+            }
+        }
     }
     let published = present.map_or_else(
         || json!(call.now.to_string()),

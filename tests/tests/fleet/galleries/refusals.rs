@@ -4,8 +4,8 @@ use goldfleet_dispatcher::control::context::ControlError;
 use goldfleet_dispatcher::control::request::Terms;
 use goldfleet_model::manifest::{Generation, OsType};
 use goldfleet_model::resource::{
-    DefinitionProperties, GalleryIdentifier, GalleryVersionProperties, OsDiskImage, Properties, PublishingProfile,
-    ResourceBody, TargetRegion, VersionSource, VersionStorage,
+    DefinitionProperties, GalleryIdentifier, GalleryVersionProperties, Properties, PublishingProfile, ResourceBody,
+    TargetRegion, VersionDisk, VersionSource, VersionStorage,
 };
 
 use super::scene::Scene;
@@ -77,7 +77,7 @@ async fn a_version_of_others_is_never_changed() {
     };
     put(&scene, &id.parent().unwrap(), Properties::Definition(Box::new(linux))).await;
     let region = TargetRegion { name: "westeurope".to_owned(), ..TargetRegion::default() };
-    let disk = OsDiskImage { source: Some(VersionSource::of(&scene.source)), ..OsDiskImage::default() };
+    let disk = VersionDisk { source: Some(VersionSource::of(&scene.source)), ..VersionDisk::default() };
     let foreign = GalleryVersionProperties {
         publishing_profile: Some(PublishingProfile { target_regions: vec![region], ..PublishingProfile::default() }),
         storage_profile: Some(VersionStorage { os_disk_image: Some(disk), ..VersionStorage::default() }),

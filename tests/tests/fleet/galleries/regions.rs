@@ -1,6 +1,7 @@
 //! Regions that fail, and regions that others remove or add.
 
 use goldfleet_dispatcher::control::status::ReportedState;
+use goldfleet_kinds::publish::record;
 use goldfleet_model::resource::TargetRegion;
 use serde_json::json;
 
@@ -53,7 +54,7 @@ async fn a_pass_of_the_reconciler_adds_removed_regions_and_keeps_foreign_ones() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_deleted_version_is_not_created_by_a_pass() {
+async fn a_deleted_version_is_not_created_by_a_pass_and_its_record_is_removed() {
     let scene = Scene::without_targets().await;
     assert_succeeded(&scene.dispatch("1.0.0").await.1);
     let id = Scene::version("1.0.0");
@@ -61,6 +62,9 @@ async fn a_deleted_version_is_not_created_by_a_pass() {
     scene.sweep().await;
     assert!(scene.platform.get(&id).await.is_none());
     assert!(scene.publication(&id).await.gone);
+    // Its job has ended, so nothing needs the record any more.
+    scene.sweep().await;
+    assert!(record::read(scene.platform.ports(), &id).await.unwrap().is_none());
     assert_succeeded(&scene.dispatch("1.0.0").await.1);
     scene.assert_published("1.0.0").await;
 }

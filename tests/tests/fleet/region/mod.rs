@@ -3,6 +3,7 @@
 
 mod cleanup;
 mod faults;
+mod galleries;
 mod lost_disks;
 mod rollouts;
 mod scene;

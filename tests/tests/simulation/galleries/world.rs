@@ -380,6 +380,7 @@ async fn spec(control: &ControlContext) -> PublishSpec {
         os: OsType::Linux,
         generation: Generation::V2,
         source: "source",
+        data: &[],
         tags: &[].into(),
         now: control.ports.clock.now(),
     };

@@ -6,11 +6,12 @@
 
 use goldfleet_machines::request::Place;
 use goldfleet_model::ids::Region;
+use goldfleet_ports::error::PortResult;
 use jiff::{SignedDuration, Timestamp};
 
 use super::questions::Answer;
 use super::record::{self, ProbeResult};
-use crate::control::context::{ControlContext, ControlError};
+use crate::control::context::ControlContext;
 
 /// The time after which a result is not used any more: the platform changes.
 const VALID: SignedDuration = SignedDuration::from_hours(24 * 180);
@@ -42,7 +43,7 @@ impl Known {
     ///
     /// # Errors
     /// If the table cannot be reached.
-    pub async fn read(control: &ControlContext) -> Result<Self, ControlError> {
+    pub async fn read(control: &ControlContext) -> PortResult<Self> {
         let results = record::results(control.ports.records.as_ref()).await?;
         Ok(Self::new(results, control.ports.clock.now()))
     }

@@ -54,6 +54,9 @@ pub const ENCRYPTION_SET_AT_COPY: &str = "encryption-set-at-copy";
 /// The id of the question that decides whether images are created from temporary snapshots.
 pub const IMAGE_OUTLIVES_SNAPSHOT: &str = "image-outlives-snapshot";
 
+/// The id of the question that decides whether managed images are read by way of temporary gallery versions.
+pub const GALLERY_SHALLOW_DISK: &str = "gallery-shallow-disk";
+
 /// All questions, in the order of the report.
 pub const QUESTIONS: [Question; 20] = [
     question("rights", "does the identity have the rights that goldfleet's functions need here"),
@@ -74,7 +77,7 @@ pub const QUESTIONS: [Question; 20] = [
     question("copy-start-from-copy", "does CopyStart copy a copy"),
     question(ENCRYPTION_SET_AT_COPY, "does Copy set a disk encryption set"),
     question("gallery-from-incremental", "is a gallery version created from an incremental snapshot"),
-    question("gallery-shallow-disk", "is a disk created from a shallow gallery version"),
+    question(GALLERY_SHALLOW_DISK, "is a disk created from a shallow gallery version"),
     question("auxiliary-tokens", "does an auxiliary token permit copies between tenants"),
 ];
 

@@ -11,6 +11,7 @@ use goldfleet_model::resource::{Properties, ResourceId, ResourceType};
 use goldfleet_ports::clock::Clock;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::resources::Resource;
+use goldfleet_ports::resources::emulation::luns_of;
 use goldfleet_ports::resources::emulation::machines::check_delete;
 use serde_json::Value;
 use uuid::Uuid;
@@ -173,11 +174,13 @@ fn own_segment(resource_type: ResourceType) -> &'static str {
     segment.rsplit('/').next().unwrap_or(segment)
 }
 
-/// The LUNs of the data disks of an image.
+/// The LUNs of the data disks of an image or gallery version.
 fn data_luns(properties: &Properties) -> Vec<u32> {
-    let Properties::Image(image) = properties else { return Vec::new() };
-    let disks = image.storage_profile.as_ref().map_or(&[][..], |profile| &profile.data_disks);
-    disks.iter().map(|data| data.lun).collect()
+    match properties {
+        Properties::Image(image) => luns_of(image).collect(),
+        Properties::GalleryVersion(version) => version.data_disks().iter().map(|data| data.lun).collect(),
+        _ => Vec::new(),
+    }
 }
 
 /// Creates or replaces a JSON file atomically.

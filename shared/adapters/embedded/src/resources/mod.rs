@@ -32,7 +32,7 @@ use goldfleet_ports::error::PortResult;
 use goldfleet_ports::resources::emulation::galleries::version_of;
 use goldfleet_ports::resources::emulation::{
     NewIdentity, RegionalCopy, check_copy_start, check_image_source, check_luns, check_put, data_sources_of, family_of,
-    is_copy_start, new_disk, source_of, updated,
+    is_copy_start, luns_of, new_disk, source_of, updated,
 };
 use goldfleet_ports::resources::{
     ChangeStatus, MachineAction, Pending, Provisioning, PutRequest, Resource, ResourcePage, ResourceQuery,
@@ -136,7 +136,7 @@ fn put(files: &ResourceFiles, request: &PutRequest, identity: NewIdentity) -> Po
     let source_id = source_of(request)?;
     match (&request.body.properties, existing) {
         (Properties::Image(image), existing) => {
-            check_luns(id, image)?;
+            check_luns(id, luns_of(image))?;
             if existing.is_none() {
                 put_sources(files, request, source_id.as_ref())?;
             }
@@ -150,9 +150,8 @@ fn put(files: &ResourceFiles, request: &PutRequest, identity: NewIdentity) -> Po
             galleries::put(files, request, existing.as_ref(), &identity)
         }
         (_, Some(existing)) => write(files, id, updated(&existing.body, &request.body)),
-        (_, None) if version_of(request)?.is_some() => {
-            version_of(request)?.map_or(Ok(()), |version| galleries::put_disk(files, request, &version, identity))
-        }
+        (_, None) if version_of(request)?.is_some() => version_of(request)?
+            .map_or(Ok(()), |(version, lun)| galleries::put_disk(files, request, (&version, lun), identity)),
         (_, None) => {
             let source = match &source_id {
                 Some(source) => files.read(source)?,

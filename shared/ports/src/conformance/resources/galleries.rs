@@ -6,8 +6,8 @@ use goldfleet_model::ids::{Region, ResourceName};
 use goldfleet_model::manifest::{Generation, OsType};
 use goldfleet_model::resource::{
     CreationData, DefinitionProperties, DiskProperties, GalleryFeature, GalleryIdentifier, GalleryProperties,
-    GalleryVersionProperties, OsDiskImage, Properties, PublishingProfile, ReplicationState, ResourceBody, ResourceId,
-    ResourceType, SafetyProfile, TargetRegion, VersionSource, VersionStorage,
+    GalleryVersionProperties, Properties, PublishingProfile, ReplicationState, ResourceBody, ResourceId, ResourceType,
+    SafetyProfile, TargetRegion, VersionDisk, VersionSource, VersionStorage,
 };
 use serde_json::Map;
 use uuid::Uuid;
@@ -103,7 +103,7 @@ impl ResourceSuite<'_> {
     }
 
     fn version_in(self, definition: &ResourceId, own: &str, source: &ResourceId) -> PutRequest {
-        let disk = OsDiskImage { source: Some(VersionSource::of(source)), ..OsDiskImage::default() };
+        let disk = VersionDisk { source: Some(VersionSource::of(source)), ..VersionDisk::default() };
         let version = GalleryVersionProperties {
             publishing_profile: Some(PublishingProfile {
                 target_regions: vec![region(&self.location.region, true)],

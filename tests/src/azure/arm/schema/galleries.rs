@@ -77,14 +77,32 @@ const TARGET_REGION: Schema = Schema {
     ],
 };
 
-const ENCRYPTION_IMAGES: Schema =
-    Schema { name: "EncryptionImages", members: &[("osDiskImage", Object(&DISK_ENCRYPTION))] };
+const ENCRYPTION_IMAGES: Schema = Schema {
+    name: "EncryptionImages",
+    members: &[("osDiskImage", Object(&DISK_ENCRYPTION)), ("dataDiskImages", List(&DATA_DISK_ENCRYPTION))],
+};
 
 const DISK_ENCRYPTION: Schema = Schema { name: "OSDiskImageEncryption", members: &[("diskEncryptionSetId", Text)] };
 
+const DATA_DISK_ENCRYPTION: Schema =
+    Schema { name: "DataDiskImageEncryption", members: &[("diskEncryptionSetId", Text), ("lun", Number)] };
+
 const STORAGE_PROFILE: Schema = Schema {
     name: "GalleryImageVersionStorageProfile",
-    members: &[("source", Object(&SUB_RESOURCE)), ("osDiskImage", Object(&OS_DISK_IMAGE))],
+    members: &[
+        ("source", Object(&SUB_RESOURCE)),
+        ("osDiskImage", Object(&OS_DISK_IMAGE)),
+        ("dataDiskImages", List(&DATA_DISK_IMAGE)),
+    ],
+};
+
+const DATA_DISK_IMAGE: Schema = Schema {
+    name: "GalleryDataDiskImage",
+    members: &[
+        ("lun", Number),
+        ("hostCaching", Choice(&["None", "ReadOnly", "ReadWrite"])),
+        ("source", Object(&SUB_RESOURCE)),
+    ],
 };
 
 const OS_DISK_IMAGE: Schema = Schema {
