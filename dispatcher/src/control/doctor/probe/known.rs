@@ -1,6 +1,6 @@
 //! What the stored results of probes say about the places of a plan.
 //!
-//! An answer is used if it is at most [`VALID`] old, and the newest one that is yes or no wins. A question about one place is
+//! An answer is used for 180 days, and the newest one that is yes or no wins. A question about one place is
 //! about the platform in its region, so it applies to the whole region. A question about two places depends on how their
 //! subscriptions are related too, so it applies to the same subscriptions and regions only.
 
