@@ -196,7 +196,7 @@ pub fn open_disk_pages(config: &Config) -> Result<Option<Arc<dyn DiskPages>>, Ba
 /// As [`open`].
 pub fn open_linked_put(config: &Config) -> Result<Option<Arc<dyn LinkedPut>>, BackendError> {
     let (Some(azure), Some(identity)) = (config.azure_cloud(), config.identity()) else { return Ok(None) };
-    let connection = Connection::open(&identity)?;
+    let connection = connect_as(config, &identity)?;
     Ok(Some(Arc::new(AzureResources::new(ResourceManager::new(&connection, &azure.resource_manager())?, azure))))
 }
 
