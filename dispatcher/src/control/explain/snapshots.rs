@@ -15,10 +15,10 @@ pub(super) static CODES: &[Code] = &[
     },
     Code {
         codes: &["not-supported-here"],
-        cause: "`goldfleet doctor --probe` found that the platform does not do what the copy or the image needs in this region, or \
+        cause: "A probe (`goldfleet help probe`) found that the platform does not do what the copy or the image needs in this region, or \
                 between these subscriptions. Nothing was begun.",
         remedy: "Do what the message says, or use another destination or route. If the platform changed, run the probe again: a newer \
-                 result replaces this one, and each is used for 180 days (`goldfleet help probe`).",
+                 result replaces this one, and each is used for 180 days.",
     },
     Code {
         codes: &["replica-outdated"],
