@@ -11,6 +11,7 @@ use goldfleet_ports::Versioned;
 use super::error::CommandError;
 use super::output::Console;
 use crate::control::context::{ControlContext, ControlError};
+use crate::control::status::status;
 
 /// The length of a complete job id, such as `20261121-041502-7f3a`. See [`JobId::new`].
 const WHOLE: usize = 20;
@@ -51,8 +52,11 @@ pub async fn find(control: &ControlContext, JobPrefix(prefix): &JobPrefix) -> Re
         0 => Err(ControlError::NoJobWithPrefix(prefix.to_string())),
         1 => Ok(matches.remove(0)),
         _ => {
-            let message =
-                format!("job prefix '{prefix}' is ambiguous: {} match:{}", jobs(matches.len()), list(&matches));
+            let message = format!(
+                "job prefix '{prefix}' is ambiguous: {} match:{}",
+                jobs(matches.len()),
+                list(control, &matches).await?
+            );
             Err(ControlError::Refused(message))
         }
     }
@@ -90,9 +94,8 @@ pub async fn changed(
             open.push(job);
         }
     }
-    let not_named = |open: &[Versioned<Job>]| CommandError::NotNamed { command, open: describe_open(open) };
     if open.len() != 1 {
-        return Err(not_named(&open));
+        return Err(CommandError::NotNamed { command, open: describe_open(control, &open).await? });
     }
     let job = open.remove(0);
     if yes {
@@ -102,7 +105,7 @@ pub async fn changed(
     match console.confirm(&format!("{command} {}?", describe(&job.value))).await? {
         Some(true) => Ok(job),
         Some(false) => Err(CommandError::Declined),
-        None => Err(not_named(&[job])),
+        None => Err(CommandError::NotNamed { command, open: describe_open(control, &[job]).await? }),
     }
 }
 
@@ -110,27 +113,28 @@ fn describe(job: &Job) -> String {
     format!("job {} ({})", job.id, job.subject)
 }
 
-fn describe_open(open: &[Versioned<Job>]) -> String {
-    match open {
+async fn describe_open(control: &ControlContext, open: &[Versioned<Job>]) -> Result<String, ControlError> {
+    Ok(match open {
         [] => "no job is open".to_owned(),
         [only] => format!("open: {}", describe(&only.value)),
-        many => format!("{} are open:{}", jobs(many.len()), list(many)),
-    }
+        many => format!("{} are open:{}", jobs(many.len()), list(control, many).await?),
+    })
 }
 
 fn jobs(count: usize) -> String {
     pluralize(count, "job")
 }
 
-/// The first few jobs, one per line.
-fn list(jobs: &[Versioned<Job>]) -> String {
+/// The first few jobs, one per line, with the states that `jobs` shows.
+async fn list(control: &ControlContext, jobs: &[Versioned<Job>]) -> Result<String, ControlError> {
     let mut text = String::new();
     for job in jobs.iter().take(LISTED) {
+        let state = status(control, &job.value).await?.shown_state();
         // Writing to a string does not fail.
-        let _ = write!(text, "\n  {} ({}, {})", job.value.id, job.value.subject, job.value.state);
+        let _ = write!(text, "\n  {} ({}, {state})", job.value.id, job.value.subject);
     }
     if jobs.len() > LISTED {
         let _ = write!(text, "\n  and {} more", jobs.len() - LISTED);
     }
-    text
+    Ok(text)
 }

@@ -14,11 +14,15 @@ use super::arguments::DoctorArguments;
 use super::error::{CommandError, DONE, FAILED, INTERRUPTED, SERVICE};
 use super::output::{Console, Output, write_json};
 use super::table::{Cell, write_table};
+use super::view::wrapped_with;
 use crate::control::context::{ControlContext, ControlError};
 use crate::control::doctor::probe::questions::{Answer, QUESTIONS};
 use crate::control::doctor::probe::{ProbePorts, ProbeReport, ProbeRequest, probe as measure};
 use crate::control::doctor::{AskedSources, Level, examine};
 use crate::terminal::color::Tone;
+
+/// The width of the column of levels.
+const INDENT: &str = "        ";
 
 /// The bytes of a chunk that the probe has a service read.
 const PROBED: u64 = 4096;
@@ -45,9 +49,10 @@ pub async fn run(
         for finding in &findings {
             let code = if finding.code.is_empty() { String::new() } else { format!(" [{}]", finding.code) };
             let level = console.word(finding.level, &format!("{:<7}", finding.level));
-            writeln!(console.out, "{level} {}{code}: {}", finding.subject, finding.message)?;
+            let text = format!("{level} {}{code}: {}", finding.subject, finding.message);
+            writeln!(console.out, "{}", wrapped_with(console, &text, "", INDENT))?;
             if !finding.remedy.is_empty() {
-                writeln!(console.out, "        {}", finding.remedy)?;
+                writeln!(console.out, "{}", wrapped_with(console, &finding.remedy, INDENT, INDENT))?;
             }
         }
         let (errors, warnings) = (pluralize(errors, "error"), pluralize(warnings, "warning"));
@@ -71,18 +76,20 @@ pub async fn probe(
         return Err(ControlError::Refused(message.to_owned()).into());
     };
     let inspector = goldfleet_connect::open_inspector(&control.config)?;
-    let [first, second @ ..] = &arguments.probe[..] else {
+    let [first, others @ ..] = &arguments.probe[..] else {
         return Err(ControlError::Refused("name a place to probe".to_owned()).into());
     };
     let chunk = first_chunk(control).await;
     let request = ProbeRequest {
         first: first.clone(),
-        second: second.first().cloned(),
+        second: others.first().cloned(),
+        third: others.get(1).cloned(),
         encryption_set: arguments.des.clone(),
         block_blob_md5: chunk.as_ref().map(|(_, md5)| *md5),
         block_blob: chunk.map(|(blob, _)| blob),
     };
-    let ports = ProbePorts { pages: Some(pages.as_ref()), inspector: inspector.as_deref() };
+    let linked = goldfleet_connect::open_linked_put(&control.config)?;
+    let ports = ProbePorts { pages: Some(pages.as_ref()), inspector: inspector.as_deref(), linked: linked.as_deref() };
     let progress = |text: &str| {
         // A failed write to standard error is no reason to stop, and the result does not depend on it.
         let _ = writeln!(std::io::stderr(), "probe: {text}");

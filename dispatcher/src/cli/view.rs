@@ -85,8 +85,9 @@ fn write_head(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
     if status.detail == JobState::Requested {
         writeln!(console.out, "waiting for 'goldfleet dispatcher', or for an earlier job that does the same to end")?;
     }
-    if let Some(idle) = status.idle_words() {
-        writeln!(console.out, "{}", console.word(Tone::Warning, &wrapped(console, &idle, "")))?;
+    if let Some((idle, resume)) = status.idle_words() {
+        // The command is on one line, so that it can be copied.
+        writeln!(console.out, "{}\n  {resume}", console.word(Tone::Warning, &wrapped(console, &idle, "")))?;
     }
     if let Some(awaits) = status.pending_action() {
         writeln!(console.out, "{awaits}")?;
@@ -289,13 +290,17 @@ pub fn write_findings(findings: &[Finding], console: &mut Console<'_>) -> io::Re
 
 /// Breaks a text into lines that fit the console. Those after the first are indented by two more spaces.
 fn wrapped(console: &Console<'_>, text: &str, indent: &str) -> String {
+    wrapped_with(console, text, indent, &format!("{indent}  "))
+}
+
+/// Breaks a text into lines that fit the console, with these indentations of the first line and of the following ones.
+pub(super) fn wrapped_with(console: &Console<'_>, text: &str, indent: &str, following: &str) -> String {
     let width = console.width.map_or(usize::MAX, usize::from);
-    let following = format!("{indent}  ");
     let options = textwrap::Options::new(width)
         .break_words(false)
         .word_splitter(WordSplitter::NoHyphenation)
         .initial_indent(indent)
-        .subsequent_indent(&following);
+        .subsequent_indent(following);
     textwrap::fill(text, options)
 }
 

@@ -35,6 +35,7 @@ pub mod live;
 pub mod local;
 pub(crate) mod machine_disks;
 pub mod machines;
+pub(crate) mod measured;
 pub mod operator;
 pub mod orphans;
 pub mod platform;

@@ -92,7 +92,9 @@ pub async fn retry_selected(
     let held = held::held_groups(&chains);
     let numbered = groups.into_iter().enumerate().filter(|(index, _)| !held.groups.contains(index));
     let groups: Vec<Group> = numbered.map(|(_, group)| group).filter(|group| !retry.commit(group).is_empty()).collect();
-    if let Some(reason) = held.reason.as_ref().filter(|_| groups.is_empty()) {
+    // What is retried only because selected operations read from it is of no use without them.
+    let is_selected = |group: &Group| group.iter().any(|row| which.selects(&row.value));
+    if let Some(reason) = held.reason.as_ref().filter(|_| !groups.iter().any(is_selected)) {
         let message = format!("job {id}: {reason}; select it too, or retry without --target and --ring");
         return Err(ControlError::Refused(message));
     }
@@ -374,6 +376,12 @@ impl<'a> RetryRun<'a> {
 }
 
 impl RetryFilter {
+    /// Whether the operator selected an operation, which failed or was cancelled.
+    fn selects(&self, operation: &Operation) -> bool {
+        let is_phase = self.phase.as_ref().is_none_or(|phase| operation.kind == *phase);
+        operation.state.ended_badly() && is_phase && self.is_target(operation)
+    }
+
     /// Whether an operation's target is selected.
     fn is_target(&self, operation: &Operation) -> bool {
         self.targets.is_empty() || operation.target().is_some_and(|target| Selector::any(&self.targets, target))

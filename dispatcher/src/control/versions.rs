@@ -12,6 +12,8 @@ use goldfleet_snapshots::id::GroupRef;
 use goldfleet_sources::{Refusal, SourceError, SourceLocation, VersionFacts, codes};
 
 use crate::control::context::{ControlContext, ControlError};
+use crate::control::doctor::probe::known::{Found, Known};
+use crate::control::doctor::probe::questions::GALLERY_SHALLOW_DISK;
 use crate::control::platform::plan::hubs;
 
 /// A managed image or a gallery version.
@@ -45,6 +47,7 @@ impl VersionSource {
         match self {
             Self::Image(id) => {
                 let found = find(control, id).await?.ok_or_else(|| missing("image"))?;
+                check_measured(&Known::read(control).await?, location, &found.body.region)?;
                 Ok(VersionFacts::of_image(location, &found)?)
             }
             Self::Version(VersionRef::Own(id)) => {
@@ -96,6 +99,19 @@ impl VersionSource {
     }
 }
 
+/// Refuses an image if a probe found that no disk is created from a temporary gallery version of it, which is shallow.
+fn check_measured(known: &Known, location: &str, region: &Region) -> Result<(), Refusal> {
+    match known.in_region(GALLERY_SHALLOW_DISK, region) {
+        Some(Found { yes: false, at }) => {
+            let at = at.strftime("%Y-%m-%d");
+            let reason =
+                format!("a probe of {at} found that no disk is created from a shallow gallery version in {region}");
+            Err(Refusal::new(&codes::NOT_SUPPORTED_HERE, location, reason))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Where temporaries are created.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ScratchPlace {
@@ -124,6 +140,8 @@ pub(crate) async fn find(control: &ControlContext, id: &ResourceId) -> PortResul
 
 #[cfg(test)]
 mod tests {
+    use crate::control::doctor::probe::questions::{Answer, Measurement};
+    use crate::control::doctor::probe::record::ProbeResult;
     use goldfleet_model::ids::SubscriptionId;
 
     use super::*;
@@ -159,5 +177,23 @@ mod tests {
         assert_eq!(shared.place(&facts(&[]), &hubs, &[&west]).unwrap().region, west);
         let refused = shared.place(&facts(&[]), &BTreeMap::new(), &[&west]).unwrap_err();
         assert_eq!(refused.code.name, "version-elsewhere");
+    }
+
+    #[test]
+    fn an_image_is_refused_only_after_a_probe_of_its_region_said_no() {
+        let region: Region = "westeurope".parse().unwrap();
+        let check = |place: &str, answer| {
+            let measured = Measurement { id: GALLERY_SHALLOW_DISK.to_owned(), answer, detail: String::new() };
+            let at = "2026-11-29T00:00:00Z".parse().unwrap();
+            let result = ProbeResult { places: vec![place.to_owned()], at, measurements: vec![measured] };
+            let known = Known::new(vec![result], "2026-11-30T00:00:00Z".parse().unwrap());
+            check_measured(&known, "image:x", &region).map_err(|refusal| refusal.code.name)
+        };
+        assert_eq!(check("s/westeurope/g", Answer::No), Err("not-supported-here"));
+        for (place, answer) in
+            [("s/westeurope/g", Answer::Yes), ("s/westeurope/g", Answer::Unmeasured), ("s/eastus/g", Answer::No)]
+        {
+            assert_eq!(check(place, answer), Ok(()), "{place} {answer:?}");
+        }
     }
 }

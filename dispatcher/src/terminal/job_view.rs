@@ -62,8 +62,12 @@ impl UploadRate {
             reason = "shown with a few digits"
         )]
         let rate = (upload.bytes_sent as f64 / seconds.max(1.0)) as u64;
-        let left = seconds * (100.0 - percent) / percent;
-        Self { percent, seconds, rate: (is_known && rate > 0).then_some(rate), left: is_known.then_some(left) }
+        // What is read ahead of a slow or limited link is not done yet.
+        let handled = upload.bytes_sent + upload.bytes_reused;
+        let done = if upload.bytes_data == 0 { percent } else { percent * fraction(handled, upload.bytes_data) };
+        let left = seconds * (100.0 - done) / done;
+        let left = (is_known && left.is_finite()).then_some(left);
+        Self { percent, seconds, rate: (is_known && rate > 0).then_some(rate), left }
     }
 }
 
@@ -113,7 +117,8 @@ pub fn job_lines(status: &Status, room: Viewport) -> Vec<String> {
         format!("{:names$} {drawn} {percent:>4.0}% {rest}", truncate(name, names)).trim_end().to_owned()
     };
     let mut lines = vec![headline(status, room)];
-    for line in status.idle_words().into_iter().chain(status.pending_action()) {
+    let (idle, resume) = status.idle_words().unzip();
+    for line in idle.into_iter().chain(resume).chain(status.pending_action()) {
         // Whole, because it names the command to run.
         lines.extend(textwrap::wrap(&line, room.width).into_iter().map(|line| truncate(&line, room.width)));
     }
@@ -396,9 +401,9 @@ mod tests {
         insta::assert_snapshot!(lines[..3].join("\n"), @r"
         ubuntu-24.04 2026.11.1 running: 1 min 15 s  (job 20261121-041502-7f3a)
         no worker has been active for 28 s; start 'goldfleet-worker' and 'goldfleet
-        dispatcher', or resume with: goldfleet dispatch --image ubuntu-24.04 --version
+        dispatcher', or resume with:
         ");
-        assert_eq!(lines[3], "2026.11.1 --wait");
+        assert_eq!(lines[3], "goldfleet dispatch --image ubuntu-24.04 --version 2026.11.1 --wait");
     }
 
     #[test]
@@ -416,11 +421,15 @@ mod tests {
             "1".parse().unwrap(),
             Timestamp::UNIX_EPOCH,
         );
-        (upload.bytes_total, upload.bytes_read, upload.bytes_sent) = (100 << 20, 50 << 20, 10 << 20);
+        (upload.bytes_total, upload.bytes_read) = (100 << 20, 50 << 20);
+        (upload.bytes_data, upload.bytes_sent) = (10 << 20, 10 << 20);
         let early = UploadRate::of(&upload, 0.9);
         assert_eq!((early.rate, early.left), (None, None));
         let later = UploadRate::of(&upload, 2.0);
         assert_eq!((later.rate, later.left), (Some(5 << 20), Some(2.0)));
+        // Half of what was read waits to be sent.
+        upload.bytes_data = 20 << 20;
+        assert_eq!(UploadRate::of(&upload, 2.0).left, Some(6.0));
     }
 
     #[test]

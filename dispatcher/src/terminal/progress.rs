@@ -159,7 +159,7 @@ impl ProgressDisplay {
                 let counts = used.map(|(kind, phase)| format!("{kind} {}", job_view::phase_counts(phase)));
                 let left = job_view::time_left_suffix(status.seconds_left);
                 let counts = counts.collect::<Vec<_>>().join(", ");
-                let idle = status.idle_words().map_or_else(String::new, |idle| format!("; {idle}"));
+                let idle = status.idle_words().map_or_else(String::new, |(idle, resume)| format!("; {idle} {resume}"));
                 let awaits = awaits.as_ref().map_or_else(String::new, |awaits| format!("; {awaits}"));
                 let rate = status.rate_words().map_or_else(String::new, |rate| format!(", {rate}"));
                 format!("{}: {counts}{rate}{left}{idle}{awaits}", status.job)

@@ -103,12 +103,11 @@ fn default_grace() -> HumanDuration {
 }
 
 impl Sync {
-    /// The rules of the sync for a fleet. `copy_across_subscriptions` is the result of a probe:
-    /// see [`Rules::copy_across_subscriptions`].
+    /// The rules of the sync for a fleet, without results of probes.
     ///
     /// # Errors
     /// [`InvalidPattern`] if a glob is not valid. A configuration that was loaded has no such glob.
-    pub fn rules(&self, fleet: Uuid, copy_across_subscriptions: bool) -> Result<Rules, InvalidPattern> {
+    pub fn rules(&self, fleet: Uuid) -> Result<Rules, InvalidPattern> {
         Ok(Rules {
             name: self.name.clone(),
             fleet,
@@ -131,7 +130,7 @@ impl Sync {
             lock: self.lock,
             speed: self.speed,
             replica_name: None,
-            copy_across_subscriptions,
+            measured: BTreeMap::new(),
         })
     }
 
@@ -162,7 +161,7 @@ impl Sync {
 
     /// The rules that contradict each other. The globs are valid.
     pub(super) fn contradictions(&self) -> Vec<(&'static str, String)> {
-        let Ok(rules) = self.rules(Uuid::nil(), false) else { return Vec::new() };
+        let Ok(rules) = self.rules(Uuid::nil()) else { return Vec::new() };
         let key = |error: &RuleError| match error {
             RuleError::KeepWithoutMirror => "keep",
             RuleError::NegativeGrace => "grace",

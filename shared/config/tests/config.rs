@@ -419,7 +419,7 @@ fn sync_has_safe_defaults() {
     let config = Given::besides_source(SYNC).load().unwrap();
     let [sync] = &config.sync[..] else { panic!("{:?}", config.sync) };
     assert_eq!((sync.max_deletes, sync.grace, sync.every), (5, HumanDuration::seconds(86_400), None));
-    let rules = sync.rules(uuid::Uuid::nil(), false).unwrap();
+    let rules = sync.rules(uuid::Uuid::nil()).unwrap();
     assert_eq!(rules.delete, goldfleet_snapshots::rules::DeletePolicy::Never);
     assert_eq!(rules.destinations[0].region.as_str(), "eastus");
     assert!(rules.check().is_empty() && !rules.lock);

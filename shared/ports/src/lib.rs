@@ -16,6 +16,7 @@ pub mod disk_pages;
 pub mod error;
 pub mod inspector;
 pub mod job_table;
+pub mod linked_put;
 pub mod liveness;
 pub mod providers;
 pub mod queue;

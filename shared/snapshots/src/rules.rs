@@ -1,5 +1,6 @@
 //! What a sync does: its source, its destinations, and what it may delete.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
 use goldfleet_model::ids::{JobId, Region};
@@ -8,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::id::GroupRef;
+use crate::measured::Measured;
 use crate::names::{self, ReplicaName};
 use crate::select::Selection;
 use crate::snapshot::Snapshot;
@@ -88,9 +90,8 @@ pub struct Rules {
     pub speed: Speed,
     /// The names of replicas. None if a replica has the name of its source.
     pub replica_name: Option<ReplicaName>,
-    /// Whether Copy creates an incremental snapshot in another subscription of the same region. It is not documented.
-    /// If not known, false: CopyStart is used.
-    pub copy_across_subscriptions: bool,
+    /// What a probe measured, by the region of the source and the index of the destination.
+    pub measured: BTreeMap<(Region, usize), Measured>,
 }
 
 /// Rules that contradict each other.

@@ -45,6 +45,9 @@ codes! {
     SPECIALIZED = "specialized",
         "The image or gallery version is specialised: what is created from it is the same machine again, with its host name and accounts.",
         "Generalise a machine that was created from it, capture that, and use the capture.";
+    NOT_SUPPORTED_HERE = "not-supported-here",
+        "A probe (`goldfleet help probe`) found that the platform cannot read an image in this region: it creates no disk from a shallow gallery version.",
+        "Use the disk, snapshot or machine that the image was created from; or run the probe again if the platform changed.";
     VERSION_ELSEWHERE = "version-elsewhere",
         "The gallery version is in no region in which a temporary disk of it could be created: neither its gallery's resource group nor a hub is in one of its regions.",
         "Add a region of a hub to the version, or configure a hub in one of its regions.";

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use goldfleet_azure::AzureDiskPages;
+use goldfleet_azure::{AzureDiskPages, AzureResources};
 use goldfleet_disk::GoldenSpec;
 use goldfleet_dispatcher::control::context::ControlContext;
 use goldfleet_dispatcher::control::doctor::probe::questions::{Answer, QUESTIONS};
@@ -51,6 +51,7 @@ struct Scene {
     azure: AzureFixture,
     fleet: InProcessFleet,
     pages: AzureDiskPages,
+    linked: AzureResources,
 }
 
 impl Scene {
@@ -68,7 +69,8 @@ impl Scene {
         let mut fleet = azure.fleet(&GoldenSpec::spread(64 << 20, Generation::V2, 1 << 20, 1, 3));
         fleet.ports = Ports { clock: Arc::new(clock), ..fleet.ports };
         let pages = AzureDiskPages::new(azure.resources(), azure.blobs());
-        Self { azure, fleet, pages }
+        let linked = azure.resources();
+        Self { azure, fleet, pages, linked }
     }
 
     fn change(&self, change: impl FnOnce(&mut TenantState)) {
@@ -80,6 +82,7 @@ impl Scene {
         ProbeRequest {
             first: format!("{SUBSCRIPTION}1/westeurope/images").parse().unwrap(),
             second: Some(format!("{SUBSCRIPTION}2/{region}/images").parse().unwrap()),
+            third: Some(format!("{SUBSCRIPTION}1/japaneast/images").parse().unwrap()),
             encryption_set: Some(SET.to_owned()),
             block_blob: Some(container.blob("chunks/one")),
             block_blob_md5: Some(*Md5Sum::of(&[7; 4096]).as_bytes()),
@@ -88,7 +91,7 @@ impl Scene {
 
     async fn run_on(&self, ports: Ports, region: &str, stop: &CancellationToken) -> ProbeReport {
         let control = self.fleet.control_with(ports);
-        let pages = ProbePorts { pages: Some(&self.pages), inspector: None };
+        let pages = ProbePorts { pages: Some(&self.pages), inspector: None, linked: Some(&self.linked) };
         probe(&control, pages, &self.request(region), stop, &|_| {}).await.unwrap()
     }
 
@@ -105,6 +108,7 @@ impl Scene {
     /// Nothing of the probe exists, and no request violated what such blobs permit.
     fn assert_clean(&self) {
         assert_eq!((self.azure.manager.disks(), self.azure.manager.images()), (vec![], vec![]));
+        assert_eq!(self.azure.manager.world().read(|world| world.galleries.len()), 0);
         let (access, violations) =
             self.azure.manager.world().read(|world| (world.disk_data.access(), world.disk_data.violations.clone()));
         assert_eq!((access, violations), (0, Vec::new()));
@@ -128,6 +132,7 @@ fn each_behaviour_is_measured_both_ways() {
         ["page-crc64", "page-md5-returned", "page-source-md5", "page-block-blob", "sas-renewal", "sas-expiry"]
             .into_iter()
             .chain(["image-from-incremental", "image-outlives-snapshot", "encryption-set-at-copy"])
+            .chain(["gallery-from-incremental", "gallery-shallow-disk"])
             .map(|id| (id, answer))
             .collect::<Vec<_>>()
     };
@@ -145,10 +150,11 @@ fn each_behaviour_is_measured_both_ways() {
     assert_answers(&near, &across.map(|id| (id, yes)));
     assert!(near["sas-renewal"].1.contains("another URL"), "{near:#?}");
     let far = scene.run("eastus");
-    let remote = ["copy-start-across-subscriptions", "copy-start-at-once", "copy-start-from-copy"];
+    let remote =
+        ["copy-start-across-subscriptions", "copy-start-at-once", "copy-start-two-regions", "copy-start-from-copy"];
     assert_answers(&far, &remote.map(|id| (id, yes)));
     assert_answers(&far, &across.map(|id| (id, Answer::Unmeasured)));
-    assert_answers(&far, &["gallery", "auxiliary-tokens"].map(|id| (id, Answer::Unmeasured)));
+    assert_answers(&far, &[("auxiliary-tokens", Answer::Unmeasured)]);
 
     scene.change(|world| {
         world.behaviours = Behaviours {
@@ -157,6 +163,8 @@ fn each_behaviour_is_measured_both_ways() {
             copy_start_from_copy: false,
             image_outlives_snapshot: false,
             encryption_set_at_copy: false,
+            copies_to_regions_at_once: false,
+            gallery_shallow_disk: false,
             renewal: Renewal::EndsFirst,
             page_crc64: Checks::Ignored,
             page_source_md5: Checks::Ignored,
@@ -167,7 +175,8 @@ fn each_behaviour_is_measured_both_ways() {
     });
     let near = scene.run("westeurope");
     let mut expected = all(no);
-    expected.retain(|(id, _)| !["image-from-incremental", "page-block-blob"].contains(id));
+    let unchanged = ["image-from-incremental", "page-block-blob", "gallery-from-incremental"];
+    expected.retain(|(id, _)| !unchanged.contains(id));
     assert_answers(&near, &expected);
     assert_answers(&near, &across.map(|id| (id, no)));
     let far = scene.run("eastus");
@@ -175,11 +184,13 @@ fn each_behaviour_is_measured_both_ways() {
         &far,
         &[("copy-start-across-subscriptions", yes), ("copy-start-at-once", no), ("copy-start-from-copy", no)],
     );
+    assert_answers(&far, &[("copy-start-two-regions", no)]);
 
     scene.change(|world| {
         world.behaviours = Behaviours {
             image_from_incremental: false,
             copy_start_across_subscriptions: false,
+            gallery_from_incremental: false,
             renewal: Renewal::Refused,
             page_crc64: Checks::Refused,
             block_blob_source: false,
@@ -196,6 +207,7 @@ fn each_behaviour_is_measured_both_ways() {
         &[("page-crc64", no), ("page-block-blob", no), ("image-outlives-snapshot", Answer::Unmeasured)],
     );
     assert!(far["page-crc64"].1.contains("is refused"), "{far:#?}");
+    assert_answers(&far, &[("gallery-from-incremental", no), ("gallery-shallow-disk", Answer::Unmeasured)]);
 
     scene.change(|world| world.behaviours = Behaviours { renewal: Renewal::SameUrl, ..Behaviours::default() });
     let near = scene.run("westeurope");
@@ -205,6 +217,24 @@ fn each_behaviour_is_measured_both_ways() {
     assert_eq!(stored.len(), 6);
     let of_near: Vec<_> = stored.iter().filter(|result| result.places[1].contains("westeurope")).collect();
     assert!(of_near.windows(2).all(|pair| pair[0].at > pair[1].at), "{of_near:#?}");
+}
+
+/// A second place in another tenant: the service refuses the copy, and the probe repeats it with a token of both tenants.
+#[test]
+fn auxiliary_tokens_are_measured_both_ways() {
+    let scene = Scene::new();
+    scene.change(|world| {
+        for subscription in world.subscriptions.iter_mut().filter(|found| found.id.ends_with('2')) {
+            subscription.tenant = "22222222-2222-2222-2222-222222222222".to_owned();
+        }
+    });
+    for (region, permitted, answer) in [("westeurope", true, Answer::Yes), ("eastus", false, Answer::No)] {
+        scene.change(|world| world.behaviours = Behaviours { auxiliary_tokens: permitted, ..Behaviours::default() });
+        let found = scene.run(region);
+        assert_answers(&found, &[("auxiliary-tokens", answer)]);
+        let others = ["copy-across-subscriptions", "copy-start-across-subscriptions", "copy-start-in-region"];
+        assert_answers(&found, &others.map(|id| (id, Answer::Unmeasured)));
+    }
 }
 
 /// The probe is interrupted after the effect of each of its requests to create something, and cleans up.
@@ -268,7 +298,7 @@ fn failing_requests_leave_nothing() {
 fn orphans_of_a_killed_probe_are_found() {
     let scene = Scene::new();
     scene.azure.run(async {
-        let faults = Faults::failing_at("ResourceService.put", 3, LostPart::Caller);
+        let faults = Faults::failing_at("ResourceService.put", 8, LostPart::Caller);
         let (ports, never) = (with_faults(&scene.fleet.ports, &faults), CancellationToken::new());
         tokio::select! {
             _ = scene.run_on(ports, "eastus", &never) => panic!("it ended"),
@@ -276,8 +306,9 @@ fn orphans_of_a_killed_probe_are_found() {
         }
     });
     let (ports, control): (&Ports, ControlContext) = (&scene.fleet.ports, scene.fleet.control_with_own_ports());
-    let count = scene.azure.manager.disks().len() + scene.azure.manager.images().len();
-    assert!(count >= 3, "{count}");
+    let of_galleries = || scene.azure.manager.world().read(|world| world.galleries.len());
+    let count = scene.azure.manager.disks().len() + scene.azure.manager.images().len() + of_galleries();
+    assert!(count >= 6 && of_galleries() == 3, "{count}");
     let kinds = |delete| {
         let found = scene.azure.run(orphans(&control, &OrphanOptions { delete, ended: None })).unwrap();
         found.temporaries.iter().map(|line| line.result).collect::<Vec<_>>()
@@ -289,4 +320,5 @@ fn orphans_of_a_killed_probe_are_found() {
     let deleted = kinds(true);
     assert!(deleted.iter().all(|result| *result == OrphanResult::Deleted), "{deleted:?}");
     assert_eq!((scene.azure.manager.disks(), scene.azure.manager.images()), (vec![], vec![]));
+    assert_eq!(of_galleries(), 0);
 }

@@ -17,8 +17,8 @@ pub struct SetupArguments {
 /// Arguments of `doctor`.
 #[derive(Debug, Args)]
 pub struct DoctorArguments {
-    /// Measure behaviour of Azure that is not documented, with a disk of 20 MiB in this resource group and copies in a second one; it takes minutes and costs cents
-    #[arg(long, num_args = 1..=2, value_names = ["SUBSCRIPTION/REGION/GROUP", "SUBSCRIPTION/REGION/GROUP"])]
+    /// Measure behaviour of Azure that is not documented, with a disk of 20 MiB in this resource group and copies in a second and a third one; it takes minutes and costs cents
+    #[arg(long, num_args = 1..=3, value_names = ["SUBSCRIPTION/REGION/GROUP", "SUBSCRIPTION/REGION/GROUP", "SUBSCRIPTION/REGION/GROUP"])]
     pub probe: Vec<Place>,
     /// Also check the rights on a source of `upload --from` and `dispatch --from`, such as image:ID; may be repeated
     #[arg(long, value_name = "SOURCE", conflicts_with = "probe")]

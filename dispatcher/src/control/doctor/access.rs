@@ -148,9 +148,17 @@ pub(super) const ACCESS: [Needed; 4] = [
     action("Microsoft.Compute/snapshots/endGetAccess/action"),
 ];
 
+/// In addition, for the gallery that the probe creates and deletes.
+const PROBED_GALLERY: [Needed; 4] = [
+    action("Microsoft.Compute/galleries/write"),
+    action("Microsoft.Compute/galleries/delete"),
+    action("Microsoft.Compute/galleries/images/delete"),
+    action("Microsoft.Compute/galleries/images/versions/delete"),
+];
+
 /// For a place of the probe.
 pub(super) fn of_probe() -> impl Iterator<Item = &'static Needed> {
-    SCRATCH.iter().chain(&IMAGES).chain(&ACCESS)
+    SCRATCH.iter().chain(&IMAGES).chain(&ACCESS).chain(&GALLERY).chain(&DEFINITIONS).chain(&PROBED_GALLERY)
 }
 
 /// The required actions that are not allowed.

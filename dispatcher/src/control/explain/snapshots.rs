@@ -14,6 +14,13 @@ pub(super) static CODES: &[Code] = &[
         remedy: "Delete or rename that resource, or use another `scratch` group; then run `goldfleet retry JOB`.",
     },
     Code {
+        codes: &["not-supported-here"],
+        cause: "A probe (`goldfleet help probe`) found that the platform does not do what the copy or the image needs in this region, or \
+                between these subscriptions. Nothing was begun.",
+        remedy: "Do what the message says, or use another destination or route. If the platform changed, run the probe again: a newer \
+                 result replaces this one, and each is used for 180 days.",
+    },
+    Code {
         codes: &["replica-outdated"],
         cause: "The source was deleted and created again under the same name, and the replica is of the earlier source.",
         remedy: "With `delete = \"mirror\"` a later run replaces the replica. Otherwise delete the replica, and run the sync again.",

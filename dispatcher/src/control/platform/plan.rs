@@ -16,13 +16,16 @@ use goldfleet_model::selector::Selector;
 use goldfleet_model::sink::Sink;
 use goldfleet_model::target::Target;
 use goldfleet_ports::error::PortResult;
+use goldfleet_snapshots::id::GroupRef;
 use goldfleet_snapshots::tags::Role;
 
 use super::PlatformSpec;
 use super::source::{self, FoundSource, PlacedSource};
 use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT};
+use crate::control::doctor::probe::known::Known;
 use crate::control::fan_out::{existing_at_target, has_image, name_images};
 use crate::control::galleries;
+use crate::control::measured;
 use crate::control::request::plan_order;
 use crate::control::routes::rows::group_of;
 
@@ -89,11 +92,24 @@ pub async fn plan(control: &ControlContext, job: &Job) -> Result<PlannedDelivery
         tags: control.config.images.tags.clone(),
         storage: control.config.images.storage_type,
     };
-    let refusals = delivery.refusals();
+    let mut refusals = delivery.refusals();
+    refusals.extend(measured_refusals(control, &delivery).await?);
     if !refusals.is_empty() {
         return Err(ControlError::NotCopied(refusals));
     }
     Ok(PlannedDelivery { findings: delivery.notes(), delivery })
+}
+
+/// What a probe found not to work.
+async fn measured_refusals(control: &ControlContext, delivery: &Delivery) -> Result<Vec<Finding>, ControlError> {
+    let known = Known::read(control).await?;
+    let mut found = measured::refusals_of_targets(&known, delivery.to_do());
+    let disk = &delivery.source;
+    let from = if delivery.needs_scratch(disk) { delivery.scratch(disk) } else { GroupRef::from(&disk.id) };
+    let hubs = delivery.remote_regions().filter_map(|region| Some((delivery.hubs.get(region)?, region)));
+    let source = (&from, disk.region());
+    found.extend(hubs.filter_map(|hub| measured::refusal_of_hub(&known, source, hub)));
+    Ok(found)
 }
 
 /// Reads the source, and refuses another one than that for which the job was requested.

@@ -22,8 +22,10 @@ use goldfleet_snapshots::tags::Role;
 
 use super::hubs;
 use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT};
+use crate::control::doctor::probe::known::Known;
 use crate::control::fan_out::{has_image, name_images};
 use crate::control::galleries;
+use crate::control::measured;
 use crate::control::request::plan_order;
 use crate::control::routes::rows::group_of;
 use crate::control::store_inventory::read_inventory;
@@ -88,7 +90,8 @@ pub async fn plan(
         targets,
         galleries,
     };
-    let refusals = delivery.refusals();
+    let mut refusals = delivery.refusals();
+    refusals.extend(measured::refusals_of_targets(&Known::read(control).await?, delivery.to_do()));
     if !refusals.is_empty() {
         return Err(ControlError::NotCopied(refusals));
     }

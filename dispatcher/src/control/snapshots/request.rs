@@ -114,7 +114,7 @@ fn copy_of(ids: &[&SnapshotId], request: &CopyRequest) -> Result<Sync, ControlEr
         speed: request.speed,
         scratch: request.scratch.clone(),
     };
-    let rules = sync.rules(uuid::Uuid::nil(), false).map_err(|error| ControlError::Refused(error.to_string()))?;
+    let rules = sync.rules(uuid::Uuid::nil()).map_err(|error| ControlError::Refused(error.to_string()))?;
     match rules.check().first() {
         Some(error) => Err(ControlError::Refused(error.to_string())),
         None => Ok(sync),

@@ -12,6 +12,7 @@ use goldfleet_snapshots::difference::{Difference, Evidence};
 use goldfleet_snapshots::graph::{Graph, Row};
 use goldfleet_snapshots::id::{GroupRef, SnapshotId};
 use goldfleet_snapshots::listing::{Coverage, Listing};
+use goldfleet_snapshots::measured::Measured;
 use goldfleet_snapshots::plan::{Lockable, Note, Plan, Severity};
 use goldfleet_snapshots::remove::Lock;
 use goldfleet_snapshots::rules::{DeletePolicy, Destination, Rules, Run};
@@ -22,8 +23,10 @@ use super::estimate::RunEstimate;
 use super::listing::{list, look_up};
 use super::state::StoredState;
 use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT};
-use crate::control::doctor::probe::questions::COPY_ACROSS_SUBSCRIPTIONS;
-use crate::control::doctor::probe::record;
+use crate::control::doctor::probe::known::Known;
+use crate::control::doctor::probe::questions::{
+    COPY_ACROSS_SUBSCRIPTIONS, COPY_START_ACROSS_SUBSCRIPTIONS, COPY_START_IN_REGION, ENCRYPTION_SET_AT_COPY,
+};
 
 /// What a run does and reports.
 pub struct PlannedRun {
@@ -61,37 +64,38 @@ pub(super) struct Sides {
 /// [`ControlError::Refused`] if a pattern is not valid, or if the table cannot be read.
 pub(super) async fn rules(control: &ControlContext, spec: &RunSpec) -> Result<Rules, ControlError> {
     let fleet = control.ports.table.fleet().await?;
-    // Only a probe shows whether Copy creates incremental snapshots in other subscriptions: see `plan`.
     let invalid = |error| ControlError::Refused(format!("sync {:?}: {error}", spec.sync.name));
-    let rules = spec.sync.rules(fleet, false).map_err(invalid)?;
+    let rules = spec.sync.rules(fleet).map_err(invalid)?;
     Ok(Rules { replica_name: spec.name.clone(), ..rules })
 }
 
-/// Whether a probe found that Copy creates incremental snapshots in the other subscriptions to which snapshots are copied
-/// inside their region. Without a result, CopyStart is used.
-async fn copies_across_subscriptions(
+/// What probes measured between the regions of the source and the destinations.
+async fn measured(
     control: &ControlContext,
     rules: &Rules,
     source: &Listing,
-) -> Result<bool, ControlError> {
+) -> Result<BTreeMap<(Region, usize), Measured>, ControlError> {
+    let known = Known::read(control).await?;
     let regions: BTreeSet<&Region> = source.snapshots.values().map(|snapshot| &snapshot.region).collect();
-    let is_across =
-        |to: &&Destination| to.group.subscription != rules.source.subscription && regions.contains(&to.region);
-    let across: Vec<&Destination> = rules.destinations.iter().filter(is_across).collect();
-    if across.is_empty() {
-        return Ok(false);
+    let destinations = || rules.destinations.iter().enumerate();
+    let pairs = regions.into_iter().flat_map(|region| destinations().map(move |(index, to)| (region, index, to)));
+    Ok(pairs.map(|(region, index, to)| ((region.clone(), index), of_pair(&known, &rules.source, region, to))).collect())
+}
+
+fn of_pair(known: &Known, source: &GroupRef, region: &Region, to: &Destination) -> Measured {
+    let places = [&place(source, region), &place(&to.group, &to.region)];
+    let between = |question| known.between(question, places).map(|found| found.yes);
+    let is_near = *region == to.region;
+    Measured {
+        copy: between(COPY_ACROSS_SUBSCRIPTIONS),
+        copy_start: between(if is_near { COPY_START_IN_REGION } else { COPY_START_ACROSS_SUBSCRIPTIONS }),
+        encryption_set: known.in_region(ENCRYPTION_SET_AT_COPY, &to.region).map(|found| found.yes),
     }
-    let results = record::results(control.ports.records.as_ref()).await?;
-    let now = control.ports.clock.now();
-    let place = |group: &GroupRef, region: &Region| Place {
-        subscription: group.subscription,
-        region: region.clone(),
-        resource_group: group.resource_group.clone(),
-    };
-    Ok(across.into_iter().all(|to| {
-        let places = [&place(&rules.source, &to.region), &place(&to.group, &to.region)];
-        record::is_known(&results, COPY_ACROSS_SUBSCRIPTIONS, places, now)
-    }))
+}
+
+fn place(group: &GroupRef, region: &Region) -> Place {
+    let GroupRef { subscription, resource_group } = group.clone();
+    Place { subscription, region: region.clone(), resource_group }
 }
 
 /// Lists the groups of the source and of all destinations.
@@ -128,7 +132,7 @@ pub async fn plan(control: &ControlContext, spec: &RunSpec, job: &JobId) -> Resu
         let message = format!("the source {} was not listed completely: {reason}", rules.source);
         return Err(ControlError::Unlisted(message));
     }
-    rules.copy_across_subscriptions = copies_across_subscriptions(control, &rules, &sides.source).await?;
+    rules.measured = measured(control, &rules, &sides.source).await?;
     let is_unlisted = sides.destinations.iter().any(|listing| !listing.is_complete());
     let difference = Difference::new(&rules, &run, &sides.source, &sides.destinations);
     let evidence = look_up_all(control, difference.lookups()).await;

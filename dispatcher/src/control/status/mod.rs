@@ -296,15 +296,15 @@ impl Status {
         !self.planned && self.phases.named().iter().all(|(_, phase)| phase.total == 0)
     }
 
-    /// A message that no worker is active although there is work, and how to resume. None if that is not the case.
+    /// A message that no worker is active although there is work, and the command that resumes it. None if that is not the
+    /// case.
     #[must_use]
-    pub fn idle_words(&self) -> Option<String> {
+    pub fn idle_words(&self) -> Option<(String, String)> {
         let idle = duration(Duration::from_secs_f64(self.idle_seconds?.clamp(0.0, 1e9)));
-        let resume = &self.resume;
-        Some(format!(
-            "no worker has been active for {idle}; start 'goldfleet-worker' and 'goldfleet dispatcher', or resume with: \
-             {resume} --wait"
-        ))
+        let message = format!(
+            "no worker has been active for {idle}; start 'goldfleet-worker' and 'goldfleet dispatcher', or resume with:"
+        );
+        Some((message, format!("{} --wait", self.resume)))
     }
 
     /// The rate in words. None if it is 0, or not known.

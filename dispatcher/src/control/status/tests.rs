@@ -291,9 +291,9 @@ fn a_job_without_an_active_worker_is_reported_as_such() {
     assert_eq!(idle(&scene), Some(28.0));
     let status = count_rows(&Registry::default(), &scene.job, None, &scene.rows, scene.now);
     assert_eq!(status.seconds_left, None);
-    let words = status.idle_words().unwrap();
+    let (words, resume) = status.idle_words().unwrap();
     assert!(words.starts_with("no worker has been active for 28 s;"), "{words}");
-    assert!(words.ends_with("goldfleet dispatch --image ubuntu --version 1 --wait"), "{words}");
+    assert_eq!(resume, "goldfleet dispatch --image ubuntu --version 1 --wait");
     scene.claim(1);
     assert_eq!(idle(&scene), None);
     // The worker was killed. Its lease of one minute expires. It was last seen when it claimed the operation.

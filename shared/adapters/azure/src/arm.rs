@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::connection::Connection;
 use super::error::{ErrorResponse, port_error, retry_after};
 use super::failure::{error, failure_of_operation};
-use super::policies::Tenant;
+use super::policies::{Auxiliary, Tenant};
 
 /// The poll interval if the service does not send one.
 const DEFAULT_POLL_INTERVAL: Duration = Duration::from_secs(5);
@@ -101,6 +101,20 @@ impl ResourceManager {
         let mut request = self.request(Method::Put, path, api_version)?;
         request.insert_header("if-none-match", "*");
         self.send(request, Some(body), tenant, path).await
+    }
+
+    /// Sends a PUT for a resource with a source in another tenant, with a token of that tenant.
+    pub(super) async fn put_linked(
+        &self,
+        path: &str,
+        api_version: &str,
+        body: &Value,
+        tenant: Option<&str>,
+        source_tenant: Option<&str>,
+    ) -> PortResult<ArmResponse> {
+        let context = Context::new().with_value(Auxiliary(source_tenant.map(str::to_owned)));
+        let request = self.request(Method::Put, path, api_version)?;
+        self.send_with(context, request, Some(body), tenant, path).await
     }
 
     fn request(&self, method: Method, path: &str, api_version: &str) -> PortResult<Request> {
@@ -203,6 +217,17 @@ impl ResourceManager {
 
     async fn send(
         &self,
+        request: Request,
+        body: Option<&Value>,
+        tenant: Option<&str>,
+        what: &str,
+    ) -> PortResult<ArmResponse> {
+        self.send_with(Context::new(), request, body, tenant, what).await
+    }
+
+    async fn send_with(
+        &self,
+        mut context: Context<'_>,
         mut request: Request,
         body: Option<&Value>,
         tenant: Option<&str>,
@@ -213,7 +238,6 @@ impl ResourceManager {
             request.insert_header("content-type", "application/json");
             request.set_body(body.to_string());
         }
-        let mut context = Context::new();
         if let Some(tenant) = tenant {
             context = context.with_value(Tenant(tenant.to_owned()));
         }

@@ -22,6 +22,13 @@ use super::tokens::TokenCache;
 #[derive(Debug, Clone)]
 pub(super) struct Tenant(pub(super) String);
 
+/// A value in a request's context: the tenant of an auxiliary token, or none for the tenant of the credential. Source: Azure,
+/// authenticate-multi-tenant.
+#[derive(Debug, Clone)]
+pub(super) struct Auxiliary(pub(super) Option<String>);
+
+const AUXILIARY: HeaderName = HeaderName::from_static("x-ms-authorization-auxiliary");
+
 /// A value in a request's context: headers that the service supports and the SDK's client has no option for.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ExtraHeaders(pub(super) Vec<(&'static str, String)>);
@@ -88,6 +95,10 @@ impl Policy for BearerAuth {
         if request.url().scheme() != "https" {
             let message = "a token is sent over https only";
             return Err(Error::with_message(ErrorKind::Credential, message));
+        }
+        if let Some(Auxiliary(tenant)) = ctx.value::<Auxiliary>() {
+            let token = self.tokens.get(tenant.as_deref(), &self.scope).await?;
+            request.insert_header(AUXILIARY, format!("Bearer {}", token.token.secret()));
         }
         let place = tenant_scope(request.url());
         let tenant = ctx.value::<Tenant>().map(|tenant| tenant.0.clone()).or_else(|| self.known_tenant(&place));

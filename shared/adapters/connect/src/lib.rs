@@ -19,6 +19,7 @@ use goldfleet_ports::disk_pages::DiskPages;
 use goldfleet_ports::error::{ErrorKind, PortError};
 use goldfleet_ports::inspector::Inspector;
 use goldfleet_ports::job_table::JobTable;
+use goldfleet_ports::linked_put::LinkedPut;
 use goldfleet_ports::liveness::{Liveness, Undetected};
 use goldfleet_ports::providers::Providers;
 use goldfleet_ports::queue::Queue;
@@ -187,6 +188,16 @@ pub fn open_disk_pages(config: &Config) -> Result<Option<Arc<dyn DiskPages>>, Ba
     let connection = connect_as(config, &identity)?;
     let arm = ResourceManager::new(&connection, &azure.resource_manager())?;
     Ok(Some(Arc::new(AzureDiskPages::new(AzureResources::new(arm, azure), AzureBlobs::new(&connection, azure)))))
+}
+
+/// Opens requests with tokens of two tenants, for the probe. Returns None for clouds without them.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_linked_put(config: &Config) -> Result<Option<Arc<dyn LinkedPut>>, BackendError> {
+    let (Some(azure), Some(identity)) = (config.azure_cloud(), config.identity()) else { return Ok(None) };
+    let connection = connect_as(config, &identity)?;
+    Ok(Some(Arc::new(AzureResources::new(ResourceManager::new(&connection, &azure.resource_manager())?, azure))))
 }
 
 fn azure_coordination(

@@ -158,12 +158,19 @@ impl<'a> Side<'a> {
             }
             _ => {}
         }
+        let measured = rules.measured.get(&(source.region.clone(), self.index)).copied().unwrap_or_default();
+        if encryption_set.is_some() {
+            measured.check_encryption()?;
+        }
         let same_region = source.region == *region;
         let same_subscription = source.id.group.subscription == group.subscription;
+        if !same_region && !same_subscription {
+            measured.check_across()?;
+        }
         match (source.incremental, same_region) {
-            (true, true) if same_subscription || rules.copy_across_subscriptions => Ok(Method::Copy),
-            (false, true) => Ok(Method::Copy),
-            (true, _) => Ok(Method::CopyStart),
+            (true, true) if !same_subscription => measured.within_region(),
+            (_, true) => Ok(Method::Copy),
+            (true, false) => Ok(Method::CopyStart),
             (false, false) => match &rules.scratch {
                 Some(scratch)
                     if source.encryption.has_customer_key() && scratch.subscription != source.id.group.subscription =>

@@ -1,8 +1,12 @@
+use std::collections::BTreeMap;
+
+use goldfleet_model::ids::Region;
 use serde_json::{Value, json};
 
 use super::{Lists, codes, copied, group, replica, rules, run, source, unique};
+use crate::measured::Measured;
 use crate::plan::{Method, Severity};
-use crate::rules::{DeletePolicy, RuleError};
+use crate::rules::{DeletePolicy, RuleError, Rules};
 use crate::state::SyncState;
 use crate::tags;
 
@@ -52,11 +56,58 @@ fn an_older_snapshot_of_a_family_is_refused() {
     assert!(plan.has_failures());
     // In the same region the order does not matter.
     rules.destinations[0].region = "westeurope".parse().unwrap();
-    rules.copy_across_subscriptions = true;
+    rules.measured = measured("westeurope", Measured { copy: Some(true), ..Measured::default() });
     let mut there = replica(&two, "b");
     there["location"] = json!("westeurope");
     let lists = Lists::new(&[source(1, "a", "d"), two], &[there]);
     assert_eq!(copied(&lists.decide(&rules, &run, &SyncState::default())), ["a"]);
+}
+
+/// What a probe measured for sources in this region and the first destination.
+fn measured(region: &str, found: Measured) -> BTreeMap<(Region, usize), Measured> {
+    BTreeMap::from([((region.parse().unwrap(), 0), found)])
+}
+
+/// Without results, the documented way is taken. What a probe found not to work is refused before the first call.
+#[test]
+fn what_a_probe_measured_decides_how_snapshots_are_copied() {
+    let lists = Lists::new(&[source(1, "a", "d")], &[]);
+    let run = run(1, 10);
+    let mut rules = rules();
+    let decide = |rules: &Rules| {
+        let plan = lists.decide(rules, &run, &SyncState::default());
+        (plan.copies.first().map(|copy| copy.method), codes(&plan))
+    };
+    let refused = || (None, vec!["not-supported-here"]);
+    // To another region of another subscription.
+    assert_eq!(decide(&rules), (Some(Method::CopyStart), vec![]));
+    let across = |copy_start| measured("westeurope", Measured { copy_start, ..Measured::default() });
+    rules.measured = across(Some(true));
+    assert_eq!(decide(&rules), (Some(Method::CopyStart), vec![]));
+    rules.measured = across(Some(false));
+    assert_eq!(decide(&rules), refused());
+    // Inside the region of the source.
+    rules.destinations[0].region = "westeurope".parse().unwrap();
+    for (copy, copy_start, expected) in [
+        (None, None, Some(Method::CopyStart)),
+        (Some(true), None, Some(Method::Copy)),
+        (Some(true), Some(false), Some(Method::Copy)),
+        (Some(false), None, Some(Method::CopyStart)),
+        (Some(false), Some(true), Some(Method::CopyStart)),
+        (None, Some(false), Some(Method::Copy)),
+        (Some(false), Some(false), None),
+    ] {
+        rules.measured = measured("westeurope", Measured { copy, copy_start, encryption_set: None });
+        let expected = expected.map_or_else(refused, |method| (Some(method), vec![]));
+        assert_eq!(decide(&rules), expected, "{copy:?} {copy_start:?}");
+    }
+    // With a disk encryption set.
+    let subscription = rules.destinations[0].group.subscription;
+    rules.destinations[0].encryption_set = Some(format!("/subscriptions/{subscription}/x"));
+    rules.measured = measured("westeurope", Measured { encryption_set: Some(false), ..Measured::default() });
+    assert_eq!(decide(&rules), refused());
+    rules.measured = BTreeMap::new();
+    assert_eq!(decide(&rules), (Some(Method::CopyStart), vec![]));
 }
 
 #[test]

@@ -104,7 +104,7 @@ fn rules() -> Rules {
         lock: false,
         speed: Speed::Standard,
         replica_name: None,
-        copy_across_subscriptions: false,
+        measured: BTreeMap::new(),
     }
 }
 

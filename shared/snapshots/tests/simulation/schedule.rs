@@ -84,7 +84,7 @@ fn rules(rng: &mut Rng) -> Rules {
         lock: rng.chance(0.3),
         speed: Speed::Standard,
         replica_name: None,
-        copy_across_subscriptions: false,
+        measured: BTreeMap::new(),
     }
 }
 

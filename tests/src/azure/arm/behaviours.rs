@@ -36,6 +36,14 @@ pub struct Behaviours {
     pub copy_start_across_subscriptions: bool,
     /// Whether CopyStart copies a snapshot that was created by CopyStart.
     pub copy_start_from_copy: bool,
+    /// Whether copies of one snapshot to two regions may arrive at the same time.
+    pub copies_to_regions_at_once: bool,
+    /// Whether an auxiliary token permits a source in another tenant.
+    pub auxiliary_tokens: bool,
+    /// Whether a gallery version is created from an incremental snapshot.
+    pub gallery_from_incremental: bool,
+    /// Whether a disk is created from a shallow gallery version.
+    pub gallery_shallow_disk: bool,
     /// Whether two copies of one snapshot to one region may arrive at the same time.
     pub copies_of_one_at_once: bool,
     /// Whether an image is created from an incremental snapshot.
@@ -67,6 +75,10 @@ impl Default for Behaviours {
             copy_start_in_region: true,
             copy_start_across_subscriptions: true,
             copy_start_from_copy: true,
+            copies_to_regions_at_once: true,
+            auxiliary_tokens: false,
+            gallery_from_incremental: true,
+            gallery_shallow_disk: true,
             copies_of_one_at_once: false,
             image_from_incremental: true,
             image_from_other_subscription: false,

@@ -56,6 +56,12 @@ pub(super) fn check(world: &TenantState, disk: &Disk, source: &Disk) -> Result<(
     if arriving >= world.copy_limit {
         return busy(format!("{arriving} snapshots are being copied to {} in this subscription.", disk.region));
     }
+    if !world.behaviours.copies_to_regions_at_once
+        && let Some(other) =
+            world.disks.iter().find(|other| other.is_arriving() && source_of(other) == source_of(disk) && !here(other))
+    {
+        return busy(format!("A copy of the snapshot to {} is in progress.", other.region));
+    }
     let of_family =
         || world.disks.iter().filter(here).filter(|other| other.properties[FAMILY] == disk.properties[FAMILY]);
     let is_other = |other: &&Disk| {

@@ -168,7 +168,7 @@ fn create(world: &TenantState, call: &Call, disk: &mut Disk) -> Result<(), ArmAn
     let (bytes, state) = match option.as_str() {
         "Upload" => (upload(disk)?, "ReadyToUpload"),
         "Copy" | "CopyStart" => {
-            let source = source(world, disk, &option)?.clone();
+            let source = source(world, call, disk, &option)?.clone();
             copy(disk, &source);
             if let Some(family) = copies::family(disk, &source) {
                 disk.properties[FAMILY] = json!(family);
@@ -228,7 +228,7 @@ fn copy(disk: &mut Disk, source: &Disk) {
 
 /// The source of a copy. Source: Azure, disks-copy-incremental-snapshot-across-regions. Codes that are not named there
 /// are guesses.
-fn source<'w>(world: &'w TenantState, disk: &Disk, option: &str) -> Result<&'w Disk, ArmAnswer> {
+fn source<'w>(world: &'w TenantState, call: &Call, disk: &Disk, option: &str) -> Result<&'w Disk, ArmAnswer> {
     let id = disk.properties["creationData"]["sourceResourceId"].as_str().unwrap_or_default();
     let missing = || {
         let message = format!("Resource {} is not found.", id.rsplit('/').next().unwrap_or_default());
@@ -237,7 +237,10 @@ fn source<'w>(world: &'w TenantState, disk: &Disk, option: &str) -> Result<&'w D
     let invalid = |message: &str| ArmAnswer::bad_request("InvalidParameter", message).target("creationData");
     let source = disks::find(world, &id.to_ascii_lowercase()).ok_or_else(missing)?;
     let tenant = |id: &str| world.find_subscription(id).map(|found| found.tenant.clone());
-    if tenant(&source.subscription) != tenant(&disk.subscription) {
+    let of_source = tenant(&source.subscription);
+    let has_token = |tenant: &String| call.auxiliary.iter().any(|other| other.tenant.eq_ignore_ascii_case(tenant));
+    let is_linked = world.behaviours.auxiliary_tokens && of_source.as_ref().is_some_and(has_token);
+    if of_source != tenant(&disk.subscription) && !is_linked {
         // Source: seen, MicrosoftDocs/azure-docs#48443.
         let message = format!(
             "The client has permission to write {}, but the linked scope {id} is in another tenant.",

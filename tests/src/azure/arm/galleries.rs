@@ -424,6 +424,11 @@ fn check_source(world: &TenantState, item: &GalleryItem, source: Option<String>)
     if normalized_region(&disk.region) != item.region {
         return Err(missing(&id));
     }
+    let is_incremental = disk.properties["incremental"] == json!(true);
+    if is_incremental && !world.behaviours.gallery_from_incremental {
+        let message = format!("The source {id} is an incremental snapshot.");
+        return Err(ArmAnswer::bad_request("InvalidParameter", message));
+    }
     if !disk.is_complete() {
         let message = format!("The source {id} is not complete.");
         return Err(ArmAnswer::error(StatusCode::CONFLICT, "OperationNotAllowed", message));
@@ -477,6 +482,12 @@ pub(super) fn set_state(world: &mut TenantState, key: &str, state: ImageState) {
 
 /// The error for a disk of a version that cannot be used in the region of the disk. Source: seen, pulumi-aws#5129.
 pub(super) fn use_version(world: &mut TenantState, id: &str, region: &str, now: Timestamp) -> Result<(), ArmAnswer> {
+    let is_shallow = find(world, &id.to_ascii_lowercase())
+        .is_some_and(|item| item.properties["publishingProfile"]["replicationMode"] == "Shallow");
+    if is_shallow && !world.behaviours.gallery_shallow_disk {
+        let message = format!("A disk cannot be created from the shallow gallery image {id}.");
+        return Err(ArmAnswer::bad_request("InvalidParameter", message));
+    }
     let replica = find_mut(world, &id.to_ascii_lowercase()).and_then(|item| item.replicas.get_mut(region));
     if replica.is_some_and(|replica| replica.use_it(now)) {
         return Ok(());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::http::request::Parts;
-use axum::http::{Method, StatusCode, header};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -26,6 +26,8 @@ pub(super) struct Call {
     pub(super) route: Route,
     pub(super) query: Query,
     pub(super) principal: Principal,
+    /// The principals of auxiliary tokens.
+    pub(super) auxiliary: Vec<Principal>,
     pub(super) body: Bytes,
     /// The header `If-None-Match`.
     pub(super) if_none_match: Option<String>,
@@ -113,7 +115,17 @@ fn check(world: &mut TenantState, core: &Core, parts: &Parts, body: Bytes) -> Re
     let (method, endpoint) = (method.clone(), core.endpoint.clone());
     let if_none_match = parts.headers.get(header::IF_NONE_MATCH);
     let if_none_match = if_none_match.and_then(|value| value.to_str().ok()).map(str::to_owned);
-    Ok((Call { method, route, query, principal, body, if_none_match, now, endpoint, path_and_query }, remaining))
+    // Source: Azure, authenticate-multi-tenant: further tokens, separated by commas or semicolons.
+    let auxiliary = parts.headers.get("x-ms-authorization-auxiliary").and_then(|value| value.to_str().ok());
+    let auxiliary = auxiliary.into_iter().flat_map(|tokens| tokens.split([',', ';'])).map(|token| {
+        let header = HeaderValue::from_str(token.trim()).ok();
+        token::check(header.as_ref(), &audiences, None, now)
+    });
+    let auxiliary = auxiliary.collect::<Result<Vec<_>, _>>()?;
+    Ok((
+        Call { method, route, query, principal, auxiliary, body, if_none_match, now, endpoint, path_and_query },
+        remaining,
+    ))
 }
 
 /// Checks a request in a subscription, and takes it from the subscription's bucket.

@@ -1,6 +1,8 @@
 //! What is refused before the first change.
 
 use goldfleet_dispatcher::control::context::ControlError;
+use goldfleet_dispatcher::control::doctor::probe::questions::{Answer, IMAGE_OUTLIVES_SNAPSHOT, Measurement};
+use goldfleet_dispatcher::control::doctor::probe::record::{ProbeResult, store};
 use goldfleet_dispatcher::control::platform::request::refuse_dispatched;
 use goldfleet_dispatcher::control::request::{Terms, request_job};
 use goldfleet_model::resource::ResourceType;
@@ -46,6 +48,34 @@ async fn targets_that_the_platform_cannot_copy_to_are_refused() {
     let source = scene.snapshot("golden", true).await;
     assert!(scene.refusal(&source).await.contains("des-elsewhere"));
     scene.assert_no_temporaries().await;
+}
+
+/// What a probe found not to work is refused before the first call, in the region of the probe. What it did not measure is
+/// left to the service.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_probe_found_not_to_work_is_refused() {
+    let scene = Scene::new().await;
+    let source = scene.snapshot("golden", true).await;
+    let probed = async |region: &str, answer: Answer| {
+        let result = ProbeResult {
+            places: vec![format!("00000000-0000-0000-0000-000000000007/{region}/probe")],
+            at: scene.ports().clock.now(),
+            measurements: vec![Measurement { id: IMAGE_OUTLIVES_SNAPSHOT.to_owned(), answer, detail: String::new() }],
+        };
+        store(scene.ports().records.as_ref(), &result).await.unwrap();
+    };
+    probed("japaneast", Answer::No).await;
+    probed("eastus", Answer::Unmeasured).await;
+    assert_succeeded(&scene.dispatch(&source).await.1);
+    probed("eastus", Answer::No).await;
+    let refused = scene.try_request_version(&source, "2", Terms::default()).await.unwrap_err();
+    let ControlError::NotCopied(findings) = refused else { panic!("{refused}") };
+    let eastus = scene.targets().iter().filter(|target| target.region.as_str() == "eastus").count();
+    assert_eq!(findings.len(), eastus, "{findings:?}");
+    assert!(findings.iter().all(|found| found.code == "not-supported-here"), "{findings:?}");
+    assert!(findings[0].message.contains("not usable after its snapshot is deleted"), "{findings:?}");
+    probed("eastus", Answer::Yes).await;
+    scene.try_request_version(&source, "2", Terms::default()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

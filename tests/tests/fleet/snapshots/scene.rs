@@ -96,7 +96,7 @@ impl Sync {
             lock: false,
             speed: Speed::Standard,
             replica_name: None,
-            copy_across_subscriptions: false,
+            measured: BTreeMap::new(),
         };
         Self { ports: ports.clone(), rules, size: SIZE, state: SyncState::default(), runs: 0 }
     }

@@ -1,8 +1,11 @@
 //! The probe: measures behaviour of the platform that is not documented, with a disk of 20 MiB, on the user's own Azure.
 //!
-//! - [`questions`]: what is measured. - `steps`: how. - `temporaries`: the resources, and their removal in any case.
-//! - [`record`]: the stored results, which the planner uses. Without a result, it takes the safe way.
+//! - [`questions`]: what is measured. - `steps`, `copies`, `gallery`: how. - `temporaries`: the resources, and their removal in any case.
+//! - [`record`]: the stored results. - [`known`]: what the planner gets from them. Without a result, it takes the safe way.
 
+mod copies;
+mod gallery;
+pub mod known;
 pub mod questions;
 pub mod record;
 mod steps;
@@ -14,6 +17,7 @@ use goldfleet_model::store::BlobAddress;
 use goldfleet_ports::disk_pages::DiskPages;
 use goldfleet_ports::error::PortError;
 use goldfleet_ports::inspector::Inspector;
+use goldfleet_ports::linked_put::LinkedPut;
 use goldfleet_ports::rng;
 use tokio_util::sync::CancellationToken;
 
@@ -29,12 +33,21 @@ pub struct ProbeRequest {
     pub first: Place,
     /// The place of copies.
     pub second: Option<Place>,
+    /// The place of copies that are made at the same time as those to the second place, in another region.
+    pub third: Option<Place>,
     /// A disk encryption set of the first place.
     pub encryption_set: Option<String>,
     /// A block blob with at least 4 KiB that the service can read.
     pub block_blob: Option<BlobAddress>,
     /// The MD5 of its first 4 KiB.
     pub block_blob_md5: Option<[u8; 16]>,
+}
+
+impl ProbeRequest {
+    /// All places.
+    pub(super) fn places(&self) -> impl Iterator<Item = &Place> {
+        std::iter::once(&self.first).chain(&self.second).chain(&self.third)
+    }
 }
 
 /// The ports that only the probe needs. None for a cloud without them.
@@ -44,6 +57,8 @@ pub struct ProbePorts<'a> {
     pub pages: Option<&'a dyn DiskPages>,
     /// The rights of the identity.
     pub inspector: Option<&'a dyn Inspector>,
+    /// Requests with tokens of two tenants.
+    pub linked: Option<&'a dyn LinkedPut>,
 }
 
 /// What a probe found and left.
@@ -77,7 +92,7 @@ pub async fn probe(
     let fleet = control.ports.table.fleet().await?;
     let since = control.ports.clock.now();
     let job = JobId::new(since, rng::random_u64());
-    let places: Vec<&Place> = std::iter::once(&request.first).chain(&request.second).collect();
+    let places: Vec<&Place> = request.places().collect();
     let groups = places.iter().map(|place| place.group()).collect();
     record::open(records, &OpenProbe { job: job.clone(), groups, since }).await?;
     let mut prober = Prober {
@@ -85,6 +100,7 @@ pub async fn probe(
         temporaries: Temporaries::new(control, fleet, job.clone()),
         pages: ports.pages,
         inspector: ports.inspector,
+        linked: ports.linked,
         measurements: Vec::new(),
         report,
     };

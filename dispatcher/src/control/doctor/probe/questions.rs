@@ -42,8 +42,23 @@ const fn question(id: &'static str, text: &'static str) -> Question {
 /// The id of the question that decides how syncs copy to another subscription in the same region.
 pub const COPY_ACROSS_SUBSCRIPTIONS: &str = "copy-across-subscriptions";
 
+/// The id of the question that decides it if Copy does not work, or is not measured.
+pub const COPY_START_IN_REGION: &str = "copy-start-in-region";
+
+/// The id of the question that decides whether something is copied to another subscription and region.
+pub const COPY_START_ACROSS_SUBSCRIPTIONS: &str = "copy-start-across-subscriptions";
+
+/// The id of the question that decides whether copies may name a disk encryption set.
+pub const ENCRYPTION_SET_AT_COPY: &str = "encryption-set-at-copy";
+
+/// The id of the question that decides whether images are created from temporary snapshots.
+pub const IMAGE_OUTLIVES_SNAPSHOT: &str = "image-outlives-snapshot";
+
+/// The id of the question that decides whether managed images are read by way of temporary gallery versions.
+pub const GALLERY_SHALLOW_DISK: &str = "gallery-shallow-disk";
+
 /// All questions, in the order of the report.
-pub const QUESTIONS: [Question; 18] = [
+pub const QUESTIONS: [Question; 20] = [
     question("rights", "does the identity have the rights that goldfleet's functions need here"),
     question("page-crc64", "does a write to an upload disk verify a CRC-64"),
     question("page-md5-returned", "does the response to a write have the Content-MD5"),
@@ -52,16 +67,18 @@ pub const QUESTIONS: [Question; 18] = [
     question("sas-renewal", "does a second beginGetAccess keep the first SAS valid"),
     question("sas-expiry", "does a disk return to its earlier state when its SAS expires"),
     question("image-from-incremental", "is an image created from an incremental snapshot"),
-    question("image-outlives-snapshot", "is the image usable after its snapshot is deleted"),
+    question(IMAGE_OUTLIVES_SNAPSHOT, "is the image usable after its snapshot is deleted"),
     question("image-across-subscriptions", "is an image created from a snapshot of another subscription"),
     question(COPY_ACROSS_SUBSCRIPTIONS, "does Copy create an incremental snapshot in another subscription"),
-    question("copy-start-in-region", "does CopyStart copy inside a region"),
-    question("copy-start-across-subscriptions", "does CopyStart copy to another subscription"),
+    question(COPY_START_IN_REGION, "does CopyStart copy inside a region"),
+    question(COPY_START_ACROSS_SUBSCRIPTIONS, "does CopyStart copy to another subscription"),
     question("copy-start-at-once", "do two copies of one snapshot run at the same time"),
+    question("copy-start-two-regions", "are copies to two regions made at the same time"),
     question("copy-start-from-copy", "does CopyStart copy a copy"),
-    question("encryption-set-at-copy", "does Copy set a disk encryption set"),
-    question("gallery", "is a gallery version created from an incremental snapshot, and a disk from a shallow one"),
-    question("auxiliary-tokens", "do auxiliary tokens permit copies between tenants"),
+    question(ENCRYPTION_SET_AT_COPY, "does Copy set a disk encryption set"),
+    question("gallery-from-incremental", "is a gallery version created from an incremental snapshot"),
+    question(GALLERY_SHALLOW_DISK, "is a disk created from a shallow gallery version"),
+    question("auxiliary-tokens", "does an auxiliary token permit copies between tenants"),
 ];
 
 /// The answer to a question.

@@ -1,6 +1,5 @@
 //! The records of probes: results by place and date, and the probes that have not cleaned up.
 
-use goldfleet_machines::request::Place;
 use goldfleet_model::document::Document;
 use goldfleet_model::hash::digest_of;
 use goldfleet_model::ids::JobId;
@@ -10,7 +9,7 @@ use goldfleet_snapshots::id::GroupRef;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::questions::{Answer, Measurement};
+use super::questions::Measurement;
 
 const VERSION: u16 = 1;
 
@@ -22,9 +21,6 @@ const OPEN: &str = "probe-run.";
 
 /// The number of results that are kept for the same places.
 const KEPT: usize = 10;
-
-/// The time after which a result is not used any more: the platform changes.
-const VALID: SignedDuration = SignedDuration::from_hours(24 * 180);
 
 /// A probe takes minutes. One that began earlier has ended, or was killed.
 const LONGEST: SignedDuration = SignedDuration::from_hours(6);
@@ -120,51 +116,4 @@ pub async fn results(records: &dyn Records) -> PortResult<Vec<ProbeResult>> {
     let found = records.list(RESULTS).await?;
     let results = found.iter().filter_map(|record| record.document.value.read::<Vec<ProbeResult>>(VERSION).ok());
     Ok(results.flatten().collect())
-}
-
-/// Whether the newest valid result for these subscriptions and region answers a question with yes. Without a result, the
-/// caller takes the safe way.
-#[must_use]
-pub fn is_known(results: &[ProbeResult], id: &str, places: [&Place; 2], now: Timestamp) -> bool {
-    let same = |text: &String, place: &Place| {
-        let prefix = format!("{}/{}/", place.subscription, place.region);
-        text.to_ascii_lowercase().starts_with(&prefix.to_ascii_lowercase())
-    };
-    let applies = |result: &&ProbeResult| {
-        let [first, second] = &result.places[..] else { return false };
-        same(first, places[0]) && same(second, places[1]) && now.duration_since(result.at) <= VALID
-    };
-    let newest = results.iter().filter(applies).max_by_key(|result| result.at);
-    newest.is_some_and(|result| result.measurements.iter().any(|found| found.id == id && found.answer == Answer::Yes))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn place(subscription: u32, region: &str, group: &str) -> Place {
-        format!("00000000-0000-0000-0000-00000000000{subscription}/{region}/{group}").parse().unwrap()
-    }
-
-    /// Only a recent "yes" for the same subscriptions and regions counts, and a newer "no" replaces it.
-    #[test]
-    fn a_result_applies_to_its_places_and_for_a_limited_time() {
-        let now: Timestamp = "2026-11-29T00:00:00Z".parse().unwrap();
-        let result = |days: i64, answer| ProbeResult {
-            places: vec![place(1, "westeurope", "a").to_string(), place(2, "westeurope", "b").to_string()],
-            at: now.checked_sub(SignedDuration::from_hours(24 * days)).unwrap(),
-            measurements: vec![Measurement { id: "x".to_owned(), answer, detail: String::new() }],
-        };
-        let known = |results: &[ProbeResult], from: &Place, to: &Place| is_known(results, "x", [from, to], now);
-        let (from, to) = (place(1, "westeurope", "other"), place(2, "westeurope", "other"));
-        assert!(known(&[result(1, Answer::Yes)], &from, &to));
-        assert!(!known(&[], &from, &to));
-        assert!(!known(&[result(1, Answer::Unmeasured)], &from, &to));
-        assert!(!known(&[result(5, Answer::Yes), result(1, Answer::No)], &from, &to));
-        assert!(!known(&[result(200, Answer::Yes)], &from, &to));
-        for other in [place(3, "westeurope", "b"), place(2, "eastus", "b")] {
-            assert!(!known(&[result(1, Answer::Yes)], &from, &other));
-        }
-        assert!(!known(&[result(1, Answer::Yes)], &to, &from));
-    }
 }

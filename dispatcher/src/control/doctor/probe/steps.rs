@@ -12,10 +12,14 @@ use goldfleet_ports::disk_access::{Access, DiskSas, MAX_ACCESS};
 use goldfleet_ports::disk_pages::{DiskPages, PageSource};
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::inspector::Inspector;
+use goldfleet_ports::linked_put::LinkedPut;
 use serde_json::{Value, json};
 
 use super::ProbeRequest;
-use super::questions::{Answer, COPY_ACROSS_SUBSCRIPTIONS, Measurement, QUESTIONS};
+use super::questions::{
+    Answer, COPY_ACROSS_SUBSCRIPTIONS, COPY_START_ACROSS_SUBSCRIPTIONS, COPY_START_IN_REGION, ENCRYPTION_SET_AT_COPY,
+    IMAGE_OUTLIVES_SNAPSHOT, Measurement, QUESTIONS,
+};
 use super::temporaries::Temporaries;
 use crate::control::doctor::access;
 
@@ -37,12 +41,13 @@ pub(super) struct Prober<'a> {
     pub(super) temporaries: Temporaries<'a>,
     pub(super) pages: Option<&'a dyn DiskPages>,
     pub(super) inspector: Option<&'a dyn Inspector>,
+    pub(super) linked: Option<&'a dyn LinkedPut>,
     pub(super) measurements: Vec<Measurement>,
     pub(super) report: &'a (dyn Fn(&str) + Sync),
 }
 
 /// The answer that a request gives: it succeeds, the service refuses it, or nothing is known.
-fn verdict(result: PortResult<String>) -> (Answer, String) {
+pub(super) fn verdict(result: PortResult<String>) -> (Answer, String) {
     match result {
         Ok(detail) => (Answer::Yes, detail),
         Err(error) => {
@@ -68,6 +73,7 @@ impl Prober<'_> {
         self.access(&snapshot).await;
         self.images(&snapshot).await;
         self.encryption(&snapshot).await;
+        self.gallery(&snapshot).await;
         if let Some(second) = &self.request.second {
             self.copies(&snapshot, second).await;
         }
@@ -75,11 +81,11 @@ impl Prober<'_> {
         Ok(())
     }
 
-    fn say(&self, text: &str) {
+    pub(super) fn say(&self, text: &str) {
         (self.report)(text);
     }
 
-    fn record(&mut self, id: &'static str, (answer, detail): (Answer, String)) {
+    pub(super) fn record(&mut self, id: &'static str, (answer, detail): (Answer, String)) {
         self.say(&format!("{id}: {}", answer.as_str()));
         self.measurements.push(Measurement { id: id.to_owned(), answer, detail });
     }
@@ -92,13 +98,14 @@ impl Prober<'_> {
             }
             let why = match question.id {
                 "rights" => "the rights of the identity cannot be read",
-                "gallery" => "goldfleet does not use galleries yet",
-                "auxiliary-tokens" => "goldfleet does not use auxiliary tokens yet",
-                "encryption-set-at-copy" => "name a disk encryption set with --des",
-                "image-across-subscriptions" | COPY_ACROSS_SUBSCRIPTIONS | "copy-start-in-region" => {
+                "gallery-shallow-disk" => "no gallery version was created",
+                "auxiliary-tokens" => "name a second place in another tenant",
+                ENCRYPTION_SET_AT_COPY => "name a disk encryption set with --des",
+                "image-across-subscriptions" | COPY_ACROSS_SUBSCRIPTIONS | COPY_START_IN_REGION => {
                     "name a second place in the same region and another subscription"
                 }
-                "copy-start-across-subscriptions" => "name a second place in another region and another subscription",
+                COPY_START_ACROSS_SUBSCRIPTIONS => "name a second place in another region and another subscription",
+                "copy-start-two-regions" => "name a second and a third place in two other regions",
                 _ => "name a second place in another region",
             };
             let (id, detail) = (question.id.to_owned(), why.to_owned());
@@ -112,7 +119,7 @@ impl Prober<'_> {
     async fn rights(&mut self) {
         let Some(inspector) = self.inspector else { return };
         let mut missing = Vec::new();
-        for place in [Some(&self.request.first), self.request.second.as_ref()].into_iter().flatten() {
+        for place in self.request.places() {
             let scope = format!("/subscriptions/{}/resourceGroups/{}", place.subscription, place.resource_group);
             match inspector.permissions(&scope, None).await {
                 Ok(found) => {
@@ -123,7 +130,7 @@ impl Prober<'_> {
             }
         }
         let answer = match missing.is_empty() {
-            true => (Answer::Yes, "all that snapshots, temporaries, images and locks need".to_owned()),
+            true => (Answer::Yes, "all that snapshots, temporaries, images, galleries and locks need".to_owned()),
             false => (Answer::No, format!("missing: {}", missing.join(", "))),
         };
         self.record("rights", answer);
@@ -200,7 +207,7 @@ impl Prober<'_> {
     }
 
     /// Creates a snapshot and waits for its content.
-    async fn snapshot(
+    pub(super) async fn snapshot(
         &mut self,
         place: &Place,
         part: &str,
@@ -213,7 +220,7 @@ impl Prober<'_> {
         Ok(id)
     }
 
-    async fn begin_snapshot(
+    pub(super) async fn begin_snapshot(
         &mut self,
         place: &Place,
         part: &str,
@@ -221,6 +228,20 @@ impl Prober<'_> {
         source: &ResourceId,
         encryption: Option<&str>,
     ) -> PortResult<ResourceId> {
+        let (id, body) = self.snapshot_request(place, part, option, source, encryption)?;
+        self.temporaries.create(&id, body).await?;
+        Ok(id)
+    }
+
+    /// The id and the body of an incremental snapshot.
+    pub(super) fn snapshot_request(
+        &self,
+        place: &Place,
+        part: &str,
+        option: &str,
+        source: &ResourceId,
+        encryption: Option<&str>,
+    ) -> PortResult<(ResourceId, Value)> {
         let id = self.temporaries.id(place, ResourceType::Snapshot, part)?;
         let mut properties = json!({
             "incremental": true, "creationData": { "createOption": option, "sourceResourceId": source.to_string() },
@@ -230,8 +251,7 @@ impl Prober<'_> {
             properties["encryption"] = json!({ "type": kind, "diskEncryptionSetId": set });
         }
         let body = json!({ "location": place.region, "sku": { "name": "Standard_LRS" }, "properties": properties });
-        self.temporaries.create(&id, body).await?;
-        Ok(id)
+        Ok((id, body))
     }
 
     /// A second SAS, and the state after the end of one.
@@ -307,10 +327,10 @@ impl Prober<'_> {
             }
             Err(error) => Err(error),
         };
-        self.record("image-outlives-snapshot", verdict(outlives));
+        self.record(IMAGE_OUTLIVES_SNAPSHOT, verdict(outlives));
     }
 
-    async fn image(&mut self, place: &Place, part: &str, snapshot: &ResourceId) -> PortResult<ResourceId> {
+    pub(super) async fn image(&mut self, place: &Place, part: &str, snapshot: &ResourceId) -> PortResult<ResourceId> {
         let id = self.temporaries.id(place, ResourceType::Image, part)?;
         let disk = json!({
             "osType": "Linux", "osState": "Generalized", "snapshot": { "id": snapshot.to_string() },
@@ -327,55 +347,11 @@ impl Prober<'_> {
     async fn encryption(&mut self, snapshot: &ResourceId) {
         let Some(set) = self.request.encryption_set.clone() else { return };
         let made = self.snapshot(&self.request.first, "encrypted", "Copy", snapshot, Some(&set)).await;
-        self.record("encryption-set-at-copy", verdict(made.map(|id| id.to_string())));
-    }
-
-    /// Copies to the second place.
-    async fn copies(&mut self, snapshot: &ResourceId, second: &Place) {
-        let first = &self.request.first;
-        let other_subscription = first.subscription != second.subscription;
-        if first.region == second.region {
-            if other_subscription {
-                let made = self.snapshot(second, "copied", "Copy", snapshot, None).await;
-                self.record(COPY_ACROSS_SUBSCRIPTIONS, verdict(made.map(|id| id.to_string())));
-                let made = self.image(second, "image-across", snapshot).await;
-                self.record("image-across-subscriptions", verdict(made.map(|id| id.to_string())));
-            }
-            let made = self.snapshot(second, "started", "CopyStart", snapshot, None).await;
-            return self.record("copy-start-in-region", verdict(made.map(|id| id.to_string())));
-        }
-        self.say(&format!("copying the snapshot to {second}; the service takes some minutes"));
-        let begun = self.begin_snapshot(second, "remote", "CopyStart", snapshot, None).await;
-        let copy = match begun {
-            Ok(copy) => copy,
-            Err(error) => {
-                let id = if other_subscription { "copy-start-across-subscriptions" } else { "copy-start-from-copy" };
-                let answer = if other_subscription { verdict(Err(error)) } else { unmeasured(&error) };
-                return self.record(id, answer);
-            }
-        };
-        let twice = self.begin_snapshot(second, "remote-again", "CopyStart", snapshot, None).await;
-        let arrived = self.temporaries.arrived(&copy).await;
-        if other_subscription {
-            let across = match &arrived {
-                Ok(()) => (Answer::Yes, copy.to_string()),
-                Err(error) => unmeasured(error),
-            };
-            self.record("copy-start-across-subscriptions", across);
-        }
-        let at_once = match twice {
-            Ok(again) => self.temporaries.arrived(&again).await.map(|()| "both were accepted and arrived".to_owned()),
-            Err(error) => Err(error),
-        };
-        self.record("copy-start-at-once", verdict(at_once));
-        if arrived.is_ok() {
-            let back = self.snapshot(first, "copy-of-copy", "CopyStart", &copy, None).await;
-            self.record("copy-start-from-copy", verdict(back.map(|id| id.to_string())));
-        }
+        self.record(ENCRYPTION_SET_AT_COPY, verdict(made.map(|id| id.to_string())));
     }
 }
 
-fn unmeasured(error: &PortError) -> (Answer, String) {
+pub(super) fn unmeasured(error: &PortError) -> (Answer, String) {
     (Answer::Unmeasured, format!("{}: {error}", error.code))
 }
 

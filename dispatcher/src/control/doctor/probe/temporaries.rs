@@ -8,7 +8,8 @@ use goldfleet_model::ids::JobId;
 use goldfleet_model::resource::{DiskState, Properties, ResourceBody, ResourceId, ResourceType};
 use goldfleet_ports::disk_access::{Access, AccessRequest, DiskSas, wait_until_granted};
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
-use goldfleet_ports::resources::{PutMode, PutRequest, Resource, wait_until_done};
+use goldfleet_ports::linked_put::LinkedPut;
+use goldfleet_ports::resources::{ChangeStatus, PutMode, PutRequest, Resource, wait_until_done};
 use goldfleet_ports::retry::retry_transient;
 use goldfleet_snapshots::remove::{Decision, TemporarySpec};
 use goldfleet_snapshots::{names, tags};
@@ -19,10 +20,10 @@ use crate::control::context::ControlContext;
 use crate::control::upload::from::temporary::end_access;
 
 /// The time between two polls or attempts.
-const PAUSE: Duration = Duration::from_secs(10);
+pub(super) const PAUSE: Duration = Duration::from_secs(10);
 
 /// The number of polls of content that arrives: half an hour.
-const POLLS: usize = 180;
+pub(super) const POLLS: usize = 180;
 
 /// The number of attempts to delete a resource.
 const ATTEMPTS: usize = 30;
@@ -57,16 +58,40 @@ impl<'a> Temporaries<'a> {
 
     /// Creates a resource, and waits until the change ends.
     pub(super) async fn create(&mut self, id: &ResourceId, body: Value) -> PortResult<Resource> {
-        let body = ResourceBody::from_json(id.resource_type, body)
-            .map_err(|error| PortError::new(ErrorKind::Invalid, format!("{id}: {error}")))?;
-        let body = body.with_tags(tags::of_temporary(self.fleet, &self.job, SOURCE));
-        let request = PutRequest { id: id.clone(), tenant: None, mode: PutMode::Create, body };
-        // Before the request: one whose answer is lost may have taken effect.
-        self.made.push(id.clone());
-        self.pending = Some(id.clone());
+        let request = self.announce(id, body)?;
         let ports = &self.control.ports;
         let put = || ports.resources.put(&request);
         let begun = retry_transient(ports.clock.as_ref(), PortError::is_retryable, put).await;
+        self.created(id, begun).await
+    }
+
+    /// The same for a resource with a source in another tenant, that of the credential.
+    pub(super) async fn create_linked(
+        &mut self,
+        linked: &dyn LinkedPut,
+        id: &ResourceId,
+        body: Value,
+    ) -> PortResult<Resource> {
+        let request = self.announce(id, body)?;
+        let put = || linked.put_linked(&request, None);
+        let begun = retry_transient(self.control.ports.clock.as_ref(), PortError::is_retryable, put).await;
+        self.created(id, begun).await
+    }
+
+    /// Records that a resource may exist from now on. Returns the request for it.
+    fn announce(&mut self, id: &ResourceId, body: Value) -> PortResult<PutRequest> {
+        let body = ResourceBody::from_json(id.resource_type, body)
+            .map_err(|error| PortError::new(ErrorKind::Invalid, format!("{id}: {error}")))?;
+        let body = body.with_tags(tags::of_temporary(self.fleet, &self.job, SOURCE));
+        // Before the request: one whose answer is lost may have taken effect.
+        self.made.push(id.clone());
+        self.pending = Some(id.clone());
+        Ok(PutRequest { id: id.clone(), tenant: None, mode: PutMode::Create, body })
+    }
+
+    /// Waits for the end of a change that creates a resource.
+    async fn created(&mut self, id: &ResourceId, begun: PortResult<ChangeStatus>) -> PortResult<Resource> {
+        let ports = &self.control.ports;
         let ended = match begun {
             Ok(change) => wait_until_done(ports.resources.as_ref(), ports.clock.as_ref(), change).await,
             // An earlier attempt took effect.

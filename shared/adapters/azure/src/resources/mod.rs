@@ -14,6 +14,7 @@ use goldfleet_model::image::VhdNames;
 use goldfleet_model::resource::{ResourceId, ResourceType};
 use goldfleet_model::store::BlobAddress;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
+use goldfleet_ports::linked_put::LinkedPut;
 use goldfleet_ports::resources::emulation::region_change;
 use goldfleet_ports::resources::{
     ChangeStatus, MachineAction, Pending, PutMode, PutRequest, Resource, ResourcePage, ResourceQuery, ResourceService,
@@ -134,6 +135,18 @@ impl ResourceService for AzureResources {
             ChangeStatus::Failed(error) => Ok(ChangeStatus::Failed(error_of_put(pending.id.resource_type, error))),
             status => Ok(status),
         }
+    }
+}
+
+#[async_trait]
+impl LinkedPut for AzureResources {
+    async fn put_linked(&self, request: &PutRequest, source_tenant: Option<&str>) -> PortResult<ChangeStatus> {
+        let PutRequest { id, tenant, body, .. } = request;
+        self.check_mode(request).await?;
+        let (path, version, tenant) = (id.to_string(), api_version(id.resource_type), tenant.as_deref());
+        let sent = self.arm.put_linked(&path, version, &body.to_request_json(), tenant, source_tenant).await?;
+        let reply = sent.check_status(&path).map_err(|error| error_of_put(id.resource_type, error))?;
+        Change::new(id, tenant, Goal::Exists).status(self.arm.initial_status(&reply, &path))
     }
 }
 
