@@ -175,12 +175,13 @@ pub enum Command {
     /// Explain a failure code
     Explain {
         /// The code, such as ring-stopped; without it, all codes are listed
+        #[arg(add = ArgValueCandidates::new(complete::codes))]
         code: Option<String>,
     },
     /// Show help for a command, or a page of the documentation
     Help {
         /// A command, or a topic such as configuration
-        #[arg(value_name = "COMMAND|TOPIC")]
+        #[arg(value_name = "COMMAND|TOPIC", add = ArgValueCandidates::new(super::help::words))]
         words: Vec<String>,
     },
     /// Generate shell completions on standard output

@@ -1,4 +1,4 @@
-//! Shell completions whose values come from the job table: job ids, images and versions.
+//! Shell completions whose values come from the job table, the configuration and the targets file.
 //!
 //! The shell runs the program while the operator types. Only the local coordination file is read, because a request to
 //! Azure would take too long. If an error occurs, nothing is completed.
@@ -6,10 +6,13 @@
 use std::collections::BTreeSet;
 
 use clap_complete::CompletionCandidate;
+use goldfleet_config::targets::TargetsFile;
 use goldfleet_config::{Config, Coordination, environment};
 use goldfleet_ports::error::PortResult;
 use goldfleet_ports::job_table::JobTable;
 use goldfleet_runtime::process;
+
+use crate::control::explain::TABLES;
 
 /// How many of the newest jobs are offered.
 const JOBS: usize = 50;
@@ -23,6 +26,35 @@ pub fn jobs() -> Vec<CompletionCandidate> {
         CompletionCandidate::new(job.id.as_str()).help(Some(help.into())).display_order(Some(order))
     };
     jobs.iter().map(|row| &row.value).enumerate().map(candidate).collect()
+}
+
+/// The names of the syncs of the configuration.
+#[must_use]
+pub fn syncs() -> Vec<CompletionCandidate> {
+    let config = Config::load(None, environment());
+    config.map_or_else(
+        |_| Vec::new(),
+        |config| config.sync.iter().map(|sync| sync.name.clone()).map(CompletionCandidate::new).collect(),
+    )
+}
+
+/// The failure codes, each with its cause.
+#[must_use]
+pub fn codes() -> Vec<CompletionCandidate> {
+    let entries = TABLES.iter().flat_map(|table| &table.codes);
+    let all = entries.flat_map(|entry| entry.codes.iter().map(move |code| (code, entry.cause)));
+    all.map(|(code, cause)| CompletionCandidate::new(*code).help(Some(cause.into()))).collect()
+}
+
+/// The regions of the targets, and the display names of their subscriptions as terms.
+#[must_use]
+pub fn selectors() -> Vec<CompletionCandidate> {
+    let Ok(config) = Config::load(None, environment()) else { return Vec::new() };
+    let Ok(file) = TargetsFile::load(&config.targets.file) else { return Vec::new() };
+    let regions = file.targets.iter().map(|target| target.region.to_string());
+    let names = file.targets.iter().filter_map(|target| Some(format!("name={}", target.name.as_ref()?)));
+    let all: BTreeSet<String> = regions.chain(names).collect();
+    all.into_iter().map(CompletionCandidate::new).collect()
 }
 
 /// The names of uploaded images.

@@ -246,8 +246,8 @@ fn port_hint(error: &PortError) -> Option<&'static str> {
 fn local_hint(code: &str) -> Option<&'static str> {
     Some(match code {
         "credential-unavailable" => {
-            "sign in, for example with 'az login' (is az installed and on PATH?), or set [cloud] credential to another \
-             credential"
+            "if [cloud] credential is azure-cli or default: install az, and sign in with 'az login'; for other credentials, \
+             'goldfleet help configuration' lists what each needs"
         }
         "disk-full" => "free some disk space, then run the command again",
         "account-unusable" | "database-unusable" => "check the owner of the file, and that you may write to it",

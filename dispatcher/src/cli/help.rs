@@ -1,13 +1,15 @@
 //! `help`: shows help for commands, and pages of the documentation.
 
 use clap::CommandFactory as _;
+use clap_complete::CompletionCandidate;
+use textwrap::WordSplitter;
 
 use super::arguments::Arguments;
 use super::error::{CommandError, DONE};
 use super::output::Console;
 
 /// The documentation pages that are compiled into the program, by topic.
-const PAGES: [(&str, &str); 17] = [
+const PAGES: [(&str, &str); 18] = [
     ("azure", include_str!("../../../docs/azure.md")),
     ("configuration", include_str!("../../../docs/configuration.md")),
     ("dashboard-page", include_str!("../../../docs/dashboard.md")),
@@ -17,6 +19,7 @@ const PAGES: [(&str, &str); 17] = [
     ("galleries", include_str!("../../../docs/galleries.md")),
     ("lifecycle", include_str!("../../../docs/lifecycle.md")),
     ("machines", include_str!("../../../docs/machines.md")),
+    ("model", include_str!("../../../docs/model.md")),
     ("planning", include_str!("../../../docs/planning.md")),
     ("probe", include_str!("../../../docs/probe.md")),
     ("quick-start", include_str!("../../../docs/quick-start.md")),
@@ -26,6 +29,14 @@ const PAGES: [(&str, &str); 17] = [
     ("sources", include_str!("../../../docs/sources.md")),
     ("targets-file", include_str!("../../../docs/targets.md")),
 ];
+
+/// What `goldfleet help` shows: commands and pages.
+#[must_use]
+pub fn words() -> Vec<CompletionCandidate> {
+    let commands = Arguments::command();
+    let commands = commands.get_subcommands().filter(|command| !command.is_hide_set()).map(clap::Command::get_name);
+    commands.chain(PAGES.map(|(name, _)| name)).map(str::to_owned).map(CompletionCandidate::new).collect()
+}
 
 /// `goldfleet help`.
 ///
@@ -51,7 +62,9 @@ pub fn run(words: &[String], console: &mut Console<'_>) -> Result<u8, CommandErr
     if words.is_empty() {
         let topics = PAGES.map(|(name, _)| name).join(", ");
         let text = format!("Help topics ('goldfleet help TOPIC'): {topics}");
-        writeln!(console.out, "\n{}", textwrap::fill(&text, console.width.map_or(100, usize::from)))?;
+        let width = console.width.map_or(100, usize::from);
+        let options = textwrap::Options::new(width).word_splitter(WordSplitter::NoHyphenation);
+        writeln!(console.out, "\n{}", textwrap::fill(&text, options))?;
     }
     Ok(DONE)
 }

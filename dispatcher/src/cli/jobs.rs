@@ -13,7 +13,7 @@ use super::{choose, dispatch, images, view};
 use crate::control::approve::approve;
 use crate::control::cancel::{CancelResult, cancel};
 use crate::control::context::{ControlContext, ControlError};
-use crate::control::retry::{RetryFilter, retry};
+use crate::control::retry::{RetryFilter, retry_selected};
 use crate::control::status::{Status, UploadStatus, status};
 use crate::terminal::color::Tone;
 use crate::terminal::follow::{FinishedBy, follow};
@@ -174,10 +174,13 @@ pub async fn retry_command(
     let ChangedJob { job, yes } = &arguments.job;
     let job = choose::changed(control, "retry", job.as_ref(), *yes, console).await?.value.id;
     let which = RetryFilter { phase: arguments.phase.clone(), targets: arguments.selection.selectors() };
-    let retried = retry(control, &job, &which).await?;
-    match retried {
+    let retried = retry_selected(control, &job, &which).await?;
+    match retried.count {
         0 => writeln!(console.notes, "job {job} is planned again")?,
         count => writeln!(console.notes, "retrying {} of job {job}", pluralize(count, "operation"))?,
+    }
+    if let Some(held) = &retried.held {
+        writeln!(console.notes, "selected operations that are not retried: {held}")?;
     }
     dispatch::finish_command(control, &job, arguments.wait, console, stop, None).await
 }

@@ -226,7 +226,7 @@ fn write_counts(report: &Report, console: &mut Console<'_>) -> std::io::Result<(
 pub(super) fn write_origin(console: &mut Console<'_>) -> std::io::Result<()> {
     writeln!(
         console.notes,
-        "these figures come from a model with limits that goldfleet did not measure (docs/model.md)"
+        "these figures come from a model with limits that goldfleet did not measure: 'goldfleet help model'"
     )
 }
 

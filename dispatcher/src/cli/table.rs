@@ -2,21 +2,23 @@
 
 use std::io;
 
-use comfy_table::presets::NOTHING;
-use comfy_table::{Color, ColumnConstraint, ContentArrangement, LineStyle, Table, Width};
 use textwrap::WordSplitter;
+use textwrap::core::display_width;
 
 use super::output::Console;
 use crate::terminal::color::Tone;
 
 /// The number of columns between two cells.
-const GAP: u16 = 2;
+const GAP: usize = 2;
 
-/// The maximum number of characters of a column name and its cell that share a line in a paragraph.
+/// The minimum width of a column whose cells take several lines. A narrower one would be a paragraph of single words.
+const MIN_TEXT: usize = 40;
+
+/// The maximum number of characters of a column name and its cell that share a line below a row.
 const MAX_INLINE: usize = 28;
 
 /// The rule under a header is drawn with this character.
-const RULE: char = '─';
+const RULE: &str = "─";
 
 /// The maximum width of a rule.
 const MAX_RULE: usize = 120;
@@ -32,40 +34,41 @@ pub struct Cell {
 }
 
 impl Cell {
+    fn new(text: impl Into<String>, tone: Option<Tone>) -> Self {
+        // A cell is one line until it is wrapped.
+        let text: String = text.into();
+        Self { text: text.lines().collect::<Vec<_>>().join(" "), tone }
+    }
+
     /// A cell in the colour of a tone.
     pub fn toned(tone: impl Into<Tone>, text: impl Into<String>) -> Self {
-        Self { text: text.into(), tone: Some(tone.into()) }
+        Self::new(text, Some(tone.into()))
     }
 
     /// A count in the colour of `tone`. A count of zero has no colour.
     #[must_use]
     pub fn count(count: usize, tone: Tone) -> Self {
-        Self { text: count.to_string(), tone: (count > 0).then_some(tone) }
+        Self::new(count.to_string(), (count > 0).then_some(tone))
     }
 
-    fn painted(&self, colours: bool) -> String {
-        self.tone.map_or_else(|| self.text.clone(), |tone| tone.colorize(&self.text, colours))
+    fn painted(&self, text: &str, colours: bool) -> String {
+        self.tone.map_or_else(|| text.to_owned(), |tone| tone.colorize(text, colours))
+    }
+
+    /// The width of its widest word.
+    fn widest_word(&self) -> usize {
+        self.text.split_whitespace().map(display_width).max().unwrap_or(0)
     }
 }
 
 impl From<String> for Cell {
     fn from(text: String) -> Self {
-        Self { text, tone: None }
+        Self::new(text, None)
     }
 }
 
-impl From<Cell> for comfy_table::Cell {
-    fn from(Cell { text, tone }: Cell) -> Self {
-        let cell = Self::new(text);
-        match tone {
-            Some(tone) => cell.fg(Color::AnsiValue(tone.ansi_color())),
-            None => cell,
-        }
-    }
-}
-
-/// Writes a table with a rule under its header. If the width is limited, cells may take several lines. If the width is
-/// too small for that, each row becomes a paragraph.
+/// Writes a table with a rule under its header. If the width is limited and a row is wider, the cells of the widest column
+/// take several lines. If that column would be too narrow, the widest columns are written below each row instead.
 ///
 /// # Errors
 /// If the console cannot be written to.
@@ -74,77 +77,106 @@ where
     R: IntoIterator<Item: Into<Cell>>,
 {
     let rows: Vec<Vec<Cell>> = rows.into_iter().map(|row| row.into_iter().map(Into::into).collect()).collect();
-    let least = least_widths(header, &rows);
-    match console.width {
-        Some(width) if least.iter().map(|column| column + GAP).sum::<u16>() > width => {
-            write_paragraphs(console, header, &rows, width)
+    let limit = console.width.map(usize::from);
+    let layout = Layout::new(header, &rows, limit);
+    let names: Vec<Cell> = header.iter().map(|name| Cell::from((*name).to_owned())).collect();
+    write_row(console, &layout, header, &names)?;
+    // The rule is a little longer than the table, as far as there is room.
+    let rule = (layout.width() + 1).min(limit.unwrap_or(MAX_RULE)).min(MAX_RULE);
+    writeln!(console.out, "{}", RULE.repeat(rule))?;
+    rows.iter().try_for_each(|row| write_row(console, &layout, header, row))
+}
+
+/// Where the columns of a table are.
+struct Layout {
+    /// The columns of a line, in order.
+    columns: Vec<usize>,
+    /// The width of each column of the table.
+    widths: Vec<usize>,
+    /// The column whose cells take several lines.
+    wrapped: Option<usize>,
+    /// The available width.
+    limit: usize,
+}
+
+impl Layout {
+    fn new(header: &[&str], rows: &[Vec<Cell>], limit: Option<usize>) -> Self {
+        let width = |(place, name): (usize, &&str)| {
+            let cells = rows.iter().filter_map(|row| row.get(place)).map(|cell| display_width(&cell.text));
+            cells.chain([display_width(name)]).max().unwrap_or(0)
+        };
+        let widths = header.iter().enumerate().map(width).collect();
+        let limit = limit.unwrap_or(usize::MAX);
+        let mut layout = Self { columns: (0..header.len()).collect(), widths, wrapped: None, limit };
+        while layout.width() > limit {
+            // The first column says what the row is about.
+            let others = layout.columns.iter().copied().skip(1);
+            let Some(widest) = others.max_by_key(|column| layout.widths[*column]) else {
+                layout.wrapped = layout.columns.first().copied();
+                break;
+            };
+            let room = limit.saturating_sub(layout.width() - layout.widths[widest]);
+            if room >= MIN_TEXT {
+                layout.widths[widest] = room;
+                layout.wrapped = Some(widest);
+            } else {
+                layout.columns.retain(|column| *column != widest);
+            }
         }
-        _ => write_columns(console, header, rows, &least),
+        layout
     }
-}
 
-/// The width of the widest word of each column.
-fn least_widths(header: &[&str], rows: &[Vec<Cell>]) -> Vec<u16> {
-    let widest = |text: &str| text.split_whitespace().map(textwrap::core::display_width).max().unwrap_or(0);
-    let column = |(place, name): (usize, &&str)| {
-        let cells = rows.iter().filter_map(|row| row.get(place)).map(|cell| widest(&cell.text));
-        let width = cells.chain([widest(name)]).max().unwrap_or(0);
-        u16::try_from(width).unwrap_or(u16::MAX / 64)
-    };
-    header.iter().enumerate().map(column).collect()
-}
-
-fn write_columns(console: &mut Console<'_>, header: &[&str], rows: Vec<Vec<Cell>>, least: &[u16]) -> io::Result<()> {
-    let mut table = Table::new();
-    table
-        // The console provides the width, so the table must not query the terminal.
-        .force_no_tty()
-        .load_style(NOTHING.header_separator(LineStyle::none().fill(RULE).junction(RULE)))
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_header(header)
-        .add_rows(rows);
-    if console.colours.out {
-        table.enforce_styling().style_text_only();
+    /// The width of a line.
+    fn width(&self) -> usize {
+        let cells: usize = self.columns.iter().map(|column| self.widths[*column]).sum();
+        cells + GAP * self.columns.len().saturating_sub(1)
     }
-    for (column, least) in table.column_iter_mut().zip(least) {
-        column.set_padding((0, 1));
-        if console.width.is_some() {
-            column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(least + 1)));
+
+    /// The lines of the cell in a column. None if it is written below its row.
+    fn lines<'c>(&self, column: usize, cell: &'c Cell) -> Option<Vec<std::borrow::Cow<'c, str>>> {
+        let is_in_line = self.columns.contains(&column);
+        if self.wrapped != Some(column) {
+            return is_in_line.then(|| vec![cell.text.as_str().into()]);
         }
+        let width = self.widths[column].min(self.limit);
+        let fits = cell.widest_word() <= width || self.columns.first() == Some(&column);
+        fits.then(|| textwrap::wrap(&cell.text, fitting(width)))
     }
-    if let Some(width) = console.width {
-        table.set_width(width);
-    }
-    for line in table.trim_fmt().lines() {
-        // Without a limited width, a long cell would draw a rule of hundreds of columns.
-        let is_rule = line.chars().all(|letter| letter == RULE);
-        let end = if is_rule { line.char_indices().nth(MAX_RULE) } else { None };
-        writeln!(console.out, "{}", end.map_or(line, |(end, _)| &line[..end]))?;
-    }
-    Ok(())
 }
 
-/// Writes the first cell of each row on a line, and below it the other cells with their column names. Empty cells are
-/// omitted.
-fn write_paragraphs(console: &mut Console<'_>, header: &[&str], rows: &[Vec<Cell>], width: u16) -> io::Result<()> {
-    let fitting = textwrap::Options::new(width.into())
-        .break_words(false)
-        .word_splitter(WordSplitter::NoHyphenation)
-        .subsequent_indent("  ");
-    for row in rows {
-        let mut cells = header.iter().zip(row).filter(|(_, cell)| !cell.text.is_empty());
-        let Some((_, first)) = cells.next() else { continue };
-        writeln!(console.out, "{}", textwrap::fill(&first.painted(console.colours.out), &fitting))?;
-        let rest: Vec<String> = cells.map(|(name, cell)| named(name, cell, console.colours.out)).collect();
-        let filled = textwrap::fill(&rest.join(", "), fitting.clone().initial_indent("  "));
-        writeln!(console.out, "{}", filled.replace(NO_BREAK, " "))?;
+/// Lines of this width, in which no word is broken.
+fn fitting(width: usize) -> textwrap::Options<'static> {
+    textwrap::Options::new(width).break_words(false).word_splitter(WordSplitter::NoHyphenation)
+}
+
+/// Writes a row: its line or lines, and below them the cells that have no room there, with their column names.
+fn write_row(console: &mut Console<'_>, layout: &Layout, header: &[&str], row: &[Cell]) -> io::Result<()> {
+    let colours = console.colours.out;
+    let lines: Vec<_> = row.iter().enumerate().map(|(column, cell)| layout.lines(column, cell)).collect();
+    let height = lines.iter().flatten().map(Vec::len).max().unwrap_or(0).max(1);
+    for number in 0..height {
+        let mut line = String::new();
+        for &column in &layout.columns {
+            let text = lines.get(column).and_then(|lines| lines.as_ref()?.get(number)).map_or("", AsRef::as_ref);
+            let painted = row.get(column).map_or_else(String::new, |cell| cell.painted(text, colours));
+            let padding = layout.widths[column].saturating_sub(display_width(text)) + GAP;
+            line += &format!("{painted}{}", " ".repeat(padding));
+        }
+        writeln!(console.out, "{}", line.trim_end())?;
     }
-    Ok(())
+    let is_below = |(column, cell): &(usize, &Cell)| lines[*column].is_none() && !cell.text.is_empty();
+    let below = row.iter().enumerate().filter(is_below).filter(|(column, cell)| header[*column] != cell.text);
+    let below: Vec<String> = below.map(|(column, cell)| named(header[column], cell, colours)).collect();
+    if below.is_empty() {
+        return Ok(());
+    }
+    let options = fitting(layout.limit).initial_indent("  ").subsequent_indent("  ");
+    writeln!(console.out, "{}", textwrap::fill(&below.join(", "), options).replace(NO_BREAK, " "))
 }
 
 /// A cell after its column name. A short cell stays on one line.
 fn named(name: &str, cell: &Cell, colours: bool) -> String {
-    let text = format!("{name} {}", cell.painted(colours)).trim_start().to_owned();
+    let text = format!("{name} {}", cell.painted(&cell.text, colours)).trim_start().to_owned();
     if name.len() + cell.text.len() > MAX_INLINE { text } else { text.replace(' ', NO_BREAK) }
 }
 
@@ -155,7 +187,7 @@ mod tests {
 
     fn written(width: Option<u16>, colours: bool) -> String {
         let rows = [
-            ["westeurope", "failed", "a sentence that is rather long"],
+            ["westeurope", "failed", "a sentence that is rather long and does not fit into the rest of a line"],
             ["eastus", "succeeded", ""],
             ["00000000-0000-0000-0000-000000000001", "running", "short"],
         ];
@@ -176,7 +208,8 @@ mod tests {
 
     #[test]
     fn tables_fit_width() {
-        let all = [None, Some(200), Some(66), Some(40)].map(|width| format!("{width:?}\n{}", written(width, false)));
+        let all = [None, Some(200), Some(94), Some(66), Some(40)]
+            .map(|width| format!("{width:?}\n{}", written(width, false)));
         insta::assert_snapshot!(all.join("\n"));
     }
 

@@ -86,7 +86,7 @@ fn write_head(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
         writeln!(console.out, "waiting for 'goldfleet dispatcher', or for an earlier job that does the same to end")?;
     }
     if let Some(idle) = status.idle_words() {
-        writeln!(console.out, "{}", console.word(Tone::Warning, &idle))?;
+        writeln!(console.out, "{}", console.word(Tone::Warning, &wrapped(console, &idle, "")))?;
     }
     if let Some(awaits) = status.pending_action() {
         writeln!(console.out, "{awaits}")?;
@@ -158,7 +158,8 @@ pub fn of_bytes(part: u64, whole: u64) -> String {
 fn write_phases(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
     let mut lines: Vec<PhaseLine> = status.upload.iter().map(PhaseLine::of_upload).collect();
     if !status.is_empty() {
-        lines.extend(status.phases.named().iter().map(|(kind, phase)| PhaseLine::of(kind.as_str(), phase)));
+        let used = status.phases.named().into_iter().filter(|(_, phase)| phase.total > 0);
+        lines.extend(used.map(|(kind, phase)| PhaseLine::of(kind.as_str(), phase)));
     }
     if lines.is_empty() {
         return Ok(());
@@ -222,8 +223,7 @@ fn ring_state(ring: &RingStatus) -> &'static str {
 
 fn write_totals(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
     let wan: u64 = status.wan_bytes.values().sum();
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates, and is shown only")]
-    let rate = status.bytes_per_second as u64;
+    let rate = status.rate_words().map_or_else(String::new, |rate| format!(", {rate}"));
     let time = match status.seconds_left {
         Some(left) => format!("{} so far, {} left", duration(status.seconds), duration(left)),
         None => duration(status.seconds),
@@ -234,10 +234,9 @@ fn write_totals(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
     }
     writeln!(
         console.out,
-        "{} over the WAN to {}, {}/s, {time}",
+        "{} over the WAN to {}{rate}, {time}",
         HumanBytes(wan),
-        pluralize(status.wan_bytes.len(), "region"),
-        HumanBytes(rate)
+        pluralize(status.wan_bytes.len(), "region")
     )
 }
 

@@ -1,6 +1,8 @@
 //! Retry: runs operations that failed or were cancelled again, together with those that they depend on. The rules are
 //! in [`goldfleet_workflow::retry`].
 
+mod held;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -35,12 +37,34 @@ pub struct RetryFilter {
     pub targets: Vec<Selector>,
 }
 
-/// Retries what failed or was cancelled. Returns the number of operations that became ready or wait for one that did.
-/// If the job ended before all its operations had ended, the operations that continue are counted too.
+/// The result of a retry.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RetryResult {
+    /// The number of operations that became ready or wait for one that did. If the job ended before all its operations had
+    /// ended, the operations that continue are counted too.
+    pub count: usize,
+    /// Why some selected operations are not retried. None if all are.
+    pub held: Option<String>,
+}
+
+/// [`retry_selected`], for callers that need only the number of operations.
+///
+/// # Errors
+/// As [`retry_selected`].
+pub async fn retry(control: &ControlContext, id: &JobId, which: &RetryFilter) -> Result<usize, ControlError> {
+    Ok(retry_selected(control, id, which).await?.count)
+}
+
+/// Retries what failed or was cancelled. Selected operations whose gate an operation keeps closed that did not succeed and is
+/// not selected are left as they are.
 ///
 /// # Errors
 /// [`ControlError::Refused`] if there is nothing to retry, the job was never planned, or it is still stopping.
-pub async fn retry(control: &ControlContext, id: &JobId, which: &RetryFilter) -> Result<usize, ControlError> {
+pub async fn retry_selected(
+    control: &ControlContext,
+    id: &JobId,
+    which: &RetryFilter,
+) -> Result<RetryResult, ControlError> {
     if let Some(phase) = which.phase.as_ref().filter(|phase| control.registry.get(phase).is_none()) {
         let known: Vec<&str> = control.registry.ids().collect();
         return Err(ControlError::Refused(format!("there is no phase '{phase}': use one of {}", known.join(", "))));
@@ -52,7 +76,7 @@ pub async fn retry(control: &ControlContext, id: &JobId, which: &RetryFilter) ->
         )));
     }
     if job.operations.is_none() && job.state == JobState::Cancelled {
-        return plan_again(control, &job, which).await;
+        return plan_again(control, &job, which).await.map(|()| RetryResult::default());
     }
     // Operations that it has nevertheless may be a part of the plan only: planning was interrupted.
     if job.operations.is_none() && job.state.is_terminal() {
@@ -64,7 +88,14 @@ pub async fn retry(control: &ControlContext, id: &JobId, which: &RetryFilter) ->
     let retry = RetryRun::of(control, &job, which, &groups);
     let blocked = groups.iter().filter(|group| matches!(retry.start(group), RetryStart::Blocked(_))).count();
     let busy = groups.iter().any(|group| matches!(retry.start(group), RetryStart::Busy(_)));
-    let groups: Vec<Group> = groups.into_iter().filter(|group| !retry.commit(group).is_empty()).collect();
+    let chains: Vec<_> = groups.iter().map(|group| (chain(group), retry.start(group))).collect();
+    let held = held::held_groups(&chains);
+    let numbered = groups.into_iter().enumerate().filter(|(index, _)| !held.groups.contains(index));
+    let groups: Vec<Group> = numbered.map(|(_, group)| group).filter(|group| !retry.commit(group).is_empty()).collect();
+    if let Some(reason) = held.reason.as_ref().filter(|_| groups.is_empty()) {
+        let message = format!("job {id}: {reason}; select it too, or retry without --target and --ring");
+        return Err(ControlError::Refused(message));
+    }
     if groups.is_empty() && busy {
         let message = "operations that clean up after the selected ones have begun: retry when they have ended";
         return Err(ControlError::Refused(format!("job {id}: {message}")));
@@ -88,7 +119,7 @@ pub async fn retry(control: &ControlContext, id: &JobId, which: &RetryFilter) ->
     let retried = retry.groups(groups).await;
     // Do this even if the retry of a group failed.
     hold_job_open(control, id).await?;
-    retried
+    Ok(RetryResult { count: retried?, held: held.reason })
 }
 
 /// Reopens a job that has ended, and holds its gates while the retry writes rows. A gate that was evaluated between two
@@ -106,15 +137,14 @@ async fn begin_retry(control: &ControlContext, job: &Job) -> Result<(), ControlE
 }
 
 /// Has a job planned that was cancelled before that.
-async fn plan_again(control: &ControlContext, job: &Job, which: &RetryFilter) -> Result<usize, ControlError> {
+async fn plan_again(control: &ControlContext, job: &Job, which: &RetryFilter) -> Result<(), ControlError> {
     let id = &job.id;
     if which.phase.is_some() || !which.targets.is_empty() {
         let message = format!("job {id} was never planned, so it has no operations to select: retry it as a whole");
         return Err(ControlError::Refused(message));
     }
     control.apply_event(id, JobEvent::Retry, |_| {}).await?;
-    control.enqueue_job(id).await?;
-    Ok(0)
+    Ok(control.enqueue_job(id).await?)
 }
 
 /// Two jobs of one image version never work on the same target or gallery at once: a job that has ended and is taken up again must not

@@ -8,7 +8,7 @@ use goldfleet_model::text;
 use goldfleet_model::text::{HumanBytes, pluralize};
 use goldfleet_model::upload::Upload;
 
-use crate::control::status::{Phase, RegionStatus, Status};
+use crate::control::status::{Phase, RegionStatus, Status, UploadStatus};
 use crate::control::verify::VerifyProgress;
 use crate::terminal::color::Tone;
 
@@ -42,10 +42,29 @@ pub struct UploadRate {
     pub percent: f64,
     /// Seconds since the upload started.
     pub seconds: f64,
-    /// Bytes read per second.
-    pub rate: u64,
+    /// Bytes sent per second. None if nothing was sent, or if the upload runs for less than a second.
+    pub rate: Option<u64>,
     /// Remaining seconds. None if they cannot be estimated yet.
     pub left: Option<f64>,
+}
+
+impl UploadRate {
+    /// The progress of an upload that started `seconds` ago. The rate excludes chunks that the store already has: they are
+    /// not sent, so a rate limit does not apply to them.
+    #[must_use]
+    pub fn of(upload: &Upload, seconds: f64) -> Self {
+        let percent = UploadStatus::of(upload).percent;
+        let is_known = seconds >= 1.0 && percent > 0.0;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "shown with a few digits"
+        )]
+        let rate = (upload.bytes_sent as f64 / seconds.max(1.0)) as u64;
+        let left = seconds * (100.0 - percent) / percent;
+        Self { percent, seconds, rate: (is_known && rate > 0).then_some(rate), left: is_known.then_some(left) }
+    }
 }
 
 /// The lines of an upload. None is wider than the available space.
@@ -57,8 +76,9 @@ pub fn upload_lines(upload: &Upload, pace: &UploadRate, room: Viewport) -> Vec<S
     let drawn = draw_bar(&[('█', Tone::Success, pace.percent / 100.0)], bar, room.colours);
     let read = format!("{} of {}", HumanBytes(upload.bytes_read), HumanBytes(upload.bytes_total));
     let read = truncate(&read, room.width.saturating_sub(bar + 14));
-    let [sent, reused, rate] = [upload.bytes_sent, upload.bytes_reused, pace.rate].map(HumanBytes);
-    let sent = format!("{sent} sent, {reused} reused, {rate}/s");
+    let [sent, reused] = [upload.bytes_sent, upload.bytes_reused].map(HumanBytes);
+    let rate = pace.rate.map_or_else(String::new, |rate| format!(", {}/s", HumanBytes(rate)));
+    let sent = format!("{sent} sent, {reused} reused{rate}");
     vec![
         truncate(&head, room.width),
         format!("upload {drawn} {:>4.0}% {read}", pace.percent.floor()),
@@ -93,9 +113,11 @@ pub fn job_lines(status: &Status, room: Viewport) -> Vec<String> {
         format!("{:names$} {drawn} {percent:>4.0}% {rest}", truncate(name, names)).trim_end().to_owned()
     };
     let mut lines = vec![headline(status, room)];
-    lines
-        .extend(status.idle_words().into_iter().chain(status.pending_action()).map(|line| truncate(&line, room.width)));
-    for (kind, phase) in status.phases.named() {
+    for line in status.idle_words().into_iter().chain(status.pending_action()) {
+        // Whole, because it names the command to run.
+        lines.extend(textwrap::wrap(&line, room.width).into_iter().map(|line| truncate(&line, room.width)));
+    }
+    for (kind, phase) in status.phases.named().into_iter().filter(|(_, phase)| phase.total > 0) {
         let percent = phase.percent.floor();
         lines.push(line(kind.as_str(), &phase_segments(phase), percent, &phase_summary(phase)));
     }
@@ -117,15 +139,14 @@ pub fn job_lines(status: &Status, room: Viewport) -> Vec<String> {
 
 fn headline(status: &Status, room: Viewport) -> String {
     let left = time_left_suffix(status.seconds_left);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates, and is shown only")]
-    let rate = HumanBytes(status.bytes_per_second as u64);
+    let rate = status.rate_words().map_or_else(String::new, |rate| format!(", {rate}"));
     let name = truncate(&format!("{} ", status.title), room.width);
     let used = name.chars().count();
     let state = truncate(status.shown_state().as_str(), room.width - used);
     let used = used + state.chars().count();
     let (took, job) = (duration(status.seconds), format!("  (job {})", status.job));
     // The job id is cut last, because other commands need it.
-    let details = [format!(": {took}, {rate}/s{left}"), format!(": {took}{left}"), format!(": {took}")];
+    let details = [format!(": {took}{rate}{left}"), format!(": {took}{left}"), format!(": {took}")];
     let mut whole = details.map(|details| details + &job).into_iter();
     let rest = whole.find(|rest| rest.chars().count() <= room.width - used).unwrap_or(job);
     let rest = truncate(&rest, room.width - used);
@@ -156,21 +177,31 @@ fn phase_segments(phase: &Phase) -> [BarSegment; 3] {
     ]
 }
 
+/// The operations of a phase that have ended, in a line: `14/21 (4 skipped, 1 failed)`. The numbers are those of the table
+/// of `status`.
+#[must_use]
+pub fn phase_counts(phase: &Phase) -> String {
+    let others = others_ended(phase);
+    let others = if others.is_empty() { String::new() } else { format!(" ({})", others.join(", ")) };
+    format!("{}/{}{others}", phase.succeeded, phase.total)
+}
+
+/// The operations of a phase that have ended and did not succeed.
+fn others_ended(phase: &Phase) -> Vec<String> {
+    let counts = [(phase.skipped, "skipped"), (phase.failed, "failed"), (phase.cancelled, "cancelled")];
+    counts.into_iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}")).collect()
+}
+
 fn phase_summary(phase: &Phase) -> String {
-    let mut words = format!("{}/{}", phase.succeeded + phase.skipped, phase.total);
-    if phase.failed > 0 {
-        words += &format!(", {} failed", phase.failed);
-    }
-    if phase.cancelled > 0 {
-        words += &format!(", {} cancelled", phase.cancelled);
-    }
+    let mut words = vec![format!("{}/{}", phase.succeeded, phase.total)];
+    words.extend(others_ended(phase));
     if phase.running > 0 {
-        words += &format!(", {} running", phase.running);
+        words.push(format!("{} running", phase.running));
     }
     if phase.bytes_total > 0 {
-        words += &format!(", {} of {}", HumanBytes(phase.bytes_done), HumanBytes(phase.bytes_total));
+        words.push(format!("{} of {}", HumanBytes(phase.bytes_done), HumanBytes(phase.bytes_total)));
     }
-    words
+    words.join(", ")
 }
 
 fn region_segments(region: &RegionStatus) -> [BarSegment; 3] {
@@ -336,7 +367,7 @@ mod tests {
             started: Timestamp::UNIX_EPOCH,
             updated: Timestamp::UNIX_EPOCH,
         };
-        let pace = UploadRate { percent: 33.3, seconds: 75.0, rate: 140 << 20, left: Some(150.0) };
+        let pace = UploadRate { percent: 33.3, seconds: 75.0, rate: Some(140 << 20), left: Some(150.0) };
         let drawn = |width| upload_lines(&upload, &pace, Viewport { width, height: 24, colours: false });
         for width in [40, 60, 80, 200] {
             assert!(drawn(width).iter().all(|line| line.chars().count() <= width), "{width}: {:#?}", drawn(width));
@@ -355,6 +386,41 @@ mod tests {
             assert!(lines.iter().all(|line| line.chars().count() <= width), "{width}: {lines:#?}");
             assert!(lines.len() <= height, "{height}: {lines:#?}");
         }
+    }
+
+    /// An operator who sees it must be able to read the command.
+    #[test]
+    fn command_that_resumes_an_idle_job_is_shown_whole() {
+        let idle = Status { idle_seconds: Some(28.0), bytes_per_second: 0.0, seconds_left: None, ..status(1) };
+        let lines = job_lines(&idle, Viewport { width: 79, height: 24, colours: false });
+        insta::assert_snapshot!(lines[..3].join("\n"), @r"
+        ubuntu-24.04 2026.11.1 running: 1 min 15 s  (job 20261121-041502-7f3a)
+        no worker has been active for 28 s; start 'goldfleet-worker' and 'goldfleet
+        dispatcher', or resume with: goldfleet dispatch --image ubuntu-24.04 --version
+        ");
+        assert_eq!(lines[3], "2026.11.1 --wait");
+    }
+
+    #[test]
+    fn counts_are_those_of_the_table() {
+        let phase = Phase { total: 21, succeeded: 14, skipped: 4, failed: 1, cancelled: 2, ..Phase::default() };
+        assert_eq!(phase_summary(&phase), "14/21, 4 skipped, 1 failed, 2 cancelled");
+        assert_eq!(phase_counts(&phase), "14/21 (4 skipped, 1 failed, 2 cancelled)");
+    }
+
+    #[test]
+    fn upload_of_less_than_a_second_has_no_rate() {
+        let mut upload = Upload::new(
+            "20261121-041502-7f3a".parse().unwrap(),
+            "ubuntu".parse().unwrap(),
+            "1".parse().unwrap(),
+            Timestamp::UNIX_EPOCH,
+        );
+        (upload.bytes_total, upload.bytes_read, upload.bytes_sent) = (100 << 20, 50 << 20, 10 << 20);
+        let early = UploadRate::of(&upload, 0.9);
+        assert_eq!((early.rate, early.left), (None, None));
+        let later = UploadRate::of(&upload, 2.0);
+        assert_eq!((later.rate, later.left), (Some(5 << 20), Some(2.0)));
     }
 
     #[test]

@@ -17,6 +17,9 @@ use crate::terminal::redraw::{MARGIN, Redraw};
 /// The interval between two lines if there is no terminal that shows a bar.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
 
+/// How long an upload takes at least before the first line.
+const FIRST_LINE: Duration = Duration::from_secs(1);
+
 /// The minimum interval between two drawings of an upload. Progress is reported more often than a person can see.
 const REDRAW_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -85,33 +88,28 @@ impl ProgressDisplay {
     /// Shows the progress of an upload.
     pub fn upload(&self, upload: &Upload, since: Instant) {
         let state = UploadStatus::of(upload);
-        let seconds = since.elapsed().as_secs_f64();
-        let left = seconds * (100.0 - state.percent) / state.percent;
-        // The rate excludes chunks that the store already has. They are not sent, so the rate limit does not apply to
-        // them.
-        let rate = rate(upload.bytes_sent, seconds);
-        // The remaining time is not known before the first byte.
-        let pace = UploadRate { percent: state.percent, seconds, rate, left: left.is_finite().then_some(left) };
+        let pace = UploadRate::of(upload, since.elapsed().as_secs_f64());
         if let DisplayState::Bar(drawn) = &self.shown {
             if self.take_if_due(REDRAW_INTERVAL) {
                 drawn.draw(job_view::upload_lines(upload, &pace, viewport()));
             }
             return;
         }
-        // A line of zeros shows nothing, unless nothing is read for long.
-        if upload.bytes_read == 0 && since.elapsed() < LINE_INTERVAL {
+        // Many uploads end before progress is of interest. A line of zeros shows nothing, unless nothing is read for long.
+        if since.elapsed() < FIRST_LINE || (upload.bytes_read == 0 && since.elapsed() < LINE_INTERVAL) {
             return;
         }
         self.show(
             || {
                 let left = job_view::time_left_suffix(pace.left);
+                let rate = pace.rate.map_or_else(String::new, |rate| format!(", {}/s", HumanBytes(rate)));
+                // How much is read is a part of the file. It is no number of bytes here, because the file and its VHD have
+                // different ones.
                 format!(
-                    "upload: {} of {} read, {} sent, {} already in the store, {}/s{left}",
-                    HumanBytes(upload.bytes_read),
-                    HumanBytes(upload.bytes_total),
+                    "upload: {:.0}% read, {} sent, {} already in the store{rate}{left}",
+                    pace.percent.floor(),
                     HumanBytes(upload.bytes_sent),
                     HumanBytes(upload.bytes_reused),
-                    HumanBytes(pace.rate),
                 )
             },
             || serde_json::json!({ "progress": "upload", "upload": state }),
@@ -157,20 +155,14 @@ impl ProgressDisplay {
                 if status.is_empty() {
                     return format!("{}: {}", status.job, status.shown_state());
                 }
-                let counts = phases.iter().map(|(kind, phase)| {
-                    let done = phase.succeeded + phase.skipped;
-                    let failed = if phase.failed > 0 { format!(" ({} failed)", phase.failed) } else { String::new() };
-                    format!("{kind} {done}/{}{failed}", phase.total)
-                });
+                let used = phases.iter().filter(|(_, phase)| phase.total > 0);
+                let counts = used.map(|(kind, phase)| format!("{kind} {}", job_view::phase_counts(phase)));
                 let left = job_view::time_left_suffix(status.seconds_left);
                 let counts = counts.collect::<Vec<_>>().join(", ");
                 let idle = status.idle_words().map_or_else(String::new, |idle| format!("; {idle}"));
                 let awaits = awaits.as_ref().map_or_else(String::new, |awaits| format!("; {awaits}"));
-                format!(
-                    "{}: {counts}, {}/s{left}{idle}{awaits}",
-                    status.job,
-                    HumanBytes(to_u64(status.bytes_per_second))
-                )
+                let rate = status.rate_words().map_or_else(String::new, |rate| format!(", {rate}"));
+                format!("{}: {counts}{rate}{left}{idle}{awaits}", status.job)
             },
             || {
                 serde_json::json!({

@@ -165,7 +165,7 @@ impl Check<'_> {
             ("ca_certificate", coordination.ca_certificate.is_some()),
         ];
         for (key, _) in given.into_iter().filter(|(_, given)| *given) {
-            self.push_error("coordination", key, format!("a process has one identity: say it as {key} of [cloud]"));
+            self.push_error("coordination", key, format!("a process has one identity: set {key} in [cloud] instead"));
         }
     }
 

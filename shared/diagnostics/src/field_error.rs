@@ -127,7 +127,7 @@ impl Error for FieldError {
     }
 
     fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
-        Self::new(format!("{variant:?} is none of the words that can stand here: {}", expected.join(", ")))
+        Self::new(format!("{variant:?} is not one of {}", expected.join(", ")))
     }
 
     fn unknown_field(_: &str, expected: &'static [&'static str]) -> Self {

@@ -122,6 +122,8 @@ static MASKS: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
     [
         (r"\b\d{8}-\d{6}-[0-9a-f]{4}\b", "JOB"),
         (r"\d{4}-\d{2}-\d{2}[T ][\d:.]+Z", "TIME"),
+        // A job that takes less than a second has no rate.
+        (r", [\d.]+ ?[KMGT]?i?B/s", ""),
         (r"\b[\d.]+ ?[KMGT]?i?B/s", "RATE"),
         (r"\bunder a second\b|\b\d+ (?:d \d+ h|h \d+ min|min \d+ s)\b|\b[\d.]+ (?:s|seconds?|minutes?)\b", "DURATION"),
         (r"\b[\w.-]+@[\w.-]+", "OPERATOR"),

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use goldfleet_dispatcher::control::approve::approve;
 use goldfleet_dispatcher::control::cancel::cancel;
+use goldfleet_dispatcher::control::retry::{RetryFilter, retry_selected};
 use goldfleet_dispatcher::control::status::ReportedState;
 use goldfleet_model::ids::JobId;
 use goldfleet_model::operation::{OperationId, OperationState};
@@ -61,6 +62,41 @@ async fn failed_ring_blocks_later_rings() {
     fleet.drain_dead_letters().await;
     fleet.unblock_path("stage2westeurope");
     assert_eq!(fleet.retry_and_run(&job).await, 6);
+}
+
+/// A retry of a later ring alone would be blocked again at once, so it is refused with what has to succeed first. What else is
+/// selected is retried.
+#[tokio::test(flavor = "multi_thread")]
+async fn retry_of_a_ring_names_the_earlier_ring_that_failed() {
+    let fleet = InProcessFleet::new();
+    fleet.put_eastus_in_ring_1();
+    fleet.upload(&fleet.ports, "1").await.unwrap();
+    fleet.block_path("stage1westeurope");
+    fleet.block_path("stage2westeurope");
+    let (job, _) = fleet.request_and_run(&fleet.ports, "1", 1).await;
+    fleet.drain_dead_letters().await;
+    let control = fleet.control_with_own_ports();
+    let select = |targets: &[&str]| {
+        let targets = targets.iter().map(|text| text.parse().unwrap()).collect();
+        RetryFilter { targets, ..RetryFilter::default() }
+    };
+    let refused = retry_selected(&control, &job, &select(&["ring=1"])).await.unwrap_err();
+    let text = refused.to_string();
+    assert!(text.contains("ring 1 waits for copy of 00000000-0000-0000-0000-00000000000"), "{text}");
+    assert!(text.contains("/westeurope, which failed and is not selected; select it too"), "{text}");
+    assert_eq!((refused.exit_code(), fleet.status(&job).await.state), (2, ReportedState::Failed), "nothing changed");
+    fleet.unblock_path("stage1westeurope");
+    fleet.unblock_path("stage2westeurope");
+    let first = "00000000-0000-0000-0000-000000000001/westeurope";
+    let retried = retry_selected(&control, &job, &select(&[first, "ring=1"])).await.unwrap();
+    assert_eq!(retried.count, 2, "the copy and the image of the first target");
+    assert!(
+        retried.held.unwrap().contains("ring 1 waits for copy of"),
+        "the other target of the first ring failed too"
+    );
+    fleet.run(&fleet.ports, 1, &job).await;
+    fleet.retry_and_run(&job).await;
+    fleet.assert_all_done(&job).await;
 }
 
 /// The region in the name of an operation's group.

@@ -423,9 +423,17 @@ fn an_upload_is_dispatched_to_selected_targets() {
     assert_eq!((&status["phases"]["image"]["total"], &status["rings"][0]["targets"]), (&2.into(), &2.into()));
 }
 
+const SYNC: &str = r#"
+    [[sync]]
+    name = "citrix"
+    from = { subscription = "00000000-0000-0000-0000-000000000001", resource_group = "snaps" }
+    names = ["*"]
+    to = [{ subscription = "00000000-0000-0000-0000-000000000002", region = "eastus", resource_group = "replicas" }]
+"#;
+
 /// Requests completions of the last word as bash does.
 #[test]
-fn job_ids_and_images_are_completed() {
+fn values_are_completed() {
     let fixture = fixture(1, MIB);
     let complete = |words: &[&str]| {
         let mut command = fixture.command("goldfleet", &[&["--", "goldfleet"], words].concat());
@@ -441,6 +449,16 @@ fn job_ids_and_images_are_completed() {
     assert_eq!(complete(&["dispatch", "--image", ""]).trim(), "golden");
     assert_eq!(complete(&["upload", "--os", "l"]).trim(), "linux");
     assert_eq!(complete(&["retry", "--phase", "i"]).trim(), "image");
+    assert_eq!(complete(&["cleanup", "--image", ""]).trim(), "golden");
+    assert_eq!(complete(&["cleanup", "--image", "golden", "--version", ""]).trim(), "1");
+    assert_eq!(complete(&["upload", "--target", "ea"]).trim(), "eastus");
+    assert_eq!(complete(&["targets", "disable", "ea"]).trim(), "eastus");
+    assert_eq!(complete(&["explain", "ring-s"]).trim(), "ring-stopped");
+    assert_eq!(complete(&["help", "snapshots-"]).trim(), "snapshots-page");
+    let config = std::fs::read_to_string(fixture.path("goldfleet.toml")).unwrap();
+    std::fs::write(fixture.path("goldfleet.toml"), config + SYNC).unwrap();
+    assert_eq!(complete(&["snapshots", "sync", "ci"]).trim(), "citrix");
+    assert_eq!(complete(&["rehearse", "--sync", ""]).trim(), "citrix");
     let script = fixture.run(&["completions", "bash"]);
     assert!(script.status.success() && String::from_utf8_lossy(&script.stdout).contains("goldfleet"));
 }

@@ -117,11 +117,11 @@ pub struct CleanupArguments {
     /// Delete chunks that no manifest refers to and that are older than `cleanup.chunk_grace`
     #[arg(long, conflicts_with_all = ["job", "image", "version"])]
     pub chunks: bool,
-    /// Delete a version of this image: its manifest now, its chunks by the next `--chunks`; managed images stay
-    #[arg(long, value_name = "NAME", requires = "version", conflicts_with = "job")]
+    /// Delete a version of this image: its artifact record now, its manifests and chunks by the next `--chunks`; managed images stay
+    #[arg(long, value_name = "NAME", requires = "version", conflicts_with = "job", add = ArgValueCandidates::new(complete::images))]
     pub image: Option<ImageName>,
     /// The version to delete
-    #[arg(long, value_name = "VERSION", requires = "image")]
+    #[arg(long, value_name = "VERSION", requires = "image", add = ArgValueCandidates::new(complete::versions))]
     pub version: Option<ImageVersion>,
     /// Delete the table rows of jobs that ended more than this many days ago and that nothing needs
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..),

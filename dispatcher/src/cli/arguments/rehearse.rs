@@ -3,8 +3,11 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
+use clap_complete::ArgValueCandidates;
 use goldfleet_model::ids::{ImageName, ImageVersion};
 use goldfleet_model::selector::Selector;
+
+use crate::cli::complete;
 
 /// Arguments of `rehearse`. What is not given is read from the configuration; `--data` together with `--targets-like` needs
 /// none.
@@ -20,7 +23,7 @@ pub struct RehearseArguments {
     #[arg(long, value_name = "SIZE", conflicts_with = "image")]
     pub data: Option<Size>,
     /// Only targets that match: a glob such as 'west*', or terms such as 'ring=0,tag.env=prod'; can be given several times
-    #[arg(long = "target", value_name = "SELECTOR", conflicts_with = "targets_like")]
+    #[arg(long = "target", value_name = "SELECTOR", conflicts_with = "targets_like", add = ArgValueCandidates::new(complete::selectors))]
     pub targets: Vec<Selector>,
     /// Instead of the configured targets: this many
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=20_000))]
@@ -49,7 +52,7 @@ pub struct RehearseArguments {
 #[derive(Debug, Args)]
 pub struct RehearsedSync {
     /// Instead of an image: a sync of the configuration, with generated disks and snapshots in the region of the source store
-    #[arg(long = "sync", value_name = "NAME", conflicts_with_all = ["image", "targets", "targets_like"])]
+    #[arg(long = "sync", value_name = "NAME", add = ArgValueCandidates::new(complete::syncs), conflicts_with_all = ["image", "targets", "targets_like"])]
     pub sync: Option<String>,
     /// Number of disks of the sync
     #[arg(long, value_name = "COUNT", default_value_t = 20, requires = "sync",

@@ -1,13 +1,16 @@
 //! Which targets a command is for.
 
 use clap::Args;
+use clap_complete::ArgValueCandidates;
 use goldfleet_model::selector::Selector;
+
+use crate::cli::complete;
 
 /// Which targets a command is for: all enabled ones where nothing is given.
 #[derive(Debug, Clone, Default, Args)]
 pub struct SelectionArguments {
     /// Only targets that match: a glob such as 'west*', or terms such as 'ring=0,tag.env=prod'; can be given several times
-    #[arg(long = "target", value_name = "SELECTOR")]
+    #[arg(long = "target", value_name = "SELECTOR", add = ArgValueCandidates::new(complete::selectors))]
     pub targets: Vec<Selector>,
     /// Only targets of this ring; can be given several times or with commas
     #[arg(long = "ring", value_name = "NUMBER", value_delimiter = ',')]

@@ -3,10 +3,13 @@
 use std::str::FromStr;
 
 use clap::{Args, Subcommand};
+use clap_complete::ArgValueCandidates;
 use goldfleet_config::SyncDestination;
 use goldfleet_machines::request::Place;
 use goldfleet_snapshots::id::{GroupRef, SnapshotId};
 use goldfleet_snapshots::names::ReplicaName;
+
+use crate::cli::complete;
 
 /// The commands on snapshots.
 #[derive(Debug, Subcommand)]
@@ -63,7 +66,7 @@ pub struct CopyArguments {
 #[derive(Debug, Args)]
 pub struct ListArguments {
     /// The names of the syncs [default: all]
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = ArgValueCandidates::new(complete::syncs))]
     pub names: Vec<String>,
 }
 
@@ -71,7 +74,7 @@ pub struct ListArguments {
 #[derive(Debug, Args)]
 pub struct SyncArguments {
     /// The names of the syncs [default: all]
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = ArgValueCandidates::new(complete::syncs))]
     pub names: Vec<String>,
     /// Delete at most this many replicas in this run; if more are due, none is deleted [default: `max_deletes` of the sync]
     #[arg(long, value_name = "COUNT")]

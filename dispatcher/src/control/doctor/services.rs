@@ -16,19 +16,34 @@ use crate::control::context::ControlContext;
 
 /// Checks queues and tables.
 pub(super) async fn coordination(control: &ControlContext) -> Vec<Finding> {
+    let open = control.ports.table.open_jobs().await.map(|jobs| jobs.len());
     let queues = futures::future::join_all(QueueName::ALL.map(async |queue| {
         let subject = format!("queue {queue}");
         match control.ports.queue.depth(queue).await {
-            Ok(depth) => Finding::ok(subject, format!("there, with {}", pluralize(depth, "message"))),
+            Ok(depth) => Finding::ok(subject, describe_queue(queue, depth, open.as_ref().ok().copied())),
             Err(error) => access_error(subject, &error, "Storage Queue Data Contributor on the source account"),
         }
     }));
     let (mut findings, tables) = futures::future::join(queues, tables(control)).await;
     findings.push(match tables {
-        Ok(jobs) => Finding::ok("tables", format!("there, with {}", pluralize(jobs, "job"))),
+        Ok(jobs) => Finding::ok("tables", pluralize(jobs, "job")),
         Err(error) => access_error("tables".to_owned(), &error, "Storage Table Data Contributor on the source account"),
     });
     findings
+}
+
+/// The messages of a queue, and what they mean. `open` is the number of jobs that have not ended, if it is known.
+fn describe_queue(queue: QueueName, depth: u64, open: Option<usize>) -> String {
+    let messages = pluralize(depth, "message");
+    match (queue, open) {
+        _ if depth == 0 => messages,
+        (QueueName::DeadLetter, _) => {
+            format!("{messages} of operations that failed; 'goldfleet retry JOB' repeats these")
+        }
+        (_, Some(0)) => format!("{messages} of jobs that have ended; the next dispatcher or worker removes them"),
+        (QueueName::Dispatch, _) => format!("{messages} for the dispatcher"),
+        _ => format!("{messages} for workers"),
+    }
 }
 
 /// Reads both tables: jobs and operations.
@@ -125,4 +140,22 @@ pub(super) fn access_error(subject: String, error: &PortError, role: &str) -> Fi
         _ => "check the configuration".to_owned(),
     };
     Finding::from_port_error(subject, error, remedy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A command that waits for its job may leave a message behind. It is harmless, and must not look like a fault.
+    #[test]
+    fn messages_are_explained() {
+        let said = |queue, depth, open| describe_queue(queue, depth, open);
+        assert_eq!(said(QueueName::Dispatch, 0, Some(0)), "0 messages");
+        let left = "1 message of jobs that have ended; the next dispatcher or worker removes them";
+        assert_eq!(said(QueueName::Dispatch, 1, Some(0)), left);
+        assert_eq!(said(QueueName::Dispatch, 2, Some(1)), "2 messages for the dispatcher");
+        assert_eq!(said(QueueName::Copy, 2, None), "2 messages for workers");
+        let failed = "3 messages of operations that failed; 'goldfleet retry JOB' repeats these";
+        assert_eq!(said(QueueName::DeadLetter, 3, Some(0)), failed);
+    }
 }

@@ -20,7 +20,7 @@ use goldfleet_model::operation::{KindId, Operation, OperationState};
 use goldfleet_model::selector::Selector;
 use goldfleet_model::state::next_job;
 use goldfleet_model::system::System;
-use goldfleet_model::text::duration;
+use goldfleet_model::text::{HumanBytes, duration};
 use goldfleet_model::upload::Upload;
 use goldfleet_ports::Versioned;
 use goldfleet_ports::clock::elapsed;
@@ -224,13 +224,13 @@ pub struct Status {
     /// Bytes that were copied between regions, by destination region.
     pub wan_bytes: BTreeMap<String, u64>,
     /// Bytes per second that were put in place. For a running job: over the time in which operations ran in the last
-    /// five minutes, and 0 if no bytes arrived in that time. For an ended job: from the start of the first operation to
-    /// [`Status::finished`].
+    /// five minutes, and 0 if no bytes arrived in that time or no worker is active. For an ended job: from the start of the
+    /// first operation to [`Status::finished`]. 0 if the time is less than a second.
     pub bytes_per_second: f64,
     /// Seconds since the job was requested, or from the request to its end if it has ended.
     pub seconds: f64,
     /// The estimated remaining seconds, at this rate, for the bytes of operations that have not ended. None if it
-    /// cannot be estimated.
+    /// cannot be estimated, and while no worker is active.
     pub seconds_left: Option<f64>,
     /// Seconds since a worker was last active. None if a worker is active or there is no work to do.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -307,6 +307,14 @@ impl Status {
         ))
     }
 
+    /// The rate in words. None if it is 0, or not known.
+    #[must_use]
+    pub fn rate_words(&self) -> Option<String> {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates, and is shown only")]
+        let rate = self.bytes_per_second as u64;
+        (rate > 0).then(|| format!("{}/s", HumanBytes(rate)))
+    }
+
     /// What the operator has to do before the job continues. None if nothing.
     #[must_use]
     pub fn pending_action(&self) -> Option<String> {
@@ -357,16 +365,19 @@ fn count_rows(
     // Before a sweep writes it to the job's row: the same moment, so that what is derived from it does not change.
     let finished = has_ended.then(|| job.end_time(operations.iter().map(|row| row.value.updated).max()));
     let end = finished.unwrap_or(now);
-    let rate = match standing {
-        ReportedState::Running => rate::recent_rate(operations, now).unwrap_or(0.0),
-        _ => rate::average_rate(job, operations, end),
-    };
     let left = rate::bytes_left(operations);
     let approvals = Approvals::from_rows(job, operations);
     let waits = approvals.as_ref().is_some_and(|approvals| approvals.waits.is_some());
     // The time of an approval cannot be estimated, and a cancelling job does not copy the rest.
     let goes_on = standing == ReportedState::Running && job.state != JobState::Cancelling && !waits;
     let idle = if goes_on { rate::idle(operations, now) } else { None };
+    let rate = match standing {
+        ReportedState::Running if idle.is_some() => 0.0,
+        ReportedState::Running => rate::recent_rate(operations, now).unwrap_or(0.0),
+        _ => rate::average_rate(job, operations, end),
+    };
+    // Nobody knows when work continues that no worker does.
+    let is_worked_on = goes_on && rate::is_active(operations, now);
     Status {
         job: job.id.to_string(),
         title: job.subject.to_string(),
@@ -387,7 +398,7 @@ fn count_rows(
         wan_bytes: wan_bytes_by_region(registry, operations),
         bytes_per_second: rate,
         seconds: elapsed(job.created, end).as_secs_f64(),
-        seconds_left: (goes_on && idle.is_none() && rate > 0.0 && left > 0).then(|| as_f64(left) / rate),
+        seconds_left: (is_worked_on && rate > 0.0 && left > 0).then(|| as_f64(left) / rate),
         idle_seconds: idle,
         failures: operations.iter().filter_map(|row| FailureRow::of(registry, &row.value)).collect(),
         remarks: operations.iter().filter_map(|row| Remark::of(registry, &row.value)).collect(),

@@ -14,6 +14,9 @@ use super::phases::as_f64;
 /// rate.
 const RATE_WINDOW_SECONDS: f64 = 300.0;
 
+/// The shortest time over which a rate says something, in seconds. In less, start-up and latency count more than bytes.
+const MIN_RATE_SECONDS: f64 = 1.0;
+
 /// Bytes that were put in place between two times. The times are seconds before now.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct ByteSpan {
@@ -39,11 +42,12 @@ impl ByteSpan {
 }
 
 /// Bytes per second that were put in place in the window, relative to the time in which any operation ran. Pauses do
-/// not count. None if nothing was put in place.
+/// not count. None if nothing was put in place, or if operations ran for less than [`MIN_RATE_SECONDS`].
 pub(super) fn recent_rate(operations: &[Versioned<Operation>], now: Timestamp) -> Option<f64> {
     let mut pieces: Vec<ByteSpan> = operations.iter().filter_map(|row| ByteSpan::of(&row.value, now)).collect();
     let bytes: f64 = pieces.iter().map(|piece| piece.bytes).sum();
-    (bytes > 0.0).then(|| bytes / covered_seconds(&mut pieces))
+    let seconds = covered_seconds(&mut pieces);
+    (bytes > 0.0 && seconds >= MIN_RATE_SECONDS).then(|| bytes / seconds)
 }
 
 /// The seconds that the spans cover together.
@@ -57,29 +61,34 @@ fn covered_seconds(pieces: &mut [ByteSpan]) -> f64 {
     seconds
 }
 
-/// Bytes per second that were put in place, from the start of the first operation to `end`.
+/// Bytes per second that were put in place, from the start of the first operation to `end`. 0 if that is less than
+/// [`MIN_RATE_SECONDS`].
 pub(super) fn average_rate(job: &Job, operations: &[Versioned<Operation>], end: Timestamp) -> f64 {
     let begun = operations.iter().filter_map(|row| row.value.started).min().unwrap_or(job.created);
-    let moving = elapsed(begun, end);
+    let moving = elapsed(begun, end).as_secs_f64();
     let worked = operations.iter().map(|row| &row.value).filter(|operation| operation.state != OperationState::Skipped);
     let done = worked.map(|operation| operation.progress.bytes_done).sum();
-    if moving > Duration::ZERO { as_f64(done) / moving.as_secs_f64() } else { 0.0 }
+    if moving >= MIN_RATE_SECONDS { as_f64(done) / moving } else { 0.0 }
 }
 
 /// How long a job may have no active worker before this is reported. It is longer than the poll interval of workers,
 /// and longer than a short wait for another operation.
 const IDLE: Duration = Duration::from_secs(15);
 
-/// Seconds since a worker was last active. None if a worker is active or no operation is due. A worker is active while
-/// it holds a lease that has not expired.
+/// Whether a worker is active: it holds a lease that has not expired.
+pub(super) fn is_active(operations: &[Versioned<Operation>], now: Timestamp) -> bool {
+    let mut rows = operations.iter().map(|row| &row.value);
+    rows.any(|operation| operation.state.is_leased() && !operation.lease_expired(now))
+}
+
+/// Seconds since a worker was last active. None if a worker is active or no operation is due.
 pub(super) fn idle(operations: &[Versioned<Operation>], now: Timestamp) -> Option<f64> {
     let rows = || operations.iter().map(|row| &row.value);
-    let active = |operation: &Operation| operation.state.is_leased() && !operation.lease_expired(now);
     let due = |operation: &Operation| match operation.state {
         OperationState::Ready => operation.not_before.is_none_or(|at| at <= now),
         state => state.is_leased(),
     };
-    if rows().any(active) || !rows().any(due) {
+    if is_active(operations, now) || !rows().any(due) {
         return None;
     }
     let last =

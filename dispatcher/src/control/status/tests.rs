@@ -69,6 +69,9 @@ impl Scene {
         let operation = &mut self.rows[n].value;
         operation.progress.bytes_done = done;
         operation.extend_work_period(self.now);
+        if let Some(lease) = &mut operation.lease {
+            lease.expires = after(self.now, Duration::from_secs(MINUTE));
+        }
     }
 
     /// Runs a copy to its end at 100 bytes per second.
@@ -100,6 +103,35 @@ fn no_rate_before_first_bytes() {
     scene.beat(0, 1000);
     // The remaining bytes of both copies.
     assert_eq!(scene.told(), (100.0, Some(1190.0)));
+}
+
+/// Start-up and latency decide what happens in less than a second.
+#[test]
+fn no_rate_of_less_than_a_second() {
+    let mut scene = Scene::new(1);
+    scene.claim(0);
+    scene.now = after(scene.now, Duration::from_millis(900));
+    scene.beat(0, TOTAL / 2);
+    assert_eq!(scene.told(), (0.0, None));
+    let status = |scene: &Scene| count_rows(&Registry::default(), &scene.job, None, &scene.rows, scene.now);
+    assert_eq!(status(&scene).rate_words(), None);
+    scene.beat(0, TOTAL);
+    scene.apply(0, OperationEvent::Succeed);
+    assert_eq!((status(&scene).state, status(&scene).rate_words()), (ReportedState::Succeeded, None));
+}
+
+/// After an interrupt, the bytes of the last minutes must not look like work that goes on.
+#[test]
+fn no_estimate_without_an_active_worker() {
+    let mut scene = Scene::new(1);
+    scene.claim(0);
+    scene.wait(10);
+    scene.beat(0, 20_000);
+    assert_eq!(scene.told(), (2000.0, Some(20.0)));
+    scene.apply(0, OperationEvent::Drain);
+    assert_eq!(scene.told(), (2000.0, None), "a moment ago there was a worker");
+    scene.wait(20);
+    assert_eq!(scene.told(), (0.0, None), "the job is idle");
 }
 
 #[test]

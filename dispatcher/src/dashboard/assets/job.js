@@ -156,8 +156,10 @@ export class JobView {
     const wan = Object.values(status.wan_bytes);
     const figures = [
       ["data of the image", bytes(status.data_bytes)],
-      ["over the WAN", `${bytes(wan.reduce((sum, n) => sum + n, 0))} to ${wan.length} regions`],
-      [status.finished ? "on average" : "in the last minutes", rate(status.bytes_per_second)],
+      ["over the WAN", `${bytes(wan.reduce((sum, n) => sum + n, 0))} to ${wan.length} region${wan.length === 1 ? "" : "s"}`],
+      ...(status.bytes_per_second >= 1
+        ? [[status.finished ? "on average" : "in the last minutes", rate(status.bytes_per_second)]]
+        : []),
       [status.finished ? "took" : "so far", duration(status.seconds)],
     ];
     if (status.seconds_left !== null) figures.push(["left, about", duration(status.seconds_left)]);

@@ -114,9 +114,9 @@ impl<'a> EngineFixture<'a> {
             let container = self.azure.vhd(1, region).container;
             let vhd = container.blob(format!("golden__{}.vhd", status.version.as_deref().unwrap()));
             let interrupted = |error: &PortError| error.kind == ErrorKind::Conflict;
-            let read =
-                retry_transient(&SystemClock, interrupted, || async { self.azure.blobs().get(&vhd, None).await }).await;
-            assert!(read.unwrap() == golden, "{name}: {vhd} differs");
+            let read = || async { self.azure.holds(&vhd, &golden).await };
+            let holds = retry_transient(&SystemClock, interrupted, read).await.unwrap();
+            assert!(holds, "{name}: {vhd} differs");
         }
     }
 
