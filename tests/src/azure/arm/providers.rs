@@ -110,6 +110,8 @@ fn show(world: &TenantState, call: &Call) -> HandlerResult {
             ("images", "2025-04-01"),
             ("disks", "2025-01-02"),
             ("galleries", "2024-03-03"),
+            ("galleries/images", "2024-03-03"),
+            ("galleries/images/versions", "2024-03-03"),
             ("snapshots", "2025-01-02"),
             ("locations/capsOperations", "2025-04-01"),
             ("locations/DiskOperations", "2025-01-02"),

@@ -5,6 +5,9 @@
 //! `<version>.replicas` has the begin and the end of its replication to each region. The keys `replication_seconds`, `usable_seconds` and `failing_regions` of
 //! `<root>/subscriptions/settings.json` set how long a replication takes, how long after its end the version can be used in the
 //! region, and which regions fail.
+//!
+//! A deleted version of a gallery with `softDeletePolicy.isSoftDeleteEnabled` leaves the file `<version>.deleted`, without its content: until that
+//! is removed, no version can get the name.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,7 +16,7 @@ use goldfleet_model::resource::{Properties, ResourceId, ResourceType, region_nam
 use goldfleet_ports::clock::after;
 use goldfleet_ports::error::PortResult;
 use goldfleet_ports::resources::emulation::galleries::{
-    Replica, Replicas, check_empty, check_gallery, disk_of_version, stored_version,
+    Replica, Replicas, check_empty, check_gallery, disk_of_version, keeps_deleted, soft_deleted, stored_version,
 };
 use goldfleet_ports::resources::emulation::{NewIdentity, data_sources_of, source_of};
 use goldfleet_ports::resources::{PutRequest, Resource};
@@ -23,6 +26,17 @@ use serde_json::json;
 use super::copies::{read, remove};
 use super::files::{ResourceFiles, replace_file};
 use super::{content, listing};
+
+/// The file of a deleted version that its gallery keeps, beside that of the version.
+fn deleted_file(json: &Path) -> PathBuf {
+    json.with_extension("deleted")
+}
+
+/// Whether a version was deleted, and its gallery keeps it. Blocks.
+pub(super) fn is_soft_deleted(files: &ResourceFiles, version: &ResourceId) -> bool {
+    let json = files.json(version);
+    !json.exists() && deleted_file(&json).exists()
+}
 
 /// The file with the replicas of the version in a file.
 fn replicas_file(json: &Path) -> PathBuf {
@@ -55,6 +69,9 @@ pub(super) fn put(
     let Properties::GalleryVersion(version) = &request.body.properties else {
         return super::write(files, id, request.body.clone());
     };
+    if is_soft_deleted(files, id) {
+        return Err(soft_deleted(id));
+    }
     let path = replicas_file(&files.json(id));
     let mut replicas: Replicas =
         if existing.is_some() { read(&path)?.unwrap_or_default() } else { Replicas::default() };
@@ -114,10 +131,18 @@ pub(super) fn check_deletion(files: &ResourceFiles, id: &ResourceId) -> PortResu
     check_empty(id, names.iter().any(|name| name.ends_with(".json") && !name.starts_with('.')))
 }
 
-/// Removes what belongs to a version besides its content.
-pub(super) fn forget(files: &ResourceFiles, id: &ResourceId) -> PortResult<()> {
-    match id.resource_type {
-        ResourceType::GalleryVersion => remove(&replicas_file(&files.json(id))),
-        _ => Ok(()),
+/// Removes what belongs to a version besides its content. A gallery with a policy for it keeps a record of the version.
+pub(super) fn forget(files: &ResourceFiles, id: &ResourceId, found: Option<&Resource>) -> PortResult<()> {
+    if id.resource_type != ResourceType::GalleryVersion {
+        return Ok(());
     }
+    let json = files.json(id);
+    let gallery = id.parent().and_then(|definition| definition.parent());
+    let gallery = gallery.map(|gallery| files.read(&gallery)).transpose()?.flatten();
+    if let (Some(found), Some(gallery)) = (found, gallery)
+        && keeps_deleted(&gallery)
+    {
+        replace_file(&deleted_file(&json), &found.to_json())?;
+    }
+    remove(&replicas_file(&json))
 }
