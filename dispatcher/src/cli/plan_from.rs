@@ -54,7 +54,7 @@ fn write_as_json(
     let value = json!({
         "from": request.from.to_string(),
         "region": delivery.source.region(),
-        "bytes": delivery.source.size(),
+        "bytes": delivery.size(),
         "image": request.image,
         "version": request.version,
         "copies": copies,
@@ -72,7 +72,7 @@ fn write_text(
     console: &mut Console<'_>,
 ) -> Result<(), CommandError> {
     let done = delivery.targets.iter().filter(|planned| planned.is_done).count();
-    let size = delivery.source.size().map_or_else(|| "an unknown size".to_owned(), |size| HumanBytes(size).to_string());
+    let size = delivery.size().map_or_else(|| "an unknown size".to_owned(), |size| HumanBytes(size).to_string());
     writeln!(
         console.out,
         "{} ({size}, in {}) as {} {}: {}, of which {done} have this version already\n",
@@ -104,7 +104,7 @@ fn write_text(
         write_table(console, &["copy to", "hub", "targets", "at most", "egress at most", "time at most"], rows)?;
         writeln!(
             console.out,
-            "\nthe service does not report how much of the disk is data; the speed of its copies is not documented, and \
+            "\nthe service does not report how much of a disk is data; the speed of its copies is not documented, and \
              assumed to be that of copies between storage accounts"
         )?;
     }

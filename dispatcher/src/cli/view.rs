@@ -158,7 +158,7 @@ pub fn of_bytes(part: u64, whole: u64) -> String {
 fn write_phases(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
     let mut lines: Vec<PhaseLine> = status.upload.iter().map(PhaseLine::of_upload).collect();
     if !status.is_empty() {
-        let used = status.phases.named().into_iter().filter(|(_, phase)| phase.total > 0);
+        let used = status.phases.named().iter().filter(|(_, phase)| phase.total > 0);
         lines.extend(used.map(|(kind, phase)| PhaseLine::of(kind.as_str(), phase)));
     }
     if lines.is_empty() {

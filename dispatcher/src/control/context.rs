@@ -17,7 +17,7 @@ use goldfleet_ports::commit::{Commit, CommitOutcome, commit_confirmed};
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::{Ports, Versioned};
 use goldfleet_runtime::health::Monitor;
-use goldfleet_sources::Refusal;
+use goldfleet_sources::{Refusal, SourceError};
 
 /// Ports, configuration, and the identity of the caller.
 #[derive(Clone)]
@@ -121,6 +121,15 @@ pub enum ControlError {
 impl From<Refusal> for ControlError {
     fn from(refusal: Refusal) -> Self {
         Self::Source(Box::new(refusal))
+    }
+}
+
+impl From<SourceError> for ControlError {
+    fn from(error: SourceError) -> Self {
+        match error {
+            SourceError::Refused(refusal) => refusal.into(),
+            SourceError::Port(error) => error.into(),
+        }
     }
 }
 

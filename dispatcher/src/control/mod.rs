@@ -10,11 +10,12 @@
 //!   [`retention`], [`orphans`]: the commands on jobs, chunks, history and temporaries.
 //! - [`store_inventory`], [`verify`]: where the chunks of a version are, and whether they are intact.
 //! - [`artifacts`]: reads a version from the source store; [`images`]: the uploaded versions; [`explain`]: the meaning of failure codes; [`operator`]: who runs a command;
-//!   [`suggest`]: command lines in messages; `tagged`: resources with tags of this fleet.
+//!   [`suggest`]: command lines in messages; `tagged`: resources with tags of this fleet;
+//!   `versions`, `machine_disks`: images, gallery versions and machines as sources.
 //! - [`snapshots`]: runs of syncs, and copies of snapshots on request.
 //! - [`machines`]: clones of virtual machines.
 //! - [`galleries`]: gallery versions: their plan, the watch over their regions, and which one is the latest.
-//! - [`platform`]: disks and snapshots that become image versions by copies that the platform makes.
+//! - [`platform`]: disks, snapshots, images, gallery versions and machines that become image versions by copies that the platform makes.
 //! - [`region`]: uploaded versions that reach the targets of a region by one golden snapshot.
 //! - [`local`]: a dispatcher and a worker in one process.
 
@@ -32,6 +33,7 @@ pub mod garbage_collection;
 pub mod images;
 pub mod live;
 pub mod local;
+pub(crate) mod machine_disks;
 pub mod machines;
 pub mod operator;
 pub mod orphans;
@@ -53,3 +55,4 @@ pub mod suggest;
 pub(crate) mod tagged;
 pub mod upload;
 pub mod verify;
+pub(crate) mod versions;

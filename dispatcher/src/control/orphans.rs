@@ -1,4 +1,4 @@
-//! Orphans: temporary disks and snapshots that a job has left behind.
+//! Orphans: temporary disks, snapshots, images and galleries that a job has left behind.
 //!
 //! A job removes its temporaries itself. An orphan is what remains if that was not possible, for example because someone
 //! removed the rows of the job. Only what has the fleet's id, the role of a temporary and an ended job is an orphan, and
@@ -27,7 +27,7 @@ use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT};
 use crate::control::doctor::probe::record::open_probes;
 use crate::control::routes;
 use crate::control::snapshots::groups_of;
-use crate::control::tagged::{self, list_tagged, look_again, refused, unique_id};
+use crate::control::tagged::{self, list_in_galleries, list_tagged, look_again, refused, unique_id};
 use crate::control::upload::from::temporary::end_access;
 
 /// What happens to orphans.
@@ -48,7 +48,7 @@ pub struct OrphanReport {
     pub unlisted: Vec<UnlistedGroup>,
 }
 
-/// A temporary disk or snapshot of this fleet.
+/// A temporary resource of this fleet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Temporary {
     /// The resource id.
@@ -109,11 +109,16 @@ pub async fn orphans(control: &ControlContext, options: &OrphanOptions) -> Resul
         }
     }
     let ended = ended_jobs(control, &found, options.ended.as_ref()).await?;
-    report.temporaries = stream::iter(found)
+    let (in_galleries, plain): (Vec<_>, Vec<_>) = found.into_iter().partition(is_gallery);
+    report.temporaries = stream::iter(plain)
         .map(|resource| handle(control, resource, fleet, &ended, options.delete))
         .buffered(MAX_IN_FLIGHT)
         .collect()
         .await;
+    // What is in a gallery is deleted before it.
+    for resource in in_galleries {
+        report.temporaries.push(handle(control, resource, fleet, &ended, options.delete).await);
+    }
     Ok(report)
 }
 
@@ -142,7 +147,15 @@ async fn groups(control: &ControlContext) -> Result<BTreeSet<GroupRef>, ControlE
 
 async fn list_temporaries(control: &ControlContext, group: &GroupRef, fleet: Uuid) -> PortResult<Vec<Resource>> {
     let wanted = [(tags::FLEET, fleet.to_string()), (tags::ROLE, Role::Temporary.as_str().to_owned())];
-    list_tagged(control, group, &[ResourceType::Disk, ResourceType::Snapshot, ResourceType::Image], wanted).await
+    let types = [ResourceType::Disk, ResourceType::Snapshot, ResourceType::Image];
+    let mut found = list_tagged(control, group, &types, wanted.clone()).await?;
+    found.extend(list_in_galleries(control, group, wanted).await?);
+    Ok(found)
+}
+
+/// Whether a resource is a gallery, or in one.
+fn is_gallery(resource: &Resource) -> bool {
+    matches!(resource.id.resource_type, ResourceType::Gallery | ResourceType::Definition | ResourceType::GalleryVersion)
 }
 
 /// Whether each job that the resources name has ended. A job that the table does not know is missing.
@@ -196,9 +209,9 @@ async fn handle(
     delete: bool,
 ) -> Temporary {
     let created = resource.body.properties.disk().and_then(|disk| disk.time_created.as_deref()?.parse().ok());
-    // The platform reports no time for images. Their job began before they were created.
-    let is_image = resource.id.resource_type == ResourceType::Image;
-    let created = created.or_else(|| job_of(&resource).filter(|_| is_image).and_then(time_in));
+    // The platform reports no time for images and galleries. Their job began before they were created.
+    let has_no_time = resource.id.resource_type == ResourceType::Image || is_gallery(&resource);
+    let created = created.or_else(|| job_of(&resource).filter(|_| has_no_time).and_then(time_in));
     let mut line = Temporary {
         id: resource.id.to_string(),
         job: job_of(&resource).map(str::to_owned),

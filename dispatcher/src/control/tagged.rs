@@ -33,6 +33,37 @@ pub(crate) async fn list_tagged<const N: usize>(
     Ok(found)
 }
 
+/// The galleries in a group that have all these tags, with the definitions and versions in them that have them too: what is in
+/// another one comes first, so that all can be deleted in this order.
+pub(crate) async fn list_in_galleries<const N: usize>(
+    control: &ControlContext,
+    group: &GroupRef,
+    wanted: [(&str, String); N],
+) -> PortResult<Vec<Resource>> {
+    let (resources, clock) = (control.ports.resources.as_ref(), control.ports.clock.as_ref());
+    let galleries = list_tagged(control, group, &[ResourceType::Gallery], wanted.clone()).await?;
+    let tags: BTreeMap<String, String> = wanted.map(|(name, value)| (name.to_owned(), value)).into();
+    let children = |parent: &ResourceId, resource_type| ResourceQuery {
+        resource_type,
+        subscription: group.subscription,
+        resource_group: Some(group.resource_group.clone()),
+        tags: tags.clone(),
+        parent: Some(parent.name.clone()),
+        tenant: None,
+    };
+    let mut found = Vec::new();
+    for gallery in galleries {
+        let definitions = list_all(resources, clock, &children(&gallery.id, ResourceType::Definition)).await?.resources;
+        for definition in definitions {
+            let versions = children(&definition.id, ResourceType::GalleryVersion);
+            found.extend(list_all(resources, clock, &versions).await?.resources);
+            found.push(definition);
+        }
+        found.push(gallery);
+    }
+    Ok(found)
+}
+
 /// A listed resource as it is now. None if it does not exist any more.
 pub(crate) async fn look_again(control: &ControlContext, listed: &Resource) -> PortResult<Option<Resource>> {
     let look = || control.ports.resources.get(&listed.id, None);

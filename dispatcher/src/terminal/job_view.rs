@@ -117,7 +117,7 @@ pub fn job_lines(status: &Status, room: Viewport) -> Vec<String> {
         // Whole, because it names the command to run.
         lines.extend(textwrap::wrap(&line, room.width).into_iter().map(|line| truncate(&line, room.width)));
     }
-    for (kind, phase) in status.phases.named().into_iter().filter(|(_, phase)| phase.total > 0) {
+    for (kind, phase) in status.phases.named().iter().filter(|(_, phase)| phase.total > 0) {
         let percent = phase.percent.floor();
         lines.push(line(kind.as_str(), &phase_segments(phase), percent, &phase_summary(phase)));
     }

@@ -7,6 +7,7 @@
 //! - [`publication`]: what goldfleet remembers about a version after its job has ended.
 //! - [`rota`]: which versions a pass of the reconciler checks.
 //! - [`promotion`]: which versions are the latest ones.
+//! - [`temporary`]: the gallery version by which the content of a managed image is read.
 //!
 //! Nothing here calls a service.
 
@@ -17,5 +18,6 @@ pub mod publication;
 pub mod rota;
 pub mod settings;
 pub mod spec;
+pub mod temporary;
 #[cfg(test)]
 mod tests;

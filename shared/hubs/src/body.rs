@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use goldfleet_model::artifact::DiskRole;
 use goldfleet_model::ids::Region;
 use goldfleet_model::image::ImageTags;
-use goldfleet_model::resource::ResourceId;
+use goldfleet_model::resource::{CreationData, ResourceId, VersionRef};
 use goldfleet_snapshots::tags::{self, Role};
 use serde_json::{Map, Value, json};
 
 use crate::plan::Delivery;
+use crate::source::Source;
 
 /// The performance tier of snapshots: the cheapest.
 pub(crate) const SNAPSHOT_SKU: &str = "Standard_LRS";
@@ -28,6 +30,8 @@ pub enum Way {
 /// A disk or snapshot to create.
 #[derive(Debug, Clone, Copy)]
 pub struct Made<'a> {
+    /// The disk whose content it has.
+    pub source: &'a Source,
     /// The disk or snapshot that is copied.
     pub copied: &'a ResourceId,
     /// How.
@@ -45,8 +49,8 @@ pub fn temporary_snapshot(delivery: &Delivery, made: Made<'_>, is_incremental: b
     let mut properties = common(delivery, made);
     properties.insert("incremental".to_owned(), json!(is_incremental));
     properties.extend(no_export());
-    properties.extend(has_security.then(|| security(delivery)).flatten());
-    resource(made.region, &temporary_tags(delivery), SNAPSHOT_SKU, properties)
+    properties.extend(has_security.then(|| security(made.source)).flatten());
+    resource(made.region, &temporary_tags(delivery, made.source), SNAPSHOT_SKU, properties)
 }
 
 /// The body of a temporary disk.
@@ -54,7 +58,19 @@ pub fn temporary_snapshot(delivery: &Delivery, made: Made<'_>, is_incremental: b
 pub fn temporary_disk(delivery: &Delivery, made: Made<'_>) -> Value {
     let mut properties = common(delivery, made);
     properties.extend(no_export());
-    resource(made.region, &temporary_tags(delivery), SNAPSHOT_SKU, properties)
+    resource(made.region, &temporary_tags(delivery, made.source), SNAPSHOT_SKU, properties)
+}
+
+/// The body of the temporary disk that is created from a disk of a gallery version. The security type of a disk that is created from
+/// an image is that of the request.
+#[must_use]
+pub fn disk_of_version(delivery: &Delivery, made: Made<'_>, version: &VersionRef) -> Value {
+    let mut properties = common(delivery, made);
+    let data = CreationData::from_disk_of(version, made.source.role.lun());
+    properties.insert("creationData".to_owned(), json!(data));
+    properties.extend(security(made.source));
+    properties.extend(no_export());
+    resource(made.region, &temporary_tags(delivery, made.source), SNAPSHOT_SKU, properties)
 }
 
 /// The body of a snapshot that a target receives.
@@ -62,9 +78,9 @@ pub fn temporary_disk(delivery: &Delivery, made: Made<'_>) -> Value {
 pub fn snapshot(delivery: &Delivery, made: Made<'_>) -> Value {
     let mut properties = common(delivery, made);
     properties.insert("incremental".to_owned(), json!(false));
-    properties.extend(export(delivery));
-    properties.extend(security(delivery));
-    resource(made.region, &sink_tags(delivery), SNAPSHOT_SKU, properties)
+    properties.extend(export(made.source));
+    properties.extend(security(made.source));
+    resource(made.region, &sink_tags(delivery, made.source), SNAPSHOT_SKU, properties)
 }
 
 /// The body of a disk that a target receives. A disk that is created by a copy takes over the security type, and rejects it
@@ -72,21 +88,21 @@ pub fn snapshot(delivery: &Delivery, made: Made<'_>) -> Value {
 #[must_use]
 pub fn disk(delivery: &Delivery, made: Made<'_>) -> Value {
     let mut properties = common(delivery, made);
-    properties.extend(export(delivery));
-    resource(made.region, &sink_tags(delivery), delivery.storage.as_str(), properties)
+    properties.extend(export(made.source));
+    resource(made.region, &sink_tags(delivery, made.source), delivery.storage.as_str(), properties)
 }
 
 /// The tags of what a target receives. They prove which fleet created it, and of which version it is.
 #[must_use]
-pub fn sink_tags(delivery: &Delivery) -> BTreeMap<String, String> {
+pub fn sink_tags(delivery: &Delivery, source: &Source) -> BTreeMap<String, String> {
     let mut all = delivery.tags.clone();
-    all.extend(temporary_tags(delivery));
+    all.extend(temporary_tags(delivery, source));
     all.insert(tags::ROLE.to_owned(), Role::Sink.as_str().to_owned());
     all
 }
 
-fn temporary_tags(delivery: &Delivery) -> BTreeMap<String, String> {
-    let Delivery { fleet, job, source, version, .. } = delivery;
+fn temporary_tags(delivery: &Delivery, source: &Source) -> BTreeMap<String, String> {
+    let Delivery { fleet, job, version, .. } = delivery;
     let mut all = tags::of_temporary(*fleet, job, &source.unique_id);
     all.extend(ImageTags { image: version.image.clone(), job: job.clone() }.to_map());
     all
@@ -102,14 +118,16 @@ pub(crate) fn resource(
 }
 
 fn common(delivery: &Delivery, made: Made<'_>) -> Map<String, Value> {
-    let Delivery { source, version, .. } = delivery;
+    let (version, source) = (&delivery.version, made.source);
     let option = if made.way == Way::Copy { "Copy" } else { "CopyStart" };
     let mut properties = Map::new();
     let mut set = |name: &str, value: Value| drop(properties.insert(name.to_owned(), value));
     set("creationData", json!({ "createOption": option, "sourceResourceId": made.copied }));
-    // The step reads the body as typed properties, which are written in the spelling of the service.
-    set("osType", json!(version.os.as_str()));
-    set("hyperVGeneration", json!(version.generation.as_str()));
+    if source.role == DiskRole::Os {
+        // The step reads the body as typed properties, which are written in the spelling of the service.
+        set("osType", json!(version.os.as_str()));
+        set("hyperVGeneration", json!(version.generation.as_str()));
+    }
     for name in REPEATED {
         if let Some(value) = source.other(name) {
             set(name, value.clone());
@@ -122,8 +140,8 @@ fn common(delivery: &Delivery, made: Made<'_>) -> Map<String, Value> {
     properties
 }
 
-fn security(delivery: &Delivery) -> Option<(String, Value)> {
-    let kind = delivery.source.security_type()?;
+fn security(source: &Source) -> Option<(String, Value)> {
+    let kind = source.security_type()?;
     Some(("securityProfile".to_owned(), json!({ "securityType": kind })))
 }
 
@@ -134,14 +152,14 @@ pub(crate) fn no_export() -> [(String, Value); 2] {
 
 /// The export policy of what a target receives. It is never looser than that of the source. A disk access resource serves
 /// only its own region, so a copy denies all access if its source permits private endpoints only.
-fn export(delivery: &Delivery) -> Map<String, Value> {
+fn export(source: &Source) -> Map<String, Value> {
     let mut policy = Map::new();
-    if let Some(access) = delivery.source.other("networkAccessPolicy") {
+    if let Some(access) = source.other("networkAccessPolicy") {
         let access = if access == "AllowAll" { "AllowAll" } else { "DenyAll" };
         policy.insert("networkAccessPolicy".to_owned(), json!(access));
     }
     for name in ["publicNetworkAccess", "dataAccessAuthMode"] {
-        policy.extend(delivery.source.other(name).map(|value| (name.to_owned(), value.clone())));
+        policy.extend(source.other(name).map(|value| (name.to_owned(), value.clone())));
     }
     policy
 }

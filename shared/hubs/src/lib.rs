@@ -1,11 +1,11 @@
-//! How an image version reaches targets by copies that the platform makes of a disk or snapshot. Pure: all input is given
-//! as arguments.
+//! How an image version reaches targets by copies that the platform makes of its disks. Pure: all input is given as arguments.
 //!
-//! - [`source`]: the disk or snapshot, as the service returns it.
+//! - [`source`]: a disk that is copied, as the service returns it.
 //! - [`plan`] says what is copied to where, and what is refused.
 //! - [`graph`] writes a plan as groups of operations with gates, with the [`body`] of each request.
 
 pub mod body;
+mod disk_graph;
 pub mod graph;
 pub mod plan;
 mod refusals;

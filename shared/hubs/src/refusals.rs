@@ -2,11 +2,13 @@
 
 use goldfleet_galleries::graph::PlannedGallery;
 use goldfleet_galleries::settings::{Gallery, GalleryRegion};
+use goldfleet_model::artifact::DiskRole;
 use goldfleet_model::ids::{Region, SubscriptionId};
 use goldfleet_model::job::Finding;
 use goldfleet_model::target::Target;
 
 use crate::plan::{Delivery, HubPlace, PlannedTarget};
+use crate::source::{Content, Source};
 
 /// The faults of a plan. Empty if it can be run.
 pub(crate) fn all(delivery: &Delivery) -> Vec<Finding> {
@@ -23,7 +25,9 @@ pub(crate) fn all(delivery: &Delivery) -> Vec<Finding> {
             None => faults.found.push(hub_missing(region, "no place is known for its snapshot")),
         }
     }
-    faults.scratch();
+    for disk in delivery.disks() {
+        faults.scratch(disk);
+    }
     faults.found
 }
 
@@ -58,18 +62,29 @@ impl Faults<'_> {
     /// A disk encryption set serves the resources of its subscription and region. A copy of what a customer's key encrypts
     /// needs one: without it, a key of the platform would encrypt the copy.
     fn encryption(&mut self, place: &Place<'_>) {
-        if place.set.is_none() && self.delivery.source.customer_encryption().is_some() {
+        if place.set.is_none() && self.delivery.disks().any(|disk| disk.customer_encryption().is_some()) {
             let message = "a key of yours encrypts the source: set disk_encryption_set here";
             self.add("encryption-set-missing", &place.name, message);
         }
         self.found.extend(set_elsewhere(place));
     }
 
-    /// The temporaries in the region of the source have its disk encryption set.
-    fn scratch(&mut self) {
-        let source = &self.delivery.source;
-        let scratch = self.delivery.scratch();
-        if let Some(set) = source.encryption_set().filter(|_| self.delivery.needs_scratch())
+    /// The temporaries in the region of the source have its disk encryption set. A disk of a gallery version has that of the hub.
+    fn scratch(&mut self, source: &Source) {
+        // All disks of a version have the same place.
+        let is_counted = source.role == DiskRole::Os || !matches!(source.content, Content::Version(_));
+        if !self.delivery.needs_scratch(source) || !is_counted {
+            return;
+        }
+        let scratch = self.delivery.scratch(source);
+        if matches!(source.content, Content::Version(_)) {
+            let hub = self.delivery.hubs.get(source.region()).filter(|hub| hub.group == scratch);
+            let set = hub.and_then(|hub| hub.encryption_set.as_deref());
+            let name = format!("temporaries in {scratch}");
+            self.encryption(&Place { name, subscription: scratch.subscription, set });
+            return;
+        }
+        if let Some(set) = source.encryption_set()
             && !is_in(set, scratch.subscription)
         {
             let message = format!(

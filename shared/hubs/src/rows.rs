@@ -71,10 +71,6 @@ pub(crate) fn hub_gate(region: &Region) -> GateKey {
     gate(&format!("hub.{region}"))
 }
 
-pub(crate) fn hub_used(region: &Region) -> GateKey {
-    gate(&format!("hub.{region}.used"))
-}
-
 pub(crate) fn after(gate: GateKey, on: GateCondition, count: u32) -> After {
     After { gate, on, count }
 }

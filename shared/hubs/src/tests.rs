@@ -2,20 +2,21 @@
 
 use std::collections::BTreeMap;
 
+use goldfleet_model::artifact::DiskRole;
 use goldfleet_model::graph::{GateCondition, GateKey};
-use goldfleet_model::ids::SubscriptionId;
+use goldfleet_model::ids::{Region, SubscriptionId};
 use goldfleet_model::image::{ImageRef, StorageType};
 use goldfleet_model::manifest::{Generation, OsType};
 use goldfleet_model::operation::GroupId;
 use goldfleet_model::resource::{ResourceBody, ResourceId, ResourceType};
-use goldfleet_snapshots::graph::RowSpec as SnapshotSpec;
+use goldfleet_snapshots::graph::{RequiresStopped, RowSpec as SnapshotSpec};
 use goldfleet_snapshots::id::GroupRef;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::graph::{Graph, Row, RowSpec, steps};
-use crate::plan::{Delivery, HubPlace, PlannedTarget, Version};
-use crate::source::Source;
+use crate::plan::{Delivery, HubPlace, PlannedTarget, SourceImage, Version};
+use crate::source::{Content, Source, VersionDisk};
 
 fn subscription(n: u32) -> String {
     SubscriptionId::nth_for_tests(n).to_string()
@@ -60,6 +61,9 @@ fn delivery(source: Source, sinks: &Value) -> Delivery {
         fleet: Uuid::from_u128(7),
         job: "20261129-120000-0000".parse().unwrap(),
         source,
+        data: Vec::new(),
+        image: None,
+        scratch: None,
         version: Version {
             image: ImageRef {
                 name: "golden".parse().unwrap(),
@@ -84,7 +88,8 @@ fn rows(delivery: &Delivery) -> Vec<Row> {
 /// What a row creates: the id, what it copies, and the rest of the body.
 fn created(row: &Row) -> Option<(String, String, Value)> {
     let RowSpec::Resource(SnapshotSpec::Create(spec) | SnapshotSpec::Sink(spec)) = &row.spec else { return None };
-    let copied = spec.body["properties"]["creationData"]["sourceResourceId"].as_str().unwrap().to_owned();
+    let data = &spec.body["properties"]["creationData"];
+    let copied = data["sourceResourceId"].as_str().or(data["galleryImageReference"]["id"].as_str()).unwrap().to_owned();
     Some((spec.id.clone(), copied, spec.body.clone()))
 }
 
@@ -97,11 +102,16 @@ fn assert_consistent(delivery: &Delivery) {
     for after in rows.iter().flat_map(|row| &row.after) {
         assert_eq!(openers.get(&after.gate), Some(&after.count), "{}", after.gate);
     }
+    let in_galleries = rows.iter().filter_map(|row| match &row.spec {
+        RowSpec::Gallery(item) => Some(item.id.to_string()),
+        _ => None,
+    });
     let temporaries: Vec<String> = rows
         .iter()
         .filter_map(created)
         .filter(|(.., body)| body["tags"]["goldfleet-role"] == "temporary")
         .map(|(id, ..)| id)
+        .chain(in_galleries)
         .collect();
     let removed: Vec<&Row> = rows.iter().filter(|row| row.kind == "remove").collect();
     assert!(removed.iter().all(|row| row.always));
@@ -119,9 +129,64 @@ fn assert_consistent(delivery: &Delivery) {
     assert_eq!(sorted(temporaries), sorted(removed_ids));
     assert!(removed.iter().flat_map(|row| &row.after).all(|after| after.on == GateCondition::Ended));
     for planned in &delivery.targets {
-        let of_target = rows.iter().filter(|row| row.id.group() == &planned.group && !row.always).count();
+        let groups = Graph::new(delivery).into_groups();
+        let groups = groups.filter(|group| group.target.is_some_and(|target| target.group == planned.group));
+        let of_target = groups.flat_map(|group| group.rows).filter(|row| !row.always).count();
         assert_eq!(u32::try_from(of_target), Ok(steps(delivery, planned)));
     }
+    for group in Graph::new(delivery).into_groups() {
+        assert!(!group.rows.is_empty() && group.rows.len() <= GroupId::MAX_ROWS);
+        let first = group.rows[0].id.group();
+        assert!(group.rows.iter().all(|row| row.id.group() == first), "one group");
+    }
+}
+
+/// The disks of an image or version, each by a temporary disk.
+fn of_version(content: &Content) -> Delivery {
+    let (image, region): (ResourceId, Region) = (
+        format!("/subscriptions/{}/resourceGroups/build/providers/Microsoft.Compute/images/golden", subscription(1))
+            .parse()
+            .unwrap(),
+        "westeurope".parse().unwrap(),
+    );
+    let disk = |role| {
+        let disk = VersionDisk {
+            id: image.clone(),
+            identity: "Image-1",
+            role,
+            region: &region,
+            encryption_set: None,
+            security_type: Some("TrustedLaunch"),
+            purchase_plan: None,
+        };
+        Source::of_version(&disk, content.clone())
+    };
+    let sinks = json!(["image", "snapshot", "disk"]);
+    let encryption_sets = BTreeMap::new();
+    Delivery {
+        data: vec![disk(DiskRole::Data(0)), disk(DiskRole::Data(7))],
+        image: (*content == Content::Image).then(|| SourceImage {
+            id: image.clone(),
+            fingerprint: "f".to_owned(),
+            encryption_sets,
+        }),
+        ..delivery(disk(DiskRole::Os), &sinks)
+    }
+}
+
+/// The disks of a machine.
+fn of_machine(sinks: &Value) -> Delivery {
+    let stopped = RequiresStopped { machine: "/m".to_owned(), vm_id: "v".to_owned(), downtime: None };
+    let disk = |role: DiskRole| {
+        let found = source("disks", &json!({ "uniqueId": format!("U-{role}") }));
+        let id = ResourceId { name: format!("web-{role}").parse().unwrap(), ..found.id };
+        let body = ResourceBody::from_json(
+            ResourceType::Disk,
+            json!({ "location": "westeurope", "properties": { "creationData": { "createOption": "Empty" }, "uniqueId": format!("U-{role}") } }),
+        );
+        Source::of_machine(id, body.unwrap(), role, stopped.clone()).unwrap()
+    };
+    Delivery { data: vec![disk(DiskRole::Data(3))], ..delivery(disk(DiskRole::Os), sinks) }
 }
 
 const INCREMENTAL: (&str, bool) = ("snapshots", true);
@@ -139,6 +204,72 @@ fn graphs_of_all_sources_and_sinks_are_consistent() {
             }
         }
     }
+}
+
+#[test]
+fn graphs_of_sources_with_data_disks_are_consistent() {
+    for sinks in [json!(["image"]), json!(["snapshot"]), json!(["image", "snapshot", "disk"])] {
+        let delivery = of_machine(&sinks);
+        assert!(delivery.refusals().is_empty(), "{:?}", delivery.refusals());
+        assert_consistent(&delivery);
+    }
+    let version = "/SharedGalleries/a/Images/b/Versions/1.0.0".parse().unwrap();
+    assert_consistent(&of_version(&Content::Image));
+    let shared = of_version(&Content::Version(version));
+    let rows = rows(&shared);
+    assert!(rows.iter().all(|row| row.kind != "gallery"));
+    let reference = rows.iter().find_map(|row| match &row.spec {
+        RowSpec::Resource(SnapshotSpec::Create(spec)) => {
+            let reference = &spec.body["properties"]["creationData"]["galleryImageReference"];
+            reference.is_object().then(|| reference.clone())
+        }
+        _ => None,
+    });
+    assert_eq!(reference.unwrap(), json!({ "sharedGalleryImageId": "/SharedGalleries/a/Images/b/Versions/1.0.0" }));
+}
+
+/// The image of a target waits for the snapshots of all data disks, and these are removed after it.
+#[test]
+fn images_have_the_data_disks_of_the_source() {
+    let delivery = of_machine(&json!(["image"]));
+    let rows = rows(&delivery);
+    let image = rows.iter().find(|row| row.kind == "image").unwrap();
+    let RowSpec::Image(from) = &image.spec else { unreachable!() };
+    assert_eq!(from.data.iter().map(|data| data.lun).collect::<Vec<_>>(), [3]);
+    let created: Vec<_> = rows.iter().filter_map(created).collect();
+    let (_, copied, body) = created.iter().find(|(id, ..)| *id == from.data[0].snapshot.to_string()).unwrap();
+    assert_eq!((&body["properties"]["incremental"], &body["properties"]["osType"]), (&json!(false), &Value::Null));
+    assert!(created.iter().any(|(id, from, _)| id == copied && from.ends_with("/web-data-3")), "{copied}");
+    let taken: Vec<_> = rows
+        .iter()
+        .filter_map(|row| match &row.spec {
+            RowSpec::Resource(SnapshotSpec::Create(spec)) => spec.requires_stopped.as_ref().map(|_| spec.once),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(taken, [true, true], "both disks of a machine that does not run, once");
+}
+
+/// The temporary disks of an image wait for its temporary version, which is deleted after all of them exist or will not.
+#[test]
+fn disks_of_an_image_are_created_from_a_temporary_version() {
+    let delivery = of_version(&Content::Image);
+    let rows = rows(&delivery);
+    let steps: Vec<&str> =
+        rows.iter().filter(|row| row.id.group().as_str().starts_with("version-")).map(|row| row.id.step()).collect();
+    let removed = ["remove-version", "remove-definition", "remove-gallery"];
+    assert_eq!(steps, ["gallery", "definition", "version", removed[0], removed[1], removed[2]]);
+    let version = rows.iter().find(|row| row.id.step() == "version").unwrap();
+    let RowSpec::Gallery(item) = &version.spec else { unreachable!() };
+    assert_eq!(item.image.as_ref().unwrap().1, "f");
+    let disks: Vec<_> = rows.iter().filter_map(created).filter(|(_, from, _)| *from == item.id.to_string()).collect();
+    let luns: Vec<_> = disks
+        .iter()
+        .map(|(_, _, body)| body["properties"]["creationData"]["galleryImageReference"]["lun"].as_u64())
+        .collect();
+    assert_eq!(luns, [None, Some(0), Some(7)]);
+    assert_eq!(disks[0].2["properties"]["securityProfile"]["securityType"], "TrustedLaunch");
+    assert_eq!(disks[1].2["properties"].get("securityProfile"), None, "a data disk has no security type");
 }
 
 #[test]

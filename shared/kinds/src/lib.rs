@@ -9,7 +9,7 @@
 //! - `creation`: resources that a row creates once and never updates, for several kinds.
 //! - `power`, `downtime`: the power state of machines, and the limit of the time for which a job stops one.
 //! - [`writers`]: the records of those who write chunks to a store.
-//! - [`seed`], [`copy`], [`hub`], [`image`], [`snapshot`], [`disk`], [`publish`], [`lock`], [`remove`], [`deallocate`],
+//! - [`seed`], [`copy`], [`hub`], [`image`], [`snapshot`], [`disk`], [`gallery`], [`publish`], [`lock`], [`remove`], [`deallocate`],
 //!   [`start`], [`machine`], [`capture`]: the kinds.
 //!
 //! To add a kind, write its folder and add one line to [`registry`].
@@ -23,6 +23,7 @@ mod creation;
 pub mod deallocate;
 pub mod disk;
 mod downtime;
+pub mod gallery;
 pub mod hub;
 pub mod image;
 pub mod kind;

@@ -7,7 +7,9 @@ use goldfleet_model::operation::{KindId, Operation};
 use goldfleet_ports::Ports;
 
 use crate::kind::{Kind, TemporaryBlob};
-use crate::{capture, copy, deallocate, disk, hub, image, lock, machine, publish, remove, seed, snapshot, start};
+use crate::{
+    capture, copy, deallocate, disk, gallery, hub, image, lock, machine, publish, remove, seed, snapshot, start,
+};
 
 /// The kinds that a process knows, in the order in which status shows them.
 #[derive(Clone)]
@@ -21,6 +23,7 @@ impl Default for Registry {
             Arc::new(copy::Copy),
             Arc::new(hub::Hub),
             Arc::new(image::Image),
+            Arc::new(gallery::Gallery),
             Arc::new(disk::Disk),
             Arc::new(deallocate::Deallocate),
             Arc::new(snapshot::Snapshot),

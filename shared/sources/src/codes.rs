@@ -22,10 +22,10 @@ macro_rules! codes {
 
 codes! {
     NAME_INVALID = "name-invalid",
-        "The source is not named as one of `blob:URL`, `disk:ID`, `snapshot:ID` and `vm:ID`, or the blob is not in this cloud.",
+        "The source is not named as one of `blob:URL`, `disk:ID`, `snapshot:ID`, `image:ID`, `gallery:ID` and `vm:ID`, or the blob is not in this cloud.",
         "Name it in one of the forms of `goldfleet help sources`, without a signature.";
     SOURCE_NOT_FOUND = "source-not-found",
-        "The disk, snapshot, machine or blob does not exist, or this identity may not see it.",
+        "The disk, snapshot, image, gallery version, machine or blob does not exist, or this identity may not see it.",
         "Check the name, and that the identity may read the source.";
     ADE_ENCRYPTED = "ade-encrypted",
         "The disk is encrypted inside the machine (Azure Disk Encryption). Its keys stay in a vault, so a copy does not boot.",
@@ -37,11 +37,17 @@ codes! {
         "The disk has sectors of 4,096 bytes. A managed image has sectors of 512 bytes.",
         "Create the source as a disk with `logicalSectorSize` 512.";
     NOT_HYDRATED = "not-hydrated",
-        "The content of the source is not complete: a copy, an upload or the creation of the disk has not ended, or has failed.",
+        "The content of the source is not complete: a copy, a replication, an upload or the creation has not ended, or has failed.",
         "Wait until `completionPercent` is 100 and the upload has ended, then run the command again. If the copy failed, create it again.";
     EXPORT_DENIED = "export-denied",
         "The source may not be exported: its network access policy, its public network access or its data access mode forbids a SAS.",
         "Copy it to a snapshot whose export is permitted, or change the property that the reason names.";
+    SPECIALIZED = "specialized",
+        "The image or gallery version is specialised: what is created from it is the same machine again, with its host name and accounts.",
+        "Generalise a machine that was created from it, capture that, and use the capture.";
+    VERSION_ELSEWHERE = "version-elsewhere",
+        "The gallery version is in no region in which a temporary disk of it could be created: neither its gallery's resource group nor a hub is in one of its regions.",
+        "Add a region of a hub to the version, or configure a hub in one of its regions.";
     SHARED_DISK = "shared-disk",
         "Several machines can write to the disk at the same time, so no point in time of it is consistent.",
         "Detach it from all machines, create a snapshot, and use `snapshot:ID`.";
@@ -54,6 +60,9 @@ codes! {
     SNAPSHOT_DENIED = "snapshot-denied",
         "The disk is attached to a machine, and the temporary snapshot of it that is read instead cannot be created or deleted.",
         "Remove what the reason names, or create a snapshot of the disk and use `snapshot:ID`.";
+    TEMPORARY_DENIED = "temporary-denied",
+        "A temporary gallery, gallery version or disk, by which an image or gallery version is read, cannot be created or deleted.",
+        "Remove what the reason names: a missing right, a quota, a policy or a lock.";
     OS_MISMATCH = "os-mismatch",
         "`--os` contradicts the operating system that the source has.",
         "Leave the option out. If the property of the source is wrong, correct it there.";
@@ -64,10 +73,10 @@ codes! {
         "`--generation` contradicts the Hyper-V generation that the source has.",
         "Leave the option out. If the property of the source is wrong, correct it there.";
     GENERATION_UNKNOWN = "generation-unknown",
-        "The disk or snapshot does not state a Hyper-V generation, and `dispatch --from` does not read its partition table.",
+        "The source does not state a Hyper-V generation, and `dispatch --from` does not read its partition table.",
         "Name the generation with `--generation`.";
     VERSION_EXISTS = "version-exists",
-        "The version was uploaded, or dispatched from another disk or snapshot. A version has one content.",
+        "The version was uploaded, or dispatched from another source. A version has one content.",
         "Use another version.";
     SOURCE_DAMAGED = "source-damaged",
         "The content of the source does not have the length of its disk, or the footer behind it is not that of the disk.",

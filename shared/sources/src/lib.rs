@@ -5,6 +5,7 @@
 //! - [`disk_file`] is one or more disk images of any format on the local machine;
 //! - [`cloud_disk`] is a managed disk or snapshot, read by a SAS;
 //! - [`machine`] is a virtual machine with all its disks;
+//! - [`version`] is a managed image or a gallery version, of which managed disks are created;
 //! - [`cloud_blob`] is a disk image of any format in a blob, read by token.
 //!
 //! [`location`] is how an operator names a source in the cloud, [`codes`] are the reasons for which one is refused.
@@ -16,6 +17,7 @@ pub mod disk_file;
 pub mod location;
 pub mod machine;
 mod remote;
+pub mod version;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -34,6 +36,7 @@ pub use disk_file::{DataFile, DiskFile};
 pub use location::SourceLocation;
 pub use machine::Machine;
 pub use remote::Requests;
+pub use version::VersionFacts;
 
 /// The place that an artifact comes from.
 ///

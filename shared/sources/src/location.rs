@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use goldfleet_model::resource::{ResourceId, ResourceType};
+use goldfleet_model::ids::InvalidName;
+use goldfleet_model::resource::{ResourceId, ResourceType, VersionRef};
 use goldfleet_model::store::BlobAddress;
 
 use crate::codes::{self, Refusal};
@@ -16,12 +17,16 @@ pub enum SourceLocation {
     Disk(ResourceId),
     /// A snapshot.
     Snapshot(ResourceId),
+    /// A managed image, with all its disks.
+    Image(ResourceId),
+    /// A gallery version, with all its disks.
+    Gallery(VersionRef),
     /// A virtual machine, with all its disks.
     Machine(ResourceId),
 }
 
 impl SourceLocation {
-    /// Parses `blob:…`, `disk:ID`, `snapshot:ID` or `vm:ID`. A blob is named by its URL, for which `url_of` gives the URL of an
+    /// Parses `blob:…`, `disk:ID`, `snapshot:ID`, `image:ID`, `gallery:ID` or `vm:ID`. A blob is named by its URL, for which `url_of` gives the URL of an
     /// address, or as `ACCOUNT/CONTAINER/NAME`.
     ///
     /// # Errors
@@ -35,10 +40,14 @@ impl SourceLocation {
             Some(("snapshot", id)) => {
                 parse_id(id, ResourceType::Snapshot).map(Self::Snapshot).map_err(|reason| refuse(&reason))
             }
+            Some(("image", id)) => parse_id(id, ResourceType::Image).map(Self::Image).map_err(|reason| refuse(&reason)),
+            Some(("gallery", id)) => {
+                id.parse().map(Self::Gallery).map_err(|error: InvalidName| refuse(&error.to_string()))
+            }
             Some(("vm", id)) => {
                 parse_id(id, ResourceType::Machine).map(Self::Machine).map_err(|reason| refuse(&reason))
             }
-            _ => Err(refuse("a source begins with blob:, disk:, snapshot: or vm:")),
+            _ => Err(refuse("a source begins with blob:, disk:, snapshot:, image:, gallery: or vm:")),
         }
     }
 }
@@ -49,6 +58,8 @@ impl fmt::Display for SourceLocation {
             Self::Blob(blob) => write!(f, "blob:{blob}"),
             Self::Disk(id) => write!(f, "disk:{id}"),
             Self::Snapshot(id) => write!(f, "snapshot:{id}"),
+            Self::Image(id) => write!(f, "image:{id}"),
+            Self::Gallery(version) => write!(f, "gallery:{version}"),
             Self::Machine(id) => write!(f, "vm:{id}"),
         }
     }
@@ -56,16 +67,17 @@ impl fmt::Display for SourceLocation {
 
 fn parse_id(text: &str, expected: ResourceType) -> Result<ResourceId, String> {
     let (noun, segment) = (expected.noun(), expected.segment());
+    let article = if noun.starts_with(['a', 'i']) { "an" } else { "a" };
     let id = text.parse::<ResourceId>().map_err(|_| {
         format!(
-            "it is not the id of a {noun}: \
+            "it is not the id of {article} {noun}: \
              /subscriptions/ID/resourceGroups/GROUP/providers/Microsoft.Compute/{segment}/NAME"
         )
     })?;
     if id.resource_type == expected {
         return Ok(id);
     }
-    Err(format!("it is the id of another type of resource, not of a {noun}"))
+    Err(format!("it is the id of another type of resource, not of {article} {noun}"))
 }
 
 /// A blob by its URL or its address.
@@ -111,6 +123,15 @@ mod tests {
             (format!("disk:{GROUP}/disks/d"), format!("disk:{GROUP}/disks/d")),
             (format!("snapshot:{GROUP}/snapshots/s"), format!("snapshot:{GROUP}/snapshots/s")),
             (format!("vm:{GROUP}/virtualMachines/v"), format!("vm:{GROUP}/virtualMachines/v")),
+            (format!("image:{GROUP}/images/i"), format!("image:{GROUP}/images/i")),
+            (
+                format!("gallery:{GROUP}/galleries/c/images/u/versions/1.0.0"),
+                format!("gallery:{GROUP}/galleries/c/images/u/versions/1.0.0"),
+            ),
+            (
+                "gallery:/CommunityGalleries/c/Images/u/Versions/1.0.0".to_owned(),
+                "gallery:/CommunityGalleries/c/Images/u/Versions/1.0.0".to_owned(),
+            ),
         ] {
             assert_eq!(SourceLocation::parse(&text, &azure).unwrap().to_string(), expected);
         }
@@ -121,8 +142,10 @@ mod tests {
     #[test]
     fn other_names_are_refused_without_their_signature() {
         for (text, says) in [
-            ("golden.vhd".to_owned(), "begins with blob:, disk:, snapshot: or vm:"),
-            ("image:/subscriptions/1".to_owned(), "begins with"),
+            ("golden.vhd".to_owned(), "begins with blob:, disk:, snapshot:, image:, gallery: or vm:"),
+            ("images:/subscriptions/1".to_owned(), "begins with"),
+            (format!("image:{GROUP}/disks/d"), "not of an image"),
+            (format!("gallery:{GROUP}/galleries/c/images/u"), "gallery version"),
             (format!("vm:{GROUP}/disks/d"), "not of a machine"),
             (format!("disk:{GROUP}/snapshots/s"), "not of a disk"),
             ("snapshot:name".to_owned(), "Microsoft.Compute/snapshots/NAME"),

@@ -20,7 +20,7 @@ pub struct RegionCopy {
     pub hub: String,
     /// The number of targets that it serves.
     pub targets: usize,
-    /// The size of the disk.
+    /// The size of all disks.
     pub bytes_at_most: u64,
     /// The price of these bytes in US dollars.
     pub egress_at_most: Money,
@@ -32,7 +32,7 @@ pub struct RegionCopy {
 #[must_use]
 pub fn region_copies(delivery: &Delivery, rates: &Rates) -> Vec<RegionCopy> {
     let from = delivery.source.region();
-    let bytes = delivery.source.size().unwrap_or_default();
+    let bytes = delivery.size().unwrap_or_default();
     let copy = |to: &Region| RegionCopy {
         from: from.clone(),
         to: to.clone(),

@@ -1,28 +1,26 @@
-//! Disks and snapshots that become an image version by copies that the platform makes, as jobs of the route
-//! [`platform`](crate::control::routes::platform).
+//! Disks, snapshots, images, gallery versions and machines that become an image version by copies that the platform makes, as jobs of
+//! the route [`platform`](crate::control::routes::platform).
 //!
 //! - [`request`] creates the job.
-//! - [`plan`] reads the source and the targets. `goldfleet-hubs` decides.
+//! - `source` reads the source, and [`plan`] the targets. `goldfleet-hubs` decides.
 //! - [`estimate`] is what the copies move, cost and take.
 
 pub mod estimate;
 pub mod plan;
 pub mod request;
+mod source;
 
 use goldfleet_model::document::Document;
 use goldfleet_model::hash::digest_of;
 use goldfleet_model::ids::JobId;
 use goldfleet_model::job::{Delivery, Job};
 use goldfleet_model::manifest::Digest;
-use goldfleet_model::resource::{ResourceId, ResourceType};
-use goldfleet_ports::error::{ErrorKind, PortError};
-use goldfleet_ports::resources::Resource;
-use goldfleet_ports::retry::retry_transient;
-use goldfleet_sources::cloud_disk::DiskFacts;
-use goldfleet_sources::{Refusal, SourceLocation, codes};
+use goldfleet_model::resource::{ResourceId, ResourceType, SharedVersion, VersionRef};
+use goldfleet_snapshots::id::GroupRef;
+use goldfleet_sources::SourceLocation;
 use serde::{Deserialize, Serialize};
 
-use crate::control::context::{ControlContext, ControlError};
+use crate::control::context::ControlError;
 
 /// The id of the route of these jobs.
 pub const ROUTE: &str = "platform";
@@ -33,10 +31,23 @@ const VERSION: u16 = 1;
 /// What a job copies.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlatformSpec {
-    /// The disk or snapshot.
-    pub source: ResourceId,
-    /// Its unique id, in lower case.
+    /// The disk, snapshot, image, gallery version or machine.
+    pub source: SourceRef,
+    /// Its unique id, in lower case. For an image or version, what distinguishes it from others.
     pub unique_id: String,
+    /// The disks of a machine.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub disks: Vec<ResourceId>,
+}
+
+/// A source that the platform copies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum SourceRef {
+    /// One that a resource id names.
+    Resource(ResourceId),
+    /// A version of a gallery that others share.
+    Shared(SharedVersion),
 }
 
 impl PlatformSpec {
@@ -61,17 +72,45 @@ impl PlatformSpec {
     /// The source as an operator names it.
     #[must_use]
     pub fn location(&self) -> SourceLocation {
-        match self.source.resource_type {
-            ResourceType::Disk => SourceLocation::Disk(self.source.clone()),
-            _ => SourceLocation::Snapshot(self.source.clone()),
+        let id = match &self.source {
+            SourceRef::Resource(id) => id.clone(),
+            SourceRef::Shared(shared) => return SourceLocation::Gallery(VersionRef::Shared(shared.clone())),
+        };
+        match id.resource_type {
+            ResourceType::Disk => SourceLocation::Disk(id),
+            ResourceType::Image => SourceLocation::Image(id),
+            ResourceType::Machine => SourceLocation::Machine(id),
+            ResourceType::GalleryVersion => SourceLocation::Gallery(VersionRef::Own(id)),
+            ResourceType::Snapshot | ResourceType::Gallery | ResourceType::Definition => SourceLocation::Snapshot(id),
         }
     }
 
-    /// The digest that stands for the content. A snapshot does not change. The content of a disk may, so each job takes its
-    /// own snapshot of it.
+    /// The resource groups of the source.
+    pub fn groups(&self) -> impl Iterator<Item = GroupRef> + '_ {
+        let named = match &self.source {
+            SourceRef::Resource(id) => Some(id),
+            SourceRef::Shared(_) => None,
+        };
+        named.into_iter().chain(&self.disks).map(GroupRef::from)
+    }
+
+    /// Whether both name the same source. Disks may have been attached to a machine since, or detached.
+    #[must_use]
+    pub fn is_same_source(&self, other: &Self) -> bool {
+        self.source == other.source && self.unique_id == other.unique_id
+    }
+
+    /// The digest that stands for the content. A snapshot does not change, and a version of an own gallery neither. The content of
+    /// others may be another one in the next job, so each job takes its own copy of it.
     #[must_use]
     pub fn digest(&self, job: &JobId) -> Digest {
-        let job = if self.source.resource_type == ResourceType::Disk { job.as_str() } else { "" };
+        let is_fixed = match &self.source {
+            SourceRef::Resource(id) => {
+                matches!(id.resource_type, ResourceType::Snapshot | ResourceType::GalleryVersion)
+            }
+            SourceRef::Shared(_) => false,
+        };
+        let job = if is_fixed { "" } else { job.as_str() };
         digest_of(format!("azure:{}{job}", self.unique_id).as_bytes())
     }
 
@@ -79,26 +118,4 @@ impl PlatformSpec {
         let spec = Document::new(VERSION, self).map_err(|error| ControlError::Refused(error.to_string()))?;
         Ok(Delivery { route: ROUTE.to_owned(), options: format!("--from '{}'", self.location()), spec })
     }
-}
-
-/// Reads a disk or snapshot, and what a copy needs to know about it.
-///
-/// # Errors
-/// [`ControlError::Source`] if it or its group does not exist, or if a copy of it is no image.
-async fn read_source(
-    control: &ControlContext,
-    id: &ResourceId,
-    location: &SourceLocation,
-) -> Result<(Resource, DiskFacts), ControlError> {
-    let (ports, location) = (&control.ports, location.to_string());
-    let get = || ports.resources.get(id, None);
-    let found = match retry_transient(ports.clock.as_ref(), PortError::is_retryable, get).await {
-        Err(error) if error.kind == ErrorKind::NotFound => None,
-        found => found?,
-    };
-    let missing =
-        || Refusal::new(&codes::SOURCE_NOT_FOUND, &location, format!("there is no {}", id.resource_type.noun()));
-    let found = found.ok_or_else(missing)?;
-    let facts = DiskFacts::for_copy(&location, &found)?;
-    Ok((found, facts))
 }

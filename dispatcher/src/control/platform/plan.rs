@@ -7,17 +7,19 @@ use goldfleet_config::targets::TargetsFile;
 use goldfleet_galleries::spec::Published;
 use goldfleet_hubs::graph::sink_id;
 use goldfleet_hubs::plan::{Delivery, HubPlace, PlannedTarget, Version};
-use goldfleet_hubs::source::Source;
+use goldfleet_model::artifact::DiskRole;
 use goldfleet_model::ids::{ManagedImageName, Region};
 use goldfleet_model::image::ImageRef;
 use goldfleet_model::job::{Finding, Job};
-use goldfleet_model::resource::{Properties, ResourceType};
+use goldfleet_model::resource::{Properties, ResourceId, ResourceType};
+use goldfleet_model::selector::Selector;
 use goldfleet_model::sink::Sink;
 use goldfleet_model::target::Target;
 use goldfleet_ports::error::PortResult;
 use goldfleet_snapshots::tags::Role;
 
 use super::PlatformSpec;
+use super::source::{self, FoundSource, PlacedSource};
 use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT};
 use crate::control::fan_out::{existing_at_target, has_image, name_images};
 use crate::control::galleries;
@@ -42,10 +44,14 @@ pub async fn plan(control: &ControlContext, job: &Job) -> Result<PlannedDelivery
     let (Some(image), Some(payload)) = (job.image(), job.payload()) else {
         return Err(ControlError::Refused("the job names no image version".to_owned()));
     };
-    let source = requested_source(control, &spec).await?;
+    let found = requested_source(control, &spec).await?;
     let file = TargetsFile::load(&control.config.targets.file)?;
     let hubs = hubs(&file);
+    let preferred = preferred_regions(control, &file, job);
+    let preferred: Vec<&Region> = preferred.iter().collect();
+    let PlacedSource { os_disk: source, data, image: source_image, scratch } = found.place(&hubs, &preferred)?;
     let fleet = control.ports.table.fleet().await?;
+    let luns: Vec<u8> = data.iter().filter_map(|disk| disk.role.lun()).collect();
     let published = Published {
         fleet,
         job: &job.id,
@@ -53,7 +59,7 @@ pub async fn plan(control: &ControlContext, job: &Job) -> Result<PlannedDelivery
         os: payload.os,
         generation: payload.generation,
         source: &source.unique_id,
-        data: &[],
+        data: &luns,
         tags: &control.config.images.tags,
         now: job.created,
     };
@@ -65,7 +71,7 @@ pub async fn plan(control: &ControlContext, job: &Job) -> Result<PlannedDelivery
     }
     selected.sort_by_key(plan_order);
     let targets: Vec<PlannedTarget> = stream::iter(name_images(control, image, selected)?)
-        .map(|(target, name)| planned_target(control, image, target, name))
+        .map(|(target, name)| planned_target(control, (image, &luns), target, name))
         .buffered(MAX_IN_FLIGHT)
         .try_collect()
         .await?;
@@ -73,6 +79,9 @@ pub async fn plan(control: &ControlContext, job: &Job) -> Result<PlannedDelivery
         fleet,
         job: job.id.clone(),
         source,
+        data,
+        image: source_image,
+        scratch,
         version: Version { image: image.clone(), os: payload.os, generation: payload.generation },
         hubs,
         targets,
@@ -88,19 +97,34 @@ pub async fn plan(control: &ControlContext, job: &Job) -> Result<PlannedDelivery
 }
 
 /// Reads the source, and refuses another one than that for which the job was requested.
-async fn requested_source(control: &ControlContext, spec: &PlatformSpec) -> Result<Source, ControlError> {
+async fn requested_source(control: &ControlContext, spec: &PlatformSpec) -> Result<FoundSource, ControlError> {
     let location = spec.location();
-    let (found, _) = super::read_source(control, &spec.source, &location).await?;
-    let source = Source::of(found.id.clone(), found.body);
-    source.filter(|source| source.unique_id == spec.unique_id).ok_or_else(|| {
-        ControlError::Refused(format!("{location} was created again after the job was requested: dispatch it again"))
-    })
+    let found = source::read(control, &location).await?;
+    if found.spec.is_same_source(spec) {
+        return Ok(found);
+    }
+    Err(ControlError::Refused(format!("{location} was created again after the job was requested: dispatch it again")))
+}
+
+/// The regions in which the temporary disks of a gallery version are best: that of the source store, and then those with the most
+/// targets.
+fn preferred_regions(control: &ControlContext, file: &TargetsFile, job: &Job) -> Vec<Region> {
+    let mut targets: BTreeMap<&Region, usize> = BTreeMap::new();
+    for target in file.targets.iter().filter(|target| Selector::any(&job.selection, target)) {
+        *targets.entry(&target.region).or_default() += 1;
+    }
+    let mut regions: Vec<(&Region, usize)> = targets.into_iter().collect();
+    regions.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    std::iter::once(&control.config.source.region)
+        .chain(regions.into_iter().map(|(region, _)| region))
+        .cloned()
+        .collect()
 }
 
 /// A target, and whether it has all that it should receive.
 async fn planned_target(
     control: &ControlContext,
-    image: &ImageRef,
+    (image, luns): (&ImageRef, &[u8]),
     target: Target,
     name: ManagedImageName,
 ) -> PortResult<PlannedTarget> {
@@ -109,8 +133,8 @@ async fn planned_target(
     for sink in planned.target.sinks.iter() {
         let has = match sink {
             Sink::Image => has_image(control, image, &planned.target, planned.name.clone()).await?,
-            Sink::Snapshot => has_copy(control, image, &planned, ResourceType::Snapshot).await?,
-            Sink::Disk => has_copy(control, image, &planned, ResourceType::Disk).await?,
+            Sink::Snapshot => has_copies(control, (image, luns), &planned, ResourceType::Snapshot).await?,
+            Sink::Disk => has_copies(control, (image, luns), &planned, ResourceType::Disk).await?,
         };
         if !has {
             return Ok(planned);
@@ -119,14 +143,28 @@ async fn planned_target(
     Ok(PlannedTarget { is_done: true, ..planned })
 }
 
-/// Whether a target has exactly this version as a snapshot or disk.
+/// Whether a target has exactly this version as snapshots or disks.
+async fn has_copies(
+    control: &ControlContext,
+    (image, luns): (&ImageRef, &[u8]),
+    planned: &PlannedTarget,
+    resource_type: ResourceType,
+) -> PortResult<bool> {
+    for role in std::iter::once(DiskRole::Os).chain(luns.iter().copied().map(DiskRole::Data)) {
+        if !has_copy(control, image, planned, &sink_id(planned, resource_type, role)).await? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 async fn has_copy(
     control: &ControlContext,
     image: &ImageRef,
     planned: &PlannedTarget,
-    resource_type: ResourceType,
+    id: &ResourceId,
 ) -> PortResult<bool> {
-    let found = existing_at_target(control, &planned.target, &sink_id(planned, resource_type)).await?;
+    let found = existing_at_target(control, &planned.target, id).await?;
     Ok(found.is_some_and(|found| {
         let is_complete = match &found.body.properties {
             Properties::Snapshot(snapshot) => snapshot.is_complete(),

@@ -1,4 +1,4 @@
-//! Requests for jobs that copy a disk or snapshot to the targets.
+//! Requests for jobs that copy a disk, snapshot, image, gallery version or machine to the targets.
 
 use goldfleet_config::targets::TargetsFile;
 use goldfleet_galleries::settings::Gallery;
@@ -6,7 +6,6 @@ use goldfleet_model::ids::{ImageName, ImageVersion, JobId};
 use goldfleet_model::image::ImageRef;
 use goldfleet_model::job::{Delivery, Job, Payload, Subject};
 use goldfleet_model::manifest::{Generation, OsType};
-use goldfleet_model::resource::ResourceId;
 use goldfleet_model::selector::Selector;
 use goldfleet_ports::error::{ErrorKind, PortError};
 use goldfleet_ports::retry::retry_transient;
@@ -14,15 +13,15 @@ use goldfleet_ports::rng;
 use goldfleet_sources::{Refusal, SourceLocation, codes};
 
 use super::plan::{PlannedDelivery, plan};
-use super::{PlatformSpec, ROUTE, read_source};
+use super::{PlatformSpec, ROUTE, source};
 use crate::control::context::{ControlContext, ControlError};
 use crate::control::galleries::groups;
 use crate::control::request::{RequestResult, Terms, find_open_job, insert_job, new_job, selected_targets};
 
-/// A disk or snapshot, and the version that it becomes.
+/// A source, and the version that it becomes.
 #[derive(Debug, Clone)]
 pub struct PlatformRequest {
-    /// The disk or snapshot.
+    /// The disk, snapshot, image, gallery version or machine.
     pub from: SourceLocation,
     /// The image.
     pub image: ImageName,
@@ -34,7 +33,7 @@ pub struct PlatformRequest {
     pub generation: Option<Generation>,
 }
 
-/// Requests that the platform copies a disk or snapshot to the selected targets. If an equal request has an open job, no new
+/// Requests that the platform copies a source to the selected targets. If an equal request has an open job, no new
 /// job is created.
 ///
 /// # Errors
@@ -57,7 +56,7 @@ pub async fn request_from(
     let targets = file.into_selected(selection);
     let is_same = |job: &Job| {
         let other = job.delivery().and_then(|delivery| PlatformSpec::in_delivery(delivery).ok());
-        job.is_for(&request.image, &request.version) && other.as_ref() == Some(&spec)
+        job.is_for(&request.image, &request.version) && other.is_some_and(|other| other.is_same_source(&spec))
     };
     if let Some(job) = find_open_job(control, is_same, selection, (&targets, &groups)).await? {
         return terms.continue_job(control, job).await;
@@ -100,29 +99,10 @@ async fn job_of(
 
 /// Reads and checks the source.
 async fn read(control: &ControlContext, request: &PlatformRequest) -> Result<(PlatformSpec, Payload), ControlError> {
-    let location = request.from.to_string();
-    let (found, facts) = read_source(control, id_of(&request.from)?, &request.from).await?;
-    let (os, generation) = facts.system(request.os, request.generation)?;
-    let unknown = || Refusal::new(&codes::GENERATION_UNKNOWN, &location, "it states no Hyper-V generation");
-    let generation = generation.ok_or_else(unknown)?;
-    let unidentified = || Refusal::new(&codes::NOT_HYDRATED, &location, "the service reports no unique id");
-    let unique_id = facts.unique_id.as_deref().ok_or_else(unidentified)?.to_ascii_lowercase();
-    let payload = Payload { os, generation, size: facts.size.unwrap_or_default(), data_bytes: 0, system: None };
-    Ok((PlatformSpec { source: found.id, unique_id }, payload))
-}
-
-fn id_of(from: &SourceLocation) -> Result<&ResourceId, Refusal> {
-    match from {
-        SourceLocation::Disk(id) | SourceLocation::Snapshot(id) => Ok(id),
-        SourceLocation::Machine(_) => {
-            let reason = "a machine is uploaded with 'goldfleet upload --from', or made an image with 'goldfleet vm clone --as-image'";
-            Err(Refusal::new(&codes::NAME_INVALID, from.to_string(), reason))
-        }
-        SourceLocation::Blob(_) => {
-            let reason = "the platform copies disks and snapshots only: use 'goldfleet upload --from' for a blob";
-            Err(Refusal::new(&codes::NAME_INVALID, from.to_string(), reason))
-        }
-    }
+    let found = source::read(control, &request.from).await?;
+    let (os, generation) = found.system(request.os, request.generation)?;
+    let payload = Payload { os, generation, size: found.size.unwrap_or_default(), data_bytes: 0, system: None };
+    Ok((found.spec, payload))
 }
 
 /// A version that was uploaded has another content.
@@ -141,7 +121,7 @@ async fn refuse_uploaded(control: &ControlContext, request: &PlatformRequest) ->
     Err(Refusal::new(&codes::VERSION_EXISTS, request.from.to_string(), reason).into())
 }
 
-/// Rejects an uploaded version that a disk or snapshot was dispatched as: it has another content. It reads the rows of all
+/// Rejects an uploaded version that another source was dispatched as: it has another content. It reads the rows of all
 /// jobs, so only commands call it.
 ///
 /// # Errors
@@ -167,7 +147,7 @@ fn platform_delivery(job: &Job) -> Option<&Delivery> {
     job.delivery().filter(|delivery| delivery.route == ROUTE)
 }
 
-/// A version of another disk or snapshot has another content. Of the same disk, it is replaced.
+/// A version of another source has another content. Of the same source, it is replaced.
 async fn refuse_other_source(
     control: &ControlContext,
     image: &ImageRef,
@@ -178,7 +158,7 @@ async fn refuse_other_source(
     for job in jobs.iter().map(|row| &row.value).filter(|job| of_version(job)) {
         let other = platform_delivery(job).map(PlatformSpec::in_delivery).transpose()?;
         match other {
-            Some(other) if other != *spec => {
+            Some(other) if !other.is_same_source(spec) => {
                 let reason = format!("job {} dispatched {image} from {}", job.id, other.location());
                 return Err(Refusal::new(&codes::VERSION_EXISTS, spec.location().to_string(), reason).into());
             }

@@ -1,9 +1,10 @@
-//! The route `platform`: a disk or snapshot reaches the targets by copies that the platform makes. No byte passes through
+//! The route `platform`: the disks of a source reach the targets by copies that the platform makes. No byte passes through
 //! goldfleet.
 //!
-//! - A group for the source, if it cannot be copied directly: an incremental snapshot of it.
-//! - A group for each other region: the copy of that snapshot to the hub of the region.
-//! - A group for each target: a snapshot copy in its subscription, and what the target receives.
+//! - A group for the temporary gallery version of a managed image.
+//! - For each disk, a group for the source, if it cannot be copied directly: an incremental snapshot of it.
+//! - For each disk, a group for each other region: the copy of that snapshot to the hub of the region.
+//! - For each disk, a group for each target: a snapshot copy in its subscription, and what the target receives.
 //! - A group for each gallery: a snapshot copy in its resource group, and the version.
 //! - The first operations at the targets of every ring except the first wait for the gate of their ring.
 
@@ -38,8 +39,8 @@ impl Route for Platform {
 
     fn groups(&self, subject: &Subject) -> Vec<GroupRef> {
         let Subject::Image { delivery: Some(delivery), .. } = subject else { return Vec::new() };
-        let Ok(PlatformSpec { source, .. }) = PlatformSpec::in_delivery(delivery) else { return Vec::new() };
-        vec![GroupRef::from(&source)]
+        let Ok(spec) = PlatformSpec::in_delivery(delivery) else { return Vec::new() };
+        spec.groups().collect()
     }
 
     async fn plan(&self, control: &ControlContext, job: &Job) -> Result<Box<dyn PlannedJob>, ControlError> {
@@ -103,6 +104,7 @@ impl Writer<'_> {
         match spec {
             RowSpec::Resource(spec) => write_spec(spec),
             RowSpec::Publish(spec) => write_spec(spec),
+            RowSpec::Gallery(spec) => write_spec(spec),
             RowSpec::Image(from) => {
                 let version = &self.planned.delivery.version;
                 let (os, generation) = (version.os, version.generation);

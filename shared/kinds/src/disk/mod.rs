@@ -2,6 +2,8 @@
 //!
 //! The step also creates snapshots that are not replicas, for the kind `snapshot`.
 
+mod from_version;
+
 use async_trait::async_trait;
 use goldfleet_model::image::ImageTags;
 use goldfleet_model::message::QueueName;
@@ -165,6 +167,10 @@ async fn create_once(attempt: Attempt<'_>, spec: &CreateSpec, until: Option<Time
                 Err(StepError::Failed(error)) if spec.copied_from.is_some() && !error.retryable => {
                     create.source_is_complete(attempt).await?;
                     return Err(error.into());
+                }
+                Err(StepError::Failed(error)) => {
+                    let is_temporary = spec.copied_unique_id.is_none();
+                    return from_version::refused(attempt, (&create.id, &create.body), is_temporary, error).await;
                 }
                 Err(error) => return Err(error),
             }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::body::MANAGED_BY;
 use super::text::{open_enum, optional};
-use super::{MachineProperties, Properties, ResourceBody, ResourceId, VersionSource};
+use super::{MachineProperties, Properties, ResourceBody, ResourceId, VersionRef, VersionSource};
 use crate::manifest::{Generation, OsType};
 
 open_enum! {
@@ -103,6 +103,12 @@ impl CreationData {
     #[must_use]
     pub fn from_version(version: &ResourceId) -> Self {
         Self { gallery_image_reference: Some(VersionSource::of(version)), ..Self::with(CreateOption::FromImage) }
+    }
+
+    /// The origin of a disk that is created from a disk of a gallery version: the OS disk, or the data disk with this LUN.
+    #[must_use]
+    pub fn from_disk_of(version: &VersionRef, lun: Option<u8>) -> Self {
+        Self { gallery_image_reference: Some(version.to_source(lun)), ..Self::with(CreateOption::FromImage) }
     }
 
     fn with(create_option: CreateOption) -> Self {

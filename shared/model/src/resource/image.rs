@@ -156,6 +156,22 @@ impl ImageProperties {
         profile.and_then(|profile| profile.os_disk.as_ref()).into_iter().chain(data.iter().map(|data| &data.disk))
     }
 
+    /// The data disks, each with its LUN.
+    #[must_use]
+    pub fn data_disks(&self) -> &[ImageDataDisk] {
+        self.storage_profile.as_ref().map_or(&[][..], |profile| &profile.data_disks)
+    }
+
+    /// What distinguishes the image from another one that gets its id later, as far as the platform permits it: managed images
+    /// have no unique id. It is the same as long as the disks have the same sources.
+    #[must_use]
+    pub fn fingerprint(&self, id: &ResourceId) -> String {
+        let sources: Vec<&str> = self.disks().map(|disk| disk.source().unwrap_or_default()).collect();
+        let machine = self.other.get("sourceVirtualMachine").map(ToString::to_string).unwrap_or_default();
+        let text = format!("{}\n{}\n{machine}", id.key(), sources.join("\n")).to_ascii_lowercase();
+        format!("image-{}", &blake3::hash(text.as_bytes()).to_hex()[..40])
+    }
+
     /// The OS disk.
     #[must_use]
     pub fn os_disk(&self) -> Option<&ImageDisk> {

@@ -10,6 +10,7 @@ mod image;
 mod lock;
 mod machine;
 mod text;
+mod version_ref;
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -37,6 +38,7 @@ pub use machine::{
     HardwareProfile, InstanceStatus, InstanceView, MachineDisk, MachineProperties, MachineSecurityProfile,
     MachineStorageProfile, ManagedDiskRef, PowerState,
 };
+pub use version_ref::{SharedVersion, VersionRef};
 
 /// A type of resource that goldfleet reads or changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

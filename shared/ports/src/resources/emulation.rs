@@ -96,11 +96,12 @@ fn origin_of_disk(disk: &DiskProperties) -> (Option<&CreateOption>, Cow<'_, str>
     (Some(&data.create_option), data.source_resource_id.as_deref().unwrap_or_default().into())
 }
 
-/// The disk or snapshot from which the resource of a request gets its content, for an image that of its OS disk. None if it
-/// has no such source. A gallery version of a disk is not such a source: see [`galleries::version_of`].
+/// The disk or snapshot from which the resource of a request gets its content, for an image that of its OS disk. A gallery
+/// version may also have a managed image. None if it has no such source. A gallery version of a disk is not such a source: see
+/// [`galleries::version_of`].
 ///
 /// # Errors
-/// `Invalid` if the id of the source is not that of a disk or snapshot.
+/// `Invalid` if the id of the source is of another type.
 pub fn source_of(request: &PutRequest) -> PortResult<Option<ResourceId>> {
     let source = match &request.body.properties {
         Properties::Image(image) => image.os_disk().and_then(resource_of),
@@ -133,8 +134,10 @@ fn resource_of(disk: &ImageDisk) -> Option<&str> {
 }
 
 fn id_of_source(request: &PutRequest, source: &str) -> PortResult<ResourceId> {
+    let is_version = request.id.resource_type == ResourceType::GalleryVersion;
     match source.parse::<ResourceId>() {
         Ok(id) if matches!(id.resource_type, ResourceType::Disk | ResourceType::Snapshot) => Ok(id),
+        Ok(id) if id.resource_type == ResourceType::Image && is_version => Ok(id),
         _ => {
             let message = format!("{}: {source} is not the id of a disk or snapshot", request.id);
             Err(refused(ErrorKind::Invalid, "linked-invalid-property-id", message))
@@ -258,12 +261,17 @@ fn source_exists<'a>(request: &PutRequest, source: Option<&'a Resource>) -> Port
 
 /// The source of a copy within a region.
 fn source_in_region<'a>(request: &PutRequest, source: Option<&'a Resource>) -> PortResult<&'a DiskProperties> {
+    complete_source(request, source_here(request, source)?)
+}
+
+/// The source of a request, if it is in the same region.
+fn source_here<'a>(request: &PutRequest, source: Option<&'a Resource>) -> PortResult<&'a Resource> {
     let source = source_exists(request, source)?;
     if source.body.region != request.body.region {
         let message = format!("{}: its source {} is in {}", request.id, source.id, source.body.region);
         return Err(refused(ErrorKind::NotFound, "copy-source-not-found", message));
     }
-    complete_source(request, source)
+    Ok(source)
 }
 
 /// The content of a source, if it is complete.

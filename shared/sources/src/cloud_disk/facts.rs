@@ -84,19 +84,7 @@ impl DiskFacts {
         os: Option<OsType>,
         generation: Option<Generation>,
     ) -> Result<(OsType, Option<Generation>), Refusal> {
-        let refuse = |code: &'static Code, reason: String| Err(Refusal::new(code, &self.location, reason));
-        if let (Some(given), Some(own)) = (generation, self.generation)
-            && given != own
-        {
-            return refuse(&codes::HYPERV_MISMATCH, format!("it is of generation {own}, and --generation is {given}"));
-        }
-        match (os, self.os) {
-            (Some(given), Some(own)) if given != own => {
-                refuse(&codes::OS_MISMATCH, format!("its operating system is {own}, and --os is {given}"))
-            }
-            (None, None) => refuse(&codes::OS_UNKNOWN, "it states no operating system".to_owned()),
-            (Some(os), _) | (None, Some(os)) => Ok((os, generation.or(self.generation))),
-        }
+        system((self.os, self.generation), (os, generation), &self.location)
     }
 
     /// The origin for the row of the upload.
@@ -108,6 +96,27 @@ impl DiskFacts {
             family_id: self.family_id.clone(),
             ..Origin::default()
         }
+    }
+}
+
+/// The operating system and the generation of a source, from what it states and from the options of a command.
+pub(crate) fn system(
+    (own_os, own_generation): (Option<OsType>, Option<Generation>),
+    (os, generation): (Option<OsType>, Option<Generation>),
+    location: &str,
+) -> Result<(OsType, Option<Generation>), Refusal> {
+    let refuse = |code: &'static Code, reason: String| Err(Refusal::new(code, location, reason));
+    if let (Some(given), Some(own)) = (generation, own_generation)
+        && given != own
+    {
+        return refuse(&codes::HYPERV_MISMATCH, format!("it is of generation {own}, and --generation is {given}"));
+    }
+    match (os, own_os) {
+        (Some(given), Some(own)) if given != own => {
+            refuse(&codes::OS_MISMATCH, format!("its operating system is {own}, and --os is {given}"))
+        }
+        (None, None) => refuse(&codes::OS_UNKNOWN, "it states no operating system".to_owned()),
+        (Some(os), _) | (None, Some(os)) => Ok((os, generation.or(own_generation))),
     }
 }
 

@@ -18,6 +18,7 @@ use goldfleet_ports::retry::retry_transient;
 
 pub use access::ContentAccess;
 pub use facts::DiskFacts;
+pub(crate) use facts::system;
 
 use crate::codes::{self, Refusal};
 use crate::remote::{READERS, RemoteContent as _, RemoteDisk, Requests};

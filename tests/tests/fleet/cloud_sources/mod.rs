@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 mod scene;
+mod versions;
 
 use scene::{FOOTER, Faults, GROUP, Scene, request};
 

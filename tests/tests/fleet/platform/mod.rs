@@ -1,4 +1,4 @@
-//! Disks and snapshots that reach targets by copies that the platform makes.
+//! Disks, snapshots, images, gallery versions and machines that reach targets by copies that the platform makes.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod copies;
@@ -6,3 +6,5 @@ mod faults;
 mod refusals;
 mod retries;
 pub(crate) mod scene;
+mod sources;
+mod version_scene;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use goldfleet_dispatcher::control::context::ControlError;
 use goldfleet_dispatcher::control::platform::request::{PlatformRequest, request_from};
@@ -27,10 +27,10 @@ use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use serde_json::{Value, json};
 
 /// The smallest disk that the service permits.
-const SIZE: u64 = 20 << 20;
+pub(super) const SIZE: u64 = 20 << 20;
 
 /// The subscription and region of the source. There are targets in both.
-const HOME: (u32, &str) = (1, "westeurope");
+pub(super) const HOME: (u32, &str) = (1, "westeurope");
 
 /// The regions of targets.
 const REGIONS: [&str; 2] = ["westeurope", "eastus"];
@@ -88,8 +88,12 @@ impl Scene {
 
     /// Writes random data to the disk, as a machine does.
     pub(crate) fn write_disk(&self, seed: u64) {
+        self.write_to(&self.disk, seed);
+    }
+
+    pub(super) fn write_to(&self, disk: &ResourceId, seed: u64) {
         let mut rng = StdRng::seed_from_u64(seed);
-        let file = OpenOptions::new().write(true).open(self.content(&self.disk)).unwrap();
+        let file = OpenOptions::new().write(true).open(self.content(disk)).unwrap();
         for _ in 0..4 {
             let block: u64 = rng.random_range(0..20 << 8);
             file.write_all_at(&rng.random::<[u8; 32]>().repeat(128), block << 12).unwrap();
@@ -98,8 +102,12 @@ impl Scene {
 
     /// Creates a snapshot of the disk.
     pub(crate) async fn snapshot(&self, name: &str, incremental: bool) -> ResourceId {
+        self.snapshot_of(&self.disk, name, incremental).await
+    }
+
+    pub(super) async fn snapshot_of(&self, disk: &ResourceId, name: &str, incremental: bool) -> ResourceId {
         let id = id(HOME.0, "build", ResourceType::Snapshot, name);
-        let mut snapshot = SnapshotProperties::new(CreationData::copy(&self.disk), incremental);
+        let mut snapshot = SnapshotProperties::new(CreationData::copy(disk), incremental);
         snapshot.disk.other.insert("networkAccessPolicy".to_owned(), json!("DenyAll"));
         let properties = Properties::Snapshot(snapshot);
         self.put(&id, ResourceBody::new(HOME.1.parse().unwrap(), properties)).await;
@@ -208,7 +216,7 @@ impl Scene {
     pub(crate) async fn temporaries(&self) -> Vec<ResourceId> {
         let mut left = Vec::new();
         for subscription in 1..=2 {
-            for resource_type in [ResourceType::Disk, ResourceType::Snapshot] {
+            for resource_type in [ResourceType::Disk, ResourceType::Snapshot, ResourceType::Gallery] {
                 let query = ResourceQuery {
                     resource_type,
                     subscription: SubscriptionId::nth_for_tests(subscription),
@@ -235,9 +243,18 @@ impl Scene {
 
     /// A hash of the bytes of a resource, without the footer of an uploaded disk.
     pub(crate) fn bytes(&self, id: &ResourceId) -> blake3::Hash {
-        let path = self.content(id);
-        let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        self.bytes_of(&self.content(id))
+    }
+
+    /// As [`Scene::bytes`], of the file with the content.
+    pub(super) fn bytes_of(&self, path: &Path) -> blake3::Hash {
+        let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         blake3::hash(&bytes[..usize::try_from(SIZE).unwrap()])
+    }
+
+    /// The file of a resource.
+    pub(super) fn read_json(&self, id: &ResourceId) -> Value {
+        serde_json::from_slice(&std::fs::read(self.content(id).with_extension("json")).unwrap()).unwrap()
     }
 
     /// Changes the file of a resource, as the service does.

@@ -1,10 +1,11 @@
-//! Uploads of disks, snapshots and blobs in the cloud: what happens before and after the upload.
+//! Uploads of disks, snapshots, images, gallery versions, machines and blobs in the cloud: what happens before and after the upload.
 //!
 //! The properties of the resource are checked first. A disk that a machine has is snapshotted. Then the upload reads the
-//! content by a SAS as it reads a file. However the upload ends, the access is ended and the snapshot is deleted.
+//! content by a SAS as it reads a file. However the upload ends, the access is ended and all temporaries are deleted.
 
 mod machine;
 pub(crate) mod temporary;
+mod version;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +18,6 @@ use goldfleet_model::resource::ResourceId;
 use goldfleet_model::store::BlobAddress;
 use goldfleet_model::upload::{Upload, UploadState};
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
-use goldfleet_ports::resources::Resource;
 use goldfleet_ports::retry::retry_transient;
 use goldfleet_ports::rng;
 use goldfleet_sources::cloud_disk::{ContentAccess, DiskFacts};
@@ -28,6 +28,7 @@ use self::temporary::Temporary;
 use super::{ByteRate, UploadError, UploadRequest, UploadResult, upload_as};
 use crate::control::check::ImageChecks;
 use crate::control::context::{ControlContext, ScanThreads};
+use crate::control::versions::{VersionSource, find};
 
 /// How long ending the access and deleting the temporary may take. An operator who interrupts the command waits for it.
 const MAX_CLEANUP: Duration = Duration::from_secs(120);
@@ -130,6 +131,8 @@ impl Session<'_> {
             SourceLocation::Blob(blob) => self.open_blob(blob.clone()).await,
             SourceLocation::Disk(id) | SourceLocation::Snapshot(id) => self.open_disk(id).await,
             SourceLocation::Machine(id) => self.open_machine(id).await,
+            SourceLocation::Image(id) => self.open_version(&VersionSource::Image(id.clone())).await,
+            SourceLocation::Gallery(version) => self.open_version(&VersionSource::Version(version.clone())).await,
         }
     }
 
@@ -214,11 +217,12 @@ impl Session<'_> {
                     tracing::warn!(%error, "the access to the source could not be ended: it ends by itself within an hour");
                 }
             }
-            for temporary in &self.temporaries {
+            // A gallery is deleted after what is in it.
+            for temporary in self.temporaries.iter().rev() {
                 if let Err(error) = temporary.remove(self.control).await {
                     tracing::warn!(
-                        snapshot = %temporary.id, %error,
-                        "the temporary snapshot could not be deleted: 'goldfleet cleanup --orphans --yes' deletes it after a day"
+                        temporary = %temporary.id, %error,
+                        "the temporary could not be deleted: 'goldfleet cleanup --orphans --yes' deletes it after a day"
                     );
                 }
             }
@@ -246,14 +250,6 @@ impl Session<'_> {
         }
         let row = Upload { state: UploadState::Failed, updated: self.control.ports.clock.now(), ..row };
         retried(self.control, || table.put_upload(&row)).await
-    }
-}
-
-/// A disk or snapshot. None if it does not exist, or if its group does not exist.
-async fn find(control: &ControlContext, id: &ResourceId) -> PortResult<Option<Resource>> {
-    match retried(control, || control.ports.resources.get(id, None)).await {
-        Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
-        found => found,
     }
 }
 

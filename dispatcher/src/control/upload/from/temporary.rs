@@ -1,4 +1,4 @@
-//! The temporary snapshot of a disk that a machine has.
+//! The temporaries of an upload: the snapshot of a disk that a machine has, and what an image or gallery version is read by.
 
 use std::time::Duration;
 
@@ -22,12 +22,15 @@ use super::super::UploadError;
 use super::{find, retried};
 use crate::control::context::ControlContext;
 use crate::control::orphans::has_ended;
-use crate::control::tagged::list_tagged;
+use crate::control::tagged::{list_in_galleries, list_tagged};
 
-/// The time between two reads of a snapshot whose content is not complete.
-const POLL: Duration = Duration::from_secs(5);
+/// The time between two reads of what is not complete.
+pub(super) const POLL: Duration = Duration::from_secs(5);
 
-/// A temporary snapshot of an attached disk, before and after its creation.
+/// The number of times for which a deletion is requested while something else still uses the resource.
+const DELETIONS: u32 = 20;
+
+/// A temporary, before and after its creation.
 #[derive(Clone)]
 pub(super) struct Temporary {
     /// Its resource id.
@@ -46,6 +49,49 @@ impl Temporary {
         let id = ResourceId { resource_type: ResourceType::Snapshot, name, ..disk.id.clone() };
         let spec = TemporarySpec { fleet, id: id.to_string(), job: job.clone() };
         Ok(Self { id, spec })
+    }
+
+    /// A temporary with this id.
+    pub(super) fn named(fleet: Uuid, id: &ResourceId, job: &JobId) -> Self {
+        Self { id: id.clone(), spec: TemporarySpec { fleet, id: id.to_string(), job: job.clone() } }
+    }
+
+    /// Creates what an image or gallery version is read by, and waits until the service has created it.
+    ///
+    /// # Errors
+    /// [`codes::TEMPORARY_DENIED`] if it cannot be created or could not be deleted; or if the service cannot be reached.
+    pub(super) async fn create_as(
+        &self,
+        control: &ControlContext,
+        location: &str,
+        body: &ResourceBody,
+        stop: &CancellationToken,
+    ) -> Result<Resource, UploadError> {
+        let denied = |error: PortError| match error.kind {
+            ErrorKind::Denied | ErrorKind::Locked | ErrorKind::Quota | ErrorKind::Invalid => {
+                let reason = format!("{} cannot be created: {error} ({})", self.id, error.code);
+                Refusal::new(&codes::TEMPORARY_DENIED, location, reason).into()
+            }
+            _ => UploadError::Port(error),
+        };
+        check_deletion(&self.id, &locks(control, &self.id).await?).map_err(denied)?;
+        let request =
+            PutRequest { id: self.id.clone(), tenant: None, mode: PutMode::CreateOrUpdate, body: body.clone() };
+        retried(control, || put(control, &request)).await.map_err(denied)?;
+        loop {
+            let unavailable = |what: &str| PortError::new(ErrorKind::Unavailable, format!("{}: {what}", self.id));
+            let found = find(control, &self.id).await?;
+            let found = found.ok_or_else(|| unavailable("it was created, and does not exist"))?;
+            match found.provisioning {
+                Provisioning::Succeeded => return Ok(found),
+                Provisioning::Failed => return Err(unavailable("the service could not create it").into()),
+                Provisioning::InProgress => {}
+            }
+            tokio::select! {
+                () = control.ports.clock.sleep(POLL) => {}
+                () = stop.cancelled() => return Err(UploadError::Interrupted),
+            }
+        }
     }
 
     /// Creates the snapshot, and waits until its content is complete.
@@ -110,7 +156,7 @@ impl Temporary {
         PutRequest { id: self.id.clone(), tenant: None, mode: PutMode::CreateOrUpdate, body }
     }
 
-    /// Deletes the snapshot if it exists and is the one of this upload.
+    /// Deletes the resource if it exists and is the one of this upload.
     pub(super) async fn remove(&self, control: &ControlContext) -> PortResult<()> {
         remove(control, &self.id, &self.spec).await
     }
@@ -125,16 +171,28 @@ pub(super) async fn remove_abandoned(control: &ControlContext, disk: &Resource) 
 }
 
 async fn try_remove_abandoned(control: &ControlContext, disk: &Resource) -> PortResult<()> {
-    let ports = &control.ports;
-    let fleet = retried(control, || ports.table.fleet()).await?;
     let source = disk.body.properties.disk().and_then(|disk| disk.unique_id.as_deref()).unwrap_or_default();
+    remove_tagged(control, &GroupRef::from(&disk.id), &source.to_ascii_lowercase()).await
+}
+
+/// As [`remove_abandoned`], for what an image or gallery version is read by. `source` is the value of the tag of the source.
+pub(super) async fn remove_abandoned_of(control: &ControlContext, group: &GroupRef, source: &str) {
+    if let Err(error) = remove_tagged(control, group, source).await {
+        tracing::warn!(%group, %error, "the temporaries of earlier uploads could not be looked for");
+    }
+}
+
+async fn remove_tagged(control: &ControlContext, group: &GroupRef, source: &str) -> PortResult<()> {
+    let fleet = retried(control, || control.ports.table.fleet()).await?;
     let wanted = [
         (tags::FLEET, fleet.to_string()),
         (tags::ROLE, Role::Temporary.as_str().to_owned()),
-        (tags::SOURCE, source.to_ascii_lowercase()),
+        (tags::SOURCE, source.to_owned()),
     ];
-    for found in list_tagged(control, &GroupRef::from(&disk.id), &[ResourceType::Snapshot], wanted).await? {
-        remove_if_abandoned(control, &found, fleet).await?;
+    let types = [ResourceType::Disk, ResourceType::Snapshot];
+    let plain = list_tagged(control, group, &types, wanted.clone()).await?;
+    for found in plain.iter().chain(&list_in_galleries(control, group, wanted).await?) {
+        remove_if_abandoned(control, found, fleet).await?;
     }
     Ok(())
 }
@@ -148,8 +206,10 @@ async fn remove_if_abandoned(control: &ControlContext, found: &Resource, fleet: 
     if !is_named || !row.as_ref().is_some_and(|row| has_ended(control, row)) {
         return Ok(());
     }
-    tracing::info!(snapshot = %found.id, "the temporary snapshot of an earlier upload is deleted");
-    end_access(control, &found.id).await?;
+    tracing::info!(temporary = %found.id, "the temporary of an earlier upload is deleted");
+    if found.body.properties.disk().is_some() {
+        end_access(control, &found.id).await?;
+    }
     remove(control, &found.id, &TemporarySpec { fleet, id: found.id.to_string(), job }).await
 }
 
@@ -171,7 +231,16 @@ async fn remove(control: &ControlContext, id: &ResourceId, spec: &TemporarySpec)
         }
         Decision::Done | Decision::LiftLock(_) | Decision::Keep(_) => return Ok(()),
     }
-    retried(control, || async { follow(control, control.ports.resources.delete(id, None).await?).await }).await
+    let delete =
+        || retried(control, || async { follow(control, control.ports.resources.delete(id, None).await?).await });
+    // What was created from a resource, or was in it, may be deleted a moment later than the service reports.
+    for _ in 1..DELETIONS {
+        match delete().await {
+            Err(error) if error.kind == ErrorKind::Conflict => control.ports.clock.sleep(POLL).await,
+            ended => return ended,
+        }
+    }
+    delete().await
 }
 
 /// The locks that apply to a resource. The service respects them also if this identity may not read them.

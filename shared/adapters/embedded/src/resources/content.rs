@@ -1,17 +1,19 @@
 //! The content of disks, snapshots, and images that are created from them: sparse files.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use goldfleet_disk::sparse::data_ranges;
-use goldfleet_model::resource::ResourceId;
+use goldfleet_model::resource::{ImageDisk, ImageProperties, ResourceId};
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::resources::Resource;
 use uuid::Uuid;
 
 use super::files::ResourceFiles;
+use super::vhd;
 use crate::blob_store::paths::io_error;
 
 /// The bytes that are copied at once.
@@ -40,18 +42,54 @@ pub(super) fn create_of_image(
     write_content(files, &path, Some(&source.id), size_of(source))
 }
 
+/// Creates the content of a new disk: a copy of the first bytes of a file. Blocks.
+pub(super) fn create_from(files: &ResourceFiles, made: &Resource, from: &Path) -> PortResult<()> {
+    let size = size_of(made);
+    replace_with(&files.content(&made.id), |path| copy_file(from, path, size))
+}
+
+/// Creates the contents of a gallery version from those of a managed image, or from its VHDs. Returns the sizes of the OS disk
+/// and of the data disks. Blocks.
+pub(super) fn create_from_image(
+    files: &ResourceFiles,
+    version: &ResourceId,
+    image: &ResourceId,
+    properties: &ImageProperties,
+) -> PortResult<(u64, BTreeMap<u32, u64>)> {
+    let disk = |lun: Option<u32>, disk: &ImageDisk| {
+        let content = |of| lun.map_or_else(|| files.content(of), |lun| files.content_of_data_disk(of, lun));
+        let (from, footer) = match disk.blob_uri.as_deref() {
+            Some(blob) => (vhd::file_of(files.root(), blob)?, FOOTER),
+            None => (content(image), 0),
+        };
+        let found = fs::metadata(&from).map_err(|error| missing_content(&from, error))?;
+        let size = found.len().saturating_sub(footer);
+        replace_with(&content(version), |path| copy_file(&from, path, size))?;
+        Ok::<_, PortError>(size)
+    };
+    let size = properties.os_disk().map_or(Ok(0), |os_disk| disk(None, os_disk))?;
+    let data = properties.data_disks().iter();
+    let data = data.map(|data| Ok::<_, PortError>((data.lun, disk(Some(data.lun), &data.disk)?)));
+    Ok((size, data.collect::<Result<_, _>>()?))
+}
+
 /// The number of bytes of a disk or snapshot.
 pub(super) fn size_of(resource: &Resource) -> u64 {
     resource.body.properties.disk().and_then(|disk| disk.disk_size_bytes).unwrap_or_default()
 }
 
 fn write_content(files: &ResourceFiles, path: &Path, source: Option<&ResourceId>, size: u64) -> PortResult<()> {
+    replace_with(path, |temporary| match source {
+        Some(source) => copy_of(files, source, temporary, size),
+        None => new_file(temporary, size + FOOTER).map(drop).map_err(|error| write_error(temporary, error)),
+    })
+}
+
+/// Replaces a file by one that `write` creates under a temporary name.
+fn replace_with(path: &Path, write: impl FnOnce(&Path) -> PortResult<()>) -> PortResult<()> {
     let temporary = path.with_file_name(format!(".{}", Uuid::new_v4().simple()));
-    let result = match source {
-        Some(source) => copy_of(files, source, &temporary, size),
-        None => new_file(&temporary, size + FOOTER).map(drop).map_err(|error| write_error(&temporary, error)),
-    };
-    let result = result.and_then(|()| fs::rename(&temporary, path).map_err(|error| write_error(path, error)));
+    let result =
+        write(&temporary).and_then(|()| fs::rename(&temporary, path).map_err(|error| write_error(path, error)));
     if result.is_err() {
         // The first error is more useful than an error of this cleanup.
         let _ = fs::remove_file(&temporary);
@@ -71,17 +109,24 @@ fn new_file(path: &Path, length: u64) -> io::Result<File> {
 
 /// Copies the first `size` bytes of a source, without its footer and without its holes.
 fn copy_of(files: &ResourceFiles, source: &ResourceId, path: &Path, size: u64) -> PortResult<()> {
-    let from = files.content(source);
+    copy_file(&files.content(source), path, size)
+}
+
+fn copy_file(from: &Path, path: &Path, size: u64) -> PortResult<()> {
     // An open file keeps its content even if the source is removed during the copy.
-    let source_file = File::open(&from).map_err(|error| match error.kind() {
+    let source_file = File::open(from).map_err(|error| missing_content(from, error))?;
+    let copied = new_file(path, size).and_then(|copy| copy_data(&source_file, &copy, size));
+    copied.map_err(|error| io_error(&format!("could not copy {} to {}", from.display(), path.display()), error))
+}
+
+fn missing_content(from: &Path, error: io::Error) -> PortError {
+    match error.kind() {
         io::ErrorKind::NotFound => {
-            let message = format!("the content of {source} does not exist");
+            let message = format!("the content {} does not exist", from.display());
             PortError::new(ErrorKind::NotFound, message).with_code("copy-source-not-found")
         }
         _ => io_error(&format!("could not read {}", from.display()), error),
-    })?;
-    let copied = new_file(path, size).and_then(|copy| copy_data(&source_file, &copy, size));
-    copied.map_err(|error| io_error(&format!("could not copy {} to {}", from.display(), path.display()), error))
+    }
 }
 
 fn copy_data(from: &File, to: &File, size: u64) -> io::Result<()> {

@@ -1,25 +1,27 @@
 //! Galleries, image definitions and gallery versions of the directory cloud.
 //!
 //! A version is the file `galleries/<gallery>/images/<definition>/versions/<version>.json` of its resource group. Its content is the
-//! sparse file `<version>.disk` beside it, and `<version>.disk-<lun>` for each data disk, so that the bytes of a version can be compared.
-//! `<version>.replicas` has the begin and the end of its replication to each region. The keys `replication_seconds`, `usable_seconds` and `failing_regions` of
-//! `<root>/subscriptions/settings.json` set how long a replication takes, how long after its end the version can be used in the
+//! sparse file `<version>.disk` beside it, and `<version>.disk-<lun>` for each data disk, so that the bytes of a version can be
+//! compared. `<version>.replicas` has the begin and the end of its replication to each region, and the sizes of its disks. The keys
+//! `replication_seconds`, `usable_seconds` and `failing_regions` of `<root>/subscriptions/settings.json` set how long a replication takes, how long after its end the version can be used in the
 //! region, and which regions fail.
 //!
 //! A deleted version of a gallery with `softDeletePolicy.isSoftDeleteEnabled` leaves the file `<version>.deleted`, without its content: until that
 //! is removed, no version can get the name.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use goldfleet_model::resource::{Properties, ResourceId, ResourceType, region_named};
+use goldfleet_model::resource::{Properties, ResourceId, ResourceType, VersionRef, region_named};
 use goldfleet_ports::clock::after;
 use goldfleet_ports::error::PortResult;
 use goldfleet_ports::resources::emulation::galleries::{
-    Replica, Replicas, check_empty, check_gallery, disk_of_version, keeps_deleted, soft_deleted, stored_version,
+    Replica, Replicas, check_empty, check_gallery, disk_of_version, is_shared_as, keeps_deleted, shared_id,
+    soft_deleted, stored_version,
 };
 use goldfleet_ports::resources::emulation::{NewIdentity, data_sources_of, source_of};
-use goldfleet_ports::resources::{PutRequest, Resource};
+use goldfleet_ports::resources::{PutRequest, Resource, ResourceQuery};
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -75,11 +77,20 @@ pub(super) fn put(
     let path = replicas_file(&files.json(id));
     let mut replicas: Replicas =
         if existing.is_some() { read(&path)?.unwrap_or_default() } else { Replicas::default() };
+    let (mut size, mut data) = (0, BTreeMap::new());
     for (lun, source) in luns.into_iter().zip(sources.iter().flatten()) {
-        content::create_of_image(files, id, lun, source)?;
-        if lun.is_none() {
-            replicas.size = content::size_of(source);
+        if let Properties::Image(image) = &source.body.properties {
+            (size, data) = content::create_from_image(files, id, &source.id, image)?;
+            continue;
         }
+        content::create_of_image(files, id, lun, source)?;
+        match lun {
+            None => size = content::size_of(source),
+            Some(lun) => drop(data.insert(lun, content::size_of(source))),
+        }
+    }
+    if existing.is_none() {
+        replicas = Replicas::new(parent.as_ref(), size, data);
     }
     let settings = files.settings()?;
     let seconds = |seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default();
@@ -99,15 +110,44 @@ pub(super) fn put(
 pub(super) fn put_disk(
     files: &ResourceFiles,
     request: &PutRequest,
-    version: &ResourceId,
+    (version, lun): (&VersionRef, Option<u8>),
     identity: NewIdentity,
 ) -> PortResult<()> {
-    let exists = files.read(version)?.is_some();
-    let replicas: Option<Replicas> = if exists { read(&replicas_file(&files.json(version)))? } else { None };
+    let version = resolve(files, version)?;
+    let exists = version.as_ref().map(|version| files.read(version)).transpose()?.flatten();
+    let replicas: Option<Replicas> =
+        exists.map(|version| read(&replicas_file(&files.json(&version.id)))).transpose()?.flatten();
     let now = nanoseconds(identity.created);
-    let made = disk_of_version(request, replicas.as_ref(), identity, now)?;
-    content::create(files, &made, Some(version))?;
+    let made = disk_of_version(request, (replicas.as_ref(), lun), identity, now)?;
+    if let Some(version) = version {
+        let path = lun.map_or_else(|| files.content(&version), |lun| files.content_of_data_disk(&version, lun.into()));
+        content::create_from(files, &made, &path)?;
+    }
     files.write(&made)
+}
+
+/// The id of a version. None if no gallery is shared under that name.
+fn resolve(files: &ResourceFiles, version: &VersionRef) -> PortResult<Option<ResourceId>> {
+    let shared = match version {
+        VersionRef::Own(id) => return Ok(Some(id.clone())),
+        VersionRef::Shared(shared) => shared,
+    };
+    for name in listing::names(&files.root().join("subscriptions"))? {
+        let Ok(subscription) = name.parse() else { continue };
+        let query = ResourceQuery {
+            resource_type: ResourceType::Gallery,
+            subscription,
+            resource_group: None,
+            parent: None,
+            tags: BTreeMap::new(),
+            tenant: None,
+        };
+        let galleries = listing::list(files, &query, None, usize::MAX)?.resources;
+        if let Some(gallery) = galleries.iter().find(|gallery| is_shared_as(gallery, shared)) {
+            return Ok(Some(shared_id(&gallery.id, shared)));
+        }
+    }
+    Ok(None)
 }
 
 /// Sets the state of the replication of a version.
@@ -144,5 +184,10 @@ pub(super) fn forget(files: &ResourceFiles, id: &ResourceId, found: Option<&Reso
     {
         replace_file(&deleted_file(&json), &found.to_json())?;
     }
-    remove(&replicas_file(&json))
+    let path = replicas_file(&json);
+    let replicas: Replicas = read(&path)?.unwrap_or_default();
+    for lun in replicas.data.into_keys() {
+        remove(&files.content_of_data_disk(id, lun))?;
+    }
+    remove(&path)
 }

@@ -155,9 +155,8 @@ fn put(files: &ResourceFiles, request: &PutRequest, identity: NewIdentity) -> Po
             galleries::put(files, request, existing.as_ref(), &identity)
         }
         (_, Some(existing)) => write(files, id, updated(&existing.body, &request.body)),
-        (_, None) if version_of(request)?.is_some() => {
-            version_of(request)?.map_or(Ok(()), |version| galleries::put_disk(files, request, &version, identity))
-        }
+        (_, None) if version_of(request)?.is_some() => version_of(request)?
+            .map_or(Ok(()), |(version, lun)| galleries::put_disk(files, request, (&version, lun), identity)),
         (_, None) => {
             let source = match &source_id {
                 Some(source) => files.read(source)?,

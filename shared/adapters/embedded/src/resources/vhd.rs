@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use goldfleet_model::store::BlobAddress;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
@@ -16,12 +16,21 @@ const MIB: u64 = 1024 * 1024;
 /// The length of a VHD footer. Source: the VHD format, 512 bytes. The offsets below have the same source.
 const FOOTER: usize = 512;
 
-/// Applies the checks of Azure to the VHD at `blob`, a URL in the format of this adapter. Blocks.
-pub(super) fn check_vhd(root: &Path, blob: &str) -> PortResult<()> {
-    let vhd: BlobAddress = blob.parse().map_err(|error| {
+fn address(blob: &str) -> PortResult<BlobAddress> {
+    blob.parse().map_err(|error| {
         PortError::new(ErrorKind::Invalid, format!("{blob} is not a blob of this cloud: {error}"))
             .with_code("vhd-invalid")
-    })?;
+    })
+}
+
+/// The file of the VHD at `blob`.
+pub(super) fn file_of(root: &Path, blob: &str) -> PortResult<PathBuf> {
+    Ok(BlobPath::parse(root, &address(blob)?)?.file)
+}
+
+/// Applies the checks of Azure to the VHD at `blob`, a URL in the format of this adapter. Blocks.
+pub(super) fn check_vhd(root: &Path, blob: &str) -> PortResult<()> {
+    let vhd = address(blob)?;
     let place = BlobPath::parse(root, &vhd)?;
     let Some((file, found)) = place.open(OpenOptions::new().read(true))? else {
         return Err(PortError::new(ErrorKind::NotFound, format!("there is no VHD {vhd}")).with_code("vhd-not-found"));

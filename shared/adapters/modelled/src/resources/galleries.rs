@@ -2,13 +2,14 @@
 //! the bytes on the link between the regions, and the time of `[gallery]` of the rates besides. The service reports it as complete before
 //! the version can be used in the region.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use goldfleet_model::ids::Region;
-use goldfleet_model::resource::{Properties, ResourceId, ResourceType};
+use goldfleet_model::resource::{GalleryVersionProperties, Properties, ResourceId, ResourceType, VersionRef};
 use goldfleet_ports::error::PortResult;
 use goldfleet_ports::resources::emulation::galleries::{
-    Replica, Replicas, check_empty, check_gallery, disk_of_version, stored_version,
+    Replica, Replicas, check_empty, check_gallery, disk_of_version, is_shared_as, shared_id, stored_version,
 };
 use goldfleet_ports::resources::emulation::{NewIdentity, not_found};
 use goldfleet_ports::resources::{PutRequest, Resource, ResourceQuery};
@@ -66,12 +67,28 @@ impl CloudState {
             return Ok((Resource { id: request.id.clone(), provisioning: super::Provisioning::Succeeded, body }, None));
         };
         let known = self.arm.resources.get(&request.id).and_then(|found| found.replicas.clone());
-        let size_of = |source: &Resource| source.body.properties.disk()?.disk_size_bytes;
-        let size = sources.first().and_then(|source| size_of(source.as_ref()?)).unwrap_or_default();
-        let mut replicas = known.unwrap_or(Replicas { size, ..Replicas::default() });
+        let definition = parent.map(|found| found.resource.clone());
+        let mut replicas = known.unwrap_or_else(|| {
+            let (size, data) = self.sizes_of(version, sources);
+            Replicas::new(definition.as_ref(), size, data)
+        });
         let (home, size) = (request.body.region.clone(), replicas.size);
         replicas.follow(version, |region| self.replica(now, &home, region, size));
         Ok((stored_version(request, existing.as_ref(), identity), Some(replicas)))
+    }
+
+    /// The sizes of the OS disk and of the data disks of a new version. `sources` are the snapshots of its disks, or a managed image.
+    fn sizes_of(&self, version: &GalleryVersionProperties, sources: &[Option<Resource>]) -> (u64, BTreeMap<u32, u64>) {
+        let size_of = |source: &Option<Resource>| source.as_ref()?.body.properties.disk()?.disk_size_bytes;
+        let first = sources.first().and_then(Option::as_ref);
+        if let Some(image) = first.filter(|first| first.id.resource_type == ResourceType::Image) {
+            let sizes = self.arm.resources.get(&image.id).map(|found| found.sizes.clone()).unwrap_or_default();
+            let data = sizes.iter().filter_map(|(lun, size)| Some(((*lun)?, *size))).collect();
+            return (sizes.get(&None).copied().unwrap_or_default(), data);
+        }
+        let data = version.data_disks().iter().zip(sources.iter().skip(1));
+        let data = data.map(|(disk, source)| (disk.lun, size_of(source).unwrap_or_default())).collect();
+        (sources.first().and_then(size_of).unwrap_or_default(), data)
     }
 
     fn replica(&mut self, now: SimNanos, home: &Region, region: &Region, size: u64) -> Replica {
@@ -94,16 +111,23 @@ impl CloudState {
         Replica { begins: now, completes, usable: completes.saturating_add(lag), fails: false }
     }
 
-    /// The disk of a request that is created from a version.
+    /// The disk of a request that is created from a version, or from the data disk with this LUN of it.
     pub(super) fn disk_from_version(
         &self,
         now: SimNanos,
         request: &PutRequest,
-        version: &ResourceId,
+        (version, lun): (&VersionRef, Option<u8>),
         identity: NewIdentity,
     ) -> PortResult<Resource> {
-        let replicas = self.arm.resources.get(version).and_then(|found| found.replicas.as_ref());
-        disk_of_version(request, replicas, identity, now)
+        let id = match version {
+            VersionRef::Own(id) => Some(id.clone()),
+            VersionRef::Shared(shared) => {
+                let all = self.arm.resources.values().map(|found| &found.resource);
+                all.filter(|found| is_shared_as(found, shared)).map(|found| shared_id(&found.id, shared)).next()
+            }
+        };
+        let replicas = id.and_then(|id| self.arm.resources.get(&id)?.replicas.as_ref());
+        disk_of_version(request, (replicas, lun), identity, now)
     }
 
     /// Checks that a resource that is deleted contains no others.

@@ -13,6 +13,7 @@ mod machines;
 mod pages;
 mod vhd;
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,13 +21,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use goldfleet_model::ids::Region;
 use goldfleet_model::image::VhdNames;
-use goldfleet_model::resource::{Properties, ResourceId, ResourceType};
+use goldfleet_model::resource::{ImageProperties, Properties, ResourceId, ResourceType};
 use goldfleet_model::store::BlobAddress;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::resources::emulation::galleries::{Replicas, version_of};
 use goldfleet_ports::resources::emulation::{
     FamilyOrder, NewIdentity, check_copy_start, check_image_source, check_luns, check_put, data_sources_of, luns_of,
-    new_disk, order_of, source_of, updated,
+    new_disk, not_found, order_of, source_of, updated,
 };
 use goldfleet_ports::resources::{
     ChangeStatus, MachineAction, Pending, Provisioning, PutRequest, Resource, ResourcePage, ResourceQuery,
@@ -44,6 +45,9 @@ pub use galleries::Replication;
 /// The number of resources in one page of a list.
 const LIST_PAGE: usize = 100;
 
+/// The sizes of the disks of a managed image, by LUN. The OS disk has none.
+type Sizes = BTreeMap<Option<u32>, u64>;
+
 /// A resource of the model.
 #[derive(Debug, Clone)]
 pub(super) struct ModelledResource {
@@ -56,6 +60,8 @@ pub(super) struct ModelledResource {
     written: u64,
     /// The replication of a gallery version.
     replicas: Option<Replicas>,
+    /// The sizes of the disks of a managed image, by LUN. The OS disk has none.
+    sizes: Sizes,
     /// The place of the source of a copy from another region in the order of its family.
     order: Option<FamilyOrder>,
 }
@@ -207,6 +213,8 @@ struct CheckedPut {
     source: Option<CopySource>,
     /// The replication of a gallery version.
     replicas: Option<Replicas>,
+    /// The sizes of the disks of a managed image.
+    sizes: Sizes,
 }
 
 /// The source of a copy.
@@ -229,7 +237,7 @@ impl CloudState {
         let found = source_id.and_then(|id| self.arm.resources.get(&id));
         let (written, source) = (found.map_or(0, |found| found.written), found.map(|found| found.at(now)));
         let stored = |body| Resource { id: request.id.clone(), provisioning: Provisioning::Succeeded, body };
-        let mut replicas = None;
+        let (mut replicas, mut sizes) = (None, Sizes::new());
         let resource = match (&request.body.properties, &existing) {
             (Properties::Gallery(_) | Properties::Definition(_) | Properties::GalleryVersion(_), _) => {
                 let identity = NewIdentity { unique_id: String::new(), created };
@@ -243,16 +251,7 @@ impl CloudState {
             }
             (Properties::Image(image), _) => {
                 check_luns(&request.id, luns_of(image))?;
-                for blob in image.disks().filter_map(|disk| disk.blob_uri.as_deref()) {
-                    self.check_vhd(request, blob)?;
-                }
-                if existing.is_none() && image.os_disk().is_some_and(|disk| disk.blob_uri.is_none()) {
-                    check_image_source(request, source.as_ref())?;
-                }
-                for (_, id) in data_sources_of(request)?.iter().filter(|_| existing.is_none()) {
-                    let found = self.arm.resources.get(id).map(|found| found.at(now));
-                    check_image_source(request, found.as_ref())?;
-                }
+                sizes = self.check_image(now, request, image, source.as_ref(), existing.as_ref())?;
                 stored(request.body.clone())
             }
             (Properties::Machine(_), None) => {
@@ -262,8 +261,9 @@ impl CloudState {
             (_, Some(existing)) => stored(updated(&existing.resource.body, &request.body)),
             (_, None) if version_of(request)?.is_some() => {
                 let unique_id = self.arm.next_unique_id();
-                let version = version_of(request)?.unwrap_or_else(|| request.id.clone());
-                self.disk_from_version(now, request, &version, NewIdentity { unique_id, created })?
+                let identity = NewIdentity { unique_id, created };
+                let Some((version, lun)) = version_of(request)? else { return Err(not_found(&request.id)) };
+                self.disk_from_version(now, request, (&version, lun), identity)?
             }
             (_, None) => {
                 check_copy_start(request, source.as_ref(), &self.regional_copies(now, request))?;
@@ -272,12 +272,44 @@ impl CloudState {
             }
         };
         let source = source.map(|source| CopySource { order: order_of(&source), region: source.body.region, written });
-        Ok(CheckedPut { resource, existing, source, replicas })
+        Ok(CheckedPut { resource, existing, source, replicas, sizes })
+    }
+
+    /// Checks an image. Returns the sizes of the disks of a new one.
+    fn check_image(
+        &self,
+        now: SimNanos,
+        request: &PutRequest,
+        image: &ImageProperties,
+        source: Option<&Resource>,
+        existing: Option<&ModelledResource>,
+    ) -> PortResult<Sizes> {
+        let mut sizes = Sizes::new();
+        let data = image.data_disks().iter().map(|data| (Some(data.lun), &data.disk));
+        for (lun, disk) in image.os_disk().map(|disk| (None, disk)).into_iter().chain(data) {
+            if let Some(blob) = disk.blob_uri.as_deref() {
+                sizes.insert(lun, self.check_vhd(request, blob)?);
+            }
+        }
+        if existing.is_some() {
+            return Ok(sizes);
+        }
+        let size = |found: Option<&Resource>| found.and_then(|found| found.body.properties.disk()?.disk_size_bytes);
+        if image.os_disk().is_some_and(|disk| disk.blob_uri.is_none()) {
+            check_image_source(request, source)?;
+            sizes.insert(None, size(source).unwrap_or_default());
+        }
+        for (lun, id) in data_sources_of(request)? {
+            let found = self.arm.resources.get(&id).map(|found| found.at(now));
+            check_image_source(request, found.as_ref())?;
+            sizes.insert(Some(lun), size(found.as_ref()).unwrap_or_default());
+        }
+        Ok(sizes)
     }
 
     /// Stores the resource of a checked request. Returns the time at which the change completes.
     fn store(&mut self, now: SimNanos, checked: CheckedPut) -> SimNanos {
-        let CheckedPut { resource, existing, source, replicas } = checked;
+        let CheckedPut { resource, existing, source, replicas, sizes } = checked;
         if existing.is_none() {
             self.attach_disks_of(&resource);
         }
@@ -302,7 +334,7 @@ impl CloudState {
                 let arrives = late.map(|source| self.copy_between_regions(now, source, &resource));
                 let order = late.and_then(|source| source.order.clone());
                 let written = source.map_or(0, |source| source.written);
-                ModelledResource { resource, ready, arrives, written, order, replicas }
+                ModelledResource { resource, ready, arrives, written, order, replicas, sizes }
             }
         };
         let ready = stored.ready;

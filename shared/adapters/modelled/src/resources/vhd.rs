@@ -14,8 +14,8 @@ use crate::state::CloudState;
 const MIB: u64 = 1024 * 1024;
 
 impl CloudState {
-    /// Checks the VHD at `blob`, a URL in the format of this adapter.
-    pub(super) fn check_vhd(&self, request: &PutRequest, blob: &str) -> PortResult<()> {
+    /// Checks the VHD at `blob`, a URL in the format of this adapter. Returns the number of bytes of its disk.
+    pub(super) fn check_vhd(&self, request: &PutRequest, blob: &str) -> PortResult<u64> {
         let refused = |code: &str, message: String| PortError::new(ErrorKind::Invalid, message).with_code(code);
         let vhd: BlobAddress = blob
             .parse()
@@ -39,7 +39,7 @@ impl CloudState {
             Footer::parse(&bytes).ok().filter(|footer| footer.disk_type() == DiskType::Fixed)
         });
         match footer {
-            Some(_) => Ok(()),
+            Some(footer) => Ok(footer.size()),
             None => Err(refused("vhd-invalid", format!("{vhd} is not a fixed VHD of whole MiB"))),
         }
     }

@@ -4,14 +4,16 @@
 use std::collections::BTreeMap;
 
 use goldfleet_model::ids::Region;
+use goldfleet_model::manifest::{Generation, OsType};
 use goldfleet_model::resource::{
     CreateOption, DefinitionProperties, DiskProperties, DiskState, GalleryVersionProperties, Properties,
-    RegionalReplication, ReplicationState, ReplicationStatus, ResourceId, ResourceType, VersionNumber, region_named,
+    RegionalReplication, ReplicationState, ReplicationStatus, ResourceId, ResourceType, SharedVersion, VersionNumber,
+    VersionRef, region_named,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 
-use super::{NewIdentity, Provisioning, PutRequest, Resource, check_luns, refused, source_in_region};
+use super::{NewIdentity, Provisioning, PutRequest, Resource, check_luns, refused, source_here, source_in_region};
 use crate::error::{ErrorKind, PortError, PortResult};
 
 /// The code of a disk of a version that cannot be used in the region of the disk. Source: seen, pulumi-aws#5129: status 404,
@@ -56,11 +58,28 @@ impl Replica {
 pub struct Replicas {
     /// The number of bytes of the OS disk.
     pub size: u64,
+    /// The number of bytes of each data disk, by LUN.
+    #[serde(default)]
+    pub data: BTreeMap<u32, u64>,
+    /// The operating system of the definition.
+    #[serde(default)]
+    pub os: Option<OsType>,
+    /// The generation of the definition.
+    #[serde(default)]
+    pub generation: Option<Generation>,
     /// The regions.
     pub regions: BTreeMap<String, Replica>,
 }
 
 impl Replicas {
+    /// A new version in a definition, without regions. `size` and `data` are the sizes of its disks.
+    #[must_use]
+    pub fn new(definition: Option<&Resource>, size: u64, data: BTreeMap<u32, u64>) -> Self {
+        let definition = definition.and_then(|definition| definition.body.properties.definition());
+        let (os, generation) = definition.map_or((None, None), |of| (of.os_type, of.hyper_v_generation));
+        Self { size, data, os, generation, regions: BTreeMap::new() }
+    }
+
     /// Begins the replication to new regions, and forgets regions that the version does not have any more.
     pub fn follow(&mut self, version: &GalleryVersionProperties, mut begin: impl FnMut(&Region) -> Replica) {
         let wanted: Vec<Region> =
@@ -126,10 +145,23 @@ pub fn check_gallery(
             check_version(request, version, before)?;
             check_luns(&request.id, version.data_disks().iter().map(|data| data.lun))?;
             let mut new = sources.iter().filter(|_| before.is_none());
-            new.try_for_each(|source| source_in_region(request, source.as_ref()).map(|_| ()))
+            new.try_for_each(|source| check_version_source(request, source.as_ref()))
         }
         _ => Ok(()),
     }
+}
+
+/// The source of a version is a snapshot, a disk, or a managed image.
+fn check_version_source(request: &PutRequest, source: Option<&Resource>) -> PortResult<()> {
+    let Some(image) = source.filter(|source| source.id.resource_type == ResourceType::Image) else {
+        return source_in_region(request, source).map(|_| ());
+    };
+    let image = source_here(request, Some(image))?;
+    if image.provisioning == Provisioning::Succeeded {
+        return Ok(());
+    }
+    let message = format!("{}: its source {} is not complete", request.id, image.id);
+    Err(refused(ErrorKind::Conflict, "copy-source-busy", message))
 }
 
 fn check_definition(
@@ -224,19 +256,17 @@ fn invalid(code: &str, message: String) -> PortError {
     refused(ErrorKind::Invalid, code, message)
 }
 
-/// The gallery version from which the disk of a request is created. None for other requests.
+/// The gallery version from which the disk of a request is created, and the LUN of its data disk. None for other requests.
 ///
 /// # Errors
 /// `Invalid` if the id of the version is not valid.
-pub fn version_of(request: &PutRequest) -> PortResult<Option<ResourceId>> {
+pub fn version_of(request: &PutRequest) -> PortResult<Option<(VersionRef, Option<u8>)>> {
     let Some(disk) = request.body.properties.disk() else { return Ok(None) };
     if disk.creation_data.create_option != CreateOption::FromImage {
         return Ok(None);
     }
-    let id = disk.creation_data.gallery_image_reference.as_ref().and_then(|reference| reference.id.as_deref());
-    let id = id.and_then(|id| id.parse::<ResourceId>().ok());
-    match id.filter(|id| id.resource_type == ResourceType::GalleryVersion) {
-        Some(id) => Ok(Some(id)),
+    match disk.creation_data.gallery_image_reference.as_ref().and_then(VersionRef::of_source) {
+        Some(found) => Ok(Some(found)),
         None => Err(invalid(
             "create-option-unsupported",
             format!("{}: this cloud creates disks FromImage from gallery versions only", request.id),
@@ -244,13 +274,40 @@ pub fn version_of(request: &PutRequest) -> PortResult<Option<ResourceId>> {
     }
 }
 
-/// The disk of a request that is created from a version. `replicas` are those of the version, if it exists.
+/// Whether a gallery is shared under the name by which others refer to its versions. The unique name of a gallery has its
+/// subscription and its name. A public name has the prefix that the owner chose, and here the subscription. Source: Azure,
+/// share-gallery-direct and share-gallery-community; the part behind the prefix is another UUID there.
+#[must_use]
+pub fn is_shared_as(gallery: &Resource, wanted: &SharedVersion) -> bool {
+    let Properties::Gallery(properties) = &gallery.body.properties else { return false };
+    let sharing = properties.other.get("sharingProfile");
+    let text = |pointer: &str| sharing.and_then(|sharing| sharing.pointer(pointer)).and_then(Value::as_str);
+    let subscription = gallery.id.subscription;
+    let (permissions, name) = match wanted.is_community {
+        true => (
+            "Community",
+            format!("{}-{subscription}", text("/communityGalleryInfo/publicNamePrefix").unwrap_or_default()),
+        ),
+        false => ("Groups", format!("{subscription}-{}", gallery.id.name)),
+    };
+    text("/permissions") == Some(permissions) && name.eq_ignore_ascii_case(wanted.gallery.as_str())
+}
+
+/// The id of a shared version in the gallery that is shared.
+#[must_use]
+pub fn shared_id(gallery: &ResourceId, shared: &SharedVersion) -> ResourceId {
+    let definition = gallery.child(ResourceType::Definition, &shared.definition);
+    definition.child(ResourceType::GalleryVersion, &shared.version)
+}
+
+/// The disk of a request that is created from a version. `replicas` are those of the version, if it exists, and `lun` is that
+/// of a data disk of the version.
 ///
 /// # Errors
-/// `NotFound` with the code [`NOT_IN_REGION`] if the version cannot be used in the region of the disk.
+/// `NotFound` with the code [`NOT_IN_REGION`] if the version cannot be used in the region of the disk, or if it has no such disk.
 pub fn disk_of_version(
     request: &PutRequest,
-    replicas: Option<&Replicas>,
+    (replicas, lun): (Option<&Replicas>, Option<u8>),
     identity: NewIdentity,
     now: u64,
 ) -> PortResult<Resource> {
@@ -259,9 +316,18 @@ pub fn disk_of_version(
         let message = format!("{id}: its gallery version is not available in {region}");
         return Err(refused(ErrorKind::NotFound, NOT_IN_REGION, message));
     };
+    let size = lun.map_or(Some(&replicas.size), |lun| replicas.data.get(&lun.into()));
+    let Some(size) = size else {
+        let message = format!("{id}: its gallery version has no data disk with LUN {}", lun.unwrap_or_default());
+        return Err(invalid("invalid-parameter", message));
+    };
     let mut body = request.body.clone();
     if let Some(disk) = body.properties.disk_mut() {
-        set_new_disk(disk, replicas.size, identity);
+        set_new_disk(disk, *size, identity);
+        if lun.is_none() {
+            disk.os_type = disk.os_type.or(replicas.os);
+            disk.hyper_v_generation = disk.hyper_v_generation.or(replicas.generation);
+        }
     }
     Ok(Resource { id: id.clone(), provisioning: Provisioning::Succeeded, body })
 }
