@@ -364,7 +364,7 @@ fn setup_registers_missing_providers() {
         let said = fixture.json(arguments);
         let state =
             |line: &Value| (line["what"].as_str().unwrap().to_owned(), line["state"].as_str().unwrap().to_owned());
-        said.as_array().unwrap().iter().map(state).collect::<std::collections::BTreeMap<_, _>>()
+        said.as_array().unwrap().iter().map(state).collect::<BTreeMap<_, _>>()
     };
     let before = azure.manager.log().accepted.len();
     let dry = states(&["setup", "--register", "--dry-run"]);
