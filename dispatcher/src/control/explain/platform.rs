@@ -43,6 +43,11 @@ pub(super) static CODES: &[Code] = &[
         remedy: "Dispatch the disk again: that replaces the version at all targets. A dispatch of a snapshot can be retried.",
     },
     Code {
+        codes: &["data-disks-unknown"],
+        cause: "The source is a gallery version that others share. The service does not state its data disks, so only its OS disk is copied.",
+        remedy: "Nothing, if it has no data disks. Otherwise ask its owner for read access to the version itself.",
+    },
+    Code {
         codes: &["data-disks"],
         cause: "The version has more than 15 disks, which is the most that the route `region` delivers.",
         remedy: "Dispatch it with `--route staging`.",
