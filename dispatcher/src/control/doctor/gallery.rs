@@ -27,17 +27,19 @@ const MANY_VERSIONS: usize = 9_000;
 /// The remedy for missing rights.
 const ROLE: &str = "the custom role of infra/bicep on the group";
 
-/// Checks a gallery. A gallery without problems gives a single finding.
+/// Checks a gallery. A gallery without problems gives a single finding. Without an inspector, rights and regions are not checked.
 pub(super) async fn examine(
     control: &ControlContext,
-    inspector: &dyn Inspector,
+    inspector: Option<&dyn Inspector>,
     (gallery, file): (&Gallery, &TargetsFile),
     newest: &[(ImageName, ImageVersion)],
 ) -> Vec<Finding> {
     let subject = format!("gallery {}", gallery.name);
     let definitions = DEFINITIONS.iter().filter(|_| gallery.create_definition);
     let needed: Vec<&Needed> = SCRATCH.iter().chain(&GALLERY).chain(definitions).collect();
-    if let Some(finding) = group::examine(inspector, &subject, &gallery.place(), &needed).await {
+    if let Some(inspector) = inspector
+        && let Some(finding) = group::examine(inspector, &subject, &gallery.place(), &needed).await
+    {
         return vec![finding];
     }
     let ready = match control.ports.resources.get(&gallery.id(), None).await {
@@ -45,9 +47,14 @@ pub(super) async fn examine(
         // Versions can be in other regions than their gallery.
         Ok(Some(found)) => format!("ready; the gallery itself is in {}", found.body.region),
         Ok(None) => return vec![missing(&subject, gallery)],
+        // A folder of the directory cloud.
+        Err(error) if error.code == "resource-group-not-found" => return vec![missing(&subject, gallery)],
         Err(error) => return vec![access_error(subject, &error, ROLE)],
     };
-    let mut findings = regions(inspector, &subject, gallery).await;
+    let mut findings = match inspector {
+        Some(inspector) => regions(inspector, &subject, gallery).await,
+        None => Vec::new(),
+    };
     findings.extend(hub(control, &subject, gallery, file));
     for (image, version) in newest.iter().filter(|(image, _)| gallery.receives(image)) {
         match definition(control, &subject, gallery, (image, version)).await {

@@ -71,13 +71,13 @@ pub async fn examine(
             for sync in &control.config.sync {
                 findings.extend(sync::examine(inspector, sync).await);
             }
-            let galleries: Vec<&Gallery> = file.galleries.iter().filter(|gallery| gallery.enabled).collect();
-            let newest = if galleries.is_empty() { Vec::new() } else { gallery::newest_versions(control).await };
-            for gallery in galleries {
-                findings.extend(gallery::examine(control, inspector, (gallery, &file), &newest).await);
-            }
         }
         None => findings.extend(directory_cloud::targets(control, &targets).await),
+    }
+    let galleries: Vec<&Gallery> = file.galleries.iter().filter(|gallery| gallery.enabled).collect();
+    let newest = if galleries.is_empty() { Vec::new() } else { gallery::newest_versions(control).await };
+    for gallery in galleries {
+        findings.extend(gallery::examine(control, inspector.as_deref(), (gallery, &file), &newest).await);
     }
     Ok(findings)
 }

@@ -1,6 +1,7 @@
 //! What is refused before the first change.
 
 use goldfleet_dispatcher::control::context::ControlError;
+use goldfleet_dispatcher::control::fan_out::fan_out;
 use goldfleet_dispatcher::control::request::Terms;
 use goldfleet_model::manifest::{Generation, OsType};
 use goldfleet_model::resource::{
@@ -111,6 +112,7 @@ async fn the_name_of_a_deleted_version_that_the_gallery_keeps_is_refused() {
     assert!(refused.to_string().contains("version-soft-deleted"), "{refused}");
 
     let job = scene.request("1.0.1").await;
+    fan_out(&scene.control(), &job).await.unwrap();
     let id = Scene::version("1.0.1");
     let path = scene.platform.fleet.cloud().join(format!(
         "subscriptions/{}/resourceGroups/{}/{}.deleted",

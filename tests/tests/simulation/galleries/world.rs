@@ -319,7 +319,9 @@ impl World {
     async fn see(&self) -> Option<Seen> {
         let found = self.ports.resources.get(&self.spec.version, None).await.unwrap()?;
         let version = found.body.properties.gallery_version().unwrap();
-        let publication: Publication = record::read(&self.ports, &self.spec.version).await.unwrap().unwrap();
+        // The reconciler removes the record of a version that does not exist yet, because no row says that its job is open.
+        let publication = record::read(&self.ports, &self.spec.version).await.unwrap();
+        let publication = publication.unwrap_or_else(|| Publication::new(self.spec.clone()));
         let is_exposed = |name: &&str| {
             version.may_be_latest(&region(name)) && !self.model.is_usable(&self.spec.version, &region(name))
         };
