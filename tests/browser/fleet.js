@@ -42,7 +42,7 @@ export class Fleet {
       }
     }
     writeFileSync(this.path("targets.toml"), targets.join("\n"));
-    writeFileSync(this.path("token"), `${TOKEN}\n`);
+    writeFileSync(this.path("token"), `${TOKEN}\n`, { mode: 0o600 });
   }
 
   run(...words) {

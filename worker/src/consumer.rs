@@ -77,6 +77,7 @@ impl Consumer {
                 }
                 Ok(_) => waits = 0,
                 Err(error) => {
+                    self.context.monitor.health.coordination_failed(&error);
                     if complaint.should_log(&error) {
                         tracing::warn!(%error, code = error.code, "queues cannot be read");
                     }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use goldfleet_config::{Config, ConfigError, environment};
-use goldfleet_connect::{BackendError, Connection};
+use goldfleet_connect::Connection;
 use goldfleet_runtime::telemetry;
 use goldfleet_runtime::{http, process};
 use goldfleet_worker::program;
@@ -115,7 +115,7 @@ async fn who(command: &Command, config: &Config, connection: Option<&Connection>
 }
 
 async fn with_ports(command: Command, config: Config, console: &mut Console<'_>) -> Result<u8, CommandError> {
-    let connection = config.identity().as_ref().map(Connection::open).transpose().map_err(BackendError::from)?;
+    let connection = goldfleet_connect::connect(&config)?;
     let ports = goldfleet_connect::open_with_connection(&config, connection.as_ref())?;
     if let Command::Worker { exit_when_idle, concurrency } = command {
         let mut settings = program::settings(&config);

@@ -15,6 +15,7 @@ use goldfleet_model::operation::{GroupId, Operation, OperationId, OperationState
 use goldfleet_model::state::{IllegalTransition, JobEvent};
 use goldfleet_ports::commit::{Commit, CommitOutcome, commit_confirmed};
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
+use goldfleet_ports::retry::retry_within;
 use goldfleet_ports::{Ports, Versioned};
 use goldfleet_runtime::health::Monitor;
 use goldfleet_sources::{Refusal, SourceError};
@@ -34,6 +35,9 @@ pub struct ControlContext {
     pub readers: ScanThreads,
     /// The known kinds of operations.
     pub registry: Registry,
+    /// The longest wait that a service may ask for within one call. Commands wait as long as a service asks. The
+    /// dispatcher has other work to do, and repeats the call later.
+    pub longest_wait: Duration,
 }
 
 /// Which threads read disks.
@@ -166,7 +170,20 @@ impl ControlContext {
             monitor: Monitor::default(),
             readers: ScanThreads::Threads,
             registry: Registry::default(),
+            longest_wait: Duration::MAX,
         }
+    }
+
+    /// Calls `request`, and repeats it while its error is transient: see [`retry_within`].
+    ///
+    /// # Errors
+    /// The error of the last try.
+    pub async fn retry<T, F, Fut>(&self, request: F) -> PortResult<T>
+    where
+        F: FnMut() -> Fut,
+        Fut: Future<Output = PortResult<T>>,
+    {
+        retry_within(self.ports.clock.as_ref(), self.longest_wait, PortError::is_retryable, request).await
     }
 
     /// The operations of a job, without rows that earlier planning attempts left behind.

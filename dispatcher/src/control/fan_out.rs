@@ -17,9 +17,8 @@ use goldfleet_model::selector::Selector;
 use goldfleet_model::state::JobEvent;
 use goldfleet_model::target::{Target, TargetKey};
 use goldfleet_plan::{GalleryEstimate, GalleryReceiver, Inventory, Plan, PlanContent, PlanRequest, RouteEstimate};
-use goldfleet_ports::error::{PortError, PortResult};
+use goldfleet_ports::error::PortResult;
 use goldfleet_ports::resources::Resource;
-use goldfleet_ports::retry::retry_transient;
 use goldfleet_rates::Rates;
 use goldfleet_workflow::validate::{GraphCheck, GraphError};
 
@@ -221,9 +220,8 @@ pub(crate) async fn existing_at_target(
     id: &ResourceId,
 ) -> PortResult<Option<Resource>> {
     // Retry a throttled request here, so that one of hundreds of requests does not cause all of them to be repeated.
-    let clock = control.ports.clock.as_ref();
     let look = || control.ports.resources.get(id, target.tenant.as_deref());
-    match retry_transient(clock, PortError::is_retryable, look).await {
+    match control.retry(look).await {
         Err(error) if !error.is_retryable() => {
             let target = target.key();
             tracing::warn!(%error, code = error.code, "target {target} is planned as if {id} did not exist");

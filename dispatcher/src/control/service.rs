@@ -10,6 +10,7 @@ use goldfleet_model::message::{Message, QueueName};
 use goldfleet_ports::clock::{after, elapsed};
 use goldfleet_ports::error::{ErrorKind, PortResult};
 use goldfleet_ports::queue::Received;
+use goldfleet_ports::timeout::MAX_WAIT_IN_PLACE;
 use goldfleet_runtime::telemetry::RepeatLimiter;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
@@ -41,11 +42,24 @@ const LIVENESS_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Runs until `stop` is cancelled, or until the condition of `until` is met.
 pub async fn run(control: &ControlContext, until: RunUntil, stop: &CancellationToken) {
+    let control = &ControlContext { longest_wait: MAX_WAIT_IN_PLACE, ..control.clone() };
     tokio::select! {
         biased;
         () = serve(control, until, stop) => {}
         () = watch_processes(control) => {}
+        () = stopped_for_too_long(control, stop) => {
+            tracing::info!("the pass that is running was ended: the next dispatcher repeats it");
+        }
     }
+}
+
+/// How long a pass may go on after the process was asked to stop. A pass can be ended anywhere, as by the end of the
+/// process.
+const STOP_GRACE: Duration = Duration::from_secs(4);
+
+async fn stopped_for_too_long(control: &ControlContext, stop: &CancellationToken) {
+    stop.cancelled().await;
+    control.ports.clock.sleep(STOP_GRACE).await;
 }
 
 /// Releases the work of processes that have ended. It runs beside everything else, because planning a job or a pass of
@@ -77,6 +91,7 @@ async fn serve(control: &ControlContext, until: RunUntil, stop: &CancellationTok
     while !stop.is_cancelled() {
         health.tick(MAX_PASS_TIME);
         let received = receive(control, &mut evaluations).await.unwrap_or_else(|error| {
+            health.coordination_failed(&error);
             if unread.should_log(&error) {
                 tracing::warn!(%error, code = error.code, "the dispatch queue cannot be read");
             }

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use goldfleet_model::resource::{ResourceId, ResourceType};
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::resources::{Resource, ResourceQuery, list_all, wait_until_done};
-use goldfleet_ports::retry::retry_transient;
 use goldfleet_snapshots::id::GroupRef;
 
 use crate::control::context::ControlContext;
@@ -67,7 +66,7 @@ pub(crate) async fn list_in_galleries<const N: usize>(
 /// A listed resource as it is now. None if it does not exist any more.
 pub(crate) async fn look_again(control: &ControlContext, listed: &Resource) -> PortResult<Option<Resource>> {
     let look = || control.ports.resources.get(&listed.id, None);
-    retry_transient(control.ports.clock.as_ref(), PortError::is_retryable, look).await
+    control.retry(look).await
 }
 
 /// The unique id of a disk or snapshot.

@@ -6,9 +6,8 @@ use goldfleet_config::targets::TargetsFile;
 use goldfleet_hubs::plan::HubPlace;
 use goldfleet_model::ids::Region;
 use goldfleet_model::resource::{ResourceId, VersionRef};
-use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
+use goldfleet_ports::error::{ErrorKind, PortResult};
 use goldfleet_ports::resources::Resource;
-use goldfleet_ports::retry::retry_transient;
 use goldfleet_snapshots::id::GroupRef;
 use goldfleet_sources::{Refusal, SourceError, SourceLocation, VersionFacts, codes};
 
@@ -117,7 +116,7 @@ pub(crate) fn configured_hubs(control: &ControlContext) -> Result<BTreeMap<Regio
 /// A resource. None if it does not exist, or if its group does not exist.
 pub(crate) async fn find(control: &ControlContext, id: &ResourceId) -> PortResult<Option<Resource>> {
     let get = || control.ports.resources.get(id, None);
-    match retry_transient(control.ports.clock.as_ref(), PortError::is_retryable, get).await {
+    match control.retry(get).await {
         Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
         found => found,
     }

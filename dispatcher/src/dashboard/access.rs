@@ -7,6 +7,7 @@
 use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +23,9 @@ use super::error::ApiError;
 
 /// The minimum length of a token in characters.
 const TOKEN_LENGTH: usize = 16;
+
+/// The permission of users other than the owner and the group. A group may read the file: containers get secrets so.
+const READABLE_BY_OTHERS: u32 = 0o004;
 
 /// The delay of the response to a wrong token.
 const PENALTY: Duration = Duration::from_millis(300);
@@ -56,6 +60,9 @@ pub enum AccessError {
         /// The cause.
         source: io::Error,
     },
+    /// Other users of this machine can read the file.
+    #[error("everybody on this machine can read the token file {}: chmod 600 it", .0.display())]
+    Exposed(PathBuf),
     /// The content of the file is not a valid token.
     #[error(
         "the token file {} must hold one line of at least {TOKEN_LENGTH} letters and digits: \
@@ -72,6 +79,8 @@ pub struct AccessGuard {
     names: Arc<[String]>,
     /// The hash of the token. Comparing hashes does not reveal at which position two tokens differ.
     token: Option<blake3::Hash>,
+    /// Held during the delay of a response to a wrong token, so that many requests at once cannot guess faster.
+    penalty: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl AccessGuard {
@@ -85,7 +94,7 @@ impl AccessGuard {
             return Err(AccessError::NeedsToken(address));
         }
         let names = names.iter().map(|name| name.to_lowercase()).chain(["localhost".to_owned()]).collect();
-        Ok(Self { address, names, token })
+        Ok(Self { address, names, token, penalty: Arc::default() })
     }
 
     /// Whether the dashboard allows changes at all.
@@ -136,10 +145,15 @@ impl AccessGuard {
         if !looks && !Self::is_our_page(headers) {
             return Err(ApiError::new(StatusCode::FORBIDDEN, "another site's page may not do that", ""));
         }
+        let was_given = given.is_some();
         if given.is_some_and(|given| self.is_token(&given)) {
             return Ok(());
         }
-        tokio::time::sleep(PENALTY).await;
+        if was_given {
+            let _one_at_a_time = self.penalty.lock().await;
+            tracing::warn!("a request with a wrong token was refused");
+            tokio::time::sleep(PENALTY).await;
+        }
         let hint = "the token is in the file that the dashboard was started with";
         let refusal = ApiError::new(StatusCode::UNAUTHORIZED, "the token is missing or wrong", hint);
         // Browsers ask for the password only for reading. For changes, the page asks for the token.
@@ -171,7 +185,11 @@ fn password(headers: &HeaderMap) -> Option<String> {
 }
 
 fn read_token(path: &Path) -> Result<blake3::Hash, AccessError> {
-    let text = fs::read_to_string(path).map_err(|source| AccessError::Unreadable { path: path.to_owned(), source })?;
+    let unreadable = |source| AccessError::Unreadable { path: path.to_owned(), source };
+    let text = fs::read_to_string(path).map_err(unreadable)?;
+    if fs::metadata(path).map_err(unreadable)?.permissions().mode() & READABLE_BY_OTHERS != 0 {
+        return Err(AccessError::Exposed(path.to_owned()));
+    }
     let token = text.trim();
     if token.len() < TOKEN_LENGTH || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(AccessError::Weak(path.to_owned()));

@@ -1,33 +1,25 @@
 //! The API of the page: jobs, one job, its changes as a stream, approve, retry and cancel.
 
-use std::convert::Infallible;
 use std::str::FromStr as _;
-use std::time::Duration;
 
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use futures::Stream;
 use goldfleet_model::ids::JobId;
 use goldfleet_model::operation::KindId;
 use goldfleet_model::selector::Selector;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::sync::watch;
 
 use super::error::ApiError;
-use super::feed::FeedState;
+use super::stream::event_stream;
 use super::{Dashboard, feed};
 use crate::control::approve::approve;
 use crate::control::cancel::cancel;
 use crate::control::reconcile::reconcile_job_by_id;
 use crate::control::retry::{RetryFilter, retry};
-
-/// The interval of keep-alive comments on a connection.
-const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
 fn job_id(text: &str) -> Result<JobId, ApiError> {
     JobId::from_str(text).map_err(|error| ApiError::new(StatusCode::NOT_FOUND, error.to_string(), ""))
@@ -55,50 +47,17 @@ pub async fn job(State(dashboard): State<Dashboard>, Path(id): Path<String>) -> 
     Ok(Json(view).into_response())
 }
 
-/// `GET /api/jobs/ID/events`: first the complete job as the event `whole`, then differences as events `change`, and an
-/// event `trouble` while the job cannot be read.
+/// `GET /api/jobs/ID/events`: the changes of a job, see [`event_stream`].
 ///
 /// # Errors
-/// If the job does not exist, or the table cannot be reached.
-pub async fn events(
-    State(dashboard): State<Dashboard>,
-    Path(id): Path<String>,
-) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ApiError> {
+/// If the job does not exist, the table cannot be reached, or too many pages are open.
+pub async fn events(State(dashboard): State<Dashboard>, Path(id): Path<String>) -> Result<Response, ApiError> {
+    let Some(slot) = dashboard.streams.take() else {
+        let hint = "close some of them, and reload";
+        return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too many pages show jobs now", hint));
+    };
     let receiver = dashboard.watching.subscribe(&dashboard.control, &job_id(&id)?).await?;
-    let stream = futures::stream::unfold(EventStream { receiver, last: None }, async |mut told| {
-        let event = told.next_event().await?;
-        Some((Ok(event), told))
-    });
-    Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE_INTERVAL)))
-}
-
-/// The stream of events of one page.
-struct EventStream {
-    receiver: watch::Receiver<FeedState>,
-    last: Option<FeedState>,
-}
-
-impl EventStream {
-    /// The next event. None if the feed has ended. A slow page skips intermediate changes.
-    async fn next_event(&mut self) -> Option<Event> {
-        loop {
-            if self.last.is_some() {
-                self.receiver.changed().await.ok()?;
-            }
-            let seen = self.receiver.borrow_and_update().clone();
-            let last = self.last.replace(seen.clone());
-            let (name, data) = match (last, &seen.failed_reads) {
-                (None, _) => ("whole", seen.view.to_json()),
-                (Some(_), Some(trouble)) => ("trouble", json!({ "error": trouble.as_ref() })),
-                (Some(last), None) => match seen.view.diff(&last.view) {
-                    Some(change) => ("change", change),
-                    None if last.failed_reads.is_some() => ("change", json!({})),
-                    None => continue,
-                },
-            };
-            return Some(Event::default().event(name).data(data.to_string()));
-        }
-    }
+    Ok(event_stream(receiver, slot))
 }
 
 /// The ring to approve. The page names the ring that it shows as waiting, so that no later ring is approved by mistake.

@@ -2,12 +2,14 @@
 //! connected, and all pages get the same views.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use axum::body::Bytes;
 use goldfleet_model::ids::JobId;
 use tokio::sync::watch;
 
+use super::stream::encode;
 use super::throughput::Throughput;
 use super::view::JobView;
 use crate::control::context::{ControlContext, ControlError};
@@ -28,8 +30,49 @@ const PAUSE_FACTOR: u32 = 4;
 pub struct FeedState {
     /// The newest view.
     pub view: Arc<JobView>,
+    /// The number of the view. It grows by one with each view.
+    pub version: u64,
     /// The error of the last read. None if it succeeded.
     pub failed_reads: Option<Arc<str>>,
+    /// Keeps the view before this one, so that a page that knows it gets the difference.
+    _before: Option<Arc<JobView>>,
+    events: Arc<Events>,
+}
+
+/// Events that several pages send. Each is made when it is first needed.
+#[derive(Default)]
+struct Events {
+    whole: OnceLock<Bytes>,
+    /// From the view before. None if nothing differs.
+    change: OnceLock<Option<Bytes>>,
+}
+
+impl FeedState {
+    fn first(view: JobView) -> Self {
+        Self { view: Arc::new(view), version: 0, failed_reads: None, _before: None, events: Arc::default() }
+    }
+
+    fn followed_by(&self, view: JobView) -> Self {
+        let before = Some(Arc::clone(&self.view));
+        Self {
+            view: Arc::new(view),
+            version: self.version + 1,
+            failed_reads: None,
+            _before: before,
+            events: Arc::default(),
+        }
+    }
+
+    /// The event `whole`.
+    pub fn whole(&self) -> Bytes {
+        self.events.whole.get_or_init(|| encode("whole", &self.view.to_json())).clone()
+    }
+
+    /// The event `change` for a page that knows the view `last` with the number `version`. None if nothing differs.
+    pub fn change_since(&self, version: u64, last: &JobView) -> Option<Bytes> {
+        let change = || self.view.diff(last).map(|change| encode("change", &change));
+        if version + 1 == self.version { self.events.change.get_or_init(change).clone() } else { change() }
+    }
 }
 
 type Feeds = HashMap<JobId, watch::Sender<FeedState>>;
@@ -56,13 +99,13 @@ impl JobFeeds {
             return Ok(sender.subscribe());
         }
         let mut history = Throughput::default();
-        let view = Arc::new(read_view(control, id, &mut history).await?);
+        let view = read_view(control, id, &mut history).await?;
         let mut feeds = self.feeds();
         // Another subscriber may have started a reader in the meantime.
         if let Some(sender) = feeds.get(id) {
             return Ok(sender.subscribe());
         }
-        let (sender, receiver) = watch::channel(FeedState { view, failed_reads: None });
+        let (sender, receiver) = watch::channel(FeedState::first(view));
         feeds.insert(id.clone(), sender);
         drop(feeds);
         let (watching, control, id) = (self.clone(), control.clone(), id.clone());
@@ -91,7 +134,7 @@ impl JobFeeds {
             let feeds = self.feeds();
             let Some(sender) = feeds.get(id) else { return };
             match looked {
-                Ok(view) => drop(sender.send_replace(FeedState { view: Arc::new(view), failed_reads: None })),
+                Ok(view) => sender.send_modify(|seen| *seen = seen.followed_by(view)),
                 Err(error) => sender.send_modify(|seen| seen.failed_reads = Some(error.to_string().into())),
             }
         }

@@ -2,6 +2,7 @@
 //!
 //! - [`access`]: who may read, and who may change jobs.
 //! - [`api`]: the API of the page; [`error`]: its error responses; [`assets`]: the files of the page.
+//! - [`stream`]: the events of one page.
 //! - [`feed`], [`view`], [`throughput`], [`summaries`]: from rows to the views of the page, read once for all pages.
 
 pub mod access;
@@ -9,6 +10,7 @@ pub mod api;
 pub mod assets;
 pub mod error;
 pub mod feed;
+pub mod stream;
 pub mod summaries;
 pub mod throughput;
 pub mod view;
@@ -22,6 +24,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
+use goldfleet_runtime::listener::{ListenerLimits, serve_bounded};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -29,6 +32,7 @@ use crate::control::context::ControlContext;
 use access::{AccessError, AccessGuard, enforce_access};
 use error::ApiError;
 use feed::JobFeeds;
+use stream::StreamSlots;
 use summaries::SummaryCache;
 
 /// The maximum size of a request body in bytes. The largest body is a list of targets.
@@ -68,13 +72,20 @@ pub struct Dashboard {
     guard: AccessGuard,
     watching: JobFeeds,
     summaries: SummaryCache,
+    streams: StreamSlots,
 }
 
 impl Dashboard {
     /// A dashboard over a control context.
     #[must_use]
     pub fn new(control: ControlContext, guard: AccessGuard) -> Self {
-        Self { control, guard, watching: JobFeeds::default(), summaries: SummaryCache::default() }
+        Self {
+            control,
+            guard,
+            watching: JobFeeds::default(),
+            summaries: SummaryCache::default(),
+            streams: StreamSlots::default(),
+        }
     }
 
     /// The router that answers requests.
@@ -111,7 +122,7 @@ pub async fn serve(
     begun(listener.local_addr().map_err(failed)?);
     let router = Dashboard::new(control, guard).router();
     tokio::select! {
-        served = axum::serve(listener, router) => served.map_err(failed),
+        never = serve_bounded(listener, router, ListenerLimits::default()) => match never {},
         // Do not wait for connected pages. They reconnect by themselves.
         () = stop.cancelled() => Ok(()),
     }

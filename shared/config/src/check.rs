@@ -63,6 +63,12 @@ impl Check<'_> {
             let message = format!("{} is less than retry_base, {}: swap them", worker.retry_cap, worker.retry_base);
             self.push_error("worker", "retry_cap", message);
         }
+        self.check_range(
+            "worker",
+            "max_retry_after",
+            worker.max_retry_after,
+            HumanDuration::seconds(1)..=HumanDuration::seconds(24 * HOUR),
+        );
         self.check_range("worker", "poll", worker.poll, HumanDuration::millis(1)..=HumanDuration::seconds(300));
         self.check_range("worker", "chunk_requests", worker.chunk_requests, 1..=1024);
         self.check_range("worker", "seed_requests", worker.seed_requests, 1..=1024);

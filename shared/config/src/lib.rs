@@ -36,6 +36,7 @@
 //!     max_attempts = 8
 //!     retry_base = "1s"
 //!     retry_cap = "5m"
+//!     max_retry_after = "10m"
 //!     poll = "5s"
 //!     chunk_requests = 8
 //!     seed_requests = 16

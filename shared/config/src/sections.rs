@@ -220,6 +220,8 @@ pub struct Worker {
     pub retry_base: HumanDuration,
     /// The longest back-off between attempts.
     pub retry_cap: HumanDuration,
+    /// The longest wait that a service may ask for with Retry-After. All programs observe it.
+    pub max_retry_after: HumanDuration,
     /// The longest wait between polls of an empty queue.
     pub poll: HumanDuration,
     /// The maximum number of requests in flight for one copy.
@@ -246,6 +248,7 @@ impl Default for Worker {
             max_attempts: 8,
             retry_base: HumanDuration::seconds(1),
             retry_cap: HumanDuration::seconds(300),
+            max_retry_after: HumanDuration::seconds(600),
             poll: HumanDuration::seconds(5),
             chunk_requests: 8,
             seed_requests: 16,

@@ -353,7 +353,7 @@ level = "wran"
     insta::assert_snapshot!(given.refusal(), @r#"
     goldfleet.toml:2: worker.lease: "60" is no length of time: write it with units, such as '500ms', '90s', '1h 30m' or '2 days'
     goldfleet.toml:3: worker.concurrency: 0 is out of range: use 1 to 4096
-    goldfleet.toml:4: worker.laese: there is no such key; the keys are concurrency, lease, max_attempts, retry_base, retry_cap, poll, chunk_requests, seed_requests, requests, detours, clone_and_patch, listen
+    goldfleet.toml:4: worker.laese: there is no such key; the keys are concurrency, lease, max_attempts, retry_base, retry_cap, max_retry_after, poll, chunk_requests, seed_requests, requests, detours, clone_and_patch, listen
     goldfleet.toml:5: worker.retry_base: 1 is a number, where text in quotes is expected
     goldfleet.toml:8: wroker: there is no such key; the keys are coordination, cloud, source, targets, images, worker, upload, dispatch, plan, cleanup, log, sync
     goldfleet.toml:12: cloud.backend: "aws" is not one of directory, azure, modelled

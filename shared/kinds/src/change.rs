@@ -79,20 +79,16 @@ async fn follow_begun(attempt: Attempt<'_>, begun: PortResult<ChangeStatus>) -> 
 }
 
 /// Polls a change until it ends. Returns its result.
-pub(crate) async fn follow(
-    Attempt { shared, lease, .. }: Attempt<'_>,
-    mut status: ChangeStatus,
-) -> Result<PortResult<()>, StepError> {
+pub(crate) async fn follow(attempt: Attempt<'_>, mut status: ChangeStatus) -> Result<PortResult<()>, StepError> {
     loop {
         match status {
             ChangeStatus::Done => return Ok(Ok(())),
             ChangeStatus::Failed(error) => return Ok(Err(error)),
             ChangeStatus::Pending(pending) => {
-                shared.ports.clock.sleep(pending.retry_after).await;
                 // If the step stops here, the platform continues the change. The next worker finds the resource in
                 // progress or complete.
-                lease.ensure_held()?;
-                status = shared.ports.resources.poll(&pending).await?;
+                attempt.pause(pending.retry_after).await?;
+                status = attempt.shared.ports.resources.poll(&pending).await?;
             }
         }
     }

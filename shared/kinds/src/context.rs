@@ -19,7 +19,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::attempt_error::AttemptError;
-use crate::lease::Lease;
+use crate::lease::{Lease, StopReason};
 use crate::outcome::StepError;
 use crate::transfer::availability::ChunkAvailability;
 use crate::transfer::failover::SourceSelector;
@@ -126,6 +126,18 @@ impl<'a> Attempt<'a> {
     #[must_use]
     pub fn blobs(&self) -> &'a dyn BlobStore {
         self.shared.ports.blobs.as_ref()
+    }
+
+    /// Waits, and ends the wait early if the step must stop.
+    ///
+    /// # Errors
+    /// The reason to stop.
+    pub async fn pause(&self, wait: Duration) -> Result<(), StopReason> {
+        tokio::select! {
+            biased;
+            stop = self.lease.stop_requested(&[StopReason::Drain, StopReason::Cancel, StopReason::Lost]) => Err(stop),
+            () = self.shared.ports.clock.sleep(wait) => self.lease.ensure_held(),
+        }
     }
 
     /// The target that the operation acts on.

@@ -6,7 +6,8 @@ use goldfleet_model::message::Message;
 use goldfleet_model::operation::Operation;
 use goldfleet_ports::Ports;
 use goldfleet_ports::error::{PortError, PortResult};
-use goldfleet_ports::retry::retry_transient;
+use goldfleet_ports::retry::retry_within;
+use goldfleet_ports::timeout::MAX_WAIT_IN_PLACE;
 
 use crate::registry::Registry;
 
@@ -22,5 +23,5 @@ pub async fn announce(ports: &Ports, registry: &Registry, operation: &Operation)
     };
     let message = Message::operation(&operation.job, &operation.id).encode();
     let send = || ports.queue.send(kind.queue(), &message, Duration::ZERO);
-    retry_transient(ports.clock.as_ref(), PortError::is_retryable, send).await
+    retry_within(ports.clock.as_ref(), MAX_WAIT_IN_PLACE, PortError::is_retryable, send).await
 }

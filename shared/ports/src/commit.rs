@@ -11,6 +11,7 @@ use goldfleet_model::operation::Operation;
 use crate::backoff::Backoff;
 use crate::error::{ErrorKind, PortError, PortResult};
 use crate::job_table::Change;
+use crate::timeout::fits_in_place;
 use crate::{ETag, Ports, Versioned};
 
 /// The number of tries before a commit returns its error.
@@ -83,7 +84,7 @@ pub async fn commit_confirmed(ports: &Ports, commit: &Commit) -> PortResult<Comm
         }
         let wait = BACKOFF.wait(failures);
         failures += 1;
-        if failures == MAX_TRIES {
+        if failures == MAX_TRIES || !fits_in_place(error.retry_after) {
             return Err(error);
         }
         ports.clock.sleep(error.retry_after.unwrap_or(wait)).await;

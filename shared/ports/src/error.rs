@@ -77,6 +77,10 @@ impl SourceFault {
     }
 }
 
+/// The code of an error of the embedded coordination if its database was removed or replaced. A process can use the new
+/// one only after a restart.
+pub const DATABASE_GONE: &str = "database-gone";
+
 /// An error of a port.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]

@@ -18,8 +18,21 @@ const MAX_TRIES: usize = 5;
 ///
 /// # Errors
 /// The error of the last try.
-pub async fn retry_transient<T, F, Fut>(
+pub async fn retry_transient<T, F, Fut>(clock: &dyn Clock, again: fn(&PortError) -> bool, request: F) -> PortResult<T>
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = PortResult<T>>,
+{
+    retry_within(clock, Duration::MAX, again, request).await
+}
+
+/// As [`retry_transient`], but leaves waits of more than `longest` to the caller, which has other work to do.
+///
+/// # Errors
+/// The error of the last try, with the wait that the service asks for.
+pub async fn retry_within<T, F, Fut>(
     clock: &dyn Clock,
+    longest: Duration,
     again: fn(&PortError) -> bool,
     mut request: F,
 ) -> PortResult<T>
@@ -29,7 +42,9 @@ where
 {
     for wait in BACKOFF.jittered_waits(MAX_TRIES) {
         match request().await {
-            Err(error) if again(&error) => clock.sleep(error.retry_after.unwrap_or(wait)).await,
+            Err(error) if again(&error) && error.retry_after.is_none_or(|asked| asked <= longest) => {
+                clock.sleep(error.retry_after.unwrap_or(wait)).await;
+            }
             ended => return ended,
         }
     }

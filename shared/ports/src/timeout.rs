@@ -13,13 +13,34 @@ pub struct TimeoutPolicy {
     pub min_upload_rate: u64,
     /// The minimum rate at which a service reads from another account, in bytes per second.
     pub min_source_rate: u64,
+    /// The longest wait that is accepted from a Retry-After header. A longer one counts as this one.
+    pub max_retry_after: Duration,
+}
+
+/// The longest wait that a Retry-After header may ask for, unless the configuration sets another one.
+pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(10 * 60);
+
+/// The longest wait of workers and dispatchers within a request, a step or a pass. A service that asks for more gets the
+/// request again later: the operation is deferred, and the process does other work. Commands of an operator wait as long
+/// as a service asks.
+pub const MAX_WAIT_IN_PLACE: Duration = Duration::from_secs(5);
+
+/// Whether a wait that a service asks for is short enough to wait for it in place.
+#[must_use]
+pub fn fits_in_place(asked: Option<Duration>) -> bool {
+    asked.is_none_or(|wait| wait <= MAX_WAIT_IN_PLACE)
 }
 
 impl Default for TimeoutPolicy {
     /// One minute idle. 4 KiB/s for uploads: eight requests that share a connection of 32 KiB/s do not time out. 64
     /// KiB/s from account to account: a transfer inside data centres that is slower has effectively failed.
     fn default() -> Self {
-        Self { idle: Duration::from_secs(60), min_upload_rate: 4 << 10, min_source_rate: 64 << 10 }
+        Self {
+            idle: Duration::from_secs(60),
+            min_upload_rate: 4 << 10,
+            min_source_rate: 64 << 10,
+            max_retry_after: MAX_RETRY_AFTER,
+        }
     }
 }
 

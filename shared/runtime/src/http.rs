@@ -14,9 +14,18 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::health::Monitor;
+use crate::listener::{ListenerLimits, serve_bounded};
 
 /// The timeout of a response.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Monitoring needs few connections.
+const LIMITS: ListenerLimits = ListenerLimits {
+    connections: 64,
+    head: Duration::from_secs(10),
+    response: Duration::from_secs(10),
+    stall: Duration::from_secs(10),
+};
 
 /// The content type of OpenMetrics text.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -41,12 +50,8 @@ impl Drop for HttpListener {
 pub async fn serve(address: SocketAddr, monitor: Monitor) -> io::Result<HttpListener> {
     let listener = TcpListener::bind(address).await?;
     let address = listener.local_addr()?;
-    let task = tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, routes(monitor)).await {
-            tracing::error!(%error, "the health endpoint has stopped");
-        }
-    });
-    tracing::info!(%address, "tells how it fares");
+    let task = tokio::spawn(async move { match serve_bounded(listener, routes(monitor), LIMITS).await {} });
+    tracing::info!(%address, "serves health and metrics");
     Ok(HttpListener { address, task })
 }
 

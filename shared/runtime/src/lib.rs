@@ -10,6 +10,7 @@ pub mod error_chain;
 pub mod health;
 pub mod http;
 pub mod limiter;
+pub mod listener;
 pub mod metrics;
 mod otlp;
 pub mod process;

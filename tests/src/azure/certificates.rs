@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use goldfleet_azure::Connection;
 use goldfleet_azure_settings::{Credential, Identity};
+use goldfleet_ports::timeout::TimeoutPolicy;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -59,7 +60,7 @@ impl Certificates {
             ca_certificate: Some(self.root.clone()),
             ..Identity::default()
         };
-        Connection::open(&identity).unwrap()
+        Connection::open(&identity, TimeoutPolicy::default()).unwrap()
     }
 
     /// A client that trusts the root.

@@ -2,11 +2,14 @@
 //! see `tests/browser`.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+use std::fs::Permissions;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use goldfleet_dispatcher::dashboard::access::{AccessError, AccessGuard};
+use goldfleet_dispatcher::dashboard::stream::MAX_STREAMS;
 use goldfleet_dispatcher::dashboard::{Options, serve};
 use goldfleet_model::ids::JobId;
 use goldfleet_tests::fleet::InProcessFleet;
@@ -29,6 +32,7 @@ async fn dashboard(fleet: &InProcessFleet, listen: &str, with_token: bool) -> Se
     let _ = rustls::crypto::ring::default_provider().install_default();
     let token_file = fleet.golden().with_file_name("token");
     std::fs::write(&token_file, format!("{TOKEN}\n")).unwrap();
+    std::fs::set_permissions(&token_file, Permissions::from_mode(0o600)).unwrap();
     let token_file = with_token.then_some(token_file);
     let options = Options { listen: listen.parse().unwrap(), token_file, hosts: vec!["Fleet.Example".to_owned()] };
     let stop = CancellationToken::new();
@@ -132,6 +136,27 @@ async fn until_ended(answer: reqwest::Response) -> Vec<(String, Value)> {
     panic!("the job did not end: {events:#?}");
 }
 
+/// Streams have a limit, and each one that ends makes room.
+#[tokio::test(flavor = "multi_thread")]
+async fn event_streams_are_bounded() {
+    let (fleet, job) = asked().await;
+    let served = dashboard(&fleet, "127.0.0.1:0", false).await;
+    let open = async || served.get(&format!("/api/jobs/{job}/events")).send().await.unwrap();
+    let mut streams = Vec::new();
+    for _ in 0..MAX_STREAMS {
+        streams.push(open().await);
+    }
+    assert!(streams.iter().all(|stream| stream.status() == StatusCode::OK));
+    assert_eq!(open().await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(served.get("/api/jobs").send().await.unwrap().status(), StatusCode::OK);
+    streams.truncate(MAX_STREAMS - 1);
+    let begun = std::time::Instant::now();
+    while open().await.status() != StatusCode::OK {
+        assert!(begun.elapsed() < Duration::from_secs(10), "a stream that ended keeps its slot");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn token_allows_actions() {
     let (fleet, job) = asked().await;
@@ -233,7 +258,10 @@ async fn non_loopback_address_requires_token() {
     assert!(matches!(AccessGuard::new(everywhere, &[], None), Err(AccessError::NeedsToken(_))));
     let weak = fleet.golden().with_file_name("weak");
     std::fs::write(&weak, "short").unwrap();
+    std::fs::set_permissions(&weak, Permissions::from_mode(0o640)).unwrap();
     assert!(matches!(AccessGuard::new(everywhere, &[], Some(&weak)), Err(AccessError::Weak(_))));
+    std::fs::set_permissions(&weak, Permissions::from_mode(0o604)).unwrap();
+    assert!(matches!(AccessGuard::new(everywhere, &[], Some(&weak)), Err(AccessError::Exposed(_))));
 
     let served = dashboard(&fleet, "0.0.0.0:0", true).await;
     for path in ["/", "/app.js", "/api/jobs"] {

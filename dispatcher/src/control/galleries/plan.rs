@@ -9,10 +9,9 @@ use goldfleet_galleries::spec::{PublishSpec, Published};
 use goldfleet_kinds::publish::{SOFT_DELETED, record};
 use goldfleet_model::job::Finding;
 use goldfleet_model::resource::ResourceId;
-use goldfleet_ports::error::{PortError, PortResult};
+use goldfleet_ports::error::PortResult;
 use goldfleet_ports::resources::Resource;
 use goldfleet_ports::resources::emulation::galleries::changed_property;
-use goldfleet_ports::retry::retry_transient;
 
 use super::name_fault;
 use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT};
@@ -76,7 +75,7 @@ async fn one(
 /// Reads a resource. None if the service refuses that: the step gets the same error, and only its operation fails.
 async fn read(control: &ControlContext, id: &ResourceId) -> PortResult<Option<Resource>> {
     let get = || control.ports.resources.get(id, None);
-    match retry_transient(control.ports.clock.as_ref(), PortError::is_retryable, get).await {
+    match control.retry(get).await {
         Err(error) if !error.is_retryable() => {
             tracing::warn!(%error, code = error.code, "the job is planned as if {id} did not exist");
             Ok(None)
@@ -97,7 +96,7 @@ async fn is_soft_deleted(control: &ControlContext, version: &ResourceId) -> Port
 async fn definition_fault(control: &ControlContext, place: &str, spec: &PublishSpec) -> PortResult<Option<Finding>> {
     let id = spec.definition_id();
     let get = || control.ports.resources.get(&id, None);
-    let found = match retry_transient(control.ports.clock.as_ref(), PortError::is_retryable, get).await {
+    let found = match control.retry(get).await {
         Ok(found) => found,
         Err(error) if error.is_retryable() => return Err(error),
         // The step gets the same error.

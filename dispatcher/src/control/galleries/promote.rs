@@ -20,7 +20,6 @@ use goldfleet_model::resource::{GalleryVersionProperties, ResourceId, ResourceTy
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::records::RecordName;
 use goldfleet_ports::resources::{ChangeStatus, PutMode, PutRequest, Resource, ResourceQuery, list_all};
-use goldfleet_ports::retry::retry_transient;
 use serde::Serialize;
 
 use super::{control_error, publications};
@@ -170,7 +169,7 @@ async fn verification_fault(
 
 async fn get(control: &ControlContext, id: &ResourceId) -> PortResult<Option<Resource>> {
     let read = || control.ports.resources.get(id, None);
-    retry_transient(control.ports.clock.as_ref(), PortError::is_retryable, read).await
+    control.retry(read).await
 }
 
 /// The wanted regions in which a version is not ready now.

@@ -9,9 +9,7 @@ use goldfleet_machines::spec::Row;
 use goldfleet_model::ids::JobId;
 use goldfleet_model::job::Finding;
 use goldfleet_model::resource::{MachineDisk, MachineProperties, ResourceId, ResourceType, tag};
-use goldfleet_ports::error::PortError;
 use goldfleet_ports::resources::Resource;
-use goldfleet_ports::retry::retry_transient;
 use goldfleet_rates::{Money, Rates};
 use serde::Serialize;
 
@@ -184,5 +182,5 @@ fn refusal_of(id: &ResourceId) -> Finding {
 async fn read(control: &ControlContext, id: &ResourceId) -> Result<Option<Resource>, ControlError> {
     let ports = &control.ports;
     let read = || ports.resources.get(id, None);
-    Ok(retry_transient(ports.clock.as_ref(), PortError::is_retryable, read).await?)
+    Ok(control.retry(read).await?)
 }

@@ -7,8 +7,7 @@ use goldfleet_model::image::ImageRef;
 use goldfleet_model::job::{Delivery, Job, Payload, Subject};
 use goldfleet_model::manifest::{Generation, OsType};
 use goldfleet_model::selector::Selector;
-use goldfleet_ports::error::{ErrorKind, PortError};
-use goldfleet_ports::retry::retry_transient;
+use goldfleet_ports::error::ErrorKind;
 use goldfleet_ports::rng;
 use goldfleet_sources::{Refusal, SourceLocation, codes};
 
@@ -107,9 +106,9 @@ async fn read(control: &ControlContext, request: &PlatformRequest) -> Result<(Pl
 
 /// A version that was uploaded has another content.
 async fn refuse_uploaded(control: &ControlContext, request: &PlatformRequest) -> Result<(), ControlError> {
-    let (blobs, clock) = (&control.ports.blobs, control.ports.clock.as_ref());
+    let blobs = &control.ports.blobs;
     let record = control.config.source.store().container().artifact(&request.image, &request.version);
-    let uploaded = match retry_transient(clock, PortError::is_retryable, || blobs.properties(&record)).await {
+    let uploaded = match control.retry(|| blobs.properties(&record)).await {
         // A fleet that only copies needs no source store.
         Err(error) if error.kind == ErrorKind::NotFound => None,
         found => found?,

@@ -15,9 +15,8 @@ use goldfleet_model::job::Job;
 use goldfleet_model::resource::{Properties, ResourceId};
 use goldfleet_model::target::Target;
 use goldfleet_plan::{GalleryReceiver, Inventory, Plan, PlanContent, PlanRequest, hub_targets};
-use goldfleet_ports::error::{PortError, PortResult};
+use goldfleet_ports::error::PortResult;
 use goldfleet_ports::resources::{Provisioning, Resource};
-use goldfleet_ports::retry::retry_transient;
 use goldfleet_rates::Rates;
 use goldfleet_snapshots::tags::Role;
 
@@ -149,8 +148,7 @@ async fn has_snapshots(
 
 /// What has this id. None if the service refuses the request: the operation gets the same error.
 async fn found(control: &ControlContext, id: &ResourceId) -> PortResult<Option<Resource>> {
-    let clock = control.ports.clock.as_ref();
-    match retry_transient(clock, PortError::is_retryable, || control.ports.resources.get(id, None)).await {
+    match control.retry(|| control.ports.resources.get(id, None)).await {
         Err(error) if !error.is_retryable() => {
             tracing::warn!(%error, code = error.code, "planned as if {id} did not exist");
             Ok(None)

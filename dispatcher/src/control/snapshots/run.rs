@@ -7,8 +7,6 @@ use goldfleet_config::RESERVED_NAME;
 use goldfleet_machines::request::Place;
 use goldfleet_model::ids::{JobId, Region};
 use goldfleet_model::job::Finding;
-use goldfleet_ports::error::PortError;
-use goldfleet_ports::retry::retry_transient;
 use goldfleet_rates::Rates;
 use goldfleet_snapshots::difference::{Difference, Evidence};
 use goldfleet_snapshots::graph::{Graph, Row};
@@ -100,8 +98,7 @@ async fn copies_across_subscriptions(
 pub(super) async fn list_sides(control: &ControlContext, rules: &Rules) -> Sides {
     let destinations = rules.destinations.iter().map(|to| to.group.clone());
     let groups: Vec<_> = std::iter::once(rules.source.clone()).chain(destinations).collect();
-    let listed =
-        stream::iter(groups).map(|group| async move { list(&control.ports, &group).await }).buffered(MAX_IN_FLIGHT);
+    let listed = stream::iter(groups).map(|group| async move { list(control, &group).await }).buffered(MAX_IN_FLIGHT);
     let mut destinations: Vec<Listing> = listed.collect().await;
     let source = destinations.remove(0);
     Sides { source, destinations }
@@ -171,7 +168,7 @@ async fn lock_all(control: &ControlContext, rules: &Rules, plan: &mut Plan<'_>) 
     for place in places {
         let GroupRef { subscription, resource_group } = &rules.destinations[place].group;
         let read = || control.ports.locks.group_locks(subscription, resource_group, None);
-        match retry_transient(control.ports.clock.as_ref(), PortError::is_retryable, read).await {
+        match control.retry(read).await {
             Ok(locks) => {
                 let own = |lock: &&Lock| lock.name.eq_ignore_ascii_case(&Lock::name_of(&rules.name));
                 let ids: HashSet<String> = locks.iter().filter(own).map(|lock| lock.id.to_ascii_lowercase()).collect();
@@ -211,7 +208,7 @@ async fn look_up_all(
 ) -> BTreeMap<SnapshotId, Evidence> {
     stream::iter(ids)
         .map(|id| async move {
-            let evidence = look_up(&control.ports, &id).await;
+            let evidence = look_up(control, &id).await;
             (id, evidence)
         })
         .buffer_unordered(MAX_IN_FLIGHT)

@@ -211,7 +211,7 @@ impl Sender<'_> {
     async fn is_whole(&self, entry: &ChunkEntry) -> PortResult<bool> {
         let ports = &self.control.ports;
         retry_transient(ports.clock.as_ref(), PortError::is_retryable, async || {
-            let permit = self.limiter.acquire(&self.container.account).await;
+            let permit = self.limiter.acquire_patiently(&self.container.account).await;
             let whole = chunk_store::is_whole(ports, &self.container, entry).await;
             permit.record_result(&whole);
             whole
@@ -233,7 +233,7 @@ impl Sender<'_> {
         let checksums = Checksums { crc64: entry.crc64(), md5: entry.md5() };
         let begun = self.record.begin_write();
         let put = retry_transient(clock, PortError::is_retryable, async || {
-            let permit = self.limiter.acquire(&self.container.account).await;
+            let permit = self.limiter.acquire_patiently(&self.container.account).await;
             self.pace.wait_for(clock, bytes.len() as u64).await;
             self.record.keep_recent().await?;
             let blob = self.container.chunk(&entry.hash);

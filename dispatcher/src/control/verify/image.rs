@@ -1,9 +1,8 @@
 //! Verifies that a managed image was created from the version.
 
 use goldfleet_model::image::{ImageRef, ImageTags};
-use goldfleet_ports::error::{PortError, PortResult};
+use goldfleet_ports::error::PortResult;
 use goldfleet_ports::resources::{Provisioning, Resource};
-use goldfleet_ports::retry::retry_transient;
 
 use super::{ImageLocation, Location, VerifyFault, VerifyReport, VerifyRun};
 
@@ -17,7 +16,7 @@ impl VerifyRun<'_> {
         let ports = &self.control.ports;
         let look = || ports.resources.get(&place.id, place.tenant.as_deref());
         let wanted = self.image_version()?;
-        let found = retry_transient(ports.clock.as_ref(), PortError::is_retryable, look).await?;
+        let found = self.control.retry(look).await?;
         seen.images = 1;
         match found {
             None => seen.faults.push(at.describe_fault("is not there")),

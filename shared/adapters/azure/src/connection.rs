@@ -56,12 +56,12 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Opens a connection for `identity`.
+    /// Opens a connection for `identity`, with these timeouts of requests.
     ///
     /// # Errors
     /// Returns an error if the extra root certificate is not usable.
-    pub fn open(identity: &Identity) -> Result<Self, ConnectionError> {
-        let client = TimeoutClient::new(client(identity.ca_certificate.as_deref())?, TimeoutPolicy::default());
+    pub fn open(identity: &Identity, timeouts: TimeoutPolicy) -> Result<Self, ConnectionError> {
+        let client = TimeoutClient::new(client(identity.ca_certificate.as_deref())?, timeouts);
         Ok(Self::with_client(Arc::new(client), identity))
     }
 

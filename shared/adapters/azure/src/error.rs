@@ -159,6 +159,16 @@ pub(super) fn retry_after(headers: &Headers) -> Option<Duration> {
     Some(Duration::try_from(date - azure_core::time::OffsetDateTime::now_utc()).unwrap_or_default())
 }
 
+/// Replaces a requested wait that is longer than `most`.
+pub(super) fn cap_retry_after(headers: &mut Headers, most: Duration) {
+    if retry_after(headers).is_some_and(|asked| asked > most) {
+        for name in RETRY_AFTER_MS {
+            headers.remove(name);
+        }
+        headers.insert(RETRY_AFTER, most.as_secs().to_string());
+    }
+}
+
 /// The code and the message of an error body: Resource Manager's JSON, the Table service's JSON, or storage's XML.
 fn code_and_message(body: &[u8]) -> (Option<String>, Option<String>) {
     let text = String::from_utf8_lossy(body);

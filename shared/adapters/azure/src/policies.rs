@@ -12,6 +12,7 @@ use azure_core::http::policies::{Policy, PolicyResult};
 use azure_core::http::{Context, Method, Request, Url};
 use azure_core::{Error, Result};
 use goldfleet_ports::backoff::Backoff;
+use goldfleet_ports::timeout::{MAX_WAIT_IN_PLACE, fits_in_place};
 use uuid::Uuid;
 
 use super::error::retry_after;
@@ -138,11 +139,8 @@ pub(super) struct RetryReads;
 /// The maximum number of times that a read is sent.
 const MAX_TRIES: usize = 3;
 
-/// The maximum wait of a read if the service requests a wait. The caller decides about longer waits.
-const MAX_WAIT: Duration = Duration::from_secs(10);
-
 /// The waits between tries, before jitter.
-const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), MAX_WAIT);
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), MAX_WAIT_IN_PLACE);
 
 #[async_trait]
 impl Policy for RetryReads {
@@ -153,12 +151,19 @@ impl Policy for RetryReads {
         for wait in BACKOFF.jittered_waits(MAX_TRIES) {
             let asked = match next[0].send(ctx, request, &next[1..]).await {
                 Ok(response) if !is_transient(response.status().into()) => return Ok(response),
-                Ok(response) => retry_after(response.headers()),
+                Ok(response) => {
+                    let asked = retry_after(response.headers());
+                    if !fits_in_place(asked) {
+                        // The caller does other work until then.
+                        return Ok(response);
+                    }
+                    asked
+                }
                 Err(error) if is_transport(&error) => None,
                 Err(error) => return Err(error),
             };
             // The SDK's pipeline is used with the service itself only, where time is the machine's.
-            tokio::time::sleep(asked.unwrap_or(wait).min(MAX_WAIT)).await;
+            tokio::time::sleep(asked.unwrap_or(wait)).await;
         }
         next[0].send(ctx, request, &next[1..]).await
     }

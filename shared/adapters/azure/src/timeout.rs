@@ -16,6 +16,8 @@ use futures::StreamExt as _;
 use goldfleet_ports::timeout::TimeoutPolicy;
 use tokio::time::timeout;
 
+use crate::error::cap_retry_after;
+
 /// In requests with this header the service reads a source of at most one chunk.
 const COPY_SOURCE: HeaderName = HeaderName::from_static("x-ms-copy-source");
 
@@ -39,7 +41,8 @@ impl<C: HttpClient> HttpClient for TimeoutClient<C> {
         let from_source = request.headers().get_optional_str(&COPY_SOURCE).is_some();
         let within = self.timeouts.response_timeout(request.body().len().unwrap_or(0), from_source);
         let answer = timeout(within, self.client.execute_request(request)).await;
-        let (status, headers, body) = answer.map_err(|_| idle_timeout_error(within))??.deconstruct();
+        let (status, mut headers, body) = answer.map_err(|_| idle_timeout_error(within))??.deconstruct();
+        cap_retry_after(&mut headers, self.timeouts.max_retry_after);
         let silence = self.timeouts.idle;
         let body = futures::stream::unfold(Some(body), move |body| async move {
             let mut body = body?;

@@ -6,7 +6,7 @@ use goldfleet_azure::{
     AzureBlobs, AzureDiskPages, AzureInspector, AzureJobTable, AzureProviders, AzureQueue, AzureResources,
     ConnectionError, ResourceManager,
 };
-use goldfleet_azure_settings::{AzureCloud, AzureCoordination};
+use goldfleet_azure_settings::{AzureCloud, AzureCoordination, Identity};
 use goldfleet_config::targets::TargetsFile;
 use goldfleet_config::{Cloud, Config, Coordination, ModelledCloud, Source};
 use goldfleet_embedded::{Database, DirectoryBlobs, DirectoryResources, ProcessLocks, SqliteJobTable, SqliteQueue};
@@ -25,6 +25,7 @@ use goldfleet_ports::queue::Queue;
 use goldfleet_ports::records::Records;
 use goldfleet_ports::resource_locks::ResourceLocks;
 use goldfleet_ports::resources::ResourceService;
+use goldfleet_ports::timeout::TimeoutPolicy;
 use goldfleet_rates::{Rates, RatesError};
 
 pub use goldfleet_azure::Connection;
@@ -107,8 +108,21 @@ impl CloudPorts {
 /// # Errors
 /// Returns a [`BackendError`] if one of them cannot be opened.
 pub fn open(config: &Config) -> Result<Ports, BackendError> {
-    let connection = config.identity().as_ref().map(Connection::open).transpose()?;
+    let connection = connect(config)?;
     open_with_connection(config, connection.as_ref())
+}
+
+/// Opens the connection to Azure. Returns None if neither coordination nor cloud is Azure.
+///
+/// # Errors
+/// As [`open`].
+pub fn connect(config: &Config) -> Result<Option<Connection>, BackendError> {
+    Ok(config.identity().map(|identity| connect_as(config, &identity)).transpose()?)
+}
+
+fn connect_as(config: &Config, identity: &Identity) -> Result<Connection, ConnectionError> {
+    let timeouts = TimeoutPolicy { max_retry_after: config.worker.max_retry_after.get(), ..TimeoutPolicy::default() };
+    Connection::open(identity, timeouts)
 }
 
 /// Opens the configured adapters over an existing connection to Azure. The connection is required if coordination or
@@ -148,7 +162,7 @@ pub fn open_with_connection(config: &Config, connection: Option<&Connection>) ->
 /// As [`open`].
 pub fn open_inspector(config: &Config) -> Result<Option<Arc<dyn Inspector>>, BackendError> {
     let (Some(azure), Some(identity)) = (config.azure_cloud(), config.identity()) else { return Ok(None) };
-    let connection = Connection::open(&identity)?;
+    let connection = connect_as(config, &identity)?;
     let arm = ResourceManager::new(&connection, &azure.resource_manager())?;
     let blobs = AzureBlobs::new(&connection, azure);
     Ok(Some(Arc::new(AzureInspector::new(&connection, arm, blobs))))
@@ -160,7 +174,7 @@ pub fn open_inspector(config: &Config) -> Result<Option<Arc<dyn Inspector>>, Bac
 /// As [`open`].
 pub fn open_providers(config: &Config) -> Result<Option<Arc<dyn Providers>>, BackendError> {
     let (Some(azure), Some(identity)) = (config.azure_cloud(), config.identity()) else { return Ok(None) };
-    let connection = Connection::open(&identity)?;
+    let connection = connect_as(config, &identity)?;
     Ok(Some(Arc::new(AzureProviders::new(ResourceManager::new(&connection, &azure.resource_manager())?))))
 }
 
@@ -170,7 +184,7 @@ pub fn open_providers(config: &Config) -> Result<Option<Arc<dyn Providers>>, Bac
 /// As [`open`].
 pub fn open_disk_pages(config: &Config) -> Result<Option<Arc<dyn DiskPages>>, BackendError> {
     let (Some(azure), Some(identity)) = (config.azure_cloud(), config.identity()) else { return Ok(None) };
-    let connection = Connection::open(&identity)?;
+    let connection = connect_as(config, &identity)?;
     let arm = ResourceManager::new(&connection, &azure.resource_manager())?;
     Ok(Some(Arc::new(AzureDiskPages::new(AzureResources::new(arm, azure), AzureBlobs::new(&connection, azure)))))
 }

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use goldfleet_model::operation::ProcessName;
-use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
+use goldfleet_ports::error::{DATABASE_GONE, ErrorKind, PortError, PortResult};
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 
@@ -223,7 +223,7 @@ impl Database {
         blocking(move || {
             if identity(&path) != opened {
                 let message = format!("{file} was removed or replaced while it was in use: start again what uses it");
-                return Err(PortError::new(ErrorKind::Unavailable, message).with_code("database-gone"));
+                return Err(PortError::new(ErrorKind::Unavailable, message).with_code(DATABASE_GONE));
             }
             // The connection stays in use until the work ends, even if the caller was cancelled earlier.
             let mut taken = taken;

@@ -132,7 +132,7 @@ impl VhdPreparation<'_> {
             }
             match blobs.copy_status(self.assembly.vhd).await?.map(|status| status.state) {
                 None | Some(CopyState::Done) => return Ok(Some(properties)),
-                Some(CopyState::Pending { .. }) => self.attempt.shared.ports.clock.sleep(COPY_POLL_INTERVAL).await,
+                Some(CopyState::Pending { .. }) => self.attempt.pause(COPY_POLL_INTERVAL).await?,
                 Some(state @ (CopyState::Aborted | CopyState::Failed(_))) => {
                     tracing::info!(vhd = %self.assembly.vhd, ?state, "the copy of an earlier version came to nothing");
                     self.attempt.lease.ensure_held()?;

@@ -85,7 +85,7 @@ impl<'a> VhdDestination<'a> {
     /// Reads back each run of a chunk and returns whether all checksums are correct.
     async fn is_in_place(&self, entry: &ChunkEntry) -> PortResult<bool> {
         for run in &entry.runs {
-            let permit = self.attempt.shared.limiter.acquire(self.account()).await;
+            let permit = self.attempt.shared.limiter.acquire(self.account()).await?;
             self.check()?;
             let holds = self.attempt.blobs().holds(&at(self.vhd, run.range(), run)).await;
             permit.record_result(&holds);

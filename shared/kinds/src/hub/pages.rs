@@ -14,7 +14,8 @@ use goldfleet_ports::blob_store::Checksums;
 use goldfleet_ports::disk_content::{ACCESS_ENDED, ContentLayout};
 use goldfleet_ports::disk_pages::{PageAnswer, PageSource};
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult, SourceFault};
-use goldfleet_ports::retry::retry_transient;
+use goldfleet_ports::retry::retry_within;
+use goldfleet_ports::timeout::MAX_WAIT_IN_PLACE;
 
 use super::access::WriteAccess;
 use crate::attempt_error::AttemptError;
@@ -96,7 +97,7 @@ impl<'a> DiskPagesDestination<'a> {
     /// Where the disk has data.
     pub(super) async fn data_ranges(&self) -> PortResult<Vec<Range<u64>>> {
         let clock = self.attempt.shared.ports.clock.as_ref();
-        Ok(retry_transient(clock, PortError::is_retryable, || self.layout()).await?.data)
+        Ok(retry_within(clock, MAX_WAIT_IN_PLACE, PortError::is_retryable, || self.layout()).await?.data)
     }
 
     async fn layout(&self) -> PortResult<ContentLayout> {
@@ -110,7 +111,7 @@ impl<'a> DiskPagesDestination<'a> {
         let expected = Checksums { crc64: crc64(&footer), md5: Some(Md5Sum::of(&footer)) };
         let clock = self.attempt.shared.ports.clock.as_ref();
         let write = || self.write_proven(manifest.size, footer.clone(), expected);
-        if retry_transient(clock, PortError::is_retryable, write).await? {
+        if retry_within(clock, MAX_WAIT_IN_PLACE, PortError::is_retryable, write).await? {
             return Ok(());
         }
         let message = format!("{}: the footer of the VHD was written with other bytes", self.id);
@@ -158,7 +159,7 @@ impl<'a> DiskPagesDestination<'a> {
     /// Whether all runs of a chunk are in place.
     async fn is_in_place(&self, entry: &ChunkEntry) -> PortResult<bool> {
         for run in &entry.runs {
-            let permit = self.attempt.shared.limiter.acquire(&self.account).await;
+            let permit = self.attempt.shared.limiter.acquire(&self.account).await?;
             self.check()?;
             let holds = self.holds(run.range(), checksums(run)).await;
             permit.record_result(&holds);

@@ -10,6 +10,7 @@ use goldfleet_model::manifest::ChunkEntry;
 use goldfleet_model::store::Store;
 use goldfleet_ports::backoff::Backoff;
 use goldfleet_ports::error::{ErrorKind, PortError, SourceFault};
+use goldfleet_ports::timeout::fits_in_place;
 use jiff::Timestamp;
 
 use crate::transfer::availability::{ChunkSources, WantedChunk};
@@ -78,7 +79,11 @@ impl<'a> ChunkRetry<'a> {
         let unreadable = blames_source(error) && self.tries >= MAX_TRIES_PER_SOURCE && elsewhere;
         if is_source_fault(error) || unreadable {
             RetryDecision::OtherSource
-        } else if !error.is_retryable() || error.kind == ErrorKind::Fenced || self.tries >= MAX_TRIES {
+        } else if !error.is_retryable()
+            || error.kind == ErrorKind::Fenced
+            || self.tries >= MAX_TRIES
+            || !fits_in_place(error.retry_after)
+        {
             RetryDecision::Fail
         } else {
             RetryDecision::Retry(error.retry_after.unwrap_or_else(|| backoff(to, self.chunk, self.tries)))

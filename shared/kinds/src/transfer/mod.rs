@@ -71,7 +71,7 @@ pub(crate) async fn transfer_chunks<D: Destination>(
         } else if !unsettled.is_empty() {
             settle(attempt, manifest, destination, std::mem::take(&mut unsettled)).await?;
         } else if idle < patience {
-            shared.ports.clock.sleep(RELIST_INTERVAL).await;
+            attempt.pause(RELIST_INTERVAL).await?;
             idle += RELIST_INTERVAL;
         } else {
             return Ok(StepOutcome::RequeueAfter(shared.settings.heartbeat));
@@ -186,7 +186,7 @@ impl<D: Destination> Batch<'_, D> {
                 if error.kind == ErrorKind::Throttled {
                     self.attempt.shared.monitor.metrics.throttled(self.attempt.operation.kind.as_str());
                 }
-                self.attempt.shared.ports.clock.sleep(wait).await;
+                self.attempt.pause(wait).await?;
             }
             RetryDecision::Fail => return Err(error.into()),
         }

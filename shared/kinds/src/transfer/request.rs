@@ -86,7 +86,7 @@ impl<D: Destination> Batch<'_, D> {
     where
         Self: 's,
     {
-        let permit = self.attempt.shared.limiter.acquire(self.destination.account()).await;
+        let permit = self.attempt.shared.limiter.acquire(self.destination.account()).await?;
         self.attempt.lease.ensure_held()?;
         let sent = self.now();
         let request =

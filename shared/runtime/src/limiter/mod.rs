@@ -2,16 +2,19 @@
 //!
 //! The limit of an account adapts: it grows while requests succeed as fast as before, and falls when the account
 //! throttles (503, 429, no answer in time). Waiting callers are served in the order of their calls, so no operation
-//! starves another. While an account demands a pause (Retry-After), no request is sent to it.
+//! starves another. While an account demands a pause (Retry-After), no request is sent to it: callers wait for the end of
+//! a short pause, and get an error in a long one, so that they can do other work.
 
 mod adaptive_limit;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use goldfleet_model::ids::AccountName;
 use goldfleet_ports::clock::{Clock, after, elapsed};
-use goldfleet_ports::error::{ErrorKind, PortResult};
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
+use goldfleet_ports::timeout::MAX_WAIT_IN_PLACE;
 use jiff::Timestamp;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
@@ -81,15 +84,32 @@ impl ConcurrencyLimiter {
     }
 
     /// Waits for the permission to send a request to `account`.
-    pub async fn acquire(&self, account: &AccountName) -> Permit {
+    ///
+    /// # Errors
+    /// `Throttled`, with the rest of the pause, if the account demands a pause of more than [`MAX_WAIT_IN_PLACE`].
+    pub async fn acquire(&self, account: &AccountName) -> PortResult<Permit> {
+        let name = account;
         let account = self.account(account);
-        self.enter(&account).await;
+        if let Err(pause) = self.enter(&account).await {
+            let message = format!("the account {name} demands a pause");
+            return Err(PortError::new(ErrorKind::Throttled, message).with_code("server-busy").with_retry_after(pause));
+        }
         // From here on the slot is released even if this future is dropped.
         let mut permit = Permit { account, clock: Arc::clone(&self.clock), begun: self.clock.now(), _one_of_all: None };
         // The semaphore is never closed.
         permit._one_of_all = Arc::clone(&self.total).acquire_owned().await.ok();
         permit.begun = self.clock.now();
-        permit
+        Ok(permit)
+    }
+
+    /// As [`ConcurrencyLimiter::acquire`], but waits until the end of any pause.
+    pub async fn acquire_patiently(&self, account: &AccountName) -> Permit {
+        loop {
+            match self.acquire(account).await {
+                Ok(permit) => return permit,
+                Err(error) => self.clock.sleep(error.retry_after.unwrap_or(MAX_WAIT_IN_PLACE)).await,
+            }
+        }
     }
 
     /// The present limit of requests in flight for an account.
@@ -116,7 +136,8 @@ impl ConcurrencyLimiter {
         Arc::clone(accounts.entry(account.clone()).or_insert_with(fresh))
     }
 
-    async fn enter(&self, account: &AccountLimiter) {
+    /// Waits for a slot of an account. The error is the rest of a pause that is too long to wait for.
+    async fn enter(&self, account: &AccountLimiter) -> Result<(), Duration> {
         loop {
             // The notification is registered before the check, so that a slot that is released in between is not
             // missed.
@@ -128,13 +149,14 @@ impl ConcurrencyLimiter {
                     Some(until) => Some(until),
                     None if gate.in_flight < gate.pace.limit() => {
                         gate.in_flight += 1;
-                        return;
+                        return Ok(());
                     }
                     None => None,
                 }
             };
-            match pause {
-                Some(until) => self.clock.sleep(elapsed(now, until)).await,
+            match pause.map(|until| elapsed(now, until)) {
+                Some(pause) if pause > MAX_WAIT_IN_PLACE => return Err(pause),
+                Some(pause) => self.clock.sleep(pause).await,
                 None => freed.await,
             }
         }
@@ -180,10 +202,8 @@ impl Drop for Permit {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::time::Duration;
 
     use goldfleet_ports::clock::TokioClock;
-    use goldfleet_ports::error::PortError;
 
     use super::*;
 
@@ -209,7 +229,7 @@ mod tests {
             let (inside, refused) = (Arc::clone(&inside), Arc::clone(&refused));
             tasks.spawn(async move {
                 loop {
-                    let permit = limiter.acquire(&account).await;
+                    let permit = limiter.acquire(&account).await.unwrap();
                     let others = inside.fetch_add(1, Ordering::SeqCst);
                     tokio::time::sleep(Duration::from_millis(100)).await;
                     inside.fetch_sub(1, Ordering::SeqCst);
@@ -249,11 +269,22 @@ mod tests {
     async fn retry_after_pauses_only_its_account() {
         let limiter = limiter(64);
         let begun = tokio::time::Instant::now();
-        limiter.acquire(&account("tired")).await.record_result(&busy(9));
-        drop(limiter.acquire(&account("fresh")).await);
+        limiter.acquire(&account("tired")).await.unwrap().record_result(&busy(4));
+        drop(limiter.acquire(&account("fresh")).await.unwrap());
         assert_eq!(begun.elapsed(), Duration::ZERO);
-        drop(limiter.acquire(&account("tired")).await);
-        assert_eq!(begun.elapsed(), Duration::from_secs(9));
+        drop(limiter.acquire(&account("tired")).await.unwrap());
+        assert_eq!(begun.elapsed(), Duration::from_secs(4));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn long_pause_is_an_error_with_its_rest() {
+        let limiter = limiter(64);
+        limiter.acquire(&account("tired")).await.unwrap().record_result(&busy(600));
+        tokio::time::sleep(Duration::from_secs(100)).await;
+        let error = limiter.acquire(&account("tired")).await.err().unwrap();
+        assert_eq!((error.kind, error.retry_after), (ErrorKind::Throttled, Some(Duration::from_secs(500))));
+        tokio::time::sleep(Duration::from_secs(496)).await;
+        drop(limiter.acquire(&account("tired")).await.unwrap());
     }
 
     #[tokio::test(start_paused = true)]
@@ -261,21 +292,21 @@ mod tests {
         let limiter = limiter(1);
         for _ in 0..3 {
             let waiting = tokio::time::timeout(Duration::from_millis(1), async {
-                let _first = limiter.acquire(&account("stage")).await;
-                let _second = limiter.acquire(&account("stage")).await;
+                let _first = limiter.acquire(&account("stage")).await.unwrap();
+                let _second = limiter.acquire(&account("stage")).await.unwrap();
             });
             assert!(waiting.await.is_err(), "a limit of one admitted two");
         }
-        drop(limiter.acquire(&account("stage")).await);
+        drop(limiter.acquire(&account("stage")).await.unwrap());
     }
 
     #[tokio::test(start_paused = true)]
     async fn idle_accounts_are_forgotten() {
         let limiter = limiter(64);
-        limiter.acquire(&account("tired")).await.record_result(&busy(9));
-        let _in_flight = limiter.acquire(&account("used")).await;
+        limiter.acquire(&account("tired")).await.unwrap().record_result(&busy(9));
+        let _in_flight = limiter.acquire(&account("used")).await.unwrap();
         for n in 0..5 * MAX_ACCOUNTS {
-            drop(limiter.acquire(&account(&format!("stage{n}"))).await);
+            drop(limiter.acquire(&account(&format!("stage{n}"))).await.unwrap());
         }
         let known = limiter.accounts.lock().unwrap();
         assert!(known.len() <= MAX_ACCOUNTS, "{}", known.len());

@@ -15,8 +15,9 @@ use crate::engine::fixture::{EngineFixture, MIB, MOVES};
 
 /// A hundredth of the programs' timeouts.
 fn short_timeouts() -> TimeoutPolicy {
-    let TimeoutPolicy { idle: silence, min_upload_rate: line, min_source_rate: source } = TimeoutPolicy::default();
-    TimeoutPolicy { idle: silence / 100, min_upload_rate: line * 100, min_source_rate: source * 100 }
+    let TimeoutPolicy { idle: silence, min_upload_rate: line, min_source_rate: source, max_retry_after } =
+        TimeoutPolicy::default();
+    TimeoutPolicy { idle: silence / 100, min_upload_rate: line * 100, min_source_rate: source * 100, max_retry_after }
 }
 
 /// A region whose store and target have a slow connection: every request takes longer than the idle timeout. None is
