@@ -87,7 +87,7 @@ async fn read(control: &ControlContext, id: &ResourceId) -> PortResult<Option<Re
 /// Whether a deleted version still has this name. False if the service does not say so: the step gets the same error.
 async fn is_soft_deleted(control: &ControlContext, version: &ResourceId) -> PortResult<bool> {
     let look = || control.ports.resources.is_soft_deleted(version);
-    match retry_transient(control.ports.clock.as_ref(), PortError::is_retryable, look).await {
+    match control.retry(look).await {
         Err(error) if !error.is_retryable() => Ok(false),
         found => found,
     }
