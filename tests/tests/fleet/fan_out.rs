@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
@@ -154,6 +155,25 @@ fn watched(
 ) -> Ports {
     let resources = Arc::new(Watched { resources: Arc::clone(&ports.resources), before: Box::new(before) });
     Ports { resources, ..ports.clone() }
+}
+
+/// A service that asks for a long wait at one target does not stop the planning of other jobs, and the dispatcher can be
+/// stopped meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn busy_target_delays_only_its_job() {
+    let fleet = fleet("{image}-{version}-{region}", &targets(1, &["westeurope", "eastus"]));
+    sent(&fleet, "golden", "1").await;
+    let ports = watched(&fleet.ports, |id| {
+        let busy = PortError::new(ErrorKind::Throttled, "busy").with_retry_after(Duration::from_secs(600));
+        let answer = if id.to_string().ends_with("eastus") { Err(busy) } else { Ok(()) };
+        Box::pin(std::future::ready(answer))
+    });
+    let delayed = asked(&fleet, "golden", "1", &[EAST]).await.job.id;
+    let other = asked(&fleet, "golden", "1", &[WEST]).await.job.id;
+    let run = tokio::time::timeout(Duration::from_secs(30), fleet.run(&ports, 1, &other));
+    assert_eq!(run.await.unwrap().state, ReportedState::Succeeded);
+    let job = fleet.ports.table.job(&delayed).await.unwrap().unwrap().value;
+    assert_eq!(job.state, JobState::Requested, "{job:#?}");
 }
 
 /// A target that must not be read fails with its reason, and the others get their image.

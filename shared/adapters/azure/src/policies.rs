@@ -229,6 +229,35 @@ mod tests {
         assert_eq!(ask().await, (Unauthorized, 1), "which is a fresh one");
     }
 
+    /// Is busy at each request, and asks for this wait in seconds.
+    #[derive(Debug)]
+    struct BusyService(u64, std::sync::atomic::AtomicUsize);
+
+    #[async_trait]
+    impl HttpClient for BusyService {
+        async fn execute_request(&self, _: &Request) -> Result<AsyncRawResponse> {
+            self.1.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let mut headers = Headers::new();
+            headers.insert("retry-after", self.0.to_string());
+            Ok(AsyncRawResponse::from_bytes(StatusCode::TooManyRequests, headers, Bytes::new()))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn read_waits_in_place_for_short_time_only() {
+        for (wait, sent, seconds) in [(5, 3, 10), (6, 1, 0), (600, 1, 0)] {
+            let service = Arc::new(BusyService(wait, Default::default()));
+            let client: Arc<dyn HttpClient> = Arc::clone(&service) as _;
+            let identity = Identity { credential: Credential::Emulator, ..Identity::default() };
+            let pipeline = Connection::with_client(client, &identity).pipeline(STORAGE_SCOPE);
+            let mut request = Request::new("https://127.0.0.1/account".parse().unwrap(), Method::Get);
+            let begun = tokio::time::Instant::now();
+            let _ = pipeline.send(&Context::new(), &mut request, None).await;
+            let requests = service.1.load(std::sync::atomic::Ordering::Relaxed);
+            assert_eq!((requests, begun.elapsed().as_secs()), (sent, seconds), "asked to wait {wait} s");
+        }
+    }
+
     #[test]
     fn subscriptions_and_accounts_have_separate_tenants() {
         let place = |url: &str| tenant_scope(&Url::parse(url).unwrap());

@@ -117,4 +117,35 @@ mod tests {
         let error = send(Slow(1, 61), 0, false).await.unwrap_err();
         assert_eq!((error.kind(), error.to_string().as_str()), (&ErrorKind::Io, "it said nothing for 60 s"));
     }
+
+    /// Asks for a wait with this header.
+    #[derive(Debug)]
+    struct Busy(&'static str, &'static str);
+
+    #[async_trait]
+    impl HttpClient for Busy {
+        async fn execute_request(&self, _: &Request) -> Result<AsyncRawResponse> {
+            let mut headers = Headers::new();
+            headers.insert(self.0, self.1);
+            Ok(AsyncRawResponse::from_bytes(StatusCode::TooManyRequests, headers, Bytes::new()))
+        }
+    }
+
+    #[tokio::test]
+    async fn requested_wait_is_capped() {
+        for (name, value, expected) in [
+            ("retry-after", "7", 7),
+            ("retry-after", "600", 600),
+            ("retry-after", "99999999999", 600),
+            ("retry-after", "Fri, 31 Dec 9999 23:59:59 GMT", 600),
+            ("retry-after-ms", "7000", 7),
+            ("x-ms-retry-after-ms", "99999999999", 600),
+        ] {
+            let client = TimeoutClient::new(Busy(name, value), TimeoutPolicy::default());
+            let request = Request::new(Url::parse("https://one.example/c/b").unwrap(), Method::Put);
+            let answer = client.execute_request(&request).await.unwrap();
+            let wait = crate::error::retry_after(answer.headers());
+            assert_eq!(wait, Some(Duration::from_secs(expected)), "{name}: {value}");
+        }
+    }
 }

@@ -4,6 +4,7 @@
 pub mod blob_store;
 mod blocking;
 pub mod job_table;
+mod links;
 pub mod liveness;
 pub mod queue;
 pub mod resources;

@@ -51,6 +51,36 @@ async fn cloud() -> (TempDir, DirectoryBlobs) {
     (root, blobs)
 }
 
+/// A link to a folder or file elsewhere is not followed: nothing is read, written or deleted there.
+#[tokio::test(flavor = "multi_thread")]
+async fn symbolic_links_do_not_lead_out() {
+    let (root, blobs) = cloud().await;
+    let elsewhere = TempDir::new().unwrap();
+    let file = elsewhere.path().join("file");
+    fs::write(&file, "mine").unwrap();
+    let home = root.path().join("stage0001/golden");
+    std::os::unix::fs::symlink(elsewhere.path(), home.join("folder")).unwrap();
+    std::os::unix::fs::symlink(&file, home.join("link")).unwrap();
+    std::os::unix::fs::symlink(elsewhere.path(), root.path().join("stage0002")).unwrap();
+    let other = Container { account: "stage0002".parse().unwrap(), container: "golden".parse().unwrap() };
+    assert_eq!(blobs.ensure_container(&other).await.unwrap_err().code, "account-unusable");
+    for name in ["folder/file", "folder/new", "link"] {
+        let blob = container().blob(name);
+        let body = Bytes::from_static(b"not mine");
+        let checksums = goldfleet_ports::blob_store::Checksums { crc64: crc(&body), md5: None };
+        for error in [
+            blobs.put_blob(&blob, body, checksums).await.unwrap_err(),
+            blobs.get(&blob, None).await.unwrap_err(),
+            blobs.delete(&blob, None).await.unwrap_err(),
+        ] {
+            assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Denied, "account-unusable"), "{name}: {error}");
+        }
+    }
+    assert!(blobs.list(&container(), "", None).await.unwrap().blobs.is_empty());
+    assert_eq!(fs::read(&file).unwrap(), b"mine");
+    assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn blobs_conform() {
     let root = TempDir::new().unwrap();

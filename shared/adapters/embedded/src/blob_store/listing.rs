@@ -8,6 +8,7 @@ use goldfleet_ports::error::PortResult;
 
 use super::files;
 use super::paths::ContainerPath;
+use crate::links::leads_out;
 
 /// Returns at most `limit` blobs after `marker` whose names begin with `prefix`.
 pub(super) fn list(home: &ContainerPath, prefix: &str, marker: Option<&str>, limit: usize) -> PortResult<BlobPage> {
@@ -57,6 +58,9 @@ impl Walk<'_> {
             let file_name = entry.file_name();
             let Some(own) = file_name.to_str().filter(|own| !own.starts_with('.')) else { continue };
             let Ok(file_type) = entry.file_type() else { continue };
+            if file_type.is_symlink() && leads_out(&self.home.folder, &entry.path()) {
+                continue;
+            }
             let slash = if file_type.is_dir() { "/" } else { "" };
             names.push(format!("{above}{own}{slash}"));
         }

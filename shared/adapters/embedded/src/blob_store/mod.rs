@@ -86,7 +86,7 @@ impl std::fmt::Debug for DirectoryBlobs {
 #[async_trait]
 impl BlobStore for DirectoryBlobs {
     async fn ensure_container(&self, container: &Container) -> PortResult<()> {
-        let home = ContainerPath::new(&self.root, container);
+        let home = ContainerPath::new(&self.root, container)?;
         blocking(move || {
             std::fs::create_dir_all(&home.folder).map_err(|error| home.io_error("make the container", error))?;
             // Once per container and process is enough to limit abandoned files.
@@ -123,7 +123,7 @@ impl BlobStore for DirectoryBlobs {
     }
 
     async fn list(&self, container: &Container, prefix: &str, marker: Option<&str>) -> PortResult<BlobPage> {
-        let (home, limit) = (ContainerPath::new(&self.root, container), self.list_page);
+        let (home, limit) = (ContainerPath::new(&self.root, container)?, self.list_page);
         let (prefix, marker) = (prefix.to_owned(), marker.map(str::to_owned));
         blocking(move || listing::list(&home, &prefix, marker.as_deref(), limit)).await
     }

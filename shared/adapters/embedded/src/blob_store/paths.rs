@@ -8,6 +8,8 @@ use goldfleet_model::store::{BlobAddress, Container};
 use goldfleet_ports::blob_store::no_blob;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 
+use crate::links::check_inside;
+
 /// The folder of an account that contains everything except blobs. It is not a valid name of a container or blob.
 const PRIVATE_FOLDER: &str = ".goldfleet";
 
@@ -26,10 +28,13 @@ pub(super) struct ContainerPath {
 }
 
 impl ContainerPath {
-    pub(super) fn new(root: &Path, container: &Container) -> Self {
+    /// # Errors
+    /// `Denied` if a symbolic link leads out of the root.
+    pub(super) fn new(root: &Path, container: &Container) -> PortResult<Self> {
         let account = root.join(container.account.as_str());
         let folder = account.join(container.container.as_str());
-        Self { container: container.clone(), account, folder }
+        check_inside(root, &folder)?;
+        Ok(Self { container: container.clone(), account, folder })
     }
 
     /// The folder in which files are written before they become blobs. It is inside the account, because hard links do
@@ -93,7 +98,8 @@ pub(crate) struct BlobPath {
 
 impl BlobPath {
     /// # Errors
-    /// `Invalid` if the name leads out of the container, or to a file that lists do not contain.
+    /// `Invalid` if the name leads out of the container, or to a file that lists do not contain. `Denied` if a symbolic
+    /// link leads out of it.
     pub(crate) fn parse(root: &Path, blob: &BlobAddress) -> PortResult<Self> {
         let hidden = |segment: &str| segment.is_empty() || segment.starts_with('.');
         if blob.name.len() > MAX_NAME || blob.name.contains('\0') || blob.name.split('/').any(hidden) {
@@ -103,13 +109,15 @@ impl BlobPath {
             );
             return Err(PortError::new(ErrorKind::Invalid, message));
         }
-        let home = ContainerPath::new(root, &blob.container);
+        let home = ContainerPath::new(root, &blob.container)?;
         let file = home.folder.join(&blob.name);
         let sidecar = home
             .account
             .join(PRIVATE_FOLDER)
             .join(blob.container.container.as_str())
             .join(format!("{}.json", blob.name));
+        check_inside(&home.folder, &file)?;
+        check_inside(&home.account, &sidecar)?;
         Ok(Self { blob: blob.clone(), container: home, file, sidecar })
     }
 

@@ -19,6 +19,7 @@ use uuid::Uuid;
 use super::machines;
 use super::{copies, galleries};
 use crate::blob_store::paths::io_error;
+use crate::links::check_inside;
 
 /// The code of a file that holds no resource, or one that cannot be read.
 pub(super) const UNREADABLE: &str = "resource-unreadable";
@@ -57,6 +58,7 @@ impl ResourceFiles {
     /// Checks that a resource group exists.
     pub(super) fn check_group(&self, subscription: &SubscriptionId, group: &ResourceGroup) -> PortResult<()> {
         let folder = existing_spelling(&self.groups(subscription), group.as_str());
+        check_inside(&self.root, &folder)?;
         match fs::metadata(&folder) {
             Ok(found) if found.is_dir() => Ok(()),
             Err(error) if error.kind() != Io::NotFound => {
@@ -103,6 +105,7 @@ impl ResourceFiles {
     /// Locks the resources of one type in a resource group for a read followed by a write.
     pub(super) fn lock(&self, id: &ResourceId) -> PortResult<FileLock> {
         let folder = self.folder_of(id);
+        check_inside(&self.root, &folder)?;
         let locked =
             fs::create_dir_all(&folder).and_then(|()| FileLock::acquire(&folder.join(own_segment(id.resource_type))));
         locked.map_err(|error| io_error(&format!("could not lock {}", folder.display()), error))
@@ -115,6 +118,7 @@ impl ResourceFiles {
 
     /// Reads the file of a resource. None if it does not exist.
     pub(super) fn read_file(&self, path: &Path, id: &ResourceId) -> PortResult<Option<Resource>> {
+        check_inside(&self.root, path)?;
         let Some(value) = read_value(path)? else { return Ok(None) };
         self.resource(path, id, value).map(Some).map_err(|error| unreadable(path, error))
     }
