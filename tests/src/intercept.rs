@@ -187,6 +187,7 @@ intercept!(ResourceService {
     put(request: &PutRequest) -> ChangeStatus;
     delete(id: &ResourceId, tenant: Option<&str>) -> ChangeStatus;
     act(id: &ResourceId, action: MachineAction, tenant: Option<&str>) -> ChangeStatus;
+    is_soft_deleted(version: &ResourceId) -> bool;
     poll(pending: &Pending) -> ChangeStatus;
 } also {
     fn vhd_names(&self) -> VhdNames {

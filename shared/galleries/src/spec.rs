@@ -162,20 +162,21 @@ impl PublishSpec {
     }
 }
 
-fn definition_body(gallery: &Gallery, published: Published<'_>) -> ResourceBody {
-    let image: &ImageName = &published.image.name;
+/// The properties of the definition of an image, as the configuration demands them.
+#[must_use]
+pub fn definition_of(gallery: &Gallery, image: &ImageName, os: OsType, generation: Generation) -> DefinitionProperties {
     let feature =
         |name: &str, value: &str| GalleryFeature { name: name.to_owned(), value: value.to_owned(), other: Map::new() };
     let mut features = Vec::new();
     // Only generation 2 has security types.
-    if published.generation == Generation::V2 {
+    if generation == Generation::V2 {
         features.push(feature("SecurityType", gallery.security_type.as_str()));
     }
     features.extend(gallery.features.iter().map(|(name, value)| feature(name, value)));
-    let definition = DefinitionProperties {
-        os_type: Some(published.os),
+    DefinitionProperties {
+        os_type: Some(os),
         os_state: Some(gallery.os_state.as_str().to_owned()),
-        hyper_v_generation: Some(published.generation),
+        hyper_v_generation: Some(generation),
         architecture: Some(gallery.architecture.as_str().to_owned()),
         identifier: Some(GalleryIdentifier {
             publisher: fill(&gallery.publisher, image),
@@ -184,7 +185,11 @@ fn definition_body(gallery: &Gallery, published: Published<'_>) -> ResourceBody 
         }),
         features,
         other: Map::new(),
-    };
+    }
+}
+
+fn definition_body(gallery: &Gallery, published: Published<'_>) -> ResourceBody {
+    let definition = definition_of(gallery, &published.image.name, published.os, published.generation);
     let mut tags = published.tags.clone();
     tags.insert(tags::FLEET.to_owned(), published.fleet.to_string());
     ResourceBody::new(gallery.region.clone(), Properties::Definition(Box::new(definition))).with_tags(tags)

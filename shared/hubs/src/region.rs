@@ -22,6 +22,9 @@ use crate::rows::resource_id;
 /// 2025-01-02, `CreationData.uploadSizeBytes`: 20 MiB and 32 TiB, each with 512 bytes for the footer.
 const UPLOAD_SIZE: std::ops::RangeInclusive<u64> = 20 << 20..=32 << 40;
 
+/// The largest size of a disk of a gallery version with full replication, in bytes. Source: Azure, shared-image-galleries: 2 TB.
+const MAX_REPLICATED: u64 = 2 << 40;
+
 /// What a plan of the region route is made for.
 #[derive(Debug, Clone)]
 pub struct RegionDelivery {
@@ -58,6 +61,17 @@ impl RegionDelivery {
                 let message = format!("it has {size} bytes, and a disk for direct upload has {least} to {most}");
                 found.push(Finding::failure("upload-size-invalid", format!("disk {}", disk.role), message));
             }
+        }
+        for planned in self.galleries_to_do() {
+            let large = self.disks.iter().filter(|disk| disk.size > MAX_REPLICATED);
+            found.extend(large.map(|disk| {
+                let place = format!("gallery {}", planned.settings.name);
+                let message = format!(
+                    "disk {} has {} bytes, and a version that is replicated has at most {MAX_REPLICATED}",
+                    disk.disk.role, disk.size
+                );
+                Finding::failure("gallery-disk-too-large", place, message)
+            }));
         }
         if self.disks.len() > MAX_DISKS {
             let message = format!(

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use goldfleet_model::ids::{AccountName, Region, ResourceGroup, SubscriptionId};
+use goldfleet_model::resource::ResourceType;
 use goldfleet_model::store::Container;
 
 use super::error::PortResult;
@@ -147,9 +148,10 @@ pub trait Inspector: Send + Sync {
     /// The visible storage accounts of a subscription.
     async fn accounts(&self, subscription: &SubscriptionId, tenant: Option<&str>) -> PortResult<Vec<AccountFacts>>;
 
-    /// The regions in which managed images can be created. None if the subscription is not registered for them.
-    async fn image_regions(
+    /// The regions in which resources of this type can be created. None if the subscription is not registered for them.
+    async fn regions_of(
         &self,
+        resource_type: ResourceType,
         subscription: &SubscriptionId,
         tenant: Option<&str>,
     ) -> PortResult<Option<BTreeSet<Region>>>;

@@ -1,10 +1,14 @@
 //! `setup` and `doctor` against the emulator and the double of Resource Manager.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use goldfleet_tests::azure::arm::{Lock, LockLevel, Role, RoleAssignment, TenantState};
+use std::collections::BTreeMap;
+
+use goldfleet_tests::azure::arm::{
+    GalleryItem, GalleryLevel, ImageState, Lock, LockLevel, Role, RoleAssignment, TenantState,
+};
 use goldfleet_tests::azure::fixture::{AzureFixture, Backend, PRINCIPAL};
 use goldfleet_tests::process_fixture::ProcessFixture;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const SUBSCRIPTION: &str = "/subscriptions/00000000-0000-0000-0000-000000000001";
 
@@ -295,6 +299,90 @@ fn doctor_checks_sources_and_clones_that_are_asked_for() {
     );
 }
 
+/// Rights, regions, hub and definitions of a gallery are checked, and with the route `region` the rights to fill disks in hubs; its
+/// targets need no staging account.
+#[test]
+fn doctor_checks_galleries_and_the_route_region() {
+    let azure = AzureFixture::start(1, &["westeurope"]);
+    let fixture = azure.process_fixture(Backend::Local, Backend::Azure, 1 << 20);
+    fixture.succeed(&["setup"]);
+    let upload = ["upload", "golden.vhd", "--image", "golden", "--version", "1.0.0", "--os", "linux", "--no-dispatch"];
+    fixture.succeed(&upload);
+    let give = |actions: &[&str]| {
+        let all = Role::custom("all", actions, &["*"]);
+        let roles = vec![RoleAssignment::new(PRINCIPAL, "/", Role::reader()), RoleAssignment::new(PRINCIPAL, "/", all)];
+        azure.manager.world().write(|world| world.roles = roles);
+    };
+    let disks = ["read", "write", "delete"].map(|action| format!("Microsoft.Compute/disks/{action}"));
+    let disks: Vec<&str> = disks.iter().map(String::as_str).collect();
+    let images = ["Microsoft.Compute/images/*", "Microsoft.Compute/snapshots/*", "Microsoft.Storage/*"];
+    let without_galleries = [&images[..], &disks].concat();
+    let galleries = [&without_galleries[..], &["Microsoft.Compute/galleries/*"]].concat();
+    let all = [&galleries[..], &["Microsoft.Compute/disks/*"]].concat();
+
+    let targets = std::fs::read_to_string(fixture.path("targets.toml")).unwrap();
+    let place = "subscription = \"00000000-0000-0000-0000-000000000001\"\nresource_group = \"images\"\n";
+    let gallery = format!("[[gallery]]\n{place}name = \"corp\"\nregion = \"westeurope\"\n");
+    let hub =
+        format!("[[store]]\nregion = \"westeurope\"\naccount = \"stage1westeurope\"\ncontainer = \"vhds\"\n{place}");
+    let write = |text: &str| std::fs::write(fixture.path("targets.toml"), text).unwrap();
+    let only = |code: &str, subject: &str| {
+        let found = findings(&fixture);
+        assert_eq!(found.len(), 1, "{found:#?}");
+        has(&found, "error", subject, code);
+    };
+    write(&format!("{targets}{gallery}"));
+    give(&without_galleries);
+    only("authorization-failed", "gallery corp");
+    give(&all);
+    only("gallery-missing", "gallery corp");
+    let id = format!("{SUBSCRIPTION}/resourceGroups/images/providers/Microsoft.Compute/galleries/corp");
+    let item = |level, id: String, properties| GalleryItem {
+        level,
+        id,
+        region: "westeurope".to_owned(),
+        tags: BTreeMap::new(),
+        properties,
+        state: ImageState::Succeeded,
+        replicas: BTreeMap::new(),
+    };
+    azure.manager.world().write(|world| world.galleries.push(item(GalleryLevel::Gallery, id.clone(), json!({}))));
+    let found = findings(&fixture);
+    has(&found, "error", "gallery corp", "definition-missing");
+    has(&found, "warning", "gallery corp", "hub-missing");
+    let definition = json!({
+        "osType": "Linux", "osState": "Generalized", "hyperVGeneration": "V2", "architecture": "Arm64",
+        "identifier": { "publisher": "goldfleet", "offer": "golden", "sku": "golden" },
+        "features": [{ "name": "SecurityType", "value": "TrustedLaunchSupported" }],
+    });
+    azure.manager.world().write(|world| {
+        world.galleries.push(item(GalleryLevel::Definition, format!("{id}/images/golden"), definition));
+    });
+    write(&format!("{targets}{hub}{gallery}"));
+    only("definition-differs", "gallery corp");
+    assert!(fixture.json(&["doctor"]).to_string().contains("another architecture than the configuration"));
+    write(&format!("{targets}{hub}{gallery}architecture = \"arm64\"\nregions = [{{ name = \"eastus\" }}]\n"));
+    assert_eq!(findings(&fixture), []);
+    azure.manager.world().write(|world| {
+        let versions = "Microsoft.Compute/galleries/images/versions".to_owned();
+        world.regions_of.insert(versions, vec!["westeurope".to_owned()]);
+    });
+    only("region-not-available", "gallery corp");
+    azure.manager.world().write(|world| world.regions_of.clear());
+
+    give(&galleries);
+    let found = findings(&fixture);
+    assert_eq!(found.len(), 1, "{found:#?}");
+    has(&found, "warning", "hub westeurope", "authorization-failed");
+    let config = std::fs::read_to_string(fixture.path("goldfleet.toml")).unwrap();
+    std::fs::write(fixture.path("goldfleet.toml"), format!("{config}\n[plan]\nroute = \"region\"\n")).unwrap();
+    only("authorization-failed", "hub westeurope");
+    assert!(fixture.json(&["doctor"]).to_string().contains("disks/endGetAccess/action"));
+    give(&all);
+    write(&format!("{}{hub}", targets.replace("stage1westeurope", "nowhere")));
+    assert_eq!(findings(&fixture), [], "no staging account is used");
+}
+
 /// `setup --register` registers what is missing, and nothing else. A dry run changes nothing.
 #[test]
 fn setup_registers_missing_providers() {
@@ -316,7 +404,7 @@ fn setup_registers_missing_providers() {
         let said = fixture.json(arguments);
         let state =
             |line: &Value| (line["what"].as_str().unwrap().to_owned(), line["state"].as_str().unwrap().to_owned());
-        said.as_array().unwrap().iter().map(state).collect::<std::collections::BTreeMap<_, _>>()
+        said.as_array().unwrap().iter().map(state).collect::<BTreeMap<_, _>>()
     };
     let before = azure.manager.log().accepted.len();
     let dry = states(&["setup", "--register", "--dry-run"]);

@@ -184,3 +184,28 @@ fn a_region_that_another_tool_removes_is_added_again() {
     let names: Vec<_> = regions.iter().map(|region| region["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["West Europe", "Japan East", "East US"]);
 }
+
+/// A deleted version that the gallery keeps has its name until it is restored.
+#[test]
+fn a_version_that_the_gallery_keeps_is_refused_until_it_is_restored() {
+    let scene = Scene::new(Links::AsyncOperation);
+    assert_eq!(scene.dispatch("1.0.0").1.state, ReportedState::Succeeded);
+    let mut deleted = None;
+    scene.change(|world| {
+        let at = world.galleries.iter().position(|item| item.level == GalleryLevel::Version).unwrap();
+        let version = world.galleries.remove(at);
+        world.soft_deleted.push((version.id.clone(), "westeurope".to_owned()));
+        deleted = Some(version);
+    });
+    let control = scene.fleet.control_with_own_ports();
+    let from = SourceLocation::Snapshot(format!("{GROUP}/snapshots/golden").parse().unwrap());
+    let (image, version) = ("golden".parse().unwrap(), "1.0.0".parse().unwrap());
+    let request = PlatformRequest { from, image, version, os: None, generation: None };
+    let refused = scene.azure.run(request_from(&control, &request, &[], Terms::default())).unwrap_err();
+    assert!(refused.to_string().contains("version-soft-deleted"), "{refused}");
+    scene.change(|world| {
+        world.soft_deleted.clear();
+        world.galleries.extend(deleted);
+    });
+    assert_eq!(scene.dispatch("1.0.0").1.state, ReportedState::Succeeded);
+}

@@ -165,8 +165,9 @@ fn galleries_and_data_disks_of_uploaded_versions_follow_the_specification() {
         of("PUT", "Microsoft.Compute/galleries/images", "golden"),
         of("DELETE", "Microsoft.Compute/snapshots", "gf-temporary"),
     ] {
-        scene.azure.manager.faults().next(1, matches.clone(), Fault::ResetAfterEffect);
-        scene.azure.manager.faults().next(1, matches, Fault::Status(503, Some(0)));
+        // A change whose answer is lost has its effect, and is not requested again.
+        scene.azure.manager.faults().next(1, matches.clone(), Fault::Status(503, Some(0)));
+        scene.azure.manager.faults().next(1, matches, Fault::ResetAfterEffect);
     }
     let status = scene.dispatch("1.0.0");
     assert_eq!((&status["state"], scene.azure.manager.faults().left()), (&"succeeded".into(), 0), "{status:#}");

@@ -78,6 +78,10 @@ pub(super) const SCRATCH: [Needed; 7] = [
     action("Microsoft.Authorization/locks/read"),
 ];
 
+/// For a hub, besides [`SCRATCH`]: a disk is filled by direct upload.
+pub(super) const UPLOADS: [Needed; 2] =
+    [action("Microsoft.Compute/disks/beginGetAccess/action"), action("Microsoft.Compute/disks/endGetAccess/action")];
+
 /// For the resource group of a gallery, besides [`SCRATCH`]: a version is created from a temporary snapshot, and a temporary disk
 /// proves that it can be used in a region.
 pub(super) const GALLERY: [Needed; 4] = [

@@ -17,7 +17,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt as _};
+use goldfleet_config::UploadRoute;
 use goldfleet_config::targets::TargetsFile;
+use goldfleet_galleries::settings::Gallery;
 use goldfleet_model::ids::{AccountName, Region, SubscriptionId};
 use goldfleet_model::target::Target;
 use goldfleet_plan::stores_of_first_rollout;
@@ -69,15 +71,17 @@ pub async fn examine(
     match inspector.as_deref() {
         Some(inspector) => {
             findings.extend(cloud(control, inspector, &file, &targets, &rates).await);
-            findings.extend(hub::examine(inspector, &file).await);
+            findings.extend(hub::examine(control, inspector, &file).await);
             for sync in &control.config.sync {
                 findings.extend(sync::examine(inspector, sync).await);
             }
-            for gallery in file.galleries.iter().filter(|gallery| gallery.enabled) {
-                findings.extend(gallery::examine(control, inspector, gallery).await);
-            }
         }
         None => findings.extend(directory_cloud::targets(control, &targets).await),
+    }
+    let galleries: Vec<&Gallery> = file.galleries.iter().filter(|gallery| gallery.enabled).collect();
+    let newest = if galleries.is_empty() { Vec::new() } else { gallery::newest_versions(control).await };
+    for gallery in galleries {
+        findings.extend(gallery::examine(control, inspector.as_deref(), (gallery, &file), &newest).await);
     }
     findings.extend(sources::examine(control, inspector.as_deref(), asked).await);
     Ok(findings)
@@ -161,7 +165,13 @@ fn store_accounts(
 ) -> BTreeSet<AccountName> {
     let mut in_order = targets.to_vec();
     in_order.sort_by_key(|target| plan_order(target));
-    let planned = stores_of_first_rollout(&control.config.source.store(), &in_order, &file.stores_by_region(), rates);
+    let planned = match control.config.plan.route {
+        UploadRoute::Staging => {
+            stores_of_first_rollout(&control.config.source.store(), &in_order, &file.stores_by_region(), rates)
+        }
+        // Its stores are the configured ones.
+        UploadRoute::Region => Vec::new(),
+    };
     file.stores.iter().chain(&planned).map(|store| store.account.clone()).collect()
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use goldfleet_config::Sync;
 use goldfleet_model::ids::SubscriptionId;
+use goldfleet_model::resource::ResourceType;
 use goldfleet_ports::inspector::Inspector;
 use goldfleet_snapshots::id::GroupRef;
 use goldfleet_snapshots::rules::DeletePolicy;
@@ -33,7 +34,7 @@ async fn unregistered(inspector: &dyn Inspector, subject: &str, sync: &Sync) -> 
     let subscriptions: BTreeSet<SubscriptionId> = groups_of(sync).into_iter().map(|group| group.subscription).collect();
     let mut findings = Vec::new();
     for subscription in subscriptions {
-        if let Ok(None) = inspector.image_regions(&subscription, None).await {
+        if let Ok(None) = inspector.regions_of(ResourceType::Snapshot, &subscription, None).await {
             let message = format!("subscription {subscription} is not registered for Microsoft.Compute");
             let remedy =
                 "run 'goldfleet setup --register', which needs Microsoft.Compute/register/action on the subscription";

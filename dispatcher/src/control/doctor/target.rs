@@ -1,6 +1,8 @@
 //! Checks of a target: subscription, resource group, region, staging account, permissions.
 
+use goldfleet_config::UploadRoute;
 use goldfleet_config::targets::TargetsFile;
+use goldfleet_model::resource::ResourceType;
 use goldfleet_model::store::Container;
 use goldfleet_model::target::Target;
 use goldfleet_ports::error::{ErrorKind, PortResult};
@@ -24,7 +26,14 @@ pub(super) async fn examine(
         Err(error) => vec![access_error(examined.subject.clone(), &error, "Reader on the subscription")],
     };
     if findings.is_empty() {
-        let (group, staging) = futures::future::join(examined.group(), examined.staging(accounts)).await;
+        // The route `region` uses no staging account.
+        let staging = async {
+            match control.config.plan.route {
+                UploadRoute::Staging => examined.staging(accounts).await,
+                UploadRoute::Region => Vec::new(),
+            }
+        };
+        let (group, staging) = futures::future::join(examined.group(), staging).await;
         findings.extend(group);
         if findings.is_empty() {
             findings.extend(hub::examine_target(inspector, file, target).await);
@@ -69,7 +78,7 @@ impl Examined<'_> {
             }
             Some(_) => {}
         }
-        match self.inspector.image_regions(subscription, self.tenant()).await? {
+        match self.inspector.regions_of(ResourceType::Image, subscription, self.tenant()).await? {
             None => {
                 let remedy = "run 'goldfleet setup --register', which needs Microsoft.Compute/register/action on the \
                               subscription";

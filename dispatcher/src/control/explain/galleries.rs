@@ -22,6 +22,13 @@ pub(super) static CODES: &[Code] = &[
         remedy: "Use another version.",
     },
     Code {
+        codes: &["version-soft-deleted"],
+        cause: "A version of this name was deleted, and the gallery has a policy to keep deleted versions for some days. Until then no other \
+                version can get the name.",
+        remedy: "Restore it (a PUT with `restore: true`) and dispatch again: goldfleet adopts it if it has the same content. Or use another \
+                 version.",
+    },
+    Code {
         codes: &["gallery-missing", "parent-resource-not-found"],
         cause: "The gallery does not exist, or it was deleted.",
         remedy: "Create the gallery, or correct `name`, `subscription` and `resource_group` of the `[[gallery]]`; then run `goldfleet retry \
@@ -37,6 +44,16 @@ pub(super) static CODES: &[Code] = &[
         cause: "The image definition has another value than the configuration for a property that cannot be changed. The message \
                 names it.",
         remedy: "Change the `[[gallery]]`, or name another `definition`; then dispatch again.",
+    },
+    Code {
+        codes: &["gallery-versions-limit"],
+        cause: "`doctor`: an image definition has nearly as many versions as a subscription may have in a region.",
+        remedy: "Delete versions that nothing uses, or have the limit raised.",
+    },
+    Code {
+        codes: &["gallery-disk-too-large"],
+        cause: "A gallery receives the version, and one of its disks is larger than 2 TiB, the most that a replicated version can have.",
+        remedy: "Limit `images` of the `[[gallery]]`, or use smaller disks.",
     },
     Code {
         codes: &["gallery-region-failed"],

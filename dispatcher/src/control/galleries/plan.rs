@@ -6,7 +6,7 @@ use goldfleet_galleries::graph::PlannedGallery;
 use goldfleet_galleries::publication::Publication;
 use goldfleet_galleries::settings::Gallery;
 use goldfleet_galleries::spec::{PublishSpec, Published};
-use goldfleet_kinds::publish::record;
+use goldfleet_kinds::publish::{SOFT_DELETED, record};
 use goldfleet_model::job::Finding;
 use goldfleet_model::resource::ResourceId;
 use goldfleet_ports::error::PortResult;
@@ -61,6 +61,11 @@ async fn one(
             return Ok(Err(Finding::failure("gallery-version-foreign", place, message)));
         }
         Some(Existing::Same) => is_ready(control, &spec, found.as_ref()).await?,
+        None if is_soft_deleted(control, &spec.version).await? => {
+            let message =
+                format!("{} was deleted, and the gallery keeps it: restore it, or use another version", spec.version);
+            return Ok(Err(Finding::failure(SOFT_DELETED, place, message)));
+        }
         None => false,
     };
     let group = PlannedGallery::group_of(&settings, &spec.version);
@@ -75,6 +80,15 @@ async fn read(control: &ControlContext, id: &ResourceId) -> PortResult<Option<Re
             tracing::warn!(%error, code = error.code, "the job is planned as if {id} did not exist");
             Ok(None)
         }
+        found => found,
+    }
+}
+
+/// Whether a deleted version still has this name. False if the service does not say so: the step gets the same error.
+async fn is_soft_deleted(control: &ControlContext, version: &ResourceId) -> PortResult<bool> {
+    let look = || control.ports.resources.is_soft_deleted(version);
+    match control.retry(look).await {
+        Err(error) if !error.is_retryable() => Ok(false),
         found => found,
     }
 }

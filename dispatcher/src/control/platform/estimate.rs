@@ -67,7 +67,7 @@ pub struct GalleryCopy {
 /// What galleries receive. A gallery that has the version costs nothing more.
 #[must_use]
 pub fn gallery_copies(delivery: &Delivery, rates: &Rates) -> Vec<GalleryCopy> {
-    let bytes = delivery.source.size().unwrap_or_default();
+    let bytes = delivery.size().unwrap_or_default();
     let copy = |planned: &PlannedGallery| {
         let (region, regions) = (&planned.settings.region, planned.settings.all_regions());
         let replicas = regions.iter().fold(0_u32, |sum, region| sum.saturating_add(region.replicas));

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 use azure_core::http::Method;
 use goldfleet_model::ids::{Region, ResourceGroup, SubscriptionId};
+use goldfleet_model::resource::ResourceType;
 use goldfleet_model::store::Container;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::inspector::{AccountFacts, CopyScope, Grant, Inspector, Lock, Permissions};
@@ -116,20 +117,27 @@ impl Inspector for AzureInspector {
         Ok(accounts.iter().filter_map(|account| self.facts(account)).collect())
     }
 
-    async fn image_regions(
+    async fn regions_of(
         &self,
+        resource_type: ResourceType,
         subscription: &SubscriptionId,
         tenant: Option<&str>,
     ) -> PortResult<Option<BTreeSet<Region>>> {
-        let path = format!("/subscriptions/{subscription}/providers/Microsoft.Compute");
+        let path = format!("/subscriptions/{subscription}/providers/{}", resource_type.namespace());
         let provider = self.get(&path, RESOURCES, tenant).await?;
         if provider.get("registrationState").and_then(Value::as_str) != Some("Registered") {
             return Ok(None);
         }
-        let types = provider.get("resourceTypes").and_then(Value::as_array).into_iter().flatten();
-        let mut images = types.filter(|kind| kind.get("resourceType").and_then(Value::as_str) == Some("images"));
-        let locations = images.next().and_then(|images| images.get("locations")).and_then(Value::as_array);
-        let incomplete = || PortError::new(ErrorKind::Unavailable, format!("{path}: the answer lists no images"));
+        let mut types = provider.get("resourceTypes").and_then(Value::as_array).into_iter().flatten();
+        let is_type = |kind: &&Value| {
+            let name = kind.get("resourceType").and_then(Value::as_str);
+            name.is_some_and(|name| name.eq_ignore_ascii_case(resource_type.segment()))
+        };
+        let found = types.find(is_type);
+        let locations = found.and_then(|found| found.get("locations")).and_then(Value::as_array);
+        let incomplete = || {
+            PortError::new(ErrorKind::Unavailable, format!("{path}: the answer lists no {}", resource_type.segment()))
+        };
         Ok(Some(locations.ok_or_else(incomplete)?.iter().filter_map(region).collect()))
     }
 

@@ -37,6 +37,9 @@ use crate::snapshot::TEMPORARY_MISSING;
 /// The largest number of characters of a reason in the output. The output of an operation has at most 4 KiB.
 const MAX_REASON: usize = 60;
 
+/// The code of a version whose name a deleted one still has.
+pub const SOFT_DELETED: &str = "version-soft-deleted";
+
 /// The kind `publish`.
 pub struct Publish;
 
@@ -197,6 +200,23 @@ async fn is_complete(attempt: Attempt<'_>, spec: &PublishSpec, id: &ResourceId) 
     }
 }
 
+/// Rejects a version whose name a deleted one still has. What that one contains is not known before it is restored.
+async fn ensure_not_kept(attempt: Attempt<'_>, spec: &PublishSpec) -> Result<(), StepError> {
+    match attempt.shared.ports.resources.is_soft_deleted(&spec.version).await {
+        Ok(false) => Ok(()),
+        Ok(true) => {
+            let message = format!("{}: a version of this name was deleted, and the gallery keeps it", spec.version);
+            Err(AttemptError::fatal(SOFT_DELETED, message).into())
+        }
+        Err(error) if error.is_retryable() => Err(error.into()),
+        // The service refuses the creation itself if it must.
+        Err(error) => {
+            tracing::debug!(%error, code = error.code, "deleted versions are not listed");
+            Ok(())
+        }
+    }
+}
+
 /// Requests the version. Returns an outcome if it must be requested later.
 async fn create(attempt: Attempt<'_>, spec: &PublishSpec) -> Result<Option<StepOutcome>, StepError> {
     let resources = &attempt.shared.ports.resources;
@@ -205,6 +225,7 @@ async fn create(attempt: Attempt<'_>, spec: &PublishSpec) -> Result<Option<StepO
             return Ok(Some(StepOutcome::RequeueAfter(poll_delay(attempt, false))));
         }
     }
+    ensure_not_kept(attempt, spec).await?;
     attempt.lease.ensure_held()?;
     let body = pass::wanted(spec)?;
     let request = PutRequest { id: spec.version.clone(), tenant: None, mode: PutMode::Create, body };

@@ -349,6 +349,15 @@ pub trait ResourceService: Send + Sync {
     /// refuses or cannot be reached.
     async fn act(&self, id: &ResourceId, action: MachineAction, tenant: Option<&str>) -> PortResult<ChangeStatus>;
 
+    /// Whether a gallery version of this name was deleted, and its gallery still keeps it: it can be restored, and no other version can get
+    /// its name. False for a version that exists. By default, no gallery keeps what is deleted.
+    ///
+    /// # Errors
+    /// If the service refuses or cannot be reached.
+    async fn is_soft_deleted(&self, _version: &ResourceId) -> PortResult<bool> {
+        Ok(false)
+    }
+
     /// Polls the state of a change.
     ///
     /// # Errors

@@ -152,6 +152,29 @@ pub(super) fn list(world: &TenantState, call: &Call, level: GalleryLevel) -> Han
     Ok(page(world, call, values))
 }
 
+/// The deleted versions of a definition that its gallery keeps. Source: specification, `SoftDeletedResource_ListByArtifactName`.
+pub(super) fn list_soft_deleted(world: &TenantState, call: &Call) -> HandlerResult {
+    let gallery = call.route.scope.clone();
+    if find(world, &gallery.to_ascii_lowercase()).is_none() {
+        return Err(not_found(call, GalleryLevel::Gallery));
+    }
+    let definition = format!("{gallery}/images/{}", call.route.name);
+    let below = format!("{}/versions/", definition.to_ascii_lowercase());
+    let kept = world.soft_deleted.iter().filter(|(id, _)| id.to_ascii_lowercase().starts_with(&below));
+    let values = kept.map(|(id, region)| {
+        let name = id.rsplit('/').next().unwrap_or_default();
+        json!({
+            "name": name, "location": display(world, region),
+            "id": format!("{gallery}/softDeletedArtifactTypes/Images/artifacts/{}/versions/{name}", call.route.name),
+            "type": "Microsoft.Compute/galleries/softDeletedArtifactTypes/artifacts/versions",
+            "properties": {
+                "resourceArmId": id, "softDeletedArtifactType": "Images", "softDeletedTime": call.now.to_string(),
+            },
+        })
+    });
+    Ok(page(world, call, values.collect()))
+}
+
 /// Returns a resource. Each call with the replication status lets replications progress.
 pub(super) fn get(world: &mut TenantState, call: &Call, level: GalleryLevel) -> HandlerResult {
     let key = disks::key(call);
@@ -248,6 +271,11 @@ fn wanted(world: &TenantState, call: &Call, level: GalleryLevel, asked: &Value) 
         return Err(ArmAnswer::error(StatusCode::NOT_FOUND, "ParentResourceNotFound", message));
     }
     let present = find(world, &key);
+    if present.is_none() && world.soft_deleted.iter().any(|(id, _)| id.eq_ignore_ascii_case(&call.route.scope)) {
+        // The status and the code are guesses.
+        let message = format!("The gallery image version '{}' is soft-deleted.", call.route.name);
+        return Err(ArmAnswer::error(StatusCode::CONFLICT, "Conflict", message));
+    }
     if let Some(present) = present.filter(|found| normalized_region(&found.region) != normalized_region(location)) {
         let group = call.route.group.as_deref().unwrap_or_default();
         return Err(elsewhere((present.own_name(), &present.region, group), location));

@@ -196,6 +196,7 @@ fn dispatch(world: &mut TenantState, call: &Call) -> HandlerResult {
         (Kind::Disk(_), &Method::DELETE) => disks::delete(world, call),
         (Kind::Disk(kind), _) => disks::get(world, call, kind),
         (Kind::Galleries(level), _) => galleries::list(world, call, level),
+        (Kind::SoftDeleted, _) => galleries::list_soft_deleted(world, call),
         (Kind::Gallery(level), &Method::PUT) => galleries::put(world, call, level),
         (Kind::Gallery(_), &Method::DELETE) => galleries::delete(world, call),
         (Kind::Gallery(level), _) => galleries::get(world, call, level),

@@ -110,6 +110,8 @@ fn show(world: &TenantState, call: &Call) -> HandlerResult {
             ("images", "2025-04-01"),
             ("disks", "2025-01-02"),
             ("galleries", "2024-03-03"),
+            ("galleries/images", "2024-03-03"),
+            ("galleries/images/versions", "2024-03-03"),
             ("restorePointCollections", "2025-04-01"),
             ("restorePointCollections/restorePoints", "2025-04-01"),
             ("snapshots", "2025-01-02"),

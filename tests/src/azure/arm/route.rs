@@ -40,6 +40,7 @@ pub(super) enum Kind {
     Machine,
     Galleries(GalleryLevel),
     Gallery(GalleryLevel),
+    SoftDeleted,
     Power(PowerVerb),
     Accounts,
     Account,
@@ -62,6 +63,7 @@ impl Kind {
             Self::Images | Self::Image => "Microsoft.Compute/images",
             Self::Machines | Self::Machine | Self::Power(_) => machines::TYPE,
             Self::Galleries(level) | Self::Gallery(level) => level.resource_type(),
+            Self::SoftDeleted => "Microsoft.Compute/galleries/softDeletedArtifactTypes/artifacts/versions",
             Self::Accounts | Self::Account => "Microsoft.Storage/storageAccounts",
             Self::Permissions => "Microsoft.Authorization/permissions",
             Self::RoleAssignments => "Microsoft.Authorization/roleAssignments",
@@ -81,6 +83,7 @@ impl Kind {
             Self::Disks(_) | Self::Disk(_) | Self::Access(..) | Self::DiskOperation => "2025-01-02",
             Self::Machines | Self::Machine | Self::Power(_) => "2025-04-01",
             Self::Galleries(level) | Self::Gallery(level) => level.version(),
+            Self::SoftDeleted => "2024-03-03",
             Self::Accounts | Self::Account => "2025-01-01",
             Self::Permissions | Self::RoleAssignments => "2022-04-01",
             Self::Locks | Self::Lock => "2020-05-01",
@@ -93,7 +96,7 @@ impl Kind {
             Self::Images | Self::Image | Self::Operation | Self::DiskOperation => Some("Microsoft.Compute"),
             Self::Disks(_) | Self::Disk(_) | Self::Access(..) => Some("Microsoft.Compute"),
             Self::Machines | Self::Machine | Self::Power(_) => Some("Microsoft.Compute"),
-            Self::Galleries(_) | Self::Gallery(_) => Some("Microsoft.Compute"),
+            Self::Galleries(_) | Self::Gallery(_) | Self::SoftDeleted => Some("Microsoft.Compute"),
             Self::Accounts | Self::Account => Some("Microsoft.Storage"),
             _ => None,
         }
@@ -160,6 +163,7 @@ impl Route {
             Kind::Images | Kind::Disks(_) | Kind::Machines | Kind::Accounts => parts.len() - 3,
             Kind::Galleries(GalleryLevel::Gallery | GalleryLevel::Collection) => parts.len() - 3,
             Kind::Galleries(_) => parts.len() - 1,
+            Kind::SoftDeleted => parts.len() - 5,
             Kind::Access(..) | Kind::Power(_) | Kind::Register => parts.len() - 1,
             _ => parts.len(),
         };
@@ -170,7 +174,7 @@ impl Route {
             group: group.map(ToString::to_string),
             // The name of the resource, not that of the action on it.
             name: match kind {
-                Kind::Access(..) | Kind::Power(_) | Kind::Register => parts.get(parts.len() - 2),
+                Kind::Access(..) | Kind::Power(_) | Kind::Register | Kind::SoftDeleted => parts.get(parts.len() - 2),
                 _ => parts.last(),
             }
             .map(ToString::to_string)
@@ -242,6 +246,7 @@ fn gallery(below: &[&str]) -> Option<Kind> {
         [_, "images", _] => Some(Kind::Gallery(GalleryLevel::Definition)),
         [_, "images", _, "versions"] => Some(Kind::Galleries(GalleryLevel::Version)),
         [_, "images", _, "versions", _] => Some(Kind::Gallery(GalleryLevel::Version)),
+        [_, "softdeletedartifacttypes", "images", "artifacts", _, "versions"] => Some(Kind::SoftDeleted),
         _ => None,
     }
 }

@@ -59,6 +59,8 @@ pub struct TenantState {
     pub disks: Vec<Disk>,
     /// The galleries, and what is in them.
     pub galleries: Vec<GalleryItem>,
+    /// The ids of deleted gallery versions that their galleries keep, each with its region.
+    pub soft_deleted: Vec<(String, String)>,
     /// How gallery versions are replicated.
     pub replication: Replication,
     /// The virtual machines.

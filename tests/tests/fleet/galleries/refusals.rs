@@ -1,6 +1,7 @@
 //! What is refused before the first change.
 
 use goldfleet_dispatcher::control::context::ControlError;
+use goldfleet_dispatcher::control::fan_out::fan_out;
 use goldfleet_dispatcher::control::request::Terms;
 use goldfleet_model::manifest::{Generation, OsType};
 use goldfleet_model::resource::{
@@ -8,7 +9,11 @@ use goldfleet_model::resource::{
     TargetRegion, VersionDisk, VersionSource, VersionStorage,
 };
 
+use goldfleet_ports::resources::{PutMode, PutRequest};
+use serde_json::json;
+
 use super::scene::Scene;
+use crate::platform::scene::assert_succeeded;
 
 async fn refusal(scene: &Scene, version: &str) -> (String, String) {
     match scene.platform.try_request_version(&scene.source, version, Terms::default()).await.unwrap_err() {
@@ -89,4 +94,37 @@ async fn a_version_of_others_is_never_changed() {
     assert_eq!(code, "gallery-version-foreign", "{message}");
     scene.sweep().await;
     assert_eq!(scene.platform.get(&id).await, before);
+}
+
+/// A gallery that keeps deleted versions: the name is refused when the job is requested, and by the step if the version was deleted later.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_name_of_a_deleted_version_that_the_gallery_keeps_is_refused() {
+    let scene = Scene::without_targets().await;
+    assert_succeeded(&scene.dispatch("1.0.0").await.1);
+    let gallery = Scene::gallery(1, "corp");
+    let mut body = scene.platform.get(&gallery).await.unwrap().body;
+    let policy = json!({ "softDeletePolicy": { "isSoftDeleteEnabled": true } });
+    body.properties = Properties::Gallery(serde_json::from_value(policy).unwrap());
+    let request = PutRequest { id: gallery, tenant: None, mode: PutMode::CreateOrUpdate, body };
+    scene.platform.ports().resources.put(&request).await.unwrap();
+    scene.platform.ports().resources.delete(&Scene::version("1.0.0"), None).await.unwrap();
+    let refused = scene.platform.try_request_version(&scene.source, "1.0.0", Terms::default()).await.unwrap_err();
+    assert!(refused.to_string().contains("version-soft-deleted"), "{refused}");
+
+    let job = scene.request("1.0.1").await;
+    fan_out(&scene.control(), &job).await.unwrap();
+    let id = Scene::version("1.0.1");
+    let path = scene.platform.fleet.cloud().join(format!(
+        "subscriptions/{}/resourceGroups/{}/{}.deleted",
+        id.subscription,
+        id.resource_group,
+        id.path()
+    ));
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(&path, "{}").unwrap();
+    let status = scene.platform.fleet.run(scene.platform.ports(), 1, &job).await;
+    assert_eq!(status.failures[0].code, "version-soft-deleted", "{status:#?}");
+    std::fs::remove_file(&path).unwrap();
+    scene.platform.fleet.retry(&job).await;
+    assert_succeeded(&scene.platform.fleet.run(scene.platform.ports(), 1, &job).await);
 }

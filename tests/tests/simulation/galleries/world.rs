@@ -43,6 +43,9 @@ const SWEEP: Duration = Duration::from_secs(10);
 /// The number of passes during which the other tool writes.
 const HOSTILE: u32 = 150;
 
+/// The number of passes during which the other tool writes after the first promotion.
+const HOSTILE_AFTER: u32 = 40;
+
 /// The largest number of passes until the version must be the latest one everywhere.
 const MOST: u32 = 1200;
 
@@ -86,6 +89,8 @@ struct Seen {
     exposed: BTreeSet<String>,
     /// The regions that are recorded as ready.
     ready: BTreeSet<String>,
+    /// Whether the version is recorded as promoted.
+    promoted: bool,
     missing: Vec<String>,
 }
 
@@ -170,8 +175,9 @@ impl World {
 
     pub(super) async fn run(mut self) -> (Vec<String>, Counts) {
         let (mut is_published, mut is_verified, mut worker_waits) = (false, false, 0);
+        let mut promoted_at = None;
         for pass in 0..MOST {
-            let is_hostile = pass < HOSTILE;
+            let is_hostile = pass < HOSTILE || promoted_at.is_some_and(|at| pass < at + HOSTILE_AFTER);
             if is_hostile {
                 self.other_tool().await;
             }
@@ -186,13 +192,15 @@ impl World {
             }
             worker_waits = worker_waits.saturating_sub(1);
             self.sweep(pass, is_hostile).await;
-            if is_published && !is_verified {
+            if !is_verified && self.see().await.is_some() {
                 self.record_verification().await;
                 is_verified = true;
             }
             if is_verified && self.rng.random_bool(0.2) {
                 let done = self.promotion(pass, is_hostile).await;
-                if done && !is_hostile && self.is_latest_everywhere().await {
+                promoted_at = promoted_at.or(done.then_some(pass));
+                let is_over = promoted_at.is_some_and(|at| pass >= at + HOSTILE_AFTER) && pass >= HOSTILE;
+                if done && is_over && self.is_latest_everywhere().await {
                     self.counts.promotions = 1;
                     return (self.violations, self.counts);
                 }
@@ -279,7 +287,12 @@ impl World {
             () = killed(killer.as_deref()) => None,
         };
         self.counts.kills += u64::from(ended.is_none());
-        self.check(pass, "promotion", &before).await;
+        let after = self.check(pass, "promotion", &before).await;
+        let is_promoted = |seen: &Option<Seen>| seen.as_ref().is_some_and(|seen| seen.promoted);
+        let was_ready = before.as_ref().is_some_and(|before| before.ready.len() == REGIONS.len());
+        if !was_ready && !is_promoted(&before) && is_promoted(&after) {
+            self.violations.push(format!("pass {pass}: a version that is not ready was promoted"));
+        }
         matches!(ended, Some(Ok(_)))
     }
 
@@ -319,7 +332,9 @@ impl World {
     async fn see(&self) -> Option<Seen> {
         let found = self.ports.resources.get(&self.spec.version, None).await.unwrap()?;
         let version = found.body.properties.gallery_version().unwrap();
-        let publication: Publication = record::read(&self.ports, &self.spec.version).await.unwrap().unwrap();
+        // The reconciler removes the record of a version that does not exist yet, because no row says that its job is open.
+        let publication = record::read(&self.ports, &self.spec.version).await.unwrap();
+        let publication = publication.unwrap_or_else(|| Publication::new(self.spec.clone()));
         let is_exposed = |name: &&str| {
             version.may_be_latest(&region(name)) && !self.model.is_usable(&self.spec.version, &region(name))
         };
@@ -328,6 +343,7 @@ impl World {
             exposed: REGIONS.iter().filter(|name| is_exposed(name)).map(|name| (*name).to_owned()).collect(),
             missing: REGIONS.iter().filter(|name| is_missing(name)).map(|name| (*name).to_owned()).collect(),
             ready: publication.ready(),
+            promoted: publication.promoted.is_some(),
         })
     }
 

@@ -130,6 +130,30 @@ impl ResourceService for AzureResources {
         Change::new(id, tenant, goal).status(self.arm.initial_status(&reply, &what))
     }
 
+    async fn is_soft_deleted(&self, version: &ResourceId) -> PortResult<bool> {
+        let Some(path) = soft_deleted_path(version) else { return Ok(false) };
+        let api = api_version(version.resource_type);
+        let first = self.arm.call(Method::Get, &path, api, None, None).await?;
+        // The gallery or the definition does not exist, or keeps nothing.
+        if first.status == 404 {
+            return Ok(false);
+        }
+        let mut page = first.check_status(&path)?.body;
+        loop {
+            let values = page.get("value").and_then(Value::as_array);
+            let found = |value: &Value| {
+                let id = value.pointer("/properties/resourceArmId").and_then(Value::as_str);
+                id.and_then(|id| id.parse::<ResourceId>().ok()).as_ref() == Some(version)
+            };
+            if values.is_some_and(|values| values.iter().any(found)) {
+                return Ok(true);
+            }
+            let next = page.get("nextLink").and_then(Value::as_str).filter(|next| !next.is_empty()).map(str::to_owned);
+            let Some(next) = next else { return Ok(false) };
+            page = self.arm.next_page(&next, None, &path).await?;
+        }
+    }
+
     async fn poll(&self, pending: &Pending) -> PortResult<ChangeStatus> {
         match self.poll_change(pending).await? {
             ChangeStatus::Failed(error) => Ok(ChangeStatus::Failed(error_of_put(pending.id.resource_type, error))),
@@ -186,6 +210,14 @@ fn list_path(query: &ResourceQuery) -> PortResult<String> {
         None => format!("/subscriptions/{subscription}"),
     };
     Ok(format!("{scope}/providers/{resource_type}"))
+}
+
+/// The list of the deleted versions of a definition that can be restored. Source: GalleryRP 2024-03-03,
+/// `SoftDeletedResource_ListByArtifactName`. None for another type.
+fn soft_deleted_path(version: &ResourceId) -> Option<String> {
+    let definition = version.parent().filter(|_| version.resource_type == ResourceType::GalleryVersion)?;
+    let gallery = definition.parent()?;
+    Some(format!("{gallery}/softDeletedArtifactTypes/Images/artifacts/{}/versions", definition.name.own()))
 }
 
 /// Reads a page of a list. Tags are compared here, because the lists of Microsoft.Compute have no filter for them.

@@ -155,7 +155,7 @@ impl ResourceFiles {
         }
         let content = self.content(id);
         self.forget_copy(id)?;
-        galleries::forget(self, id)?;
+        galleries::forget(self, id, found.as_ref())?;
         restore_points::forget(self, id)?;
         let luns = found.iter().flat_map(|found| data_luns(&found.body.properties));
         let data: Vec<PathBuf> = luns.map(|lun| self.content_of_data_disk(id, lun)).collect();

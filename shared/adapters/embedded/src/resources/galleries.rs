@@ -2,9 +2,12 @@
 //!
 //! A version is the file `galleries/<gallery>/images/<definition>/versions/<version>.json` of its resource group. Its content is the
 //! sparse file `<version>.disk` beside it, and `<version>.disk-<lun>` for each data disk, so that the bytes of a version can be
-//! compared. `<version>.replicas` has the begin and the end of its replication to each region, and the sizes of its disks. The keys `replication_seconds`, `usable_seconds` and `failing_regions` of
-//! `<root>/subscriptions/settings.json` set how long a replication takes, how long after its end the version can be used in the
+//! compared. `<version>.replicas` has the begin and the end of its replication to each region, and the sizes of its disks. The keys
+//! `replication_seconds`, `usable_seconds` and `failing_regions` of `<root>/subscriptions/settings.json` set how long a replication takes, how long after its end the version can be used in the
 //! region, and which regions fail.
+//!
+//! A deleted version of a gallery with `softDeletePolicy.isSoftDeleteEnabled` leaves the file `<version>.deleted`, without its content: until that
+//! is removed, no version can get the name.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,7 +17,8 @@ use goldfleet_model::resource::{Properties, ResourceId, ResourceType, VersionRef
 use goldfleet_ports::clock::after;
 use goldfleet_ports::error::PortResult;
 use goldfleet_ports::resources::emulation::galleries::{
-    Replica, Replicas, check_empty, check_gallery, disk_of_version, is_shared_as, shared_id, stored_version,
+    Replica, Replicas, check_empty, check_gallery, disk_of_version, is_shared_as, keeps_deleted, shared_id,
+    soft_deleted, stored_version,
 };
 use goldfleet_ports::resources::emulation::{NewIdentity, data_sources_of, source_of};
 use goldfleet_ports::resources::{PutRequest, Resource, ResourceQuery};
@@ -24,6 +28,17 @@ use serde_json::json;
 use super::copies::{read, remove, remove_folder};
 use super::files::{ResourceFiles, replace_file};
 use super::{content, listing};
+
+/// The file of a deleted version that its gallery keeps, beside that of the version.
+fn deleted_file(json: &Path) -> PathBuf {
+    json.with_extension("deleted")
+}
+
+/// Whether a version was deleted, and its gallery keeps it. Blocks.
+pub(super) fn is_soft_deleted(files: &ResourceFiles, version: &ResourceId) -> bool {
+    let json = files.json(version);
+    !json.exists() && deleted_file(&json).exists()
+}
 
 /// The file with the replicas of the version in a file.
 fn replicas_file(json: &Path) -> PathBuf {
@@ -56,6 +71,9 @@ pub(super) fn put(
     let Properties::GalleryVersion(version) = &request.body.properties else {
         return super::write(files, id, request.body.clone());
     };
+    if is_soft_deleted(files, id) {
+        return Err(soft_deleted(id));
+    }
     let path = replicas_file(&files.json(id));
     let mut replicas: Replicas =
         if existing.is_some() { read(&path)?.unwrap_or_default() } else { Replicas::default() };
@@ -153,19 +171,30 @@ pub(super) fn check_deletion(files: &ResourceFiles, id: &ResourceId) -> PortResu
     check_empty(id, names.iter().any(|name| name.ends_with(".json") && !name.starts_with('.')))
 }
 
-/// Removes what belongs to a gallery, definition or version besides its content.
-pub(super) fn forget(files: &ResourceFiles, id: &ResourceId) -> PortResult<()> {
+/// Removes what belongs to a gallery, definition or version besides its content. A gallery with a policy for it keeps a
+/// record of the version.
+pub(super) fn forget(files: &ResourceFiles, id: &ResourceId, found: Option<&Resource>) -> PortResult<()> {
     match id.resource_type {
-        ResourceType::GalleryVersion => {
-            let path = replicas_file(&files.json(id));
-            let replicas: Replicas = read(&path)?.unwrap_or_default();
-            for lun in replicas.data.into_keys() {
-                remove(&files.content_of_data_disk(id, lun))?;
-            }
-            remove(&path)
-        }
+        ResourceType::GalleryVersion => forget_version(files, id, found),
         // It contains nothing any more except the locks of what was in it.
         ResourceType::Gallery | ResourceType::Definition => remove_folder(&files.json(id).with_extension("")),
         _ => Ok(()),
     }
+}
+
+fn forget_version(files: &ResourceFiles, id: &ResourceId, found: Option<&Resource>) -> PortResult<()> {
+    let json = files.json(id);
+    let gallery = id.parent().and_then(|definition| definition.parent());
+    let gallery = gallery.map(|gallery| files.read(&gallery)).transpose()?.flatten();
+    if let (Some(found), Some(gallery)) = (found, gallery)
+        && keeps_deleted(&gallery)
+    {
+        replace_file(&deleted_file(&json), &found.to_json())?;
+    }
+    let path = replicas_file(&json);
+    let replicas: Replicas = read(&path)?.unwrap_or_default();
+    for lun in replicas.data.into_keys() {
+        remove(&files.content_of_data_disk(id, lun))?;
+    }
+    remove(&path)
 }

@@ -120,6 +120,11 @@ impl ResourceService for DirectoryResources {
         blocking(move || machines::perform(&files, &id, action).map(|()| ChangeStatus::Done)).await
     }
 
+    async fn is_soft_deleted(&self, version: &ResourceId) -> PortResult<bool> {
+        let (files, version) = (self.files.clone(), version.clone());
+        blocking(move || Ok(galleries::is_soft_deleted(&files, &version))).await
+    }
+
     async fn poll(&self, _pending: &Pending) -> PortResult<ChangeStatus> {
         Ok(ChangeStatus::Done)
     }

@@ -361,6 +361,20 @@ pub fn stored_version(request: &PutRequest, existing: Option<&Resource>, identit
     Resource { id: request.id.clone(), provisioning: Provisioning::Succeeded, body }
 }
 
+/// Whether a gallery keeps deleted versions. Source: GalleryRP 2024-03-03, `SoftDeletePolicy`.
+#[must_use]
+pub fn keeps_deleted(gallery: &Resource) -> bool {
+    let Properties::Gallery(properties) = &gallery.body.properties else { return false };
+    properties.other.get("softDeletePolicy").and_then(|policy| policy.get("isSoftDeleteEnabled")) == Some(&json!(true))
+}
+
+/// The refusal of a version whose name a deleted one still has. The specification has no code for it.
+#[must_use]
+pub fn soft_deleted(id: &ResourceId) -> PortError {
+    let message = format!("{id} was deleted, and its gallery keeps it");
+    refused(ErrorKind::Conflict, "version-soft-deleted", message)
+}
+
 /// What contains others is not deleted.
 ///
 /// # Errors
