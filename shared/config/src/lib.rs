@@ -83,10 +83,10 @@ pub mod targets;
 mod values;
 
 use std::path::{Path, PathBuf};
-use std::{env, fs, io};
+use std::{env, io};
 
 use goldfleet_azure_settings::{AzureCloud, AzureCoordination, Identity};
-use goldfleet_diagnostics::{Node, Origin, Value};
+use goldfleet_diagnostics::{Node, Origin, Value, read_text};
 use serde::{Deserialize, Serialize};
 
 pub use accept::{AcceptedFindings, CodeCheck};
@@ -176,7 +176,7 @@ impl Config {
         let variables: Vec<(String, String)> = env.filter(|(_, value)| !value.is_empty()).collect();
         let named = path.map(Path::to_owned).or_else(|| named_file(&variables));
         let file = &named.clone().unwrap_or_else(|| default_file(env::current_dir().ok().as_deref()));
-        let mut written = match fs::read_to_string(file) {
+        let mut written = match read_text(file, MAX_FILE) {
             Ok(text) => Node::from_toml(&text).map_err(|fault| ConfigError::invalid(file, &[fault]))?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => match named {
                 Some(file) => return Err(ConfigError::NoSuchFile(file)),
@@ -272,13 +272,25 @@ fn named_file(variables: &[(String, String)]) -> Option<PathBuf> {
     variables.iter().find(|(name, _)| name.eq_ignore_ascii_case(FILE_VARIABLE)).map(|(_, value)| value.into())
 }
 
+/// The largest size of a configuration file in bytes.
+const MAX_FILE: u64 = 1 << 20;
+
+/// The largest number of keys of a variable that are looked at. No value is deeper.
+const MAX_KEYS: usize = 16;
+
 /// Overrides the written values with the variables that name a key of a section. Other variables with the prefix are
 /// ignored: `GOLDFLEET_LOG`, and those that the programs accept as arguments.
 fn overlay(written: &mut Node, variables: Vec<(String, String)>) {
     for (name, value) in variables {
         let upper = name.to_ascii_uppercase();
         let Some(key) = upper.strip_prefix(PREFIX).filter(|key| key.contains("__")) else { continue };
-        let path: Vec<String> = key.split("__").map(str::to_ascii_lowercase).collect();
-        written.set(&path, Node::new(Origin::Variable(name), Value::Untyped(value)));
+        let path: Vec<String> = key.split("__").take(MAX_KEYS).map(str::to_ascii_lowercase).collect();
+        written.set(&path, Node::new(Origin::Variable(shortened(name)), Value::Untyped(value)));
     }
+}
+
+/// The name of a variable for messages.
+fn shortened(name: String) -> String {
+    const MOST: usize = 100;
+    if name.chars().count() > MOST { name.chars().take(MOST).chain(['…']).collect() } else { name }
 }

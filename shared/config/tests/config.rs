@@ -61,6 +61,30 @@ fn source_variables() -> Vec<(String, String)> {
         .collect()
 }
 
+/// Files that could be read without end, or fill the memory, are refused before they are read.
+#[test]
+fn unsuitable_files_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("goldfleet.toml");
+    let refusal = || Config::load(Some(&file), std::iter::empty()).unwrap_err();
+    let reason = || std::error::Error::source(&refusal()).map_or_else(|| refusal().to_string(), ToString::to_string);
+    assert!(std::process::Command::new("mkfifo").arg(&file).status().unwrap().success());
+    assert!(reason().contains("expected a file, found a pipe"), "{}", reason());
+    fs::remove_file(&file).unwrap();
+    fs::File::create(&file).unwrap().set_len(1 << 40).unwrap();
+    assert!(reason().contains("at most 1 MiB are read"), "{}", reason());
+    fs::write(&file, [0xff, 0xfe, b'[', 0]).unwrap();
+    assert!(reason().contains("not text in UTF-8"), "{}", reason());
+}
+
+#[test]
+fn variable_with_many_keys_is_an_error() {
+    let mut given = Given::besides_source("");
+    given.variables.push((format!("GOLDFLEET_WORKER{}", "__A".repeat(40_000)), "1".to_owned()));
+    let refusal = given.refusal();
+    assert!(refusal.contains("worker.a") && refusal.len() < 600, "{refusal:.900}");
+}
+
 #[test]
 fn all_sections_except_source_have_defaults() {
     let given = Given::besides_source("");

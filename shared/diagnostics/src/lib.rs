@@ -7,8 +7,10 @@ mod de;
 mod diagnostic;
 mod field_error;
 mod node;
+mod text;
 
 pub use de::TAG;
 pub use diagnostic::{Diagnostic, join_lines, location};
 pub use field_error::{FieldError, Origin};
 pub use node::{Node, Value};
+pub use text::read_text;

@@ -81,6 +81,12 @@ impl SourceFault {
 /// one only after a restart.
 pub const DATABASE_GONE: &str = "database-gone";
 
+/// A text without control characters except line breaks. Texts of services are written to terminals and rows.
+fn printable(text: String) -> String {
+    let is_harmful = |letter: char| letter.is_control() && letter != '\n';
+    if text.contains(is_harmful) { text.replace(is_harmful, " ") } else { text }
+}
+
 /// An error of a port.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
@@ -106,7 +112,7 @@ impl PortError {
         Self {
             kind,
             code: kind.as_str().to_owned(),
-            message: message.into(),
+            message: printable(message.into()),
             request_id: None,
             retry_after: None,
             source: None,
@@ -177,3 +183,14 @@ impl PortError {
 
 /// The result of a call of a port.
 pub type PortResult<T> = Result<T, PortError>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_of_a_service_are_not_kept() {
+        let error = PortError::new(ErrorKind::Denied, "no\u{1b}[2J\u{7}\u{9b}31m access\nfor you");
+        assert_eq!(error.to_string(), "no [2J  31m access\nfor you");
+    }
+}

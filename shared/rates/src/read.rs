@@ -1,12 +1,9 @@
 //! Reads rates: the built-in ones, overlaid by a file of the operator.
 
+use std::io;
 use std::path::{Path, PathBuf};
-use std::{fs, io};
 
-use goldfleet_diagnostics::Diagnostic;
-use goldfleet_diagnostics::FieldError;
-use goldfleet_diagnostics::join_lines;
-use goldfleet_diagnostics::{Node, Value};
+use goldfleet_diagnostics::{Diagnostic, FieldError, Node, Value, join_lines, read_text};
 use serde::Deserialize as _;
 
 use super::Rates;
@@ -52,6 +49,9 @@ impl RatesError {
     }
 }
 
+/// The largest size of a file of rates in bytes.
+const MAX_FILE: u64 = 1 << 20;
+
 impl Rates {
     /// Reads the built-in rates, overlaid by the file at `path`.
     ///
@@ -59,7 +59,7 @@ impl Rates {
     /// [`RatesError`], with all errors of the file.
     pub fn load(path: Option<&Path>) -> Result<Self, RatesError> {
         let Some(path) = path else { return Self::built_in() };
-        match fs::read_to_string(path) {
+        match read_text(path, MAX_FILE) {
             Ok(text) => Self::over_built_in(path, &text),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(RatesError::NoSuchFile(path.to_owned())),
             Err(source) => Err(RatesError::Unreadable { path: path.to_owned(), source }),

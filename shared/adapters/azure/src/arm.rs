@@ -177,7 +177,12 @@ impl ResourceManager {
         match Url::parse(url) {
             Ok(parsed) if self.is_ours(url) => {
                 let reply = self.send(Request::new(parsed, Method::Get), None, tenant, what).await?;
-                Ok(reply.check_status(what)?.body)
+                let page = reply.check_status(what)?.body;
+                if page.get("nextLink").and_then(Value::as_str) == Some(url) {
+                    let message = format!("{what}: a page of the list names itself as the next one");
+                    return Err(PortError::new(ErrorKind::Unavailable, message));
+                }
+                Ok(page)
             }
             _ => Err(PortError::new(ErrorKind::Unavailable, format!("{what}: the next page lies elsewhere"))),
         }

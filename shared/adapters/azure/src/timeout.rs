@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use azure_core::error::ErrorKind;
-use azure_core::http::headers::HeaderName;
+use azure_core::http::headers::{HeaderName, Headers};
 use azure_core::http::{AsyncRawResponse, HttpClient, Request};
 use azure_core::{Error, Result};
 use futures::StreamExt as _;
@@ -20,6 +20,9 @@ use crate::error::cap_retry_after;
 
 /// In requests with this header the service reads a source of at most one chunk.
 const COPY_SOURCE: HeaderName = HeaderName::from_static("x-ms-copy-source");
+
+/// The largest document of a service in bytes. Pages of lists have a few MiB.
+const MAX_DOCUMENT: usize = 64 << 20;
 
 /// An HTTP client with timeouts. The inner client needs no timeouts except for connecting.
 #[derive(Debug)]
@@ -44,15 +47,31 @@ impl<C: HttpClient> HttpClient for TimeoutClient<C> {
         let (status, mut headers, body) = answer.map_err(|_| idle_timeout_error(within))??.deconstruct();
         cap_retry_after(&mut headers, self.timeouts.max_retry_after);
         let silence = self.timeouts.idle;
-        let body = futures::stream::unfold(Some(body), move |body| async move {
-            let mut body = body?;
+        let most = if is_document(&headers) { MAX_DOCUMENT } else { usize::MAX };
+        let body = futures::stream::unfold(Some((body, 0)), move |read| async move {
+            let (mut body, length) = read?;
             match timeout(silence, body.next()).await {
-                Ok(part) => part.map(|part| (part, Some(body))),
+                Ok(Some(Ok(part))) if part.len() > most - length => Some((Err(too_long_error()), None)),
+                Ok(Some(Ok(part))) => {
+                    let length = length + part.len();
+                    Some((Ok(part), Some((body, length))))
+                }
+                Ok(part) => part.map(|part| (part, Some((body, length)))),
                 Err(_) => Some((Err(idle_timeout_error(silence)), None)),
             }
         });
         Ok(AsyncRawResponse::new(status, headers, Box::pin(body)))
     }
+}
+
+/// Whether a response is a document of the service, and not the content of a blob.
+fn is_document(headers: &Headers) -> bool {
+    let media_type = headers.get_optional_str(&HeaderName::from_static("content-type")).unwrap_or_default();
+    media_type.starts_with("application/json") || media_type.starts_with("application/xml")
+}
+
+fn too_long_error() -> Error {
+    Error::with_message(ErrorKind::Io, format!("the response has more than {} MiB", MAX_DOCUMENT >> 20))
 }
 
 fn idle_timeout_error(within: Duration) -> Error {
@@ -62,7 +81,6 @@ fn idle_timeout_error(within: Duration) -> Error {
 #[cfg(test)]
 mod tests {
     use azure_core::Bytes;
-    use azure_core::http::headers::Headers;
     use azure_core::http::{Method, StatusCode, Url};
 
     use super::*;
@@ -116,6 +134,31 @@ mod tests {
         assert_eq!(send(Slow(1, 59), 0, false).await.unwrap(), "onetwo");
         let error = send(Slow(1, 61), 0, false).await.unwrap_err();
         assert_eq!((error.kind(), error.to_string().as_str()), (&ErrorKind::Io, "it said nothing for 60 s"));
+    }
+
+    /// Responds with mebibytes of this type without end.
+    #[derive(Debug)]
+    struct Endless(&'static str);
+
+    #[async_trait]
+    impl HttpClient for Endless {
+        async fn execute_request(&self, _: &Request) -> Result<AsyncRawResponse> {
+            let mut headers = Headers::new();
+            headers.insert("content-type", self.0);
+            let parts = futures::stream::repeat_with(|| Ok(Bytes::from_static(&[b' '; 1 << 20])));
+            Ok(AsyncRawResponse::new(StatusCode::Ok, headers, Box::pin(parts)))
+        }
+    }
+
+    #[tokio::test]
+    async fn documents_have_a_limit_and_contents_have_none() {
+        for (media_type, expected) in [("application/json; charset=utf-8", 64), ("application/octet-stream", 100)] {
+            let client = TimeoutClient::new(Endless(media_type), TimeoutPolicy::default());
+            let request = Request::new(Url::parse("https://one.example/list").unwrap(), Method::Get);
+            let body = client.execute_request(&request).await.unwrap().into_body();
+            let whole = body.take(100).filter(|part| std::future::ready(part.is_ok())).count().await;
+            assert_eq!(whole, expected, "{media_type}");
+        }
     }
 
     /// Asks for a wait with this header.

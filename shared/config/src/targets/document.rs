@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use goldfleet_diagnostics::FieldError;
+use goldfleet_diagnostics::{FieldError, read_text};
 use goldfleet_file_lock::FileLock;
 use goldfleet_model::selector::Selector;
 use goldfleet_model::sink::Sink;
@@ -263,7 +263,7 @@ impl TargetsDocument {
 
 /// The text of the file. None if it does not exist.
 fn read(path: &Path) -> Result<Option<String>, TargetsFileError> {
-    match std::fs::read_to_string(path) {
+    match read_text(path, super::MAX_FILE) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(TargetsFileError::Unreadable { path: path.to_owned(), source }),

@@ -15,12 +15,10 @@ mod replace;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 use std::path::Path;
 
-use goldfleet_diagnostics::FieldError;
-use goldfleet_diagnostics::{Node, Value};
+use goldfleet_diagnostics::{FieldError, Node, Value, read_text};
 use goldfleet_galleries::settings::Gallery;
 use goldfleet_model::ids::{AccountName, ContainerName, ImageName, Region, ResourceGroup, SubscriptionId};
 use goldfleet_model::selector::Selector;
@@ -85,13 +83,16 @@ impl WrittenStore {
     }
 }
 
+/// The largest size of a targets file in bytes, enough for 200,000 targets.
+const MAX_FILE: u64 = 64 << 20;
+
 impl TargetsFile {
     /// Reads the file at `path`.
     ///
     /// # Errors
     /// [`TargetsFileError`], with all errors of the file.
     pub fn load(path: &Path) -> Result<Self, TargetsFileError> {
-        match fs::read_to_string(path) {
+        match read_text(path, MAX_FILE) {
             Ok(text) => Contents::read(path, &text).map(Contents::into_file),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(TargetsFileError::NoSuchFile(path.to_owned())),
             Err(source) => Err(TargetsFileError::Unreadable { path: path.to_owned(), source }),
