@@ -13,9 +13,9 @@ use goldfleet_model::selector::Selector;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::Dashboard;
 use super::error::ApiError;
 use super::stream::event_stream;
-use super::{Dashboard, feed};
 use crate::control::approve::approve;
 use crate::control::cancel::cancel;
 use crate::control::reconcile::reconcile_job_by_id;
@@ -43,7 +43,7 @@ pub async fn jobs(State(dashboard): State<Dashboard>) -> Result<Json<Value>, Api
 /// # Errors
 /// If the job does not exist, or the table cannot be reached.
 pub async fn job(State(dashboard): State<Dashboard>, Path(id): Path<String>) -> Result<Response, ApiError> {
-    let view = feed::read_view(&dashboard.control, &job_id(&id)?, &mut Default::default()).await?;
+    let view = dashboard.watching.read_once(&dashboard.control, &job_id(&id)?).await?;
     Ok(Json(view).into_response())
 }
 

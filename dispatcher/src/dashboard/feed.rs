@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use goldfleet_model::ids::JobId;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use super::stream::encode;
 use super::throughput::Throughput;
@@ -77,13 +77,25 @@ impl FeedState {
 
 type Feeds = HashMap<JobId, watch::Sender<FeedState>>;
 
+/// The number of jobs that are read at the same time. Many pages that open at once must not take the memory of a job each.
+const MAX_READS: usize = 2;
+
 /// The jobs that pages are connected to.
-#[derive(Clone, Default)]
-pub struct JobFeeds(Arc<Mutex<Feeds>>);
+#[derive(Clone)]
+pub struct JobFeeds {
+    feeds: Arc<Mutex<Feeds>>,
+    reads: Arc<Semaphore>,
+}
+
+impl Default for JobFeeds {
+    fn default() -> Self {
+        Self { feeds: Arc::default(), reads: Arc::new(Semaphore::new(MAX_READS)) }
+    }
+}
 
 impl JobFeeds {
     fn feeds(&self) -> MutexGuard<'_, Feeds> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.feeds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Subscribes to a job, and starts its reader if there is none.
@@ -98,6 +110,11 @@ impl JobFeeds {
         if let Some(sender) = self.feeds().get(id) {
             return Ok(sender.subscribe());
         }
+        let read = self.reads.acquire().await;
+        // Another page may have started the reader while this one waited.
+        if let Some(sender) = self.feeds().get(id) {
+            return Ok(sender.subscribe());
+        }
         let mut history = Throughput::default();
         let view = read_view(control, id, &mut history).await?;
         let mut feeds = self.feeds();
@@ -108,9 +125,19 @@ impl JobFeeds {
         let (sender, receiver) = watch::channel(FeedState::first(view));
         feeds.insert(id.clone(), sender);
         drop(feeds);
+        drop(read);
         let (watching, control, id) = (self.clone(), control.clone(), id.clone());
         tokio::spawn(async move { watching.poll(&control, &id, history).await });
         Ok(receiver)
+    }
+
+    /// Reads a job once.
+    ///
+    /// # Errors
+    /// If the job does not exist, or the table cannot be reached.
+    pub async fn read_once(&self, control: &ControlContext, id: &JobId) -> Result<JobView, ControlError> {
+        let _read = self.reads.acquire().await;
+        read_view(control, id, &mut Throughput::default()).await
     }
 
     /// Reads the job repeatedly, until no page is connected.

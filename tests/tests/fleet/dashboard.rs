@@ -5,14 +5,19 @@
 use std::fs::Permissions;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use goldfleet_dispatcher::control::context::ControlContext;
 use goldfleet_dispatcher::dashboard::access::{AccessError, AccessGuard};
 use goldfleet_dispatcher::dashboard::stream::MAX_STREAMS;
 use goldfleet_dispatcher::dashboard::{Options, serve};
 use goldfleet_model::ids::JobId;
+use goldfleet_ports::error::PortResult;
 use goldfleet_tests::fleet::InProcessFleet;
+use goldfleet_tests::intercept::{Call, Interceptor, intercepted};
 use reqwest::header::{AUTHORIZATION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, ORIGIN, WWW_AUTHENTICATE};
 use reqwest::{Client, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
@@ -28,6 +33,10 @@ struct Served {
 
 /// Serves the dashboard of a fleet.
 async fn dashboard(fleet: &InProcessFleet, listen: &str, with_token: bool) -> Served {
+    dashboard_of(fleet, fleet.control_with_own_ports(), listen, with_token).await
+}
+
+async fn dashboard_of(fleet: &InProcessFleet, control: ControlContext, listen: &str, with_token: bool) -> Served {
     // The client needs a provider even without encryption. Another test may have installed it already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let token_file = fleet.golden().with_file_name("token");
@@ -36,7 +45,7 @@ async fn dashboard(fleet: &InProcessFleet, listen: &str, with_token: bool) -> Se
     let token_file = with_token.then_some(token_file);
     let options = Options { listen: listen.parse().unwrap(), token_file, hosts: vec!["Fleet.Example".to_owned()] };
     let stop = CancellationToken::new();
-    let (control, serving) = (fleet.control_with_own_ports(), stop.clone());
+    let serving = stop.clone();
     let (tell, told) = tokio::sync::oneshot::channel();
     tokio::spawn(async move {
         serve(control, &options, &serving, |address| tell.send(address).unwrap()).await.unwrap();
@@ -134,6 +143,42 @@ async fn until_ended(answer: reqwest::Response) -> Vec<(String, Value)> {
         }
     }
     panic!("the job did not end: {events:#?}");
+}
+
+/// The largest number of reads of a job's rows at the same time. Each one takes some time.
+#[derive(Default)]
+struct ReadsAtOnce {
+    now: AtomicUsize,
+    most: AtomicUsize,
+}
+
+impl Interceptor for ReadsAtOnce {
+    async fn call<T: Send + 'static>(&self, Call { name, make, .. }: Call<'_, T>) -> PortResult<T> {
+        if name != "JobTable.operations" {
+            return make.await;
+        }
+        self.most.fetch_max(self.now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let answer = make.await;
+        self.now.fetch_sub(1, Ordering::SeqCst);
+        answer
+    }
+}
+
+/// Many pages that open at once do not each read the job at the same time.
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_that_open_at_once_share_reads() {
+    let (fleet, job) = asked().await;
+    let reads = Arc::new(ReadsAtOnce::default());
+    let ports = intercepted(&fleet.ports, &reads);
+    let served = dashboard_of(&fleet, fleet.control_with(ports), "127.0.0.1:0", false).await;
+    for path in [format!("/api/jobs/{job}/events"), format!("/api/jobs/{job}")] {
+        let answers = futures::future::join_all((0..40).map(|_| served.get(&path).send())).await;
+        assert!(answers.into_iter().all(|answer| answer.unwrap().status() == StatusCode::OK));
+    }
+    let most = reads.most.load(Ordering::SeqCst);
+    // The feed reads the job too.
+    assert!((1..=3).contains(&most), "{most} reads at once");
 }
 
 /// Streams have a limit, and each one that ends makes room.

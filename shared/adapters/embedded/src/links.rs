@@ -2,6 +2,7 @@
 //! belong to it.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
@@ -29,11 +30,12 @@ pub(crate) fn check_inside(root: &Path, path: &Path) -> PortResult<()> {
     Ok(())
 }
 
-/// Whether a symbolic link leads out of the root. A link whose target cannot be found counts as such: a write through it
-/// would create the target.
+/// Whether a symbolic link leads out of the root. A link whose target does not exist counts as such: a write through it
+/// could create the target. A link that cannot be followed, such as a loop, leads nowhere.
 pub(crate) fn leads_out(root: &Path, link: &Path) -> bool {
     match (fs::canonicalize(root), fs::canonicalize(link)) {
         (Ok(root), Ok(target)) => !target.starts_with(root),
-        _ => true,
+        (_, Err(error)) => error.kind() == io::ErrorKind::NotFound,
+        (Err(_), _) => true,
     }
 }
