@@ -8,7 +8,7 @@
 # ext4, xfs, btrfs    the root of a Debian system that wrote files when QEMU was killed, against the kernel's tree after it replayed
 #                     the log
 # ntfs                an NTFS volume that Debian's kernel (driver ntfs3) wrote to when QEMU was killed, against ntfs-3g's tree; that
-#                     driver writes no log, so a file that it wrote last may be unreadable for both, and is printed
+#                     driver writes no log, so a file that it wrote last may be unreadable, and such files are counted
 #
 # The inspection does not read the tree log of btrfs. Its tree is compared with that of a mount that does not replay the log either,
 # and the number of files that the log changes is printed.

@@ -393,8 +393,8 @@ fn a_damaged_linux_disk_is_inspected_to_an_end() {
 fn trees_of_real_systems_are_equal() {
     let base = PathBuf::from(std::env::var_os("GOLDFLEET_DISKS").unwrap());
     let (expected, unreadable) = sums_of_folder(&base.join("root"));
-    for file in unreadable {
-        println!("the driver cannot read {file}");
+    if let Some(first) = unreadable.first() {
+        println!("the driver cannot read {} files, for example {first}", unreadable.len());
     }
     let files = expected.len();
     assert!(files >= 14_000, "only {files} files");
