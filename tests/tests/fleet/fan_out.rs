@@ -157,8 +157,7 @@ fn watched(
     Ports { resources, ..ports.clone() }
 }
 
-/// A service that asks for a long wait at one target does not stop the planning of other jobs, and the dispatcher can be
-/// stopped meanwhile.
+/// A service that asks for a long wait at one target does not stop the planning of other jobs.
 #[tokio::test(flavor = "multi_thread")]
 async fn busy_target_delays_only_its_job() {
     let fleet = fleet("{image}-{version}-{region}", &targets(1, &["westeurope", "eastus"]));
