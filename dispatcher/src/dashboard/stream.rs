@@ -43,7 +43,7 @@ impl StreamSlots {
 /// The stream of events of one page: first the complete job as the event `whole`, then differences as events `change`,
 /// and an event `trouble` while the job cannot be read.
 pub fn event_stream(receiver: watch::Receiver<FeedState>, slot: OwnedSemaphorePermit) -> Response<Body> {
-    let page = Page { receiver, told: None, _slot: slot };
+    let page = Page { receiver, sent: None, _slot: slot };
     let events = futures::stream::unfold(page, async |mut page| {
         let event = page.next_event().await?;
         Some((Ok::<_, Infallible>(event), page))
@@ -56,12 +56,12 @@ pub fn event_stream(receiver: watch::Receiver<FeedState>, slot: OwnedSemaphorePe
 /// What a page knows, and where its news come from.
 struct Page {
     receiver: watch::Receiver<FeedState>,
-    told: Option<Told>,
+    sent: Option<LastSent>,
     _slot: OwnedSemaphorePermit,
 }
 
-/// What a page was told last.
-struct Told {
+/// What a page was sent last.
+struct LastSent {
     view: Weak<JobView>,
     version: u64,
     failed: bool,
@@ -71,34 +71,37 @@ impl Page {
     /// The next event, or a keep-alive comment. None if the feed has ended. A slow page skips intermediate changes.
     async fn next_event(&mut self) -> Option<Bytes> {
         loop {
-            if self.told.is_some() {
+            if self.sent.is_some() {
                 match until_keep_alive(self.receiver.changed()).await {
                     Some(changed) => changed.ok()?,
                     None => return Some(Bytes::from_static(b":\n\n")),
                 }
             }
             let seen = self.receiver.borrow_and_update().clone();
-            let now =
-                Told { view: Arc::downgrade(&seen.view), version: seen.version, failed: seen.failed_reads.is_some() };
-            let told = self.told.replace(now);
-            if let Some(event) = event(told.as_ref(), &seen) {
+            let now = LastSent {
+                view: Arc::downgrade(&seen.view),
+                version: seen.version,
+                failed: seen.failed_reads.is_some(),
+            };
+            let sent = self.sent.replace(now);
+            if let Some(event) = event(sent.as_ref(), &seen) {
                 return Some(event);
             }
         }
     }
 }
 
-/// The event that leads from what a page was told to what was seen. None if there is no news.
-fn event(told: Option<&Told>, seen: &FeedState) -> Option<Bytes> {
-    let Some(told) = told else { return Some(seen.whole()) };
+/// The event that leads from what a page was sent to what was seen. None if there is no news.
+fn event(sent: Option<&LastSent>, seen: &FeedState) -> Option<Bytes> {
+    let Some(sent) = sent else { return Some(seen.whole()) };
     if let Some(trouble) = &seen.failed_reads {
         return Some(encode("trouble", &json!({ "error": trouble.as_ref() })));
     }
     // The feed keeps few views, so this page was slow.
-    let Some(last) = told.view.upgrade() else { return Some(seen.whole()) };
-    match seen.change_since(told.version, &last) {
+    let Some(last) = sent.view.upgrade() else { return Some(seen.whole()) };
+    match seen.change_since(sent.version, &last) {
         Some(change) => Some(change),
-        None if told.failed => Some(encode("change", &json!({}))),
+        None if sent.failed => Some(encode("change", &json!({}))),
         None => None,
     }
 }
