@@ -111,7 +111,7 @@ impl Filter {
             return Ok(filter);
         }
         let rows: Vec<Operation> =
-            control.ports.table.operations(job).await?.into_iter().map(|row| row.value).collect();
+            control.ports.table.list_operations(job).await?.rows.into_iter().map(|row| row.value).collect();
         if let Some(text) = &filter.text {
             let is_named = |row: &&Operation| format!("{} {}", row.kind, row.place.label).contains(text);
             filter.named = rows.iter().filter(is_named).map(|row| row.id.clone()).collect();
@@ -124,7 +124,7 @@ impl Filter {
     }
 
     async fn events(&self, control: &ControlContext, job: &JobId) -> Result<Vec<Event>, CommandError> {
-        let mut events = control.ports.table.events(job, None).await?;
+        let mut events = control.ports.table.list_events(job, None).await?.rows;
         events.retain(|event| self.lets_pass(event.operation.as_ref()));
         Ok(events)
     }

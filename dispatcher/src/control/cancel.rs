@@ -7,7 +7,6 @@ use goldfleet_model::operation::OperationState;
 use goldfleet_model::state::{JobEvent, OperationEvent};
 use goldfleet_ports::commit::Commit;
 use goldfleet_ports::error::PortResult;
-use goldfleet_workflow::group::GroupChange;
 use jiff::Timestamp;
 
 use crate::control::context::{ControlContext, ControlError, Group, group_rows};
@@ -39,7 +38,7 @@ pub async fn cancel(control: &ControlContext, id: &JobId) -> Result<CancelResult
     })?;
     stop_operations(control, id).await?;
     let mut counts = CancelResult::default();
-    for operation in control.ports.table.operations(id).await? {
+    for operation in control.ports.table.list_operations(id).await?.rows {
         *match operation.value.state {
             OperationState::Succeeded | OperationState::Skipped => &mut counts.done,
             OperationState::Failed => &mut counts.failed,
@@ -56,7 +55,7 @@ pub async fn cancel(control: &ControlContext, id: &JobId) -> Result<CancelResult
 /// # Errors
 /// If the table cannot be reached.
 pub async fn stop_operations(control: &ControlContext, id: &JobId) -> PortResult<()> {
-    let groups = group_rows(control.ports.table.operations(id).await?);
+    let groups = group_rows(control.ports.table.list_operations(id).await?);
     if !is_stopped(control, id).await? {
         return Ok(());
     }
@@ -88,8 +87,8 @@ async fn stop_group(control: &ControlContext, id: &JobId, mut group: Group) -> P
             }
             return Ok(());
         }
-        let Some(first) = group.first() else { return Ok(()) };
-        group = control.ports.table.group(id, &first.value.id).await?;
+        let Some(first) = group.rows.first() else { return Ok(()) };
+        group = Group::of(control.ports.table.list_group(id, &first.value.id).await?);
         if !is_stopped(control, id).await? {
             return Ok(());
         }
@@ -98,8 +97,8 @@ async fn stop_group(control: &ControlContext, id: &JobId, mut group: Group) -> P
 
 /// Cancels every operation of a group, except those that always run.
 fn stop_commit(group: &Group, now: Timestamp, actor: &str) -> Commit {
-    let mut change = GroupChange::new(group, now, actor);
-    for row in group.iter().filter(|row| !row.value.always) {
+    let mut change = group.change(now, actor);
+    for row in group.rows.iter().filter(|row| !row.value.always) {
         // An operation that has ended, or is already stopping, rejects the event.
         let _ = change.apply(&row.value.id, OperationEvent::Cancel);
     }

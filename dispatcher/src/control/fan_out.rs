@@ -355,7 +355,8 @@ async fn record_plan(
 
 /// Sends the messages of a planned job whose dispatcher stopped before it had sent all of them. Some may be sent twice.
 async fn announce_planned(control: &ControlContext, job: &Job) -> Result<FanOutResult, ControlError> {
-    let mut operations: Vec<Operation> = control.operations(job).await?.into_iter().map(|row| row.value).collect();
+    let rows = control.list_operations(job).await?.rows;
+    let mut operations: Vec<Operation> = rows.into_iter().map(|row| row.value).collect();
     operations.sort_by_key(|operation| control.registry.order(&operation.kind));
     announce(control, job, operations.into_iter()).await
 }
@@ -438,8 +439,9 @@ async fn must_wait_for_other_job(control: &ControlContext, job: &Job) -> Result<
     let others: Vec<Job> = control
         .ports
         .table
-        .open_jobs()
+        .list_open_jobs()
         .await?
+        .rows
         .into_iter()
         .map(|other| other.value)
         .filter(|other| is_same_work(other, job))

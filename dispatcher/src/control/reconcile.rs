@@ -4,6 +4,7 @@
 //! A pass over a job reads counts, the rows that need a repair, and the rows that a gate releases. It does not read the
 //! other rows of the job.
 
+mod damaged;
 mod gates;
 mod repair;
 
@@ -17,6 +18,7 @@ use goldfleet_model::operation::{OperationState, StateCount};
 use goldfleet_model::state::JobEvent;
 use goldfleet_ports::Versioned;
 use goldfleet_ports::clock::{after, elapsed};
+use goldfleet_ports::listing::ROW_DAMAGED;
 use goldfleet_runtime::metrics::ReconcileCounts;
 use goldfleet_workflow::gates::Gates;
 
@@ -55,7 +57,11 @@ pub enum JobCheck {
 pub async fn reconcile_open_jobs(control: &ControlContext) -> Result<usize, ControlError> {
     let began = control.ports.clock.now();
     let mut census = ReconcileCounts::of_kinds(control.registry.ids());
-    let jobs = control.ports.table.open_jobs().await?;
+    let listed = control.ports.table.list_open_jobs().await?;
+    for row in &listed.unreadable {
+        tracing::warn!(code = ROW_DAMAGED, "a job is set aside: {row}");
+    }
+    let jobs = listed.rows;
     let (mut open, mut failed) = (0, Vec::new());
     for job in &jobs {
         control.monitor.health.tick(MAX_PASS_TIME);
@@ -118,12 +124,23 @@ async fn reconcile_job(
         return finish_job(control, row, event, &counts).await;
     }
     let repaired = repair_operations(control, job).await?;
-    let mut ended = repaired.ended;
+    let mut pass = Pass { ended: repaired.ended, goes_on: repaired.any };
     if counts.iter().any(|count| count.state == OperationState::Waiting) && !job.holds_gates(now) {
-        ended |= open_gates(control, job, repaired, &counts).await?;
+        pass = open_gates(control, job, repaired, &counts).await?;
+    }
+    if !pass.goes_on
+        && !job.holds_gates(now)
+        && let Some(listing) = damaged::stuck(control, job, &counts).await?
+    {
+        let states: Vec<_> = listing.rows.iter().map(|row| row.value.state).collect();
+        let written = damaged::settle(control, job, listing).await?;
+        return match job.job_end(states).filter(|_| !written.any) {
+            Some(event) => finish_job(control, row, event, &counts).await,
+            None => Ok(JobCheck::Open),
+        };
     }
     // The last operations may have ended, as those behind a broken gate do. Then the job ends now, not at the next sweep.
-    if ended {
+    if pass.ended {
         let counts = control.ports.table.census(&job.id, job.plan).await?;
         if let Some(event) = job.job_end(counts.iter().map(|count| count.state)) {
             return finish_job(control, row, event, &counts).await;
@@ -132,30 +149,39 @@ async fn reconcile_job(
     Ok(JobCheck::Open)
 }
 
-/// Evaluates every gate that an operation waits for. Returns whether an operation has ended.
+/// The effect of a pass on the operations of a job.
+#[derive(Debug, Clone, Copy)]
+struct Pass {
+    /// Whether an operation has ended.
+    ended: bool,
+    /// Whether something was written, or an operator has to approve a ring.
+    goes_on: bool,
+}
+
+/// Evaluates every gate that an operation waits for.
 async fn open_gates(
     control: &ControlContext,
     job: &Job,
     repaired: Written,
     counts: &[StateCount],
-) -> Result<bool, ControlError> {
+) -> Result<Pass, ControlError> {
     let awaited = control.ports.table.awaited_gates(&job.id, job.plan).await?;
     let gates: BTreeSet<GateKey> = awaited.into_iter().map(|(gate, _)| gate).collect();
     let evaluated = evaluate_gates(control, job, gates).await?;
     let is_active = |state| state == OperationState::Ready || OperationState::is_leased(state);
     let may_go_on = repaired.any || evaluated.written.any || evaluated.awaits_approval;
     if may_go_on || counts.iter().any(|count| is_active(count.state)) {
-        return Ok(evaluated.written.ended);
+        return Ok(Pass { ended: repaired.ended | evaluated.written.ended, goes_on: may_go_on });
     }
     // Operations wait, and nothing is active that could release them. The indexes do not explain it, so look at all
     // rows.
-    let operations = control.operations(job).await?;
-    let gates = Gates::of(operations.iter().map(|row| &row.value));
+    let operations = control.list_operations(job).await?;
+    let gates = Gates::of(operations.rows.iter().map(|row| &row.value));
     let mut written = Written::default();
     for group in group_rows(operations) {
         written += write_gates(control, job, &gates, &group).await?;
     }
-    Ok(written.ended)
+    Ok(Pass { ended: written.ended, goes_on: written.any })
 }
 
 /// Ends a job whose operations had all ended when they were counted. The job's row was read before that. If the row has
@@ -170,6 +196,12 @@ async fn finish_job(
     if row.value.holds_gates(control.ports.clock.now()) {
         return Ok(JobCheck::Open);
     }
+    let damage = damaged::damage(control, &row.value, counts).await?;
+    let event = match (event, row.value.state) {
+        (JobEvent::ConfirmCancel, JobState::Cancelling) => event,
+        _ if damage.is_empty() => event,
+        _ => JobEvent::Fail,
+    };
     // Remove them before the job ends, because the reconciler ignores jobs that have ended.
     let staging = match event {
         JobEvent::Succeed => remove_staged(control, &row.value).await?,
@@ -181,9 +213,13 @@ async fn finish_job(
     let removed = staging == StagedOutcome::Removed;
     // Not the time of this sweep, so that the duration and the rate that operators see stay as they are.
     let finished = row.value.end_time(counts.iter().map(|count| count.latest).max());
+    let now = control.ports.clock.now();
     let end = |job: &mut Job| {
         job.cleaned |= removed;
         job.finished = Some(finished);
+        if !damage.is_empty() {
+            job.failure.get_or_insert_with(|| damaged::failure(&damage, now));
+        }
     };
     let Some(ended) = control.apply_event_to(row, event, end).await? else {
         return Ok(JobCheck::Open);

@@ -274,7 +274,7 @@ pub async fn request_work(
     note: Option<String>,
     is_same: impl Fn(&Work, &Work) -> bool,
 ) -> Result<RequestResult, ControlError> {
-    for open in control.ports.table.open_jobs().await?.into_iter().map(|row| row.value) {
+    for open in control.ports.table.list_open_jobs().await?.rows.into_iter().map(|row| row.value) {
         let Subject::Work { work: other } = &open.subject else { continue };
         let does_same = other.title == work.title && is_same(other, &work);
         if !does_same || open.state == JobState::Cancelling || !control.has_unfinished_work(&open).await? {
@@ -303,7 +303,7 @@ async fn system(control: &ControlContext, image: &ImageRef) -> PortResult<Option
         return Ok(upload.system);
     }
     // The newest upload has not ended, has failed, or is of an earlier release.
-    Ok(system_of(&control.ports.table.uploads().await?, &image.digest).cloned())
+    Ok(system_of(&control.ports.table.list_uploads().await?.rows, &image.digest).cloned())
 }
 
 /// The open job of an equal request, if there is one. `is_same` returns whether a job delivers the same content. A planned job must
@@ -315,12 +315,12 @@ pub(crate) async fn find_open_job(
     (targets, groups): (&[Target], &[GroupId]),
 ) -> PortResult<Option<Job>> {
     let same = |job: &Job| is_same(job) && job.selection == selection && job.state != JobState::Cancelling;
-    for job in control.ports.table.open_jobs().await?.into_iter().map(|job| job.value).filter(same) {
+    for job in control.ports.table.list_open_jobs().await?.rows.into_iter().map(|job| job.value).filter(same) {
         // A job that is not planned yet will be planned for the current targets.
         if job.state == JobState::Requested {
             return Ok(Some(job));
         }
-        let rows = control.operations(&job).await?;
+        let rows = control.list_operations(&job).await?.rows;
         // If all operations have ended, the job does nothing more, although the reconciler has not ended it yet.
         if job.job_end(states(&rows)).is_none() && covers(&rows, targets, groups) {
             return Ok(Some(job));

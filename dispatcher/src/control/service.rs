@@ -9,6 +9,7 @@ use goldfleet_model::ids::JobId;
 use goldfleet_model::message::{Message, QueueName};
 use goldfleet_ports::clock::{after, elapsed};
 use goldfleet_ports::error::{ErrorKind, PortResult};
+use goldfleet_ports::listing::ROW_DAMAGED;
 use goldfleet_ports::queue::Received;
 use goldfleet_ports::timeout::MAX_WAIT_IN_PLACE;
 use goldfleet_runtime::telemetry::RepeatLimiter;
@@ -226,6 +227,11 @@ async fn plan_job(control: &ControlContext, job: &JobId, received: &Received) ->
     let again = match fan_out(control, job).await {
         Ok(FanOutResult::Done) => None,
         Ok(FanOutResult::Deferred(wait)) => Some(wait),
+        Err(ControlError::Port(error)) if error.code == ROW_DAMAGED => {
+            // The reconciler sends its message again if the row can be read later.
+            tracing::warn!(%job, code = error.code, "the job is set aside: {error}");
+            None
+        }
         Err(error) if is_race(&error) => {
             tracing::debug!(%job, "another dispatcher plans this job too: {error}");
             Some(retry_after(&error))

@@ -178,8 +178,9 @@ pub async fn read_view(
     history: &mut Throughput,
 ) -> Result<JobView, ControlError> {
     let job = control.job(id).await?.value;
-    let rows = control.operations(&job).await?;
-    let status = status_of(control, &job, &rows).await?;
+    let listing = control.list_operations(&job).await?;
+    let status = status_of(control, &job, &listing).await?;
+    let rows = listing.rows;
     let now = control.ports.clock.now();
     history.observe(&rows, now);
     let begun = rows.iter().filter_map(|row| row.value.started).min().unwrap_or(job.created);

@@ -5,6 +5,7 @@ mod artifact_records;
 mod bounded_reads;
 mod chunk_retention;
 mod cloud_sources;
+mod damaged_rows;
 mod dashboard;
 mod data_disks;
 mod fan_out;

@@ -10,13 +10,15 @@ use goldfleet_model::target::Target;
 use goldfleet_model::text::pluralize;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::inspector::Inspector;
+use goldfleet_ports::listing::{ROW_DAMAGED, UnreadableRow};
 
 use super::{Accounts, Finding, account};
 use crate::control::context::ControlContext;
+use crate::control::explain;
 
 /// Checks queues and tables.
 pub(super) async fn coordination(control: &ControlContext) -> Vec<Finding> {
-    let open = control.ports.table.open_jobs().await.map(|jobs| jobs.len());
+    let open = control.ports.table.list_open_jobs().await.map(|jobs| jobs.rows.len());
     let queues = futures::future::join_all(QueueName::ALL.map(async |queue| {
         let subject = format!("queue {queue}");
         match control.ports.queue.depth(queue).await {
@@ -29,7 +31,25 @@ pub(super) async fn coordination(control: &ControlContext) -> Vec<Finding> {
         Ok(jobs) => Finding::ok("tables", pluralize(jobs, "job")),
         Err(error) => access_error("tables".to_owned(), &error, "Storage Table Data Contributor on the source account"),
     });
+    findings.extend(unreadable_rows(control).await.unwrap_or_default());
     findings
+}
+
+/// The rows that cannot be read: of jobs, of uploads, and of the operations of open jobs.
+async fn unreadable_rows(control: &ControlContext) -> PortResult<Vec<Finding>> {
+    let table = &control.ports.table;
+    let jobs = table.list_jobs().await?.unreadable;
+    let uploads = table.list_uploads().await?.unreadable;
+    let mut operations = Vec::new();
+    for job in table.list_open_jobs().await?.rows {
+        operations.extend(table.unreadable_operations(&job.value.id).await?);
+    }
+    let finding = |what: &str, row: UnreadableRow| {
+        let remedy = explain::remedy(ROW_DAMAGED).unwrap_or_default();
+        Finding::error(format!("{what} {}", row.id), ROW_DAMAGED, row.to_string(), remedy)
+    };
+    let of = |what: &'static str, rows: Vec<UnreadableRow>| rows.into_iter().map(move |row| finding(what, row));
+    Ok(of("job", jobs).chain(of("operation", operations)).chain(of("upload", uploads)).collect())
 }
 
 /// The messages of a queue, and what they mean. `open` is the number of jobs that have not ended, if it is known.
@@ -48,11 +68,14 @@ fn describe_queue(queue: QueueName, depth: u64, open: Option<usize>) -> String {
 
 /// Reads both tables: jobs and operations.
 async fn tables(control: &ControlContext) -> PortResult<usize> {
-    let jobs = control.ports.table.jobs().await?;
+    let jobs = control.ports.table.list_jobs().await?.rows;
     let any = seed::operation_id(&control.config.source.store(), DiskRole::Os);
     let job = jobs.first().map(|job| job.value.id.clone()).or_else(|| "doctor".parse().ok());
     if let Some(job) = job {
-        control.ports.table.operation(&job, &any).await?;
+        match control.ports.table.operation(&job, &any).await {
+            Err(error) if error.code != ROW_DAMAGED => return Err(error),
+            _ => {}
+        }
     }
     Ok(jobs.len())
 }

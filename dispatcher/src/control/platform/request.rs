@@ -130,7 +130,7 @@ pub async fn refuse_dispatched(
     image: &ImageName,
     version: &ImageVersion,
 ) -> Result<(), ControlError> {
-    let jobs = control.ports.table.jobs().await?;
+    let jobs = control.ports.table.list_jobs().await?.rows;
     let is_other =
         |job: &&Job| job.is_for(image, version) && job.operations.is_some() && platform_delivery(job).is_some();
     let Some(job) = jobs.iter().map(|row| &row.value).find(is_other) else { return Ok(()) };
@@ -153,7 +153,7 @@ async fn refuse_other_source(
     spec: &PlatformSpec,
 ) -> Result<(), ControlError> {
     let of_version = |job: &Job| job.is_for(&image.name, &image.version) && job.operations.is_some();
-    let jobs = control.ports.table.jobs().await?;
+    let jobs = control.ports.table.list_jobs().await?.rows;
     for job in jobs.iter().map(|row| &row.value).filter(|job| of_version(job)) {
         let other = platform_delivery(job).map(PlatformSpec::in_delivery).transpose()?;
         match other {

@@ -16,7 +16,7 @@ use crate::control::reconcile::gates::{Written, one_for_each_group, write_group}
 
 /// How long an operation is ready before its message counts as lost, if the queue cannot tell whether it exists. The
 /// time doubles with each message, so that a fleet without workers does not fill its queues.
-const ANNOUNCE_AGAIN: Duration = Duration::from_secs(60);
+pub(super) const ANNOUNCE_AGAIN: Duration = Duration::from_secs(60);
 
 /// The longest time between two messages of one operation.
 const MAX_ANNOUNCE_AGAIN: Duration = Duration::from_secs(3600);
@@ -87,7 +87,7 @@ pub async fn release_ended(control: &ControlContext) -> Result<usize, ControlErr
     if ended.is_empty() {
         return Ok(0);
     }
-    let jobs: Vec<Job> = ports.table.open_jobs().await?.into_iter().map(|row| row.value).collect();
+    let jobs: Vec<Job> = ports.table.list_open_jobs().await?.rows.into_iter().map(|row| row.value).collect();
     let planned = || jobs.iter().filter(|job| job.state != JobState::Requested);
     for job in planned() {
         end_leases(control, job, Timestamp::MAX, &Reason::Ended(&ended)).await?;

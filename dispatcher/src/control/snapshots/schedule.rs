@@ -65,7 +65,7 @@ pub async fn request_if_due(control: &ControlContext, sync: &Sync) -> Result<Opt
         return Ok(None);
     }
     let job = job(control, sync, slot)?;
-    let open = control.ports.table.open_jobs().await?;
+    let open = control.ports.table.list_open_jobs().await?.rows;
     let requested = if let Some(open) = open.iter().find(|other| is_same_work(&other.value, &job)) {
         tracing::info!(sync = sync.name, job = %open.value.id, "a run is still open, so this one is skipped");
         None

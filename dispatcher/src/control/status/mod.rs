@@ -24,6 +24,7 @@ use goldfleet_model::text::{HumanBytes, duration};
 use goldfleet_model::upload::Upload;
 use goldfleet_ports::Versioned;
 use goldfleet_ports::clock::elapsed;
+use goldfleet_ports::listing::{Listing, UnreadableRow};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -78,9 +79,11 @@ impl ReportedState {
 
     /// The state by the job's rows. It does not depend on whether a dispatcher has already written the end to the job's
     /// own row.
-    fn from_rows(job: &Job, operations: &[Versioned<Operation>]) -> Self {
-        let planned = matches!(job.state, JobState::Running | JobState::Cancelling);
-        let ended = if planned { job.job_end(states(operations)) } else { None };
+    fn from_rows(job: &Job, operations: &Listing<Versioned<Operation>>) -> Self {
+        // Only the reconciler decides when a job has ended of which a row cannot be read.
+        let is_known =
+            matches!(job.state, JobState::Running | JobState::Cancelling) && operations.unreadable.is_empty();
+        let ended = if is_known { job.job_end(states(&operations.rows)) } else { None };
         match ended.and_then(|event| next_job(job.state, event)).unwrap_or(job.state) {
             JobState::Requested | JobState::Running | JobState::Cancelling => Self::Running,
             JobState::Succeeded => Self::Succeeded,
@@ -238,6 +241,12 @@ pub struct Status {
     /// What failed, and why. Images that were not started because their copy failed are counted as cancelled and are
     /// not listed.
     pub failures: Vec<FailureRow>,
+    /// The operations of which the rows cannot be read. They are in no other count.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unreadable: Vec<UnreadableRow>,
+    /// Other jobs of which the rows cannot be read. Only the command `status` fills it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unreadable_jobs: Vec<UnreadableRow>,
     /// What operations did and why, if their states do not say it: what was deleted, for example.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub remarks: Vec<Remark>,
@@ -328,7 +337,7 @@ impl Status {
 /// # Errors
 /// If the table cannot be reached.
 pub async fn status(control: &ControlContext, job: &Job) -> Result<Status, ControlError> {
-    let operations = control.operations(job).await?;
+    let operations = control.list_operations(job).await?;
     status_of(control, job, &operations).await
 }
 
@@ -339,7 +348,7 @@ pub async fn status(control: &ControlContext, job: &Job) -> Result<Status, Contr
 pub async fn status_of(
     control: &ControlContext,
     job: &Job,
-    operations: &[Versioned<Operation>],
+    operations: &Listing<Versioned<Operation>>,
 ) -> Result<Status, ControlError> {
     let upload = match job.image() {
         Some(image) => control.ports.table.newest_upload(&image.name, &image.version).await?,
@@ -353,14 +362,15 @@ fn count_rows(
     registry: &Registry,
     job: &Job,
     upload: Option<&Upload>,
-    operations: &[Versioned<Operation>],
+    listing: &Listing<Versioned<Operation>>,
     now: Timestamp,
 ) -> Status {
+    let operations = listing.rows.as_slice();
     let mut phases = Phases::of(registry, job, operations);
     if job.operations.is_none() && operations.is_empty() {
         phases.clear_percent();
     }
-    let standing = ReportedState::from_rows(job, operations);
+    let standing = ReportedState::from_rows(job, listing);
     let has_ended = standing != ReportedState::Running;
     // Before a sweep writes it to the job's row: the same moment, so that what is derived from it does not change.
     let finished = has_ended.then(|| job.end_time(operations.iter().map(|row| row.value.updated).max()));
@@ -401,6 +411,8 @@ fn count_rows(
         seconds_left: (is_worked_on && rate > 0.0 && left > 0).then(|| as_f64(left) / rate),
         idle_seconds: idle,
         failures: operations.iter().filter_map(|row| FailureRow::of(registry, &row.value)).collect(),
+        unreadable: listing.unreadable.clone(),
+        unreadable_jobs: Vec::new(),
         remarks: operations.iter().filter_map(|row| Remark::of(registry, &row.value)).collect(),
         findings: job.findings.clone(),
         planned: job.operations.is_some(),

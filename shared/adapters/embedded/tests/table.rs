@@ -1,17 +1,20 @@
 //! The SQLite queue and job table: the conformance suites, several users of one file, and a killed process.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use goldfleet_embedded::{Database, SqliteJobTable, SqliteQueue};
 use goldfleet_model::message::QueueName;
 use goldfleet_ports::clock::SystemClock;
 use goldfleet_ports::conformance::clock::ManualClock;
+use goldfleet_ports::conformance::job_table::DamageRows;
 use goldfleet_ports::conformance::{job_table, queue, records};
 use goldfleet_ports::job_table::JobTable as _;
+use goldfleet_ports::listing::RowName;
 use goldfleet_ports::queue::Queue;
 use goldfleet_ports::records::Records as _;
 use jiff::Timestamp;
@@ -29,7 +32,33 @@ async fn queue_conforms() {
 #[tokio::test(flavor = "multi_thread")]
 async fn job_table_conforms() {
     let folder = TempDir::new().unwrap();
-    job_table::all(&SqliteJobTable::new(Database::open(&folder.path().join("goldfleet.db")).unwrap())).await;
+    let file = folder.path().join("goldfleet.db");
+    job_table::all(&SqliteJobTable::new(Database::open(&file).unwrap()), &OtherProgram(file)).await;
+}
+
+/// Another program that writes to the file.
+struct OtherProgram(PathBuf);
+
+#[async_trait]
+impl DamageRows for OtherProgram {
+    async fn replace_body(&self, row: &RowName, body: &str) {
+        let connection = rusqlite::Connection::open(&self.0).unwrap();
+        connection.busy_timeout(Duration::from_secs(5)).unwrap();
+        let changed = match row {
+            RowName::Job(id) => {
+                connection.execute("UPDATE jobs SET body = ?1 WHERE id = ?2", (body, id.as_str())).unwrap()
+            }
+            RowName::Upload(id) => {
+                connection.execute("UPDATE uploads SET body = ?1 WHERE id = ?2", (body, id.as_str())).unwrap()
+            }
+            RowName::Operation(job, id) => {
+                let parsed: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
+                let sql = "UPDATE operations SET body = ?1, state = coalesce(?2, state) WHERE job = ?3 AND id = ?4";
+                connection.execute(sql, (body, parsed["state"].as_str(), job.as_str(), id.to_string())).unwrap()
+            }
+        };
+        assert_eq!(changed, 1);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
