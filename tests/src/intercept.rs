@@ -140,6 +140,7 @@ intercept!(JobTable {
     unreadable_operations(job: &JobId) -> Vec<UnreadableRow>;
     census(job: &JobId, plan: u32) -> Vec<StateCount>;
     in_state_before(job: &JobId, plan: u32, state: OperationState, before: Timestamp, limit: usize) -> Vec<OperationId>;
+    in_state_after(job: &JobId, plan: u32, state: OperationState, after: Timestamp, limit: usize) -> Vec<OperationId>;
     openers(job: &JobId, plan: u32, gate: &GateKey) -> GateOpeners;
     awaiting(job: &JobId, plan: u32, gate: &GateKey, on: GateCondition) -> Vec<OperationId>;
     awaited_gates(job: &JobId, plan: u32) -> Vec<(GateKey, GateCondition)>;

@@ -7,7 +7,7 @@ use goldfleet_model::ids::JobId;
 use goldfleet_model::message::{Message, QueueName};
 use goldfleet_model::operation::{Lease, Operation, OperationState};
 use goldfleet_model::state::{IllegalTransition, OperationEvent};
-use goldfleet_ports::clock::{after, elapsed};
+use goldfleet_ports::clock::{after, elapsed, has_ended};
 use goldfleet_ports::commit::{Commit, CommitOutcome, commit_confirmed};
 use goldfleet_ports::error::PortResult;
 use goldfleet_ports::job_table::Change;
@@ -66,7 +66,7 @@ pub async fn claim(context: &WorkerContext, queue: QueueName, received: Received
         ports.queue.extend(queue, &received.receipt, UNKNOWN_KIND_DELAY).await?;
         return Ok(Claim::NotClaimed);
     }
-    match claim_decision(&rows.own.value, ports.clock.now()) {
+    match claim_decision(&rows.own.value, context.settings.longest_wait, ports.clock.now()) {
         ClaimDecision::Claim => try_claim(context, queue, received, rows).await,
         ClaimDecision::Delay(delay) => {
             ports.queue.extend(queue, &received.receipt, delay).await?;
@@ -130,10 +130,14 @@ enum ClaimDecision {
     Discard,
 }
 
-fn claim_decision(operation: &Operation, now: Timestamp) -> ClaimDecision {
+fn claim_decision(operation: &Operation, longest_wait: Duration, now: Timestamp) -> ClaimDecision {
     match operation.state {
         OperationState::Ready => match operation.not_before {
-            Some(at) if at > now => ClaimDecision::Delay(elapsed(now, at)),
+            Some(at) if !has_ended(at, longest_wait, now) => ClaimDecision::Delay(elapsed(now, at)),
+            Some(at) if at > now => {
+                tracing::warn!(until = %at, "a wait beyond the longest one counts as ended: check the clocks of all machines");
+                ClaimDecision::Claim
+            }
             _ => ClaimDecision::Claim,
         },
         _ if operation.lease_expired(now) => ClaimDecision::Claim,

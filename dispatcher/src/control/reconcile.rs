@@ -17,7 +17,7 @@ use goldfleet_model::job::{Job, JobState};
 use goldfleet_model::operation::{OperationState, StateCount};
 use goldfleet_model::state::JobEvent;
 use goldfleet_ports::Versioned;
-use goldfleet_ports::clock::{after, elapsed};
+use goldfleet_ports::clock::{LONGEST_WAIT, after, elapsed, has_ended};
 use goldfleet_ports::listing::ROW_DAMAGED;
 use goldfleet_runtime::metrics::ReconcileCounts;
 use goldfleet_workflow::gates::Gates;
@@ -104,7 +104,7 @@ async fn reconcile_job(
     let now = control.ports.clock.now();
     match job.state {
         JobState::Requested => {
-            if now > after(job.updated, JOB_MESSAGE_LOST) {
+            if has_ended(after(job.updated, JOB_MESSAGE_LOST), LONGEST_WAIT, now) {
                 requeue_job(control, &job.id).await?;
             }
             return Ok(JobCheck::Open);
@@ -112,7 +112,10 @@ async fn reconcile_job(
         JobState::Cancelling => drop(stop_operations(control, &job.id).await?),
         _ => {}
     }
-    if job.state == JobState::Running && !job.announced && now > after(job.updated, JOB_MESSAGE_LOST) {
+    if job.state == JobState::Running
+        && !job.announced
+        && has_ended(after(job.updated, JOB_MESSAGE_LOST), LONGEST_WAIT, now)
+    {
         // The dispatcher of the job stopped before it had sent all messages of the ready operations.
         requeue_job(control, &job.id).await?;
     }

@@ -1,6 +1,7 @@
 //! Creates a job from a request: first its row, then the message that points to it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use goldfleet_config::UploadRoute;
 use goldfleet_config::targets::TargetsFile;
@@ -16,6 +17,7 @@ use goldfleet_model::system::System;
 use goldfleet_model::target::{Target, TargetKey};
 use goldfleet_model::upload::system_of;
 use goldfleet_ports::Versioned;
+use goldfleet_ports::clock::after;
 use goldfleet_ports::error::PortResult;
 use goldfleet_ports::rng;
 use goldfleet_rates::Rates;
@@ -244,6 +246,22 @@ fn refuse_other_sinks(targets: &[Target]) -> Result<(), ControlError> {
     )))
 }
 
+/// The id and the time of a new job. Jobs are in the order of these, so they are those of now, or those of the second after
+/// the newest job if a clock was ahead when that was requested.
+pub(crate) async fn next_job(control: &ControlContext) -> PortResult<(JobId, Timestamp)> {
+    let now = control.ports.clock.now();
+    let newest = control.ports.table.list_newest_jobs(1).await?.rows.pop();
+    let latest = newest.map(|job| job.value.created.max(job.value.id.requested_at().unwrap_or(Timestamp::MIN)));
+    let at = match latest.filter(|latest| *latest > now) {
+        None => now,
+        Some(latest) => {
+            tracing::warn!(%latest, %now, "the newest job was requested in the future: check the clocks of all machines");
+            after(latest, Duration::from_secs(1))
+        }
+    };
+    Ok((JobId::new(at, rng::random_u64()), at))
+}
+
 /// Creates a job, and sends its message to the dispatcher.
 async fn insert(
     control: &ControlContext,
@@ -251,8 +269,7 @@ async fn insert(
     selection: Vec<Selector>,
     terms: Terms,
 ) -> Result<RequestResult, ControlError> {
-    let now = control.ports.clock.now();
-    let id = JobId::new(now, rng::random_u64());
+    let (id, now) = next_job(control).await?;
     insert_job(control, terms.apply_to(control, new_job(id, subject, selection, now))).await
 }
 

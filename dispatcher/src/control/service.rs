@@ -7,7 +7,7 @@ use goldfleet_galleries::rota::Rota;
 use goldfleet_model::graph::GateKey;
 use goldfleet_model::ids::JobId;
 use goldfleet_model::message::{Message, QueueName};
-use goldfleet_ports::clock::{after, elapsed};
+use goldfleet_ports::clock::{after, elapsed, is_over};
 use goldfleet_ports::error::{ErrorKind, PortResult};
 use goldfleet_ports::listing::ROW_DAMAGED;
 use goldfleet_ports::queue::Received;
@@ -99,7 +99,7 @@ async fn serve(control: &ControlContext, until: RunUntil, stop: &CancellationTok
             0
         });
         let now = clock.now();
-        let due = swept.is_none_or(|at| now > after(at, interval));
+        let due = swept.is_none_or(|at| is_over(at, interval, now));
         if due || (received == 0 && until == RunUntil::Idle) {
             swept = Some(now);
             measure_queues(control).await;
@@ -163,7 +163,7 @@ const GATE_INTERVAL: Duration = Duration::from_secs(1);
 impl GateEvaluations {
     /// How long a hint for a gate must wait. Zero if it can be evaluated now.
     fn wait(&mut self, job: &JobId, gate: &GateKey, now: Timestamp) -> Duration {
-        self.0.retain(|_, at| after(*at, GATE_INTERVAL) > now);
+        self.0.retain(|_, at| !is_over(*at, GATE_INTERVAL, now));
         let key = (job.clone(), gate.clone());
         match self.0.get(&key) {
             Some(at) => elapsed(now, after(*at, GATE_INTERVAL)),

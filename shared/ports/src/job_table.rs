@@ -211,6 +211,20 @@ pub trait JobTable: Send + Sync {
         limit: usize,
     ) -> PortResult<Vec<OperationId>>;
 
+    /// Lists at most `limit` operations of a planning attempt that are in this state and whose
+    /// [`Operation::state_time`] is after `after`. No row is read completely.
+    ///
+    /// # Errors
+    /// If the service refuses or cannot be reached.
+    async fn in_state_after(
+        &self,
+        job: &JobId,
+        plan: u32,
+        state: OperationState,
+        after: Timestamp,
+        limit: usize,
+    ) -> PortResult<Vec<OperationId>>;
+
     /// Finds the openers that decide the state of a gate, among the operations of a planning attempt. The cost does not
     /// depend on the number of openers or of other operations.
     ///

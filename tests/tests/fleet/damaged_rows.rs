@@ -19,7 +19,7 @@ use goldfleet_tests::fleet::InProcessFleet;
 use crate::killed_seeds::later;
 
 /// Writes to the database as another program does.
-fn execute(fleet: &InProcessFleet, sql: &str) {
+pub(crate) fn execute(fleet: &InProcessFleet, sql: &str) {
     let Coordination::Embedded(embedded) = &fleet.config.coordination else { panic!("another coordination") };
     let connection = rusqlite::Connection::open(&embedded.path).unwrap();
     connection.busy_timeout(Duration::from_secs(5)).unwrap();

@@ -4,6 +4,7 @@ mod added_kind;
 mod artifact_records;
 mod bounded_reads;
 mod chunk_retention;
+mod clocks;
 mod cloud_sources;
 mod damaged_rows;
 mod dashboard;

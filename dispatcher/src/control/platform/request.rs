@@ -2,20 +2,20 @@
 
 use goldfleet_config::targets::TargetsFile;
 use goldfleet_galleries::settings::Gallery;
-use goldfleet_model::ids::{ImageName, ImageVersion, JobId};
+use goldfleet_model::ids::{ImageName, ImageVersion};
 use goldfleet_model::image::ImageRef;
 use goldfleet_model::job::{Delivery, Job, Payload, Subject};
 use goldfleet_model::manifest::{Generation, OsType};
 use goldfleet_model::selector::Selector;
 use goldfleet_ports::error::ErrorKind;
-use goldfleet_ports::rng;
+
 use goldfleet_sources::{Refusal, SourceLocation, codes};
 
 use super::plan::{PlannedDelivery, plan};
 use super::{PlatformSpec, ROUTE, source};
 use crate::control::context::{ControlContext, ControlError};
 use crate::control::galleries::groups;
-use crate::control::request::{RequestResult, Terms, find_open_job, insert_job, new_job, selected_targets};
+use crate::control::request::{RequestResult, Terms, find_open_job, insert_job, new_job, next_job, selected_targets};
 
 /// A source, and the version that it becomes.
 #[derive(Debug, Clone)]
@@ -88,8 +88,7 @@ async fn job_of(
     (spec, payload): (&PlatformSpec, Payload),
     selection: &[Selector],
 ) -> Result<Job, ControlError> {
-    let now = control.ports.clock.now();
-    let id = JobId::new(now, rng::random_u64());
+    let (id, now) = next_job(control).await?;
     let image = ImageRef { name: request.image.clone(), version: request.version.clone(), digest: spec.digest(&id) };
     refuse_other_source(control, &image, spec).await?;
     let subject = Subject::Image { image, payload, delivery: Some(Box::new(spec.delivery()?)) };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use goldfleet_model::job::{Job, JobState};
 use goldfleet_model::operation::{Operation, OperationId, OperationState, ProcessName};
-use goldfleet_ports::clock::{after, before, elapsed};
+use goldfleet_ports::clock::{LONGEST_WAIT, after, before, elapsed};
 use goldfleet_workflow::expire::{MAX_LOST, expire_lease};
 use goldfleet_workflow::gates::Gates;
 use goldfleet_workflow::group::GroupChange;
@@ -52,8 +52,13 @@ async fn end_leases(
     reason: &Reason<'_>,
 ) -> Result<Written, ControlError> {
     let mut written = Written::default();
+    let table = &control.ports.table;
     for state in [OperationState::Running, OperationState::Cancelling] {
-        let ids = control.ports.table.in_state_before(&job.id, job.plan, state, until, MAX_REPAIRS).await?;
+        let mut ids = table.in_state_before(&job.id, job.plan, state, until, MAX_REPAIRS).await?;
+        let beyond = after(until, LONGEST_WAIT);
+        let too_long = table.in_state_after(&job.id, job.plan, state, beyond, MAX_REPAIRS).await?;
+        warn_of_clocks(job, "lease", too_long.len());
+        ids.extend(too_long);
         written += repair_groups(control, job, ids, reason).await?;
     }
     Ok(written)
@@ -72,8 +77,31 @@ async fn announce_lost(control: &ControlContext, job: &Job, now: Timestamp) -> R
         return repair_groups(control, job, ids, &Reason::NoMessage(&lost)).await;
     }
     let (ready, long_ago) = (OperationState::Ready, before(now, ANNOUNCE_AGAIN));
-    let ids = control.ports.table.in_state_before(&job.id, job.plan, ready, long_ago, MAX_REPAIRS).await?;
+    let table = &control.ports.table;
+    let mut ids = table.in_state_before(&job.id, job.plan, ready, long_ago, MAX_REPAIRS).await?;
+    let beyond = after(now, longest_wait(control));
+    let too_late = table.in_state_after(&job.id, job.plan, ready, beyond, MAX_REPAIRS).await?;
+    warn_of_clocks(job, "wait", too_late.len());
+    ids.extend(too_late);
     repair_groups(control, job, ids, &Reason::SentLongAgo).await
+}
+
+/// The longest wait of an operation between two attempts.
+fn longest_wait(control: &ControlContext) -> Duration {
+    let worker = &control.config.worker;
+    LONGEST_WAIT.max(worker.retry_cap.get()).max(worker.max_retry_after.get())
+}
+
+/// Warns if operations wait until times that no process could have written with a right clock.
+fn warn_of_clocks(job: &Job, what: &str, count: usize) {
+    if count > 0 {
+        tracing::warn!(
+            job = %job.id,
+            operations = count,
+            "operations have a {what} beyond the longest one, which counts as ended: a clock was ahead, or this one was set \
+             back; check the clocks of all machines"
+        );
+    }
 }
 
 /// Releases the work of processes that have ended: their leases, then the messages that they received, and then ready
@@ -129,7 +157,9 @@ fn repair(
 ) {
     let is_lost = match (row.state, reason) {
         (OperationState::Ready, Reason::NoMessage(lost)) => lost.contains(&row.id),
-        (OperationState::Ready, Reason::SentLongAgo) => was_sent_long_ago(row, now),
+        (OperationState::Ready, Reason::SentLongAgo) => {
+            was_sent_long_ago(row, now) || row.state_time() > after(now, longest_wait(control))
+        }
         (state, Reason::Expired) if state.is_leased() => row.lease_expired(now),
         (state, Reason::Ended(ended)) if state.is_leased() => {
             row.lease.as_ref().and_then(|lease| lease.process.as_ref()).is_some_and(|process| ended.contains(process))

@@ -13,7 +13,7 @@ use goldfleet_embedded::{Database, DirectoryBlobs, DirectoryResources, ProcessLo
 use goldfleet_modelled::{LimitMode, Model, ModelledBlobs, ModelledResources};
 use goldfleet_ports::Ports;
 use goldfleet_ports::blob_store::BlobStore;
-use goldfleet_ports::clock::{Clock, SystemClock};
+use goldfleet_ports::clock::{Clock, LONGEST_WAIT, SystemClock};
 use goldfleet_ports::disk_access::DiskAccess;
 use goldfleet_ports::disk_pages::DiskPages;
 use goldfleet_ports::error::{ErrorKind, PortError};
@@ -138,7 +138,9 @@ pub fn open_with_connection(config: &Config, connection: Option<&Connection>) ->
         (Coordination::Azure(_), None) => return Err(BackendError::MissingConnection("coordination")),
         (Coordination::Embedded(embedded), _) => {
             let database = Database::open(&embedded.path)?;
-            let queue = SqliteQueue::new(Arc::clone(&database), Arc::clone(&clock));
+            let worker = &config.worker;
+            let longest = LONGEST_WAIT.max(worker.retry_cap.get()).max(worker.max_retry_after.get());
+            let queue = SqliteQueue::new(Arc::clone(&database), Arc::clone(&clock)).with_longest_wait(longest);
             let locks = ProcessLocks::new(Arc::clone(&database), Arc::clone(&clock));
             CoordinationPorts::new(queue, SqliteJobTable::new(database), locks)
         }

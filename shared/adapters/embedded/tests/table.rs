@@ -29,6 +29,25 @@ async fn queue_conforms() {
     queue::all(&SqliteQueue::new(database, Arc::new(clock.clone())), &clock).await;
 }
 
+/// The clock of the machine was ahead while messages were sent and received, and was then set right.
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_do_not_stay_hidden_after_the_clock_was_set_back() {
+    let folder = TempDir::new().unwrap();
+    let queue = |hours: i64| {
+        let clock = ManualClock::at(Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_hours(hours));
+        SqliteQueue::new(Database::open(&folder.path().join("goldfleet.db")).unwrap(), Arc::new(clock))
+    };
+    let (ahead, right) = (queue(5), queue(0));
+    ahead.send(QueueName::Copy, "sent", Duration::ZERO).await.unwrap();
+    ahead.send(QueueName::Copy, "delayed", Duration::from_secs(60)).await.unwrap();
+    ahead.receive(QueueName::Copy, 1, Duration::from_secs(60)).await.unwrap();
+    // The first call makes them visible.
+    assert!(right.receive(QueueName::Copy, 9, Duration::from_secs(60)).await.unwrap().is_empty());
+    let received = right.receive(QueueName::Copy, 9, Duration::from_secs(60)).await.unwrap();
+    assert_eq!(received.iter().map(|one| one.body.as_str()).collect::<Vec<_>>(), ["sent", "delayed"]);
+    assert!(right.receive(QueueName::Copy, 9, Duration::from_secs(60)).await.unwrap().is_empty());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn job_table_conforms() {
     let folder = TempDir::new().unwrap();

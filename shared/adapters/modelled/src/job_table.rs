@@ -314,6 +314,20 @@ impl JobTable for MemoryJobTable {
         Ok(wanted.take(limit).map(|row| row.id.clone()).collect())
     }
 
+    async fn in_state_after(
+        &self,
+        job: &JobId,
+        plan: u32,
+        state: OperationState,
+        after: Timestamp,
+        limit: usize,
+    ) -> PortResult<Vec<OperationId>> {
+        let table = self.0.request().await;
+        let rows = table.operations.get(job).into_iter().flat_map(|job| job.by_id.values()).map(|(_, row)| row);
+        let wanted = rows.filter(|row| row.plan == plan && row.state == state && row.state_time() > after);
+        Ok(wanted.take(limit).map(|row| row.id.clone()).collect())
+    }
+
     async fn openers(&self, job: &JobId, plan: u32, gate: &GateKey) -> PortResult<GateOpeners> {
         let state = self.0.request().await;
         let Some(job) = state.operations.get(job) else { return Ok(GateOpeners::default()) };

@@ -77,6 +77,16 @@ impl AzureJobTable {
         Ok(parts.into_iter().flatten().collect())
     }
 
+    /// The operations that match `filter`, at most `limit`. Only keys are read.
+    async fn ids(&self, job: &JobId, filter: &str, limit: usize) -> PortResult<Vec<OperationId>> {
+        let lists = rows::partitions(job).map(async |partition| {
+            let filter = format!("PartitionKey eq '{partition}' and {filter}");
+            self.operations.query_some(&filter, Some("RowKey"), limit).await
+        });
+        let parts: Vec<Vec<Entity>> = stream::iter(lists).buffered(MAX_IN_FLIGHT).try_collect().await?;
+        Ok(parts.iter().flatten().take(limit).filter_map(rows::to_operation_id).collect())
+    }
+
     /// Reads the first row that matches `filter` in any partition of a job. Partitions are asked in parallel, and no more
     /// are asked when a row was found.
     async fn first(&self, job: &JobId, filter: &str, order: Order) -> PortResult<Option<Entity>> {
@@ -276,13 +286,18 @@ impl JobTable for AzureJobTable {
         before: Timestamp,
         limit: usize,
     ) -> PortResult<Vec<OperationId>> {
-        let filter = rows::in_state_before(plan, state, before);
-        let lists = rows::partitions(job).map(async |partition| {
-            let filter = format!("PartitionKey eq '{partition}' and {filter}");
-            self.operations.query_some(&filter, Some("RowKey"), limit).await
-        });
-        let parts: Vec<Vec<Entity>> = stream::iter(lists).buffered(MAX_IN_FLIGHT).try_collect().await?;
-        Ok(parts.iter().flatten().take(limit).filter_map(rows::to_operation_id).collect())
+        self.ids(job, &rows::in_state_before(plan, state, before), limit).await
+    }
+
+    async fn in_state_after(
+        &self,
+        job: &JobId,
+        plan: u32,
+        state: OperationState,
+        after: Timestamp,
+        limit: usize,
+    ) -> PortResult<Vec<OperationId>> {
+        self.ids(job, &rows::in_state_after(plan, state, after), limit).await
     }
 
     async fn openers(&self, job: &JobId, plan: u32, gate: &GateKey) -> PortResult<GateOpeners> {

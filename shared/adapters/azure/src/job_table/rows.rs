@@ -64,6 +64,11 @@ pub(super) fn in_state_before(plan: u32, state: OperationState, before: Timestam
     format!("{} and State eq '{state}' and {TIME} lt {}L", of_plan(plan), nanoseconds(before))
 }
 
+/// The filter for operations in this state whose state time is after `after`.
+pub(super) fn in_state_after(plan: u32, state: OperationState, after: Timestamp) -> String {
+    format!("{} and State eq '{state}' and {TIME} gt {}L", of_plan(plan), nanoseconds(after))
+}
+
 /// The beginning of the keys of the index entries of a role, for all gates.
 fn role_prefix(plan: u32, role: GateRole) -> String {
     format!("g:{plan:010}:{role}:")

@@ -240,6 +240,19 @@ impl JobTable for SqliteJobTable {
         Ok(operation_ids(&rows))
     }
 
+    async fn in_state_after(
+        &self,
+        job: &JobId,
+        plan: u32,
+        state: OperationState,
+        after: Timestamp,
+        limit: usize,
+    ) -> PortResult<Vec<OperationId>> {
+        let parameters = (job.to_string(), plan, state.as_str(), nanoseconds(after), self::limit(limit));
+        let rows = self.select(sql::IN_STATE_AFTER, parameters, |row| text(row, 0)).await?;
+        Ok(operation_ids(&rows))
+    }
+
     async fn openers(&self, job: &JobId, plan: u32, gate: &GateKey) -> PortResult<GateOpeners> {
         let parameters = (job.to_string(), plan, gate.to_string());
         let rows = self.select(sql::OPENERS, parameters, |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?])).await?;

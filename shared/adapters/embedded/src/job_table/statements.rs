@@ -52,6 +52,9 @@ statements! {
     IN_STATE_BEFORE = "SELECT id FROM operations INDEXED BY operations_by_state \
         WHERE job = ?1 AND plan = ?2 AND state = ?3 AND time < ?4 ORDER BY time LIMIT ?5";
 
+    IN_STATE_AFTER = "SELECT id FROM operations INDEXED BY operations_by_state \
+        WHERE job = ?1 AND plan = ?2 AND state = ?3 AND time > ?4 ORDER BY time LIMIT ?5";
+
     /// The counts of all rows of a planning attempt. Only the index is read.
     CENSUS = "SELECT kind, state, count(*), max(time) FROM operations INDEXED BY operations_by_state \
         WHERE job = ?1 AND plan = ?2 GROUP BY state, kind";
@@ -183,7 +186,7 @@ mod tests {
         line == format!("SEARCH {by_job}")
     }
 
-    const SEARCHES: [&str; 21] = [
+    const SEARCHES: [&str; 22] = [
         "jobs USING PRIMARY KEY (id=?)",
         "jobs USING INDEX jobs_by_state (<expr>=?)",
         "uploads USING PRIMARY KEY (id=?)",
@@ -191,6 +194,7 @@ mod tests {
         "operations USING PRIMARY KEY (job=? AND id=?)",
         "operations USING INDEX operations_by_group (job=? AND grp=?)",
         "operations USING COVERING INDEX operations_by_state (job=? AND plan=? AND state=? AND time<?)",
+        "operations USING COVERING INDEX operations_by_state (job=? AND plan=? AND state=? AND time>?)",
         "events USING INDEX events_by_job (job=? AND operation=?)",
         "events USING INTEGER PRIMARY KEY (rowid=?)",
         "roles USING PRIMARY KEY (job=? AND plan=? AND role=?)",
