@@ -83,7 +83,7 @@ impl DamageRows for OtherProgram {
         let mut partitions = found["value"].as_array().unwrap().iter().map(|row| row["PartitionKey"].as_str().unwrap());
         let partition =
             partitions.find(|one| !matches!(row, RowName::Operation(job, _) if !one.starts_with(job.as_str())));
-        let partition = partition.expect(&name);
+        let partition = partition.unwrap();
         let mut change = json!({ "Body": body, "BodyParts": 1 });
         let parsed: Value = serde_json::from_str(body).unwrap_or_default();
         if let Some(state) = parsed["state"].as_str() {

@@ -1,5 +1,4 @@
 //! Real processes on a database of which rows are damaged.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use goldfleet_disk::GoldenSpec;
 use goldfleet_model::manifest::Generation;
