@@ -71,7 +71,7 @@ async fn cleanup_vhds(
     console: &mut Console<'_>,
 ) -> Result<u8, CommandError> {
     let job = choose::find(control, job).await?.value.id;
-    let done = cleanup(control, &job, mode).await?;
+    let done = cleanup(&control.jobs, &job, mode).await?;
     let CleanupResult { vhds, left, failed, targets, .. } = &done;
     if console.output == Output::Json {
         write_json(console.out, &json!({ "job": job, "removed": done }))?;

@@ -93,7 +93,7 @@ async fn create(
     console: &mut Console<'_>,
     stop: &CancellationToken,
 ) -> Result<u8, CommandError> {
-    let requested = request(control, &arguments.request(), arguments.note.clone()).await?;
+    let requested = request(&control.jobs, &arguments.request(), arguments.note.clone()).await?;
     if !requested.new {
         writeln!(console.notes, "job {} already does this", requested.job.id)?;
     }

@@ -155,7 +155,7 @@ async fn with_ports(command: Command, config: Config, console: &mut Console<'_>)
         Command::Upload(arguments) => dispatch::upload_command(&control, &arguments, console, &stop).await,
         Command::Plan { source, image, selection, within } => {
             let selection = selection.selectors();
-            match dispatch::platform_request(&control, &source, &image)? {
+            match dispatch::platform_request(&control.ports, &source, &image)? {
                 Some(request) => {
                     run_interruptible(&stop, plan_from::run(&control, &request, &selection, console)).await
                 }
@@ -167,7 +167,7 @@ async fn with_ports(command: Command, config: Config, console: &mut Console<'_>)
         Command::Dispatch(arguments) => dispatch::dispatch_command(&control, &arguments, console, &stop).await,
         Command::Dispatcher { exit_when_idle } => {
             let _listening = match control.config.dispatch.listen {
-                Some(at) => Some(process::start_http_listener(at.address(), &control.monitor).await?),
+                Some(at) => Some(process::start_http_listener(at.address(), &control.jobs.monitor).await?),
                 None => None,
             };
             let until = if exit_when_idle { RunUntil::Idle } else { RunUntil::Stopped };
@@ -182,7 +182,7 @@ async fn with_ports(command: Command, config: Config, console: &mut Console<'_>)
         Command::Vm(command) => machine_jobs::run(&control, &command, console, &stop).await,
         Command::Dashboard(arguments) => dashboard(&control, arguments, console, &stop).await,
         Command::Images(arguments) => run_interruptible(&stop, images::run(&control, &arguments, console)).await,
-        Command::Jobs(arguments) => run_interruptible(&stop, jobs::list(&control, &arguments, console)).await,
+        Command::Jobs(arguments) => run_interruptible(&stop, jobs::list(&control.jobs, &arguments, console)).await,
         Command::Status(arguments) => {
             let watch = arguments.watch;
             let shown = jobs::status_command(&control, &arguments, console, &stop);

@@ -26,6 +26,7 @@ use crate::control::snapshots::request::{
 };
 use crate::control::snapshots::run::{PlannedRun, plan};
 use crate::terminal::color::Tone;
+use goldfleet_config::Config;
 
 /// `goldfleet snapshots`.
 ///
@@ -43,7 +44,7 @@ pub async fn run(
             perform(control, works, &arguments.job, console, stop).await
         }
         SnapshotsCommand::Sync(arguments) => {
-            let works = sync_works(control, arguments)?;
+            let works = sync_works(&control.config, arguments)?;
             perform(control, works, &arguments.job, console, stop).await
         }
         SnapshotsCommand::List(arguments) => list(control, arguments, console).await,
@@ -67,9 +68,9 @@ fn copy_works(arguments: &CopyArguments) -> Result<Vec<Work>, CommandError> {
     Ok(works.iter().map(|sync| work_of_copy(sync, &options)).collect::<Result<_, _>>()?)
 }
 
-fn sync_works(control: &ControlContext, arguments: &SyncArguments) -> Result<Vec<Work>, CommandError> {
+fn sync_works(config: &Config, arguments: &SyncArguments) -> Result<Vec<Work>, CommandError> {
     let options = RunOptions { allow_empty: arguments.allow_empty, max_deletes: arguments.max_deletes, name: None };
-    let syncs = configured(control, &arguments.names)?;
+    let syncs = configured(config, &arguments.names)?;
     Ok(syncs.into_iter().map(|sync| work_of_sync(sync, &options)).collect::<Result<_, _>>()?)
 }
 
@@ -86,7 +87,7 @@ async fn perform(
     }
     let mut jobs = Vec::new();
     for work in works {
-        let requested = request(control, work, arguments.note.clone()).await?;
+        let requested = request(&control.jobs, work, arguments.note.clone()).await?;
         if !requested.new {
             writeln!(console.notes, "job {} already does this", requested.job.id)?;
         }
@@ -236,7 +237,7 @@ async fn list(
     console: &mut Console<'_>,
 ) -> Result<u8, CommandError> {
     let mut syncs = Vec::new();
-    for sync in configured(control, &arguments.names)? {
+    for sync in configured(&control.config, &arguments.names)? {
         syncs.push(overview(control, sync).await?);
     }
     if console.output == Output::Json {

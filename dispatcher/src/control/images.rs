@@ -11,6 +11,7 @@ use goldfleet_model::manifest::{MANIFESTS, ManifestName};
 use goldfleet_model::store::Container;
 use goldfleet_model::system::System;
 use goldfleet_model::upload::{Upload, UploadState, system_of};
+use goldfleet_ports::Ports;
 use goldfleet_ports::blob_store::ListedBlob;
 use goldfleet_ports::chunk_store::list;
 use goldfleet_ports::clock::elapsed;
@@ -20,6 +21,7 @@ use serde::Serialize;
 
 use crate::control::artifacts::{EarlierVersion, read_optional, upload_again};
 use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT};
+use goldfleet_config::Config;
 
 /// The number of seconds without a write of its row after which an upload counts as stalled. It writes its row every 2 s.
 const STALLED: f64 = 30.0;
@@ -148,8 +150,8 @@ pub async fn images(
 ) -> Result<(Vec<ImageLine>, Vec<UploadLine>), ControlError> {
     let uploads = control.ports.table.uploads().await?;
     let jobs: Vec<Job> = control.ports.table.jobs().await?.into_iter().map(|row| row.value).collect();
-    let found = FoundVersions::list(control, only).await?;
-    let mut lines = found.read(control, &uploads, &jobs).await?;
+    let found = FoundVersions::list(&control.ports, &control.config, only).await?;
+    let mut lines = found.read(&control.ports, &control.config, &uploads, &jobs).await?;
     lines.sort_by(|a, b| (&a.image, a.uploaded, &a.version).cmp(&(&b.image, b.uploaded, &b.version)));
     let now = control.ports.clock.now();
     let done: BTreeMap<_, _> = lines.iter().map(|line| ((&line.image, &line.version), line.uploaded)).collect();
@@ -179,17 +181,17 @@ struct FoundVersions {
 
 impl FoundVersions {
     /// Lists the source store. Only versions of one image if one is given.
-    async fn list(control: &ControlContext, only: Option<&ImageName>) -> PortResult<Self> {
-        let store = control.config.source.store().container();
+    async fn list(ports: &Ports, config: &Config, only: Option<&ImageName>) -> PortResult<Self> {
+        let store = config.source.store().container();
         let is_wanted = |image: &ImageName| only.is_none_or(|only| only == image);
         let mut found = Self::default();
         // Records are listed first. The manifests of a listed record were written before it.
-        for listed in list_if_there(control, &store, ARTIFACTS).await? {
+        for listed in list_if_there(ports, &store, ARTIFACTS).await? {
             if let Some((image, version)) = version_of(&listed.name).filter(|(image, _)| is_wanted(image)) {
                 found.records.push((image, version, listed.modified));
             }
         }
-        for listed in list_if_there(control, &store, MANIFESTS).await? {
+        for listed in list_if_there(ports, &store, MANIFESTS).await? {
             match ManifestName::parse(&listed.name) {
                 Some(ManifestName::Earlier(image, version)) if is_wanted(&image) => {
                     let store = store.clone();
@@ -202,12 +204,18 @@ impl FoundVersions {
     }
 
     /// Reads the artifact records, which are small.
-    async fn read(self, control: &ControlContext, uploads: &[Upload], jobs: &[Job]) -> PortResult<Vec<ImageLine>> {
+    async fn read(
+        self,
+        ports: &Ports,
+        config: &Config,
+        uploads: &[Upload],
+        jobs: &[Job],
+    ) -> PortResult<Vec<ImageLine>> {
         let Self { records, earlier, manifests } = self;
         let manifests = &manifests;
         let reads = futures::stream::iter(records).map(async |(image, version, uploaded)| {
             let line = line((image, version), uploaded, jobs);
-            read_record(control, line, uploads, manifests).await
+            read_record(ports, config, line, uploads, manifests).await
         });
         let read: Vec<PortResult<Option<ImageLine>>> = reads.buffer_unordered(MAX_IN_FLIGHT).collect().await;
         let mut lines: Vec<ImageLine> = read.into_iter().filter_map(Result::transpose).collect::<PortResult<_>>()?;
@@ -220,8 +228,8 @@ impl FoundVersions {
 }
 
 /// The blobs with this prefix. None if the container does not exist, because nothing was uploaded yet.
-async fn list_if_there(control: &ControlContext, store: &Container, prefix: &str) -> PortResult<Vec<ListedBlob>> {
-    match list(control.ports.blobs.as_ref(), store, prefix).await {
+async fn list_if_there(ports: &Ports, store: &Container, prefix: &str) -> PortResult<Vec<ListedBlob>> {
+    match list(ports.blobs.as_ref(), store, prefix).await {
         Err(error) if error.kind == ErrorKind::NotFound => Ok(Vec::new()),
         listed => listed,
     }
@@ -258,13 +266,14 @@ fn line((image, version): (ImageName, ImageVersion), uploaded: Timestamp, jobs: 
 
 /// Adds what the artifact record of a version has. None if the version was deleted since it was listed.
 async fn read_record(
-    control: &ControlContext,
+    ports: &Ports,
+    config: &Config,
     line: ImageLine,
     uploads: &[Upload],
     manifests: &HashSet<String>,
 ) -> PortResult<Option<ImageLine>> {
-    let store = control.config.source.store().container();
-    let Some(bytes) = read_optional(control, &store.artifact(&line.image, &line.version)).await? else {
+    let store = config.source.store().container();
+    let Some(bytes) = read_optional(ports, &store.artifact(&line.image, &line.version)).await? else {
         return Ok(None);
     };
     let ArtifactRecord { artifact, provenance } = match ArtifactRecord::decode(&bytes) {

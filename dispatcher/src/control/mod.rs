@@ -1,6 +1,7 @@
 //! Operations on jobs, images and stores, independent of a terminal.
 //!
-//! - [`context`]: ports, configuration and the identity of the caller, which all other modules use.
+//! - [`job_store`]: reads and changes the rows of jobs. [`context`]: this, the ports and the configuration, for what needs
+//!   them together.
 //! - [`setup`], [`doctor`]: create and check what a fleet needs.
 //! - [`check`]: the check of a disk image and of the operating system inside.
 //! - [`upload`]: from a disk image to chunks and a manifest in the source store.
@@ -31,6 +32,7 @@ pub mod fan_out;
 pub mod galleries;
 pub mod garbage_collection;
 pub mod images;
+pub mod job_store;
 pub mod live;
 pub mod local;
 pub(crate) mod machine_disks;

@@ -8,23 +8,24 @@ use goldfleet_model::message::QueueName;
 use goldfleet_model::store::{Container, Store};
 use goldfleet_model::target::Target;
 use goldfleet_model::text::pluralize;
+use goldfleet_ports::Ports;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::inspector::Inspector;
 
 use super::{Accounts, Finding, account};
-use crate::control::context::ControlContext;
+use goldfleet_config::Config;
 
 /// Checks queues and tables.
-pub(super) async fn coordination(control: &ControlContext) -> Vec<Finding> {
-    let open = control.ports.table.open_jobs().await.map(|jobs| jobs.len());
+pub(super) async fn coordination(ports: &Ports, config: &Config) -> Vec<Finding> {
+    let open = ports.table.open_jobs().await.map(|jobs| jobs.len());
     let queues = futures::future::join_all(QueueName::ALL.map(async |queue| {
         let subject = format!("queue {queue}");
-        match control.ports.queue.depth(queue).await {
+        match ports.queue.depth(queue).await {
             Ok(depth) => Finding::ok(subject, describe_queue(queue, depth, open.as_ref().ok().copied())),
             Err(error) => access_error(subject, &error, "Storage Queue Data Contributor on the source account"),
         }
     }));
-    let (mut findings, tables) = futures::future::join(queues, tables(control)).await;
+    let (mut findings, tables) = futures::future::join(queues, tables(ports, config)).await;
     findings.push(match tables {
         Ok(jobs) => Finding::ok("tables", pluralize(jobs, "job")),
         Err(error) => access_error("tables".to_owned(), &error, "Storage Table Data Contributor on the source account"),
@@ -47,21 +48,21 @@ fn describe_queue(queue: QueueName, depth: u64, open: Option<usize>) -> String {
 }
 
 /// Reads both tables: jobs and operations.
-async fn tables(control: &ControlContext) -> PortResult<usize> {
-    let jobs = control.ports.table.jobs().await?;
-    let any = seed::operation_id(&control.config.source.store(), DiskRole::Os);
+async fn tables(ports: &Ports, config: &Config) -> PortResult<usize> {
+    let jobs = ports.table.jobs().await?;
+    let any = seed::operation_id(&config.source.store(), DiskRole::Os);
     let job = jobs.first().map(|job| job.value.id.clone()).or_else(|| "doctor".parse().ok());
     if let Some(job) = job {
-        control.ports.table.operation(&job, &any).await?;
+        ports.table.operation(&job, &any).await?;
     }
     Ok(jobs.len())
 }
 
 /// Checks the container of a store.
-pub(super) async fn store(control: &ControlContext, store: &Store, what: &str) -> Vec<Finding> {
+pub(super) async fn store(ports: &Ports, store: &Store, what: &str) -> Vec<Finding> {
     let subject = format!("{what} {store}");
     let container = store.container();
-    vec![match container_exists(control, &container).await {
+    vec![match container_exists(ports, &container).await {
         Ok(true) => Finding::ok(subject, "the container can be read"),
         Ok(false) => Finding::error(
             subject,
@@ -77,8 +78,8 @@ pub(super) async fn store(control: &ControlContext, store: &Store, what: &str) -
 }
 
 /// Reading a blob that does not exist distinguishes a missing container from an empty one.
-pub(crate) async fn container_exists(control: &ControlContext, container: &Container) -> PortResult<bool> {
-    match control.ports.blobs.get(&container.blob("goldfleet-doctor"), None).await {
+pub(crate) async fn container_exists(ports: &Ports, container: &Container) -> PortResult<bool> {
+    match ports.blobs.get(&container.blob("goldfleet-doctor"), None).await {
         Ok(_) => Ok(true),
         Err(error) if error.code == "container-not-found" => Ok(false),
         Err(error) if error.kind == ErrorKind::NotFound => Ok(true),
@@ -88,7 +89,7 @@ pub(crate) async fn container_exists(control: &ControlContext, container: &Conta
 
 /// Checks whether the account of a store lets the services of other accounts read it.
 pub(super) async fn readable_by_others(
-    control: &ControlContext,
+    config: &Config,
     inspector: &dyn Inspector,
     name: &AccountName,
     file: &TargetsFile,
@@ -102,7 +103,7 @@ pub(super) async fn readable_by_others(
             findings.extend(account::check_for_chunks(&subject, facts));
             findings.extend(account::check_for_readers(&subject, facts));
             // The store of a region is itself filled by copies.
-            if *name != control.config.source.account {
+            if *name != config.source.account {
                 findings.extend(account::check_for_copies(&subject, facts, false));
             }
         }
@@ -113,7 +114,7 @@ pub(super) async fn readable_by_others(
             "give the identity Reader on the account, or check its firewall by hand",
         )),
     }
-    let container = container_of(control, name, file);
+    let container = container_of(config, name, file);
     match inspector.can_share(&container).await {
         Ok(()) => findings.push(Finding::ok(&subject, "a user delegation SAS for reading can be made")),
         Err(error) => {
@@ -123,8 +124,8 @@ pub(super) async fn readable_by_others(
     findings
 }
 
-fn container_of(control: &ControlContext, account: &AccountName, file: &TargetsFile) -> Container {
-    let source = control.config.source.store();
+fn container_of(config: &Config, account: &AccountName, file: &TargetsFile) -> Container {
+    let source = config.source.store();
     let stores = file.stores.iter().chain([&source]).map(Store::container);
     let lent = file.targets.iter().map(Target::staging);
     let fallback = source.container();

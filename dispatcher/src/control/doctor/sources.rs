@@ -98,7 +98,7 @@ async fn groups(control: &ControlContext, from: &SourceLocation, clone_to: Optio
 
 /// The managed disks of a machine. None of a machine that does not exist.
 async fn disks_of(control: &ControlContext, id: &ResourceId) -> PortResult<Vec<ResourceId>> {
-    let found = find(control, id).await?;
+    let found = find(&control.ports, id).await?;
     let machine = found.as_ref().and_then(|found| found.body.properties.machine());
     let disks = machine.into_iter().flat_map(MachineProperties::disks);
     Ok(disks.filter_map(|disk| disk.disk_id()?.parse().ok()).collect())

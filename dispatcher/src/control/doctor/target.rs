@@ -196,7 +196,7 @@ impl Examined<'_> {
 
     async fn access(&self, facts: &AccountFacts) -> PortResult<Vec<Finding>> {
         let container = self.target.staging();
-        let there = container_exists(self.control, &container).await;
+        let there = container_exists(&self.control.ports, &container).await;
         let mut findings = self.rights(facts, &container, !matches!(there, Ok(false))).await?;
         match there {
             Ok(true) => {}

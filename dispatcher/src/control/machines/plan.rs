@@ -9,6 +9,7 @@ use goldfleet_machines::spec::Row;
 use goldfleet_model::ids::JobId;
 use goldfleet_model::job::Finding;
 use goldfleet_model::resource::{MachineDisk, MachineProperties, ResourceId, ResourceType, tag};
+use goldfleet_ports::Ports;
 use goldfleet_ports::resources::Resource;
 use goldfleet_rates::{Money, Rates};
 use serde::Serialize;
@@ -136,13 +137,13 @@ async fn read_source(control: &ControlContext, id: &ResourceId) -> Result<Source
             id.resource_type.noun()
         )));
     }
-    let found = read(control, id).await?;
+    let found = read(&control.ports, id).await?;
     let found = found.ok_or_else(|| ControlError::Refused(format!("there is no machine {id}")))?;
     let machine = found.body.properties.machine().into_iter();
     let attachments: Vec<MachineDisk> = machine.flat_map(MachineProperties::disks).cloned().collect();
     let disks = stream::iter(attachments).map(|attachment| async move {
         let Some(Ok(id)) = attachment.disk_id().map(str::parse::<ResourceId>) else { return Ok(None) };
-        let disk = read(control, &id).await?;
+        let disk = read(&control.ports, &id).await?;
         Ok::<_, ControlError>(disk.map(|disk| SourceDisk { id, body: disk.body, attachment }))
     });
     let disks: Vec<Option<SourceDisk>> = disks.buffered(MAX_IN_FLIGHT).try_collect().await?;
@@ -163,7 +164,7 @@ async fn taken_names(
     let checks = stream::iter(names).map(|(id, source)| async move {
         let own = own_tags(by, &source);
         let is_own = |found: &Resource| own.iter().all(|(name, value)| tag(&found.body.tags, name) == Some(value));
-        let is_taken = read(control, &id).await?.is_some_and(|found| !is_own(&found));
+        let is_taken = read(&control.ports, &id).await?.is_some_and(|found| !is_own(&found));
         Ok::<_, ControlError>(is_taken.then(|| refusal_of(&id)))
     });
     let taken: Vec<Option<Finding>> = checks.buffered(MAX_IN_FLIGHT).try_collect().await?;
@@ -179,8 +180,7 @@ fn refusal_of(id: &ResourceId) -> Finding {
     Finding::failure(code, id, format!("it exists: choose another name with {option}"))
 }
 
-async fn read(control: &ControlContext, id: &ResourceId) -> Result<Option<Resource>, ControlError> {
-    let ports = &control.ports;
+async fn read(ports: &Ports, id: &ResourceId) -> Result<Option<Resource>, ControlError> {
     let read = || ports.resources.get(id, None);
-    Ok(control.retry(read).await?)
+    Ok(ports.retry(read).await?)
 }

@@ -76,7 +76,7 @@ fn unidentified(location: &str) -> Refusal {
 async fn read_disk(control: &ControlContext, id: &ResourceId, location: &str) -> Result<FoundSource, ControlError> {
     let missing =
         || Refusal::new(&codes::SOURCE_NOT_FOUND, location, format!("there is no {}", id.resource_type.noun()));
-    let found = find(control, id).await?.ok_or_else(missing)?;
+    let found = find(&control.ports, id).await?.ok_or_else(missing)?;
     let facts = DiskFacts::for_copy(location, &found)?;
     let source = Source::of(found.id.clone(), found.body).ok_or_else(|| unidentified(location))?;
     let spec =

@@ -14,6 +14,7 @@ use async_trait::async_trait;
 use goldfleet_model::job::{Finding, Job, Subject};
 use goldfleet_model::operation::{KindId, Operation};
 use goldfleet_model::tree::Tree;
+use goldfleet_ports::Ports;
 use goldfleet_snapshots::id::GroupRef;
 use jiff::Timestamp;
 
@@ -67,7 +68,7 @@ pub trait PlannedJob: Send + Sync {
     ///
     /// # Errors
     /// If another process has written it since the plan was made, or if the table cannot be reached.
-    async fn prepare(&self, _control: &ControlContext) -> Result<(), ControlError> {
+    async fn prepare(&self, _ports: &Ports) -> Result<(), ControlError> {
         Ok(())
     }
 }

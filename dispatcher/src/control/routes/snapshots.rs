@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use goldfleet_kinds::context::write_spec;
 use goldfleet_model::job::{Finding, Job, Subject};
 use goldfleet_model::operation::Operation;
+use goldfleet_ports::Ports;
 use goldfleet_snapshots::graph::{Row, RowSpec};
 use goldfleet_snapshots::id::GroupRef;
 use jiff::Timestamp;
@@ -58,9 +59,9 @@ impl PlannedJob for PlannedRun {
         self.findings.clone()
     }
 
-    async fn prepare(&self, control: &ControlContext) -> Result<(), ControlError> {
+    async fn prepare(&self, ports: &Ports) -> Result<(), ControlError> {
         if let Some((stored, state)) = &self.state {
-            stored.replace(control.ports.records.as_ref(), state).await?;
+            stored.replace(ports.records.as_ref(), state).await?;
         }
         Ok(())
     }

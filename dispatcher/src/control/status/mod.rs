@@ -27,9 +27,10 @@ use goldfleet_ports::clock::elapsed;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::control::context::{ControlContext, ControlError, states};
+use crate::control::context::ControlError;
 use crate::control::explain;
 use crate::control::fan_out::NOT_LISTED;
+use crate::control::job_store::{JobStore, states};
 use crate::control::rings::RingAction;
 use crate::control::suggest::resume_command;
 pub use disks::DiskStatus;
@@ -327,9 +328,9 @@ impl Status {
 ///
 /// # Errors
 /// If the table cannot be reached.
-pub async fn status(control: &ControlContext, job: &Job) -> Result<Status, ControlError> {
-    let operations = control.operations(job).await?;
-    status_of(control, job, &operations).await
+pub async fn status(jobs: &JobStore, job: &Job) -> Result<Status, ControlError> {
+    let operations = jobs.operations(job).await?;
+    status_of(jobs, job, &operations).await
 }
 
 /// The status of a job whose operations have already been read.
@@ -337,15 +338,15 @@ pub async fn status(control: &ControlContext, job: &Job) -> Result<Status, Contr
 /// # Errors
 /// If the table cannot be reached.
 pub async fn status_of(
-    control: &ControlContext,
+    jobs: &JobStore,
     job: &Job,
     operations: &[Versioned<Operation>],
 ) -> Result<Status, ControlError> {
     let upload = match job.image() {
-        Some(image) => control.ports.table.newest_upload(&image.name, &image.version).await?,
+        Some(image) => jobs.ports.table.newest_upload(&image.name, &image.version).await?,
         None => None,
     };
-    Ok(count_rows(&control.registry, job, upload.as_ref(), operations, control.ports.clock.now()))
+    Ok(count_rows(&jobs.registry, job, upload.as_ref(), operations, jobs.ports.clock.now()))
 }
 
 /// Computes the status from a job's rows.

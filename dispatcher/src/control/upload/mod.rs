@@ -185,8 +185,8 @@ async fn upload_as(
     let size = disks.iter().map(|disk| disk.disk.disk.size()).sum();
     let container = control.config.source.store().container();
     control.ports.blobs.ensure_container(&container).await?;
-    version::refuse_earlier_store(control, &container).await?;
-    let there = ExistingVersion::read(control, request).await?;
+    version::refuse_earlier_store(&control.ports, &container).await?;
+    let there = ExistingVersion::read(&control.ports, &control.config, request).await?;
 
     let record = UploadRecord::new(control, (request, id), size, report.system.as_ref(), watch);
     let md5s = Md5s::new(control.readers);

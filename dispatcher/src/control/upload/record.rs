@@ -67,7 +67,7 @@ impl<'a> UploadRecord<'a> {
     ) -> Self {
         let now = control.ports.clock.now();
         let row = Upload {
-            by: Some(control.actor.clone()),
+            by: Some(control.jobs.actor.clone()),
             file: location(request.source.as_ref()),
             origin: request.source.origin().cloned(),
             size: Some(size),
@@ -246,7 +246,7 @@ impl<'a> UploadRecord<'a> {
         let uploaded = self.control.ports.clock.now();
         let row = self.row();
         let (upload, source, system) = (row.id.clone(), row.file.clone(), row.system.clone());
-        Provenance { uploaded, upload, by: self.control.actor.clone(), source, system }
+        Provenance { uploaded, upload, by: self.control.jobs.actor.clone(), source, system }
     }
 
     /// Writes the end, with the digest of the content.

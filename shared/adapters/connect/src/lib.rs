@@ -1,6 +1,7 @@
 //! Opens the adapters that the configuration names. No other place selects adapters.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use goldfleet_azure::{
     AzureBlobs, AzureDiskPages, AzureInspector, AzureJobTable, AzureProviders, AzureQueue, AzureResources,
@@ -154,7 +155,19 @@ pub fn open_with_connection(config: &Config, connection: Option<&Connection>) ->
         }
         (Cloud::Modelled(modelled), _) => modelled_cloud(config, modelled, &clock)?,
     };
-    Ok(Ports { queue, table, records, blobs, resources, locks, disk_access, disk_pages, liveness, clock })
+    Ok(Ports {
+        queue,
+        table,
+        records,
+        blobs,
+        resources,
+        locks,
+        disk_access,
+        disk_pages,
+        liveness,
+        clock,
+        longest_wait: Duration::MAX,
+    })
 }
 
 /// Opens the inspector of the configured cloud for `goldfleet doctor`. Returns None for clouds without an inspector.

@@ -6,12 +6,12 @@
 
 use goldfleet_machines::request::Place;
 use goldfleet_model::ids::Region;
+use goldfleet_ports::Ports;
 use goldfleet_ports::error::PortResult;
 use jiff::{SignedDuration, Timestamp};
 
 use super::questions::Answer;
 use super::record::{self, ProbeResult};
-use crate::control::context::ControlContext;
 
 /// The time after which a result is not used any more: the platform changes.
 const VALID: SignedDuration = SignedDuration::from_hours(24 * 180);
@@ -43,9 +43,9 @@ impl Known {
     ///
     /// # Errors
     /// If the table cannot be reached.
-    pub async fn read(control: &ControlContext) -> PortResult<Self> {
-        let results = record::results(control.ports.records.as_ref()).await?;
-        Ok(Self::new(results, control.ports.clock.now()))
+    pub async fn read(ports: &Ports) -> PortResult<Self> {
+        let results = record::results(ports.records.as_ref()).await?;
+        Ok(Self::new(results, ports.clock.now()))
     }
 
     /// The answer to a question about one place, for this region. None if no valid probe of the region answered it.

@@ -143,7 +143,7 @@ impl<'a> Temporaries<'a> {
 
     /// Ends all access.
     pub(super) async fn end(&self, id: &ResourceId) -> PortResult<()> {
-        end_access(self.control, id).await
+        end_access(&self.control.ports, id).await
     }
 
     /// Deletes one of the temporaries. The service may need some attempts: a resource can be busy.

@@ -26,7 +26,7 @@ impl Session<'_> {
         let mut origin = Origin { source: location.clone(), unique_id: Some(vm_id.clone()), ..Origin::default() };
         for (disk, _) in &disks {
             temporary::remove_abandoned(self.control, &disk.found).await;
-            let temporary = Temporary::of(self.control, &disk.found, &self.id).await?;
+            let temporary = Temporary::of(&self.control.ports, &disk.found, &self.id).await?;
             origin.add_temporary(temporary.id.clone());
             self.temporaries.push(temporary);
         }

@@ -17,6 +17,7 @@ use goldfleet_model::origin::Origin;
 use goldfleet_model::resource::ResourceId;
 use goldfleet_model::store::BlobAddress;
 use goldfleet_model::upload::{Upload, UploadState};
+use goldfleet_ports::Ports;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::retry::retry_transient;
 use goldfleet_ports::rng;
@@ -152,14 +153,14 @@ impl Session<'_> {
         let location = self.request.from.to_string();
         let missing =
             || Refusal::new(&codes::SOURCE_NOT_FOUND, &location, format!("there is no {}", id.resource_type.noun()));
-        let found = find(self.control, id).await?.ok_or_else(missing)?;
+        let found = find(&self.control.ports, id).await?.ok_or_else(missing)?;
         let named = DiskFacts::of(&location, &found)?;
         let (os, generation) = named.system(self.request.os, self.request.check.disk.generation)?;
         let mut origin = named.origin();
         let facts = if named.is_attached {
             tracing::info!(source = %location, "a machine has the disk: a temporary snapshot of it is read");
             temporary::remove_abandoned(self.control, &found).await;
-            let temporary = Temporary::of(self.control, &found, &self.id).await?;
+            let temporary = Temporary::of(&self.control.ports, &found, &self.id).await?;
             origin.add_temporary(temporary.id.clone());
             self.record(&origin).await?;
             self.temporaries.push(temporary.clone());
@@ -200,12 +201,12 @@ impl Session<'_> {
     async fn record(&self, origin: &Origin) -> PortResult<()> {
         let CloudUploadRequest { image, version, .. } = self.request;
         let row = Upload {
-            by: Some(self.control.actor.clone()),
+            by: Some(self.control.jobs.actor.clone()),
             file: Some(origin.source.clone()),
             origin: Some(origin.clone()),
             ..Upload::new(self.id.clone(), image.clone(), version.clone(), self.control.ports.clock.now())
         };
-        retried(self.control, || self.control.ports.table.put_upload(&row)).await
+        retried(&self.control.ports, || self.control.ports.table.put_upload(&row)).await
     }
 
     /// Ends the access and deletes the temporary. An error is logged: the upload has ended in any case.
@@ -244,18 +245,18 @@ impl Session<'_> {
     /// Ends the row of an upload that failed before it wrote its row itself.
     async fn close_row(&self) -> PortResult<()> {
         let table = &self.control.ports.table;
-        let Some(row) = retried(self.control, || table.upload(&self.id)).await? else { return Ok(()) };
+        let Some(row) = retried(&self.control.ports, || table.upload(&self.id)).await? else { return Ok(()) };
         if row.state != UploadState::Running {
             return Ok(());
         }
         let row = Upload { state: UploadState::Failed, updated: self.control.ports.clock.now(), ..row };
-        retried(self.control, || table.put_upload(&row)).await
+        retried(&self.control.ports, || table.put_upload(&row)).await
     }
 }
 
-async fn retried<T, F>(control: &ControlContext, request: impl FnMut() -> F) -> PortResult<T>
+async fn retried<T, F>(ports: &Ports, request: impl FnMut() -> F) -> PortResult<T>
 where
     F: Future<Output = PortResult<T>>,
 {
-    retry_transient(control.ports.clock.as_ref(), PortError::is_retryable, request).await
+    retry_transient(ports.clock.as_ref(), PortError::is_retryable, request).await
 }

@@ -35,11 +35,11 @@ impl Session<'_> {
         let stated = facts.os.is_some() || self.request.os.is_some();
         let known = if stated { Some(facts.system(asked.0, asked.1)?) } else { None };
         let invalid = |error: ControlError| PortError::new(ErrorKind::Invalid, error.to_string());
-        let hubs = configured_hubs(self.control).map_err(invalid)?;
+        let hubs = configured_hubs(&self.control.config).map_err(invalid)?;
         let place = source.place(&facts, &hubs, &[&self.control.config.source.region])?;
         let identity = facts.identity.clone().unwrap_or_else(|| location.clone());
         let identity = format!("{}", blake3::hash(identity.as_bytes()).to_hex());
-        let fleet = retried(self.control, || self.control.ports.table.fleet()).await?;
+        let fleet = retried(&self.control.ports, || self.control.ports.table.fleet()).await?;
         let job = self.id.clone();
         let scratch = Scratch { fleet, job: &job, source: &identity, place: &place.group, region: &place.region };
         remove_abandoned_of(self.control, &place.group, &identity).await;
