@@ -29,6 +29,9 @@ pub struct ControlContext {
     pub config: Arc<Config>,
     /// The identity of the caller, which events record.
     pub actor: String,
+    /// The command line of this process. The rows of uploads record it, so that an interrupted one can be resumed. It contains no
+    /// secrets: those come from the environment. None if no command line is known.
+    pub command: Option<String>,
     /// The metrics and the health of this process.
     pub monitor: Monitor,
     /// The threads that read the disks of uploads.
@@ -147,7 +150,7 @@ impl ControlError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Port(error) if error.kind == ErrorKind::Invalid => 2,
+            Self::Port(error) if error.is_set_up_fault() => 2,
             Self::Port(_) | Self::Unlisted(_) => 3,
             _ => 2,
         }
@@ -167,6 +170,7 @@ impl ControlContext {
             ports,
             config,
             actor: who.into(),
+            command: None,
             monitor: Monitor::default(),
             readers: ScanThreads::Threads,
             registry: Registry::default(),

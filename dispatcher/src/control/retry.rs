@@ -22,6 +22,7 @@ use goldfleet_workflow::retry::{self as rules, RetryRules, RetryStart};
 use jiff::Timestamp;
 
 use crate::control::context::{ControlContext, ControlError, Group, group_rows};
+use crate::control::dead_letters;
 use crate::control::fan_out::is_same_work;
 use crate::control::suggest::resume_command;
 
@@ -121,6 +122,7 @@ pub async fn retry_selected(
     let retried = retry.groups(groups).await;
     // Do this even if the retry of a group failed.
     hold_job_open(control, id).await?;
+    dead_letters::delete_stale(control).await;
     Ok(RetryResult { count: retried?, held: held.reason })
 }
 

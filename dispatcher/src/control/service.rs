@@ -16,6 +16,7 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::control::context::{ControlContext, ControlError};
+use crate::control::dead_letters::delete_stale;
 use crate::control::fan_out::{FanOutResult, fan_out};
 use crate::control::galleries::watch::{MAX_CHECKS, watch_next};
 use crate::control::reconcile::{MAX_PASS_TIME, evaluate_gate, reconcile_open_jobs, release_ended};
@@ -57,6 +58,9 @@ pub async fn run(control: &ControlContext, until: RunUntil, stop: &CancellationT
 /// process.
 const STOP_GRACE: Duration = Duration::from_secs(4);
 
+/// The time between two examinations of dead letters. Commands delete those that they make stale, so few are left.
+const LETTERS_INTERVAL: Duration = Duration::from_secs(600);
+
 async fn stopped_for_too_long(control: &ControlContext, stop: &CancellationToken) {
     stop.cancelled().await;
     control.ports.clock.sleep(STOP_GRACE).await;
@@ -83,7 +87,7 @@ async fn watch_processes(control: &ControlContext) {
 async fn serve(control: &ControlContext, until: RunUntil, stop: &CancellationToken) {
     let clock = control.ports.clock.as_ref();
     let interval = control.config.dispatch.sweep.get();
-    let mut swept = None;
+    let (mut swept, mut letters) = (None, None);
     let mut evaluations = GateEvaluations::default();
     let health = &control.monitor.health;
     let (mut unread, mut unswept) = (RepeatLimiter::default(), RepeatLimiter::default());
@@ -102,6 +106,10 @@ async fn serve(control: &ControlContext, until: RunUntil, stop: &CancellationTok
         if due || (received == 0 && until == RunUntil::Idle) {
             swept = Some(now);
             measure_queues(control).await;
+            if letters.is_none_or(|at| now > after(at, LETTERS_INTERVAL)) {
+                letters = Some(now);
+                delete_stale(control).await;
+            }
             match reconcile_open_jobs(control).await {
                 Ok(0) if until == RunUntil::Idle && is_idle(control).await => return,
                 Ok(_) => {}

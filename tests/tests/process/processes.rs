@@ -452,6 +452,13 @@ fn values_are_completed() {
     assert_eq!(complete(&["cleanup", "--image", ""]).trim(), "golden");
     assert_eq!(complete(&["cleanup", "--image", "golden", "--version", ""]).trim(), "1");
     assert_eq!(complete(&["upload", "--target", "ea"]).trim(), "eastus");
+    assert_eq!(complete(&["upload", "--target", "ring=0,ea"]).trim(), "ring=0,eastus");
+    assert_eq!(complete(&["upload", "--target", "0000"]).trim(), "00000000-0000-0000-0000-000000000001");
+    let targets = std::fs::read_to_string(fixture.path("targets.toml")).unwrap();
+    let named = "name = \"Payments prod\"\ntags = { env = \"prod\" }\n";
+    std::fs::write(fixture.path("targets.toml"), targets + named).unwrap();
+    assert_eq!(complete(&["upload", "--target", "tag"]).trim(), "tag.env=prod");
+    assert_eq!(complete(&["upload", "--target", "name="]).trim(), "name=Payments prod");
     assert_eq!(complete(&["targets", "disable", "ea"]).trim(), "eastus");
     assert_eq!(complete(&["explain", "ring-s"]).trim(), "ring-stopped");
     assert_eq!(complete(&["help", "snapshots-"]).trim(), "snapshots-page");
