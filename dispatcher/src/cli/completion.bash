@@ -18,14 +18,15 @@ _goldfleet() {
     case $word in
         [\'\"]*)
             quote=${word:0:1} word=${word:1} ;;
-        *[=:]*)
-            split=${word%"${word##*[=:]}"} ;;
+        *)
+            word=${word//\\/} split=${word%"${word##*[=:]}"} ;;
     esac
     COMP_WORDS[COMP_CWORD]=$word
     _clap_complete_goldfleet "$1" "$word"
     for i in "${!COMPREPLY[@]}"; do
         part=${COMPREPLY[i]#"$split"}
-        [[ $quote ]] || printf -v part %q "$part"
+        # A comma needs no escape.
+        [[ $quote ]] || { printf -v part %q "$part" && part=${part//\\,/,}; }
         COMPREPLY[i]=$part
     done
 }
