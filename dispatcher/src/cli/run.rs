@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::arguments::{Arguments, Command, DashboardArguments};
 use super::error::{CommandError, DONE};
 use super::output::{Console, Output};
+use super::upload_source::command_again;
 use super::{
     check, cleanup, convert, demo, dispatch, doctor, documents, explain, help, images, jobs, logs, machine_jobs, plan,
     plan_from, promote, rehearse, setup, snapshot_jobs, targets, verify, version,
@@ -109,8 +110,26 @@ async fn who(command: &Command, config: &Config, connection: Option<&Connection>
     match command {
         Command::Dispatcher { .. } => format!("dispatcher {}", operator::operator()),
         Command::Dashboard(_) => format!("dashboard {}", operator::operator()),
-        // With Azure coordination, the first request of each command needs the token that names the principal.
-        _ => operator::signed_in(connection.filter(|_| config.azure_coordination().is_some())).await,
+        // The token that names the principal is needed for the requests of the command in any case.
+        _ => {
+            let needs_token = config.azure_coordination().is_some() || uses_cloud(command);
+            operator::signed_in(connection.filter(|_| needs_token)).await
+        }
+    }
+}
+
+/// Whether a command sends requests to the cloud, wherever queues and tables are.
+fn uses_cloud(command: &Command) -> bool {
+    match command {
+        Command::Retry(retry) => retry.wait,
+        Command::Upload(_)
+        | Command::Dispatch(_)
+        | Command::Promote(_)
+        | Command::Snapshots(_)
+        | Command::Vm(_)
+        | Command::Verify(_)
+        | Command::Cleanup(_) => true,
+        _ => false,
     }
 }
 
@@ -131,7 +150,8 @@ async fn with_ports(command: Command, config: Config, console: &mut Console<'_>)
         who = who(&command, &config, connection.as_ref()) => who,
         () = stop.cancelled() => return Err(CommandError::Interrupted),
     };
-    let control = ControlContext::new(ports, Arc::new(config), who);
+    let command_line = matches!(command, Command::Upload(_)).then(|| command_again(std::env::args()));
+    let control = ControlContext { command: command_line, ..ControlContext::new(ports, Arc::new(config), who) };
     // These commands report each item that cannot be created or reached.
     match command {
         Command::Setup(arguments) => {

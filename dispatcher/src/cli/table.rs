@@ -174,8 +174,12 @@ fn write_row(console: &mut Console<'_>, layout: &Layout, header: &[&str], row: &
     writeln!(console.out, "{}", textwrap::fill(&below.join(", "), options).replace(NO_BREAK, " "))
 }
 
+/// Columns whose cells are sentences. Below a row they are written without the name of the column.
+const SENTENCES: [&str; 2] = ["detail", "details"];
+
 /// A cell after its column name. A short cell stays on one line.
 fn named(name: &str, cell: &Cell, colours: bool) -> String {
+    let name = if SENTENCES.contains(&name) { "" } else { name };
     let text = format!("{name} {}", cell.painted(&cell.text, colours)).trim_start().to_owned();
     if name.len() + cell.text.len() > MAX_INLINE { text } else { text.replace(' ', NO_BREAK) }
 }
@@ -211,6 +215,19 @@ mod tests {
         let all = [None, Some(200), Some(94), Some(66), Some(40)]
             .map(|width| format!("{width:?}\n{}", written(width, false)));
         insta::assert_snapshot!(all.join("\n"));
+    }
+
+    /// The name of the column would be repeated below each row, and say nothing.
+    #[test]
+    fn details_below_a_row_are_not_named() {
+        let (mut out, mut notes) = (Vec::new(), Vec::new());
+        let mut console = Console { width: Some(50), ..Console::plain(Output::Table, &mut out, &mut notes) };
+        let rows =
+            ["eastus", "westus"].map(|place| [place.repeat(3), "failed".to_owned(), "it failed again ".repeat(3)]);
+        write_table(&mut console, &["target", "state", "details"], rows).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(!text.contains("details"), "{text}");
+        assert_eq!(text.matches("\n  it failed").count(), 2, "{text}");
     }
 
     #[test]

@@ -233,6 +233,9 @@ fn write_totals(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
     if status.image.is_none() {
         return writeln!(console.out, "{time}");
     }
+    if wan == 0 {
+        return writeln!(console.out, "nothing over the WAN{rate}, {time}");
+    }
     writeln!(
         console.out,
         "{} over the WAN to {}{rate}, {time}",
@@ -304,6 +307,11 @@ pub(super) fn wrapped_with(console: &Console<'_>, text: &str, indent: &str, foll
     textwrap::fill(text, options)
 }
 
+/// A place, after its display name if it has one.
+pub(super) fn named_place(name: Option<&str>, place: &str) -> String {
+    name.map_or_else(|| place.to_owned(), |name| format!("{name} ({place})"))
+}
+
 /// Prints all failures.
 ///
 /// # Errors
@@ -325,8 +333,8 @@ fn write_failure_list(failures: &[FailureRow], console: &mut Console<'_>) -> io:
         let FailureRow { target, phase, code, .. } = failure;
         let disk = failure.disk.map_or_else(String::new, |disk| format!(" {disk}"));
         let failed = console.word(Tone::Error, "failed");
-        let name = failure.name.as_ref().map_or_else(String::new, |name| format!(" ({name})"));
-        let head = format!("{phase}{disk} {failed} [{code}]: {target}{name}");
+        let place = named_place(failure.name.as_deref(), target);
+        let head = format!("{phase}{disk} {failed} [{code}]: {place}");
         writeln!(console.out, "{}", wrapped(console, &head, ""))?;
         let id = failure.request_id.as_ref().map_or_else(String::new, |id| format!(" (request id {id})"));
         writeln!(console.out, "{}", wrapped(console, &format!("reason: {}{id}", failure.reason), "  "))?;

@@ -9,7 +9,7 @@ use goldfleet_model::ids::JobId;
 use goldfleet_model::job::Finding;
 use goldfleet_model::state::IllegalTransition;
 use goldfleet_ports::Ports;
-use goldfleet_ports::error::{ErrorKind, PortError};
+use goldfleet_ports::error::PortError;
 use goldfleet_runtime::health::Monitor;
 use goldfleet_sources::{Refusal, SourceError};
 
@@ -24,6 +24,9 @@ pub struct ControlContext {
     pub config: Arc<Config>,
     /// The rows of jobs, on behalf of the caller.
     pub jobs: JobStore,
+    /// The command line of this process. The rows of uploads record it, so that an interrupted one can be resumed. It
+    /// contains no secrets: those come from the environment. None if no command line is known.
+    pub command: Option<String>,
     /// The threads that read the disks of uploads.
     pub readers: ScanThreads,
 }
@@ -135,7 +138,7 @@ impl ControlError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Port(error) if error.kind == ErrorKind::Invalid => 2,
+            Self::Port(error) if error.is_set_up_fault() => 2,
             Self::Port(_) | Self::Unlisted(_) => 3,
             _ => 2,
         }
@@ -154,7 +157,7 @@ impl ControlContext {
             actor: who.into(),
             monitor: Monitor::default(),
         };
-        Self { ports, config, jobs, readers: ScanThreads::Threads }
+        Self { ports, config, jobs, command: None, readers: ScanThreads::Threads }
     }
 
     /// The same context with other ports.

@@ -1,6 +1,7 @@
 //! Which image versions are uploaded, where they come from, and what uses them.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::time::Duration;
 
 use futures::StreamExt as _;
 use goldfleet_model::artifact::{ARTIFACTS, ArtifactDisk, ArtifactRecord, DiskRef, DiskRole, version_of};
@@ -16,7 +17,7 @@ use goldfleet_ports::blob_store::ListedBlob;
 use goldfleet_ports::chunk_store::list;
 use goldfleet_ports::clock::elapsed;
 use goldfleet_ports::error::{ErrorKind, PortResult};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::control::artifacts::{EarlierVersion, read_optional, upload_again};
@@ -25,6 +26,9 @@ use goldfleet_config::Config;
 
 /// The number of seconds without a write of its row after which an upload counts as stalled. It writes its row every 2 s.
 const STALLED: f64 = 30.0;
+
+/// How long an upload that did not end is listed, in hours. Its chunks are kept for a shorter time.
+const LISTED_HOURS: i64 = 30 * 24;
 
 /// An uploaded version.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -115,7 +119,7 @@ impl std::fmt::Display for Use {
     }
 }
 
-/// An upload in progress.
+/// An upload that is not complete.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct UploadLine {
     /// The image.
@@ -132,15 +136,31 @@ pub struct UploadLine {
     pub bytes_read: u64,
     /// The number of bytes sent.
     pub bytes_sent: u64,
+    /// The time at which it began.
+    pub started: Timestamp,
     /// The time at which it last wrote its row.
     pub updated: Timestamp,
     /// Seconds since then.
     pub idle: f64,
-    /// Whether it has not written its row for so long that it was probably interrupted.
+    /// Whether it has not written its row for so long that it was probably killed.
     pub stalled: bool,
+    /// Whether it ended before it was complete: it was interrupted, or failed.
+    pub ended: bool,
+    /// Whether the chunks that it sent are still kept. Later the next clean-up of chunks may delete them.
+    pub chunks_kept: bool,
+    /// The command line that resumes it. None if it is not known.
+    pub resume: Option<String>,
 }
 
-/// The uploaded versions by name and time, and the uploads in progress. Only those of one image if one is given.
+impl UploadLine {
+    /// Whether nobody uploads the version, so that the upload waits to be resumed.
+    #[must_use]
+    pub fn is_interrupted(&self) -> bool {
+        self.ended || self.stalled
+    }
+}
+
+/// The uploaded versions by name and time, and the uploads that are not complete. Only those of one image if one is given.
 ///
 /// # Errors
 /// If the source store or the table cannot be read.
@@ -156,16 +176,24 @@ pub async fn images(
     let now = control.ports.clock.now();
     let done: BTreeMap<_, _> = lines.iter().map(|line| ((&line.image, &line.version), line.uploaded)).collect();
     let mut seen = BTreeSet::new();
-    let running = uploads.iter().filter(|upload| {
-        // Of several runs only the newest counts; an upload that was silent for a grace period is over, see `collect`.
+    let incomplete = uploads.iter().filter(|upload| {
+        // Of several runs only the newest counts.
         let is_newest = seen.insert((&upload.image, &upload.version));
-        let is_over = done.get(&(&upload.image, &upload.version)).is_some_and(|at| *at >= upload.updated)
-            || elapsed(upload.updated, now) > control.config.cleanup.chunk_grace.get();
+        let is_over = match done.get(&(&upload.image, &upload.version)) {
+            // Nothing is left to resume: the version exists, and this run failed or was killed.
+            Some(at) => {
+                upload.state == UploadState::Failed
+                    || *at >= upload.updated
+                    || elapsed(upload.updated, now) > control.config.cleanup.chunk_grace.get()
+            }
+            None => now.duration_since(upload.updated) > SignedDuration::from_hours(LISTED_HOURS),
+        };
         let is_wanted = only.is_none_or(|only| *only == upload.image);
-        upload.state == UploadState::Running && is_newest && !is_over && is_wanted
+        upload.state != UploadState::Complete && is_newest && !is_over && is_wanted
     });
-    let running = running.map(|upload| upload_line(upload, now)).collect();
-    Ok((lines, running))
+    let grace = control.config.cleanup.chunk_grace.get();
+    let incomplete = incomplete.map(|upload| upload_line(upload, now, grace)).collect();
+    Ok((lines, incomplete))
 }
 
 /// The versions in the source store, by the names of blobs.
@@ -316,8 +344,12 @@ impl From<&ArtifactDisk> for DiskLine {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "seconds")]
-fn upload_line(upload: &Upload, now: Timestamp) -> UploadLine {
-    let idle = elapsed(upload.updated, now).as_secs() as f64;
+fn upload_line(upload: &Upload, now: Timestamp, grace: Duration) -> UploadLine {
+    let silence = elapsed(upload.updated, now);
+    let idle = silence.as_secs() as f64;
+    // The chunks of an upload that has ended are kept as those of nobody, from the time at which they were written.
+    let began_within_grace = elapsed(upload.started, now) <= grace;
+    let ended = upload.state != UploadState::Running;
     UploadLine {
         image: upload.image.clone(),
         version: upload.version.clone(),
@@ -326,8 +358,12 @@ fn upload_line(upload: &Upload, now: Timestamp) -> UploadLine {
         bytes_total: upload.bytes_total,
         bytes_read: upload.bytes_read,
         bytes_sent: upload.bytes_sent,
+        started: upload.started,
         updated: upload.updated,
         idle,
-        stalled: idle >= STALLED,
+        stalled: !ended && idle >= STALLED,
+        ended,
+        chunks_kept: if ended { began_within_grace } else { silence <= grace },
+        resume: upload.resume.clone(),
     }
 }

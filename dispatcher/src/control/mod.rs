@@ -8,7 +8,7 @@
 //! - [`request`], [`fan_out`]: from a request to a job, its operations and their messages.
 //! - [`reconcile`], [`service`]: the reconciler, and the loop that runs it; [`rings`]: the order of a job's targets.
 //! - [`status`], [`approve`], [`retry`], [`cancel`], [`cleanup`], [`garbage_collection`] (with [`live`]),
-//!   [`retention`], [`orphans`]: the commands on jobs, chunks, history and temporaries.
+//!   [`retention`], [`orphans`]: the commands on jobs, chunks, history and temporaries; [`dead_letters`]: which are stale.
 //! - [`store_inventory`], [`verify`]: where the chunks of a version are, and whether they are intact.
 //! - [`artifacts`]: reads a version from the source store; [`images`]: the uploaded versions; [`explain`]: the meaning of failure codes; [`operator`]: who runs a command;
 //!   [`suggest`]: command lines in messages; `tagged`: resources with tags of this fleet;
@@ -26,6 +26,7 @@ pub mod cancel;
 pub mod check;
 pub mod cleanup;
 pub mod context;
+pub mod dead_letters;
 pub mod doctor;
 pub mod explain;
 pub mod fan_out;

@@ -25,6 +25,7 @@ use jiff::Timestamp;
 
 use crate::control::cleanup::Mode;
 use crate::control::context::{ControlContext, ControlError};
+use crate::control::dead_letters::delete_stale;
 use crate::control::garbage_collection::configured_stores;
 use crate::control::job_store::JobStore;
 
@@ -101,6 +102,9 @@ pub async fn forget(control: &ControlContext, age: Duration, mode: Mode) -> Resu
                 forgotten.stores.push(id);
             }
         }
+    }
+    if mode == Mode::Delete && !forgotten.removed.is_empty() {
+        delete_stale(&control.ports).await;
     }
     Ok(forgotten)
 }

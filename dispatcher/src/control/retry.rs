@@ -22,6 +22,7 @@ use goldfleet_workflow::retry::{self as rules, RetryRules, RetryStart};
 use jiff::Timestamp;
 
 use crate::control::context::{ControlContext, ControlError};
+use crate::control::dead_letters;
 use crate::control::fan_out::is_same_work;
 use crate::control::job_store::{Group, JobStore, group_rows};
 use crate::control::suggest::resume_command;
@@ -122,6 +123,7 @@ pub async fn retry_selected(
     let retried = retry.groups(groups).await;
     // Do this even if the retry of a group failed.
     hold_job_open(&control.jobs, id).await?;
+    dead_letters::delete_stale(&control.ports).await;
     Ok(RetryResult { count: retried?, held: held.reason })
 }
 

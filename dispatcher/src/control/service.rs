@@ -17,6 +17,7 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::control::context::{ControlContext, ControlError};
+use crate::control::dead_letters::delete_stale;
 use crate::control::fan_out::{FanOutResult, fan_out};
 use crate::control::galleries::watch::{MAX_CHECKS, watch_next};
 use crate::control::job_store::JobStore;
@@ -59,6 +60,9 @@ pub async fn run(control: &ControlContext, until: RunUntil, stop: &CancellationT
 /// process.
 const STOP_GRACE: Duration = Duration::from_secs(4);
 
+/// The time between two examinations of dead letters. Commands delete those that they make stale, so few are left.
+const LETTERS_INTERVAL: Duration = Duration::from_secs(600);
+
 async fn stopped_for_too_long(ports: &Ports, stop: &CancellationToken) {
     stop.cancelled().await;
     ports.clock.sleep(STOP_GRACE).await;
@@ -85,7 +89,7 @@ async fn watch_processes(jobs: &JobStore) {
 async fn serve(control: &ControlContext, until: RunUntil, stop: &CancellationToken) {
     let clock = control.ports.clock.as_ref();
     let interval = control.config.dispatch.sweep.get();
-    let mut swept = None;
+    let (mut swept, mut letters) = (None, None);
     let mut evaluations = GateEvaluations::default();
     let health = &control.jobs.monitor.health;
     let (mut unread, mut unswept) = (RepeatLimiter::default(), RepeatLimiter::default());
@@ -104,6 +108,10 @@ async fn serve(control: &ControlContext, until: RunUntil, stop: &CancellationTok
         if due || (received == 0 && until == RunUntil::Idle) {
             swept = Some(now);
             measure_queues(control).await;
+            if letters.is_none_or(|at| now > after(at, LETTERS_INTERVAL)) {
+                letters = Some(now);
+                delete_stale(&control.ports).await;
+            }
             match reconcile_open_jobs(control).await {
                 Ok(0) if until == RunUntil::Idle && is_idle(&control.ports).await => return,
                 Ok(_) => {}

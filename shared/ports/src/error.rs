@@ -81,6 +81,10 @@ impl SourceFault {
 /// one only after a restart.
 pub const DATABASE_GONE: &str = "database-gone";
 
+/// The code of an error of a credential whose set-up on this machine is not complete: a program or an environment
+/// variable is missing, or nobody is signed in. No service was asked.
+pub const CREDENTIAL_NOT_SET_UP: &str = "credential-not-set-up";
+
 /// A text without control characters except line breaks. Texts of services are written to terminals and rows.
 fn printable(text: String) -> String {
     let is_harmful = |letter: char| letter.is_control() && letter != '\n';
@@ -156,6 +160,13 @@ impl PortError {
     #[must_use]
     pub fn source_fault(&self) -> Option<SourceFault> {
         SourceFault::ALL.into_iter().find(|fault| fault.code() == self.code)
+    }
+
+    /// Whether the configuration or the set-up of this machine must be changed, not a service. Programs end with the exit
+    /// code of an invalid configuration then.
+    #[must_use]
+    pub fn is_set_up_fault(&self) -> bool {
+        self.kind == ErrorKind::Invalid || self.code == CREDENTIAL_NOT_SET_UP
     }
 
     /// Whether a later retry may succeed. This function alone decides between transient and permanent errors.

@@ -66,9 +66,10 @@ pub async fn examine(
     }
     findings.extend(services::coordination(&control.ports, &control.config).await);
     findings.extend(probed(&control.ports).await);
-    findings.extend(services::store(&control.ports, &control.config.source.store(), "source store").await);
+    findings
+        .extend(services::store(&control.ports, &control.config, &control.config.source.store(), "source store").await);
     for store in &file.stores {
-        findings.extend(services::store(&control.ports, store, "store").await);
+        findings.extend(services::store(&control.ports, &control.config, store, "store").await);
     }
     match inspector.as_deref() {
         Some(inspector) => {

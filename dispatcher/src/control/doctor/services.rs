@@ -13,6 +13,7 @@ use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::inspector::Inspector;
 
 use super::{Accounts, Finding, account};
+use crate::control::dead_letters::{DeadLetters, StaleLetters, examine};
 use goldfleet_config::Config;
 
 /// Checks queues and tables.
@@ -21,6 +22,7 @@ pub(super) async fn coordination(ports: &Ports, config: &Config) -> Vec<Finding>
     let queues = futures::future::join_all(QueueName::ALL.map(async |queue| {
         let subject = format!("queue {queue}");
         match ports.queue.depth(queue).await {
+            Ok(depth) if queue == QueueName::DeadLetter && depth > 0 => dead_letters_found(ports, subject, depth).await,
             Ok(depth) => Finding::ok(subject, describe_queue(queue, depth, open.as_ref().ok().copied())),
             Err(error) => access_error(subject, &error, "Storage Queue Data Contributor on the source account"),
         }
@@ -38,13 +40,46 @@ fn describe_queue(queue: QueueName, depth: u64, open: Option<usize>) -> String {
     let messages = pluralize(depth, "message");
     match (queue, open) {
         _ if depth == 0 => messages,
-        (QueueName::DeadLetter, _) => {
-            format!("{messages} of operations that failed; 'goldfleet retry JOB' repeats these")
-        }
         (_, Some(0)) => format!("{messages} of jobs that have ended; the next dispatcher or worker removes them"),
         (QueueName::Dispatch, _) => format!("{messages} for the dispatcher"),
         _ => format!("{messages} for workers"),
     }
+}
+
+/// The dead letters. Only those of operations that still are failed need somebody.
+async fn dead_letters_found(ports: &Ports, subject: String, depth: u64) -> Finding {
+    match examine(ports, StaleLetters::Keep).await {
+        Ok(letters) => Finding::ok(subject, describe_letters(&letters)),
+        // The identity may count messages, and not receive them.
+        Err(error) => Finding::ok(subject, format!("{}; they cannot be read: {error}", pluralize(depth, "message"))),
+    }
+}
+
+/// The jobs that a finding about dead letters names.
+const JOBS_NAMED: usize = 3;
+
+fn describe_letters(letters: &DeadLetters) -> String {
+    let DeadLetters { failed, stale, unreadable, more } = letters;
+    let mut parts = Vec::new();
+    if !failed.is_empty() {
+        let count = pluralize(failed.values().sum::<usize>(), "operation");
+        let jobs: Vec<String> =
+            failed.keys().rev().take(JOBS_NAMED).map(|job| format!("goldfleet retry {job}")).collect();
+        let others = if failed.len() > JOBS_NAMED { ", and so on" } else { "" };
+        parts.push(format!("messages of {count} that failed; to repeat: {}{others}", jobs.join(", ")));
+    }
+    if *stale > 0 {
+        let count = pluralize(*stale, "message");
+        parts.push(format!("{count} of operations that were retried since; the dispatcher deletes these"));
+    }
+    if *unreadable > 0 {
+        parts.push(format!("{} that cannot be read", pluralize(*unreadable, "message")));
+    }
+    if parts.is_empty() {
+        // Another process examines them at this moment.
+        parts.push("no message can be read at this moment".to_owned());
+    }
+    if *more { format!("{}; there are more", parts.join("; ")) } else { parts.join("; ") }
 }
 
 /// Reads both tables: jobs and operations.
@@ -59,11 +94,17 @@ async fn tables(ports: &Ports, config: &Config) -> PortResult<usize> {
 }
 
 /// Checks the container of a store.
-pub(super) async fn store(ports: &Ports, store: &Store, what: &str) -> Vec<Finding> {
+pub(super) async fn store(ports: &Ports, config: &Config, store: &Store, what: &str) -> Vec<Finding> {
     let subject = format!("{what} {store}");
+    let is_source = *store == config.source.store();
+    let first = if is_source { "the first upload" } else { "the first job that needs it" };
     let container = store.container();
     vec![match container_exists(ports, &container).await {
         Ok(true) => Finding::ok(subject, "the container can be read"),
+        // A folder needs no rights of its own, and the first command that writes to the store creates it.
+        Ok(false) if config.azure_cloud().is_none() => {
+            Finding::ok(subject, format!("there is no container {container} yet: {first} creates it"))
+        }
         Ok(false) => Finding::error(
             subject,
             "container-not-found",
@@ -156,7 +197,14 @@ mod tests {
         assert_eq!(said(QueueName::Dispatch, 1, Some(0)), left);
         assert_eq!(said(QueueName::Dispatch, 2, Some(1)), "2 messages for the dispatcher");
         assert_eq!(said(QueueName::Copy, 2, None), "2 messages for workers");
-        let failed = "3 messages of operations that failed; 'goldfleet retry JOB' repeats these";
-        assert_eq!(said(QueueName::DeadLetter, 3, Some(0)), failed);
+        let job = |n: usize| (format!("20261121-041502-000{n}").parse().unwrap(), n);
+        let letters = DeadLetters { failed: [job(1), job(2)].into(), stale: 1, ..DeadLetters::default() };
+        assert_eq!(
+            describe_letters(&letters),
+            "messages of 3 operations that failed; to repeat: goldfleet retry 20261121-041502-0002, goldfleet retry \
+             20261121-041502-0001; 1 message of operations that were retried since; the dispatcher deletes these"
+        );
+        let unreadable = DeadLetters { unreadable: 2, more: true, ..DeadLetters::default() };
+        assert_eq!(describe_letters(&unreadable), "2 messages that cannot be read; there are more");
     }
 }

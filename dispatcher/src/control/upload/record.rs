@@ -69,6 +69,7 @@ impl<'a> UploadRecord<'a> {
         let row = Upload {
             by: Some(control.jobs.actor.clone()),
             file: location(request.source.as_ref()),
+            resume: control.command.clone(),
             origin: request.source.origin().cloned(),
             size: Some(size),
             system: system.map(System::to_stored),

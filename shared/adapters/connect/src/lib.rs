@@ -17,7 +17,7 @@ use goldfleet_ports::blob_store::BlobStore;
 use goldfleet_ports::clock::{Clock, SystemClock};
 use goldfleet_ports::disk_access::DiskAccess;
 use goldfleet_ports::disk_pages::DiskPages;
-use goldfleet_ports::error::{ErrorKind, PortError};
+use goldfleet_ports::error::PortError;
 use goldfleet_ports::inspector::Inspector;
 use goldfleet_ports::job_table::JobTable;
 use goldfleet_ports::linked_put::LinkedPut;
@@ -59,7 +59,7 @@ impl BackendError {
         match self {
             Self::MissingConnection(_) | Self::Connection(_) | Self::Rates(_) => 2,
             // The configuration names something that is not usable.
-            Self::Port(error) if error.kind == ErrorKind::Invalid => 2,
+            Self::Port(error) if error.is_set_up_fault() => 2,
             Self::Port(_) => 3,
         }
     }

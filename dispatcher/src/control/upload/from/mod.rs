@@ -203,6 +203,7 @@ impl Session<'_> {
         let row = Upload {
             by: Some(self.control.jobs.actor.clone()),
             file: Some(origin.source.clone()),
+            resume: self.control.command.clone(),
             origin: Some(origin.clone()),
             ..Upload::new(self.id.clone(), image.clone(), version.clone(), self.control.ports.clock.now())
         };
