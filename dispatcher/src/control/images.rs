@@ -99,7 +99,7 @@ pub enum Use {
         /// The job.
         job: JobId,
     },
-    /// Staged VHDs that a job left. A later version may be patched from them.
+    /// Staged VHDs that remain after a job. A later version may be patched from them.
     StagedVhds {
         /// The job.
         job: JobId,
@@ -157,7 +157,8 @@ pub async fn images(
     let done: BTreeMap<_, _> = lines.iter().map(|line| ((&line.image, &line.version), line.uploaded)).collect();
     let mut seen = BTreeSet::new();
     let running = uploads.iter().filter(|upload| {
-        // Of several runs only the newest counts; an upload that was silent for a grace period is over, see `collect`.
+        // Of several runs only the newest counts. An upload that wrote no row for a grace period has ended: see
+        // `collect`.
         let is_newest = seen.insert((&upload.image, &upload.version));
         let is_over = done.get(&(&upload.image, &upload.version)).is_some_and(|at| *at >= upload.updated)
             || elapsed(upload.updated, now) > control.config.cleanup.chunk_grace.get();
@@ -235,7 +236,7 @@ async fn list_if_there(ports: &Ports, store: &Container, prefix: &str) -> PortRe
     }
 }
 
-/// The line of a version, without what its artifact record has.
+/// The entry of a version, without the facts from its artifact record.
 fn line((image, version): (ImageName, ImageVersion), uploaded: Timestamp, jobs: &[Job]) -> ImageLine {
     // Jobs are sorted, the newest first.
     let own: Vec<&Job> = jobs.iter().filter(|job| job.is_for(&image, &version)).collect();
@@ -264,7 +265,7 @@ fn line((image, version): (ImageName, ImageVersion), uploaded: Timestamp, jobs: 
     }
 }
 
-/// Adds what the artifact record of a version has. None if the version was deleted since it was listed.
+/// Adds the facts from the artifact record of a version. None if the version was deleted since it was listed.
 async fn read_record(
     ports: &Ports,
     config: &Config,
