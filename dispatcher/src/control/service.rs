@@ -217,7 +217,7 @@ async fn handle_hint(
         return queue.extend(QueueName::Dispatch, &received.receipt, wait).await.map(|_| ());
     }
     if let Err(error) = evaluate_gate(jobs, job, gate).await {
-        // The next sweep evaluates it.
+        // The next pass of the reconciler evaluates it.
         tracing::debug!(%job, %gate, %error, "a gate could not be evaluated");
     }
     queue.delete(QueueName::Dispatch, &received.receipt).await

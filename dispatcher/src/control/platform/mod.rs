@@ -100,7 +100,7 @@ impl PlatformSpec {
         self.source == other.source && self.unique_id == other.unique_id
     }
 
-    /// The digest that stands for the content. A snapshot and a version of an own gallery do not change. The content of
+    /// The digest that represents the content. A snapshot and a version of an own gallery do not change. The content of
     /// other sources may differ in the next job, so each job makes its own copy of it.
     #[must_use]
     pub fn digest(&self, job: &JobId) -> Digest {
