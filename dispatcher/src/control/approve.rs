@@ -44,7 +44,7 @@ pub async fn approve(jobs: &JobStore, id: &JobId, ring: Option<u32>, by: &str) -
             }
         };
         if let Err(error) = jobs.hint_gate(id, &GateKey::ring(approved.approval.ring)).await {
-            tracing::warn!(%error, job = %id, "the dispatcher starts the approved ring at its next sweep");
+            tracing::warn!(%error, job = %id, "the dispatcher starts the approved ring in its next pass");
         }
         return Ok(approved);
     }

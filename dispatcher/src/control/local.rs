@@ -42,7 +42,7 @@ impl LocalFleet {
         self.stop.cancel();
         for task in self.tasks {
             if let Err(error) = task.await {
-                tracing::error!(%error, "a part of the process ended badly");
+                tracing::error!(%error, "a task of the process panicked or was aborted");
             }
         }
     }

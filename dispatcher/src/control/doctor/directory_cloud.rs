@@ -25,8 +25,8 @@ pub(super) async fn targets(ports: &Ports, config: &Config, targets: &[&Target])
             let mut findings = blocked_accounts(ports, targets).await;
             let (all, free) = (targets.len(), targets.len() - findings.len());
             let message = format!(
-                "{} is a folder, {NOTHING_ELSE}; at {free} of {all} enabled targets nothing is in the way of the account's \
-                 folder (whether it can be written to is not tried)",
+                "{} is a folder, {NOTHING_ELSE}; the account's folder is usable at {free} of {all} enabled \
+                 targets (write access was not tested)",
                 directory.root.display()
             );
             findings.insert(0, Finding::ok("cloud", message));
@@ -40,7 +40,7 @@ async fn blocked_accounts(ports: &Ports, targets: &[&Target]) -> Vec<Finding> {
     let looked = stream::iter(targets)
         .map(async |target| {
             let error = container_exists(ports, &target.staging()).await.err()?;
-            let remedy = "take away what stands where the account's folder must be, or see that you may write there";
+            let remedy = "remove the file at the path of the account's folder, or check that you may write there";
             Some(Finding::from_port_error(format!("target {}", target.key()), &error, remedy))
         })
         .buffered(MAX_IN_FLIGHT);

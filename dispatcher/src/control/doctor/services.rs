@@ -137,7 +137,7 @@ fn container_of(config: &Config, account: &AccountName, file: &TargetsFile) -> C
 pub(super) fn access_error(subject: String, error: &PortError, role: &str) -> Finding {
     let remedy = match error.kind {
         ErrorKind::NotFound => "run 'goldfleet setup'".to_owned(),
-        ErrorKind::Denied => format!("give the identity the role {role}; new roles take minutes to hold"),
+        ErrorKind::Denied => format!("give the identity the role {role}; a new role is effective after some minutes"),
         ErrorKind::Unavailable | ErrorKind::Throttled => "check the endpoint and the network, and try again".to_owned(),
         _ => "check the configuration".to_owned(),
     };

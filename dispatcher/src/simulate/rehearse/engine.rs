@@ -115,7 +115,7 @@ impl Engine {
         stop.cancel();
         for task in tasks {
             if let Err(error) = task.await {
-                tracing::error!(%error, "a part of the rehearsal ended badly");
+                tracing::error!(%error, "a task of the rehearsal panicked or was aborted");
             }
         }
         ended.map(|()| created)
