@@ -1,6 +1,6 @@
 //! The plan of a job of the region route: reads what the targets, the galleries and the hubs have.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use goldfleet_config::HumanDuration;
@@ -13,6 +13,7 @@ use goldfleet_model::artifact::LoadedVersion;
 use goldfleet_model::ids::Region;
 use goldfleet_model::job::Job;
 use goldfleet_model::resource::{Properties, ResourceId};
+use goldfleet_model::store::Store;
 use goldfleet_model::target::Target;
 use goldfleet_plan::{GalleryReceiver, Inventory, Plan, PlanContent, PlanRequest, hub_targets};
 use goldfleet_ports::Ports;
@@ -96,7 +97,19 @@ pub async fn plan(
     if !refusals.is_empty() {
         return Err(ControlError::NotCopied(refusals));
     }
-    let finished = regions_with_snapshots(&control.ports, &delivery).await?;
+    let plan = plan_chunks(control, version, &delivery, &configured, &rates).await?;
+    Ok(PlannedRegions { delivery, plan })
+}
+
+/// Plans how chunks reach the hubs whose golden snapshots do not exist. If no plan is fast enough, the fastest is used.
+async fn plan_chunks(
+    control: &ControlContext,
+    version: &LoadedVersion,
+    delivery: &RegionDelivery,
+    configured: &BTreeMap<Region, Vec<Store>>,
+    rates: &Rates,
+) -> Result<Plan, ControlError> {
+    let finished = regions_with_snapshots(&control.ports, delivery).await?;
     let is_wanted = |target: &&Target| !finished.contains(&target.region);
     let wanted: Vec<&Target> = delivery.to_do().map(|planned| &planned.target).filter(is_wanted).collect();
     let receivers: Vec<GalleryReceiver> = delivery
@@ -107,21 +120,20 @@ pub async fn plan(
     let hubs = hub_targets(&wanted, &receivers);
     let (source, content) = (control.config.source.store(), PlanContent::from_manifests(&version.manifests));
     // Chunks come only from stores, so the accounts of targets are not used.
-    let inventory: Inventory = read_inventory(&control.ports, &control.config, &configured, &[], &content).await?;
+    let inventory: Inventory = read_inventory(&control.ports, &control.config, configured, &[], &content).await?;
     let made = Plan::make(&PlanRequest {
         source: &source,
         targets: &hubs.iter().collect::<Vec<_>>(),
-        configured: &configured,
+        configured,
         content: &content,
         inventory: &inventory,
-        rates: &rates,
+        rates,
         within: control.config.plan.within.map(HumanDuration::get),
     });
-    let plan = made.unwrap_or_else(|too_slow| {
-        tracing::warn!(image = %image, %too_slow, "the fastest plan is taken");
+    Ok(made.unwrap_or_else(|too_slow| {
+        tracing::warn!(image = %version.image, %too_slow, "the fastest plan is taken");
         *too_slow.fastest
-    });
-    Ok(PlannedRegions { delivery, plan })
+    }))
 }
 
 /// The regions whose golden snapshots exist. They need no chunks.
