@@ -116,7 +116,7 @@ fn print_uploaded(uploaded: &UploadResult, console: &mut Console<'_>) -> Result<
     Ok(())
 }
 
-/// Says which galleries do not receive the version by the route `staging`.
+/// Prints which galleries do not receive the version, because the route `staging` does not publish to galleries.
 fn note_galleries(
     route: UploadRoute,
     galleries: &[String],

@@ -172,7 +172,7 @@ impl CommandError {
     }
 }
 
-/// A sentence of a table as a hint, which begins with a small letter.
+/// A sentence of a table in the form of a hint: with a small first letter.
 fn uncapitalised(sentence: &str) -> String {
     let mut letters = sentence.chars();
     let first = letters.next().map(|first| first.to_ascii_lowercase());

@@ -137,7 +137,7 @@ impl Filter {
     }
 }
 
-/// Times have milliseconds: the events of several machines are not ordered more finely by their clocks.
+/// Times have milliseconds. A higher precision would not help, because the clocks of several machines differ.
 fn write_line(event: &Event, console: &mut Console<'_>) -> std::io::Result<()> {
     let Event { at, who, from, to, what, .. } = event;
     let id = event.operation.as_ref().map_or_else(|| format!("job {}", event.job), ToString::to_string);

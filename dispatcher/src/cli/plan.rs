@@ -126,7 +126,7 @@ fn write_text(version: &LoadedVersion, plan: &JobPlan, console: &mut Console<'_>
     Ok(())
 }
 
-/// What galleries need by the route `region`, besides what the route itself needs.
+/// What galleries need in addition to what the route `region` needs.
 fn write_galleries(plan: &JobPlan, console: &mut Console<'_>) -> std::io::Result<()> {
     if plan.galleries.is_empty() {
         return Ok(());

@@ -19,7 +19,7 @@ use crate::control::platform::request::{PlatformRequest, preview};
 /// `goldfleet plan --from SOURCE`: what `goldfleet dispatch --from SOURCE` would do.
 ///
 /// # Errors
-/// [`CommandError`]. What a dispatch would refuse is refused.
+/// [`CommandError`]. The command refuses what a dispatch would refuse.
 pub(super) async fn run(
     control: &ControlContext,
     request: &PlatformRequest,

@@ -35,7 +35,7 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Result<u8, Comman
     {
         return Err(CommandError::NoSvg);
     }
-    // These commands need no configuration, or not in every case.
+    // These commands need no configuration, or need it only in some cases.
     match &arguments.command {
         Command::Completions { shell } => {
             documents::completions(*shell, console)?;
@@ -105,7 +105,7 @@ fn default_filter(arguments: &Arguments) -> String {
     }
 }
 
-/// The actor that events record for the command. A service is recorded by the name of the service.
+/// The actor that events record for the command. For a service, this is the name of the service.
 async fn who(command: &Command, config: &Config, connection: Option<&Connection>) -> String {
     match command {
         Command::Dispatcher { .. } => format!("dispatcher {}", operator::operator()),
@@ -157,7 +157,7 @@ async fn with_ports(command: Command, config: Config, console: &mut Console<'_>)
         Command::Setup(arguments) => {
             return run_interruptible(&stop, setup::run(&control, &arguments, console)).await;
         }
-        // A probe cleans up after an interruption, so it is not dropped.
+        // A probe must clean up after an interruption, so it is not dropped.
         Command::Doctor(arguments) if !arguments.probe.is_empty() => {
             return doctor::probe(&control, &arguments, console, &stop).await;
         }

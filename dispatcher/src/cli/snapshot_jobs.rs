@@ -74,7 +74,7 @@ fn sync_works(config: &Config, arguments: &SyncArguments) -> Result<Vec<Work>, C
     Ok(syncs.into_iter().map(|sync| work_of_sync(sync, &options)).collect::<Result<_, _>>()?)
 }
 
-/// Requests each work as a job, or shows what it would do. A work that fails does not prevent the others.
+/// Requests each run or copy as a job, or shows what it would do. An error of one does not prevent the others.
 async fn perform(
     control: &ControlContext,
     works: Vec<Work>,
@@ -113,7 +113,7 @@ async fn perform(
 async fn dry_run(control: &ControlContext, works: &[Work], console: &mut Console<'_>) -> Result<u8, CommandError> {
     let mut plans = Vec::new();
     for work in works {
-        // No job gets this id: it only makes the names of temporaries unique.
+        // No job has this id. It only makes the names of temporaries unique.
         let job = JobId::new(control.ports.clock.now(), rng::random_u64());
         plans.push((work, plan(control, &RunSpec::of(work)?, &job).await?));
     }
@@ -167,7 +167,7 @@ fn write_plan(work: &Work, plan: &PlannedRun, console: &mut Console<'_>) -> Resu
         .groups
         .iter()
         .flatten()
-        // A discard acts only if its copy is cancelled.
+        // A discard deletes something only if its copy is cancelled or failed.
         .filter(|row| !matches!(row.spec, RowSpec::Discard(_)))
         .map(|row| [action(row).into(), resource(row).into(), row.spec.reason().unwrap_or_default().into()])
         .collect();
@@ -179,7 +179,7 @@ fn write_plan(work: &Work, plan: &PlannedRun, console: &mut Console<'_>) -> Resu
     Ok(())
 }
 
-/// Writes what the copies between regions move, cost and take, if there are any.
+/// Writes the bytes, the cost and the time of the copies between regions, if there are any.
 fn write_estimate(estimate: &RunEstimate, console: &mut Console<'_>) -> Result<(), CommandError> {
     let copies = estimate.whole + estimate.differences;
     if copies == 0 {

@@ -66,7 +66,7 @@ impl Asked {
     }
 }
 
-/// A managed disk has no format. A blob has one, as a file has.
+/// A managed disk has no format. A blob has one, like a file.
 fn check_options(from: &SourceLocation, check: &ImageChecks) -> Result<(), CommandError> {
     if matches!(from, SourceLocation::Blob(_)) || check.disk.open.format.is_none() {
         return Ok(());

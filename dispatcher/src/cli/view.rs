@@ -124,8 +124,9 @@ impl<'a> PhaseLine<'a> {
     fn of_upload(upload: &UploadStatus) -> Self {
         let is = |state: UploadState| usize::from(upload.state == state);
         let counts = [is(UploadState::Complete), is(UploadState::Failed), 0, is(UploadState::Running), 0, 0];
-        // How much of the file holds data is only known when all of it was read. From then on the line shows the same quantity as
-        // the phases below it, which is less than what was read: zeros and metadata of the file are not part of it.
+        // The number of data bytes is known only after the whole file was read. Then the line shows the same quantity
+        // as the phases below it. It is less than the number of bytes that were read, because zeros and metadata of the
+        // file do not count.
         let bytes = match upload.state {
             UploadState::Complete => (upload.bytes_data, upload.bytes_data),
             UploadState::Running | UploadState::Failed => (upload.bytes_read, upload.bytes_total),
@@ -229,7 +230,7 @@ fn write_totals(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
         Some(left) => format!("{} so far, {} left", duration(status.seconds), duration(left)),
         None => duration(status.seconds),
     };
-    // A platform that copies resources does not say how many bytes it moved.
+    // The platform does not report how many bytes its copies moved.
     if status.image.is_none() {
         return writeln!(console.out, "{time}");
     }

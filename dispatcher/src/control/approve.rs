@@ -22,7 +22,7 @@ pub struct ApprovalResult {
 }
 
 /// Approves the ring that waits for approval, in the name of `by`, and lets its operations start. With `ring`, approves
-/// only if that ring is the one that waits. Approving an approved ring again changes nothing.
+/// only if that ring is the one that waits. A second approval of the same ring changes nothing.
 ///
 /// # Errors
 /// [`ControlError::Refused`] if the job needs no approval, or if no ring or another ring waits for approval.

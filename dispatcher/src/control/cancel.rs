@@ -84,7 +84,7 @@ async fn stop_group(jobs: &JobStore, id: &JobId, mut group: Group) -> PortResult
             return Ok(());
         }
         if jobs.commit(&commit).await? {
-            // Operations that always run become ready now.
+            // Operations that are marked `always` become ready now.
             for ready in commit.operations().filter(|operation| operation.state == OperationState::Ready) {
                 jobs.enqueue_operation(ready).await?;
             }
@@ -98,7 +98,7 @@ async fn stop_group(jobs: &JobStore, id: &JobId, mut group: Group) -> PortResult
     }
 }
 
-/// Cancels every operation of a group, except those that always run.
+/// Cancels every operation of a group, except those that are marked `always`.
 fn stop_commit(group: &Group, now: Timestamp, actor: &str) -> Commit {
     let mut change = GroupChange::new(group, now, actor);
     for row in group.iter().filter(|row| !row.value.always) {

@@ -76,7 +76,7 @@ pub struct CleanedTarget {
 pub enum Cleaned {
     /// It was deleted, or a dry run would delete it.
     Deleted,
-    /// It was kept: it is not what the job staged, or another job uses it.
+    /// It was kept: the job did not stage it, or another job uses it.
     Left,
     /// It does not exist.
     Absent,
@@ -132,15 +132,15 @@ pub async fn cleanup(jobs: &JobStore, id: &JobId, mode: Mode) -> Result<CleanupR
 pub enum StagedOutcome {
     /// All were removed.
     Removed,
-    /// Some or all were kept: the configuration requires it, another job uses them, or a service refuses to delete
-    /// them.
+    /// Some or all were kept because the configuration requires it, another job uses them, or a service refuses to
+    /// delete them.
     Left,
     /// Some could not be removed now, but a retry may succeed.
     Retry,
 }
 
-/// Removes the staged VHDs of a job before it ends as succeeded, if the configuration requires it. Only then are the
-/// operations of the job read.
+/// Removes the staged VHDs of a job before it ends as succeeded, if the configuration requires it. The operations of
+/// the job are read only in this case.
 ///
 /// # Errors
 /// If the operations cannot be read.
@@ -366,7 +366,8 @@ async fn delete_completion_mark(
 ) -> Result<bool, ControlError> {
     let Some(found) = control.ports.blobs.properties(blob).await? else { return Ok(false) };
     refuse_if_in_use(&control.jobs, image, version, None).await?;
-    // An upload relies only on a record that it can read. A killed upload that left a damaged one seems to run for a while.
+    // An upload relies only on a record that it can read. A damaged record may be deleted although the row of the
+    // killed upload that wrote it still looks recent.
     if is_being_uploaded(&control.ports, &control.config, image, version).await?
         && is_readable(&control.ports, blob).await?
     {

@@ -1,4 +1,4 @@
-//! The control context: what commands and plans work with.
+//! The control context: the ports, the configuration and the job store, for commands and plans.
 
 use std::sync::Arc;
 use std::time::Duration;

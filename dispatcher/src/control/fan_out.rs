@@ -47,9 +47,9 @@ pub enum FanOutResult {
 pub struct JobPlan {
     /// Which store fills which, which targets read from which store, and the cost and time of that.
     pub plan: Plan,
-    /// What the targets that get the image need by each route.
+    /// What each route needs for the targets that get the image.
     pub routes: Vec<RouteEstimate>,
-    /// What each gallery needs by the route `region`, besides the golden snapshot of its region.
+    /// What the route `region` needs for each gallery, in addition to the golden snapshot of its region.
     pub galleries: Vec<GalleryEstimate>,
     /// What the route `staging` does not do.
     pub findings: Vec<Finding>,
@@ -216,8 +216,8 @@ pub(crate) async fn has_image(
     Ok(found.is_some_and(|found| found.was_created_from(image.digest, &target.region)))
 }
 
-/// What a target has under this id. None if the service refuses the request: one target must not delay all others. Its
-/// step gets the same error, and only that operation fails.
+/// The resource with this id. None if the service refuses the request, because one target must not delay all others.
+/// The step of the target gets the same error, and only that operation fails.
 pub(crate) async fn existing_at_target(
     ports: &Ports,
     target: &Target,
@@ -237,7 +237,7 @@ pub(crate) async fn existing_at_target(
 
 /// Fans out a job.
 ///
-/// The attempt takes the next planning number of the job by compare-and-swap, and its rows carry that number. One
+/// The attempt takes the next planning number of the job by compare-and-swap, and its rows contain that number. One
 /// commit records the plan on condition that the number is unchanged; only then is the job planned. Messages are sent
 /// after that. A dispatcher that is interrupted at any point leaves rows that the next attempt replaces.
 ///
@@ -284,7 +284,8 @@ pub async fn fan_out(control: &ControlContext, id: &JobId) -> Result<FanOutResul
     };
     match record_plan(&control.jobs, &job, planned).await? {
         Some(job) => announce(&control.jobs, &job, groups().flatten()).await,
-        // Another dispatcher plans the job, or it was cancelled. The next attempt finds out which.
+        // Another dispatcher plans the job, or it was cancelled. The next attempt reads the row and handles either
+        // case.
         None => Ok(FanOutResult::Deferred(Duration::ZERO)),
     }
 }
@@ -361,7 +362,7 @@ async fn announce_planned(jobs: &JobStore, job: &Job) -> Result<FanOutResult, Co
 }
 
 /// Sends the messages of the ready operations, and then records that they were sent. Operations that others read from
-/// come first, so that no worker is filled with operations that wait for them.
+/// come first, so that operations that wait for them do not take all permits of a worker.
 async fn announce(
     jobs: &JobStore,
     job: &Job,
@@ -432,8 +433,8 @@ pub(crate) fn is_same_work(other: &Job, job: &Job) -> bool {
     other.id != job.id && is_same
 }
 
-/// Two jobs of one image version must not work on the same target or gallery at the same time, and two jobs must not do the
-/// same other work. The later job waits, and then finds most of its targets done.
+/// Two jobs of one image version must not work on the same target or gallery at the same time, and two jobs must not do
+/// the same other work. The later job waits, and then skips the targets that the earlier one has completed.
 async fn must_wait_for_other_job(ports: &Ports, config: &Config, job: &Job) -> Result<bool, ControlError> {
     let others: Vec<Job> = ports
         .table

@@ -1,6 +1,6 @@
 //! Garbage collection of chunks that no version refers to.
 //!
-//! These rules prevent the deletion of a chunk that another process is about to rely on:
+//! These rules prevent the deletion of a chunk on which another process will rely:
 //! - Only chunks older than the grace period are considered, by the list that was read at the start.
 //! - A process that relies on a chunk older than half the grace period (an upload, or a seed) renews the chunk first. A
 //!   chunk is deleted only if its ETag is the listed one.
@@ -9,9 +9,9 @@
 //!   uploader's clock, so they agree even if other clocks differ.
 //! - An upload whose row does not exist yet when the rows are read writes its row, and then lists its chunks, after the
 //!   collection listed them. It finds every chunk that the collection considers too old, and renews it.
-//! - An upload whose row is one grace period old has ended. An upload that was only suspended notices this after half a
-//!   grace period, and lists its chunks again before it writes its manifest (and once more afterwards, if it was
-//!   suspended during the write).
+//! - An upload whose row is one grace period old counts as ended. An upload that was only suspended detects this after
+//!   half a grace period, and lists its chunks again before it writes its manifest (and again after the write, if it
+//!   was suspended during it).
 //! - Artifact records and manifests are read last, after the chunks and the uploads. The record of an upload that ended in
 //!   the meantime is among them.
 //! - A manifest that no record names is deleted under the same rules as a chunk: an upload renews it, too.
@@ -71,7 +71,7 @@ pub struct CollectionReport {
     /// The number of blobs under `chunks/` whose names are not chunk names. They are kept.
     pub foreign: usize,
     /// The number of manifests that no version has and that are old enough to be deleted: of deleted versions, and of
-    /// uploads that never ended.
+    /// uploads that never completed.
     pub manifests: usize,
     /// The same numbers for each listed store.
     pub by_store: Vec<CollectedStore>,

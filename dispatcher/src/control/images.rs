@@ -103,7 +103,7 @@ pub enum Use {
         /// The job.
         job: JobId,
     },
-    /// Staged VHDs that a job left. A later version may be patched from them.
+    /// Staged VHDs that remain after a job. A later version may be patched from them.
     StagedVhds {
         /// The job.
         job: JobId,
@@ -263,7 +263,7 @@ async fn list_if_there(ports: &Ports, store: &Container, prefix: &str) -> PortRe
     }
 }
 
-/// The line of a version, without what its artifact record has.
+/// The entry of a version, without the facts from its artifact record.
 fn line((image, version): (ImageName, ImageVersion), uploaded: Timestamp, jobs: &[Job]) -> ImageLine {
     // Jobs are sorted, the newest first.
     let own: Vec<&Job> = jobs.iter().filter(|job| job.is_for(&image, &version)).collect();
@@ -292,7 +292,7 @@ fn line((image, version): (ImageName, ImageVersion), uploaded: Timestamp, jobs: 
     }
 }
 
-/// Adds what the artifact record of a version has. None if the version was deleted since it was listed.
+/// Adds the facts from the artifact record of a version. None if the version was deleted since it was listed.
 async fn read_record(
     ports: &Ports,
     config: &Config,

@@ -57,7 +57,7 @@ pub enum LiveSetError {
         /// The error of the service.
         error: Box<PortError>,
     },
-    /// A blob under `artifacts/` or `manifests/` cannot be read as what it should be.
+    /// A blob under `artifacts/` or `manifests/` is not a readable artifact record or manifest.
     #[error("nothing was deleted: {blob} cannot be read: {reason}")]
     Unreadable {
         /// The blob.
@@ -129,7 +129,7 @@ impl LiveSet {
             // Manifests are listed first: the record of a listed manifest may be written in between, and never the reverse.
             let (manifests, records) = match list_versions(ports, store).await {
                 Ok(listed) => listed,
-                // A list that ends early proves nothing: only a store that is really gone has no versions.
+                // An incomplete list proves nothing: only a store that does not exist has no versions.
                 Err(_) if roots.may_be_gone(store) && !is_there(ports, store).await => continue,
                 Err(error) => return Err(LiveSetError::unlisted(store, error).into()),
             };

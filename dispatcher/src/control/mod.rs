@@ -1,4 +1,4 @@
-//! Operations on jobs, images and stores, independent of a terminal.
+//! Commands and services on jobs, images and stores, independent of a terminal.
 //!
 //! - [`job_store`]: reads and changes the rows of jobs. [`context`]: this, the ports and the configuration, for what needs
 //!   them together.

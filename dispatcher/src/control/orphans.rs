@@ -1,8 +1,9 @@
-//! Orphans: temporary disks, snapshots, images and galleries that a job has left behind.
+//! Orphans: temporary disks, snapshots, images and galleries that a job did not remove.
 //!
-//! A job removes its temporaries itself. An orphan is what remains if that was not possible, for example because someone
-//! removed the rows of the job. Only what has the fleet's id, the role of a temporary and an ended job is an orphan, and
-//! only a day after its creation: a request that was sent before the job ended has taken effect by then.
+//! A job removes its temporaries itself. An orphan is what remains if that was not possible, for example because
+//! someone removed the rows of the job. A resource is an orphan only if its tags have the fleet's id, the role of a
+//! temporary and an ended job, and only a day after its creation: a request that was sent before the job ended has
+//! taken effect by then.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -66,7 +67,7 @@ pub struct Temporary {
     pub error: Option<String>,
 }
 
-/// What a temporary is, and what happened to it.
+/// The classification of a temporary, and what happened to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OrphanResult {
@@ -103,7 +104,7 @@ pub async fn orphans(control: &ControlContext, options: &OrphanOptions) -> Resul
     for group in groups(&control.ports, &control.config).await? {
         match list_temporaries(&control.ports, &group, fleet).await {
             Ok(some) => found.extend(some),
-            // Nothing of ours is in a group that does not exist.
+            // A group that does not exist has no temporaries.
             Err(error) if error.code == "resource-group-not-found" => {}
             Err(error) => {
                 report.unlisted.push(UnlistedGroup { group: group.to_string(), reason: error.to_string() });
@@ -117,7 +118,7 @@ pub async fn orphans(control: &ControlContext, options: &OrphanOptions) -> Resul
         .buffered(MAX_IN_FLIGHT)
         .collect()
         .await;
-    // What is in a gallery is deleted before it.
+    // The contents of a gallery are deleted before the gallery.
     for resource in in_galleries {
         report.temporaries.push(handle(control, resource, fleet, &ended, options.delete).await);
     }
@@ -149,7 +150,7 @@ async fn groups(ports: &Ports, config: &Config) -> Result<BTreeSet<GroupRef>, Co
 
 async fn list_temporaries(ports: &Ports, group: &GroupRef, fleet: Uuid) -> PortResult<Vec<Resource>> {
     let wanted = [(tags::FLEET, fleet.to_string()), (tags::ROLE, Role::Temporary.as_str().to_owned())];
-    // A collection of restore points is deleted with what is in it.
+    // A collection of restore points is deleted with its restore points.
     let types = [ResourceType::Disk, ResourceType::Snapshot, ResourceType::Image, ResourceType::RestorePointCollection];
     let mut found = list_tagged(ports, group, &types, wanted.clone()).await?;
     found.extend(list_in_galleries(ports, group, wanted).await?);
@@ -257,7 +258,8 @@ pub(crate) async fn remove(ports: &Ports, listed: &Resource, fleet: Uuid) -> Por
         Decision::Refuse { code, message } => return Err(refused(code, format!("{}: {message}", listed.id))),
         Decision::Done | Decision::LiftLock(_) | Decision::Keep(_) => return Ok(()),
     }
-    // A probe that was killed may have left access, with which the service does not delete a resource.
+    // A probe that was killed may have left access to the resource. The service does not delete a resource while it has
+    // access.
     let state = found.body.properties.disk().and_then(|disk| disk.disk_state.as_ref());
     if matches!(state, Some(DiskState::ActiveSas | DiskState::ActiveUpload)) {
         end_access(ports, &listed.id).await?;

@@ -123,7 +123,8 @@ async fn reconcile_job(
     if counts.iter().any(|count| count.state == OperationState::Waiting) && !job.holds_gates(now) {
         ended |= open_gates(&control.jobs, job, repaired, &counts).await?;
     }
-    // The last operations may have ended, as those behind a broken gate do. Then the job ends now, not at the next sweep.
+    // The last operations may have ended, for example those that wait for a broken gate. Then the job ends in this pass
+    // and not in the next one.
     if ended {
         let counts = control.ports.table.census(&job.id, job.plan).await?;
         if let Some(event) = job.job_end(counts.iter().map(|count| count.state)) {
@@ -148,8 +149,7 @@ async fn open_gates(
     if may_go_on || counts.iter().any(|count| is_active(count.state)) {
         return Ok(evaluated.written.ended);
     }
-    // Operations wait, and nothing is active that could release them. The indexes do not explain it, so look at all
-    // rows.
+    // Operations wait, and no active operation could release them. The indexes do not explain this, so read all rows.
     let operations = jobs.operations(job).await?;
     let gates = Gates::of(operations.iter().map(|row| &row.value));
     let mut written = Written::default();
@@ -180,7 +180,7 @@ async fn finish_job(
         return Ok(JobCheck::Open);
     }
     let removed = staging == StagedOutcome::Removed;
-    // Not the time of this sweep, so that the duration and the rate that operators see stay as they are.
+    // Not the time of this pass, so that the duration and the rate that operators see do not change.
     let finished = row.value.end_time(counts.iter().map(|count| count.latest).max());
     let end = |job: &mut Job| {
         job.cleaned |= removed;

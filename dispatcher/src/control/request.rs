@@ -63,7 +63,7 @@ pub fn selected_targets(
     Ok((stores, selected))
 }
 
-/// The properties of an image version that a job carries.
+/// The properties of an image version that a job's row contains.
 #[must_use]
 pub fn job_payload(artifact: &Artifact, system: Option<System>) -> Payload {
     let Artifact { os, generation, .. } = *artifact;
@@ -182,7 +182,7 @@ pub async fn request_on(
         return terms.continue_job(&control.jobs, job).await;
     }
     let system = match provenance.system {
-        // An upload without a check wrote the record. Another one may have checked the same content.
+        // An upload without a check wrote the record. Another upload may have checked the same content.
         None => system(&control.ports, &image).await?,
         system => system,
     };
@@ -227,7 +227,7 @@ pub fn check_targets(
     Ok(Receivers { targets, galleries })
 }
 
-/// Rejects targets that receive something else than a managed image. Uploaded versions become only images.
+/// Rejects targets that have another sink than a managed image. Uploaded versions become only images.
 ///
 /// # Errors
 /// [`ControlError::Refused`] with these targets.

@@ -57,8 +57,8 @@ pub async fn retry(control: &ControlContext, id: &JobId, which: &RetryFilter) ->
     Ok(retry_selected(control, id, which).await?.count)
 }
 
-/// Retries what failed or was cancelled. Selected operations whose gate an operation keeps closed that did not succeed and is
-/// not selected are left as they are.
+/// Retries what failed or was cancelled. A selected operation is not changed if its gate stays closed because of an
+/// operation that did not succeed and is not selected.
 ///
 /// # Errors
 /// [`ControlError::Refused`] if there is nothing to retry, the job was never planned, or it is still stopping.
@@ -80,7 +80,7 @@ pub async fn retry_selected(
     if job.operations.is_none() && job.state == JobState::Cancelled {
         return plan_again(&control.jobs, &job, which).await.map(|()| RetryResult::default());
     }
-    // Operations that it has nevertheless may be a part of the plan only: planning was interrupted.
+    // If it has operations, planning was interrupted, and they may be only a part of the plan.
     if job.operations.is_none() && job.state.is_terminal() {
         let why = job.failure.as_ref().map_or_else(String::new, |failure| format!(": {}", failure.message));
         let again = resume_command(&job);
@@ -94,7 +94,7 @@ pub async fn retry_selected(
     let held = held::held_groups(&chains);
     let numbered = groups.into_iter().enumerate().filter(|(index, _)| !held.groups.contains(index));
     let groups: Vec<Group> = numbered.map(|(_, group)| group).filter(|group| !retry.commit(group).is_empty()).collect();
-    // What is retried only because selected operations read from it is of no use without them.
+    // An operation that is retried only because selected operations read from it is useless without them.
     let is_selected = |group: &Group| group.iter().any(|row| which.selects(&row.value));
     if let Some(reason) = held.reason.as_ref().filter(|_| !groups.iter().any(is_selected)) {
         let message = format!("job {id}: {reason}; select it too, or retry without --target and --ring");
@@ -141,7 +141,7 @@ async fn begin_retry(jobs: &JobStore, job: &Job) -> Result<(), ControlError> {
     Ok(())
 }
 
-/// Has a job planned that was cancelled before that.
+/// Requests planning of a job that was cancelled before it was planned.
 async fn plan_again(jobs: &JobStore, job: &Job, which: &RetryFilter) -> Result<(), ControlError> {
     let id = &job.id;
     if which.phase.is_some() || !which.targets.is_empty() {
@@ -152,8 +152,8 @@ async fn plan_again(jobs: &JobStore, job: &Job, which: &RetryFilter) -> Result<(
     Ok(jobs.enqueue_job(id).await?)
 }
 
-/// Two jobs of one image version never work on the same target or gallery at once: a job that has ended and is taken up again must not
-/// begin to do so. One that is new waits by itself.
+/// Two jobs of one image version never work on the same target or gallery at the same time, so an ended job is not
+/// resumed while another job works there. A new job waits by itself.
 async fn ensure_no_newer_job(
     jobs: &JobStore,
     job: &Job,
@@ -257,7 +257,7 @@ impl<'a> RetryRun<'a> {
                 found.extend(inputs.filter(|input| self.is_input(input, row)));
             }
         }
-        // What failed is retried as if it were selected: it may be at no target.
+        // A failed operation is retried as if it were selected, because it may belong to no target.
         let (succeeded, failed): (Vec<_>, Vec<_>) =
             found.into_iter().partition(|row| row.state == OperationState::Succeeded);
         let failed = failed.into_iter().filter(|row| self.which.phase.is_none() && row.state.ended_badly());

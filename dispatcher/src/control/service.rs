@@ -27,11 +27,11 @@ use crate::control::reconcile::{MAX_PASS_TIME, evaluate_gate, reconcile_open_job
 /// but a second dispatcher that starts the same fan-out does no harm.
 const VISIBILITY: Duration = Duration::from_secs(120);
 
-/// The time between two polls of the queue, where it was empty or could not be read. It is constant and not a back-off: a
+/// The time between two polls of the queue if it was empty or could not be read. It is constant and not a back-off: a
 /// dispatcher is one process, and a job that is requested should be planned at once.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// When a dispatcher stops without being asked to.
+/// The condition under which a dispatcher stops by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RunUntil {
     /// Never.
@@ -56,8 +56,8 @@ pub async fn run(control: &ControlContext, until: RunUntil, stop: &CancellationT
     }
 }
 
-/// How long a pass may go on after the process was asked to stop. A pass can be ended anywhere, as by the end of the
-/// process.
+/// How long a pass may continue after the process was asked to stop. A pass may be interrupted at any point, as by the
+/// end of the process.
 const STOP_GRACE: Duration = Duration::from_secs(4);
 
 /// The time between two examinations of dead letters. Commands delete those that they make stale, so few are left.
@@ -68,11 +68,11 @@ async fn stopped_for_too_long(ports: &Ports, stop: &CancellationToken) {
     ports.clock.sleep(STOP_GRACE).await;
 }
 
-/// Releases the work of processes that have ended. It runs beside everything else, because planning a job or a pass of
-/// the reconciler can take long.
+/// Releases the work of processes that have ended. It runs concurrently with all other work, because planning a job or
+/// a pass of the reconciler can take long.
 async fn watch_processes(jobs: &JobStore) {
     if matches!(jobs.ports.liveness.own().await, Ok(None)) {
-        // Nobody can detect the end of a process here.
+        // These adapters cannot detect the end of a process.
         return std::future::pending().await;
     }
     let mut complaint = RepeatLimiter::default();
@@ -225,7 +225,7 @@ async fn handle_hint(
         return queue.extend(QueueName::Dispatch, &received.receipt, wait).await.map(|_| ());
     }
     if let Err(error) = evaluate_gate(jobs, job, gate).await {
-        // The next sweep evaluates it.
+        // The next pass of the reconciler evaluates it.
         tracing::debug!(%job, %gate, %error, "a gate could not be evaluated");
     }
     queue.delete(QueueName::Dispatch, &received.receipt).await

@@ -31,8 +31,8 @@ pub(crate) async fn list_tagged<const N: usize>(
     Ok(found)
 }
 
-/// The galleries in a group that have all these tags, with the definitions and versions in them that have them too: what is in
-/// another one comes first, so that all can be deleted in this order.
+/// The galleries in a group that have all these tags, with the definitions and versions in them that have these tags. A
+/// nested resource comes before its parent, so that all can be deleted in this order.
 pub(crate) async fn list_in_galleries<const N: usize>(
     ports: &Ports,
     group: &GroupRef,

@@ -58,7 +58,7 @@ impl VersionSource {
                 let definition = find(&control.ports, &definition).await?.ok_or_else(|| missing("image definition"))?;
                 Ok(VersionFacts::of_version(location, &found, &definition)?)
             }
-            // Before a disk is created from it, the service says nothing about it that a resource id could name.
+            // It has no resource id, and the service states its properties only in the disk that is created from it.
             Self::Version(VersionRef::Shared(_)) => Ok(VersionFacts::of_shared(location)),
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 pub enum ErrorKind {
     /// The object does not exist.
     NotFound,
-    /// The object exists, and was to be created only if it did not.
+    /// The object exists, and the request creates only new objects.
     AlreadyExists,
     /// The object is not in the given version (ETag, pop receipt): another process changed it.
     Conflict,
@@ -172,8 +172,8 @@ impl PortError {
     /// Whether a later retry may succeed. This function alone decides between transient and permanent errors.
     ///
     /// `Conflict` and `Fenced` may pass, because another worker may be changing the object. `Corrupt` bytes may be
-    /// intact at another place. Objects that are missing, and requests that are denied or invalid, stay so. Locks and
-    /// quotas are changed by people.
+    /// intact at another place. Missing objects, and denied or invalid requests, do not change without an action of a
+    /// person. Neither do locks and quotas.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self.kind {

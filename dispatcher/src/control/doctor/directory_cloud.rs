@@ -1,5 +1,5 @@
-//! Checks of targets whose cloud is not Azure. Little can be checked there. The findings say so, because no finding at
-//! all would look like a successful check.
+//! Checks of targets whose cloud is not Azure. Little can be checked there. The findings state this, because a report
+//! without findings would look like a successful check.
 
 use futures::stream::{self, StreamExt as _};
 use goldfleet_config::Cloud;

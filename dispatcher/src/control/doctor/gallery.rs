@@ -73,7 +73,7 @@ pub(super) async fn examine(
     findings
 }
 
-/// The newest uploaded version of each image. None of an image whose records cannot be read.
+/// The newest uploaded version of each image. Images whose records cannot be read are left out.
 pub(super) async fn newest_versions(control: &ControlContext) -> Vec<(ImageName, ImageVersion)> {
     let Ok((lines, _)) = images(control, None).await else { return Vec::new() };
     let mut newest = BTreeMap::new();

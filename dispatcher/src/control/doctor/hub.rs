@@ -40,7 +40,7 @@ async fn upload(config: &Config, inspector: &dyn Inspector, subject: &str, group
     })
 }
 
-/// What is missing at a target. Its snapshots are copied from those of a hub.
+/// The missing rights at a target. Its snapshots are copied from those of a hub.
 pub(super) async fn examine_target(inspector: &dyn Inspector, file: &TargetsFile, target: &Target) -> Option<Finding> {
     let has_copies = target.sinks.has(Sink::Snapshot) || target.sinks.has(Sink::Disk);
     // Copies to another tenant are refused.

@@ -160,8 +160,8 @@ async fn cloud(
     findings
 }
 
-/// The accounts that others read: those of configured stores, even if no plan needs them, and those that a plan for all
-/// targets would choose.
+/// The accounts from which other accounts read: those of configured stores, even if no plan needs them, and those that
+/// a plan for all targets would choose.
 fn store_accounts(config: &Config, file: &TargetsFile, targets: &[&Target], rates: &Rates) -> BTreeSet<AccountName> {
     let mut in_order = targets.to_vec();
     in_order.sort_by_key(|target| plan_order(target));

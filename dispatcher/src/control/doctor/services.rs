@@ -35,7 +35,8 @@ pub(super) async fn coordination(ports: &Ports, config: &Config) -> Vec<Finding>
     findings
 }
 
-/// The messages of a queue, and what they mean. `open` is the number of jobs that have not ended, if it is known.
+/// The number of messages of a queue, and whether it indicates a problem. `open` is the number of jobs that have not
+/// ended, if it is known.
 fn describe_queue(queue: QueueName, depth: u64, open: Option<usize>) -> String {
     let messages = pluralize(depth, "message");
     match (queue, open) {
@@ -143,7 +144,7 @@ pub(super) async fn readable_by_others(
         Some(facts) => {
             findings.extend(account::check_for_chunks(&subject, facts));
             findings.extend(account::check_for_readers(&subject, facts));
-            // The store of a region is itself filled by copies.
+            // The store of a region also receives copies.
             if *name != config.source.account {
                 findings.extend(account::check_for_copies(&subject, facts, false));
             }
@@ -188,7 +189,8 @@ pub(super) fn access_error(subject: String, error: &PortError, role: &str) -> Fi
 mod tests {
     use super::*;
 
-    /// A command that waits for its job may leave a message behind. It is harmless, and must not look like a fault.
+    /// A command that waits for its job may leave a message in the queue. It is harmless, and must not look like a
+    /// fault.
     #[test]
     fn messages_are_explained() {
         let said = |queue, depth, open| describe_queue(queue, depth, open);

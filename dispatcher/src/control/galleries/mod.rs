@@ -37,7 +37,7 @@ pub const UNSERVED: &str = "galleries-not-served";
 /// The code of a version whose name no gallery accepts.
 pub const VERSION_NAME: &str = "gallery-version-name";
 
-/// The fault of the name of a version that a gallery should receive. None if its name is valid.
+/// The finding for a version whose name no gallery accepts. None if the name is valid.
 #[must_use]
 pub fn name_fault(gallery: &str, version: &ImageVersion) -> Option<Finding> {
     let error = version.as_str().parse::<VersionNumber>().err()?;
@@ -96,7 +96,7 @@ pub fn groups(galleries: &[Gallery], image: &ImageName, version: &ImageVersion) 
     galleries.iter().filter_map(group).collect()
 }
 
-/// What a job by the route `staging` does not do: galleries receive versions from golden snapshots, and the route has none. None
+/// The finding of a job by the route `staging`, which publishes to no gallery, because it has no golden snapshots. None
 /// if no gallery receives the image.
 #[must_use]
 pub fn unserved(galleries: &[String], image: &ImageName, version: &ImageVersion) -> Option<Finding> {
@@ -118,7 +118,8 @@ struct Recorded {
     publication: Publication,
 }
 
-/// All publications, in the order of the names of their records. One that another version of the program wrote is left out.
+/// All publications, in the order of the names of their records. A record that another version of the program wrote is
+/// left out.
 async fn recorded(ports: &Ports) -> PortResult<Vec<Recorded>> {
     let records = ports.records.list(PREFIX).await?;
     let read = records.into_iter().filter_map(|found| match record::of_document(&found.document.value) {

@@ -1,4 +1,4 @@
-//! What galleries receive, and what they have.
+//! What galleries must receive, and what they have.
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use goldfleet_galleries::converge::{Existing, Reported, classify, missing, reported};
@@ -85,7 +85,8 @@ async fn read(ports: &Ports, id: &ResourceId) -> PortResult<Option<Resource>> {
     }
 }
 
-/// Whether a deleted version still has this name. False if the service does not say so: the step gets the same error.
+/// Whether a deleted version still has this name. False if the service does not report it: the step gets the same
+/// error.
 async fn is_soft_deleted(ports: &Ports, version: &ResourceId) -> PortResult<bool> {
     let look = || ports.resources.is_soft_deleted(version);
     match ports.retry(look).await {

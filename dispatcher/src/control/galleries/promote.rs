@@ -57,7 +57,7 @@ pub struct Promotion {
 pub struct PromotedGallery {
     /// The resource id of the version.
     pub version: ResourceId,
-    /// The latest version in the region of the gallery before. None if there was none.
+    /// The previous latest version in the region of the gallery. None if there was none.
     pub before: Option<String>,
     /// The regions in which it is the latest one.
     pub regions: Vec<String>,

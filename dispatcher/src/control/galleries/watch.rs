@@ -19,7 +19,7 @@ use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT};
 /// subscription after a burst of 250 (source: `[resource_manager]` of the rates); workers need them too.
 pub const MAX_CHECKS: usize = 100;
 
-/// Checks all published versions, as far as a single pass does that. Returns the number of checked versions.
+/// Checks published versions, as many as a single pass permits. Returns the number of checked versions.
 ///
 /// # Errors
 /// As [`watch_next`].
@@ -27,8 +27,8 @@ pub async fn watch(control: &ControlContext) -> Result<usize, ControlError> {
     watch_next(control, &mut Rota::default(), MAX_CHECKS).await
 }
 
-/// Checks published versions, at most `limit`, where the last pass ended. Returns their number. Records that nothing needs any more
-/// are removed.
+/// Checks at most `limit` published versions, starting where the last pass ended. Returns their number. Removes records
+/// that are not needed any more.
 ///
 /// # Errors
 /// If the records cannot be read, or if no version could be checked. An error of one version only is logged, and does not
@@ -80,7 +80,7 @@ async fn forget(ports: &Ports, recorded: &Recorded) -> Result<(), ControlError> 
 
 async fn check(ports: &Ports, publication: &Publication, open: &BTreeSet<JobId>) -> Result<(), ControlError> {
     let spec = &publication.spec;
-    // The workers of an open job try its versions.
+    // The workers of an open job create the trial disks of its versions.
     let trials = !open.contains(&spec.job);
     let watch = Watch { ports, spec, ensure: &|| Ok(()), trials, take_out: None };
     let passed = match pass(watch).await.map_err(control_error) {

@@ -1,4 +1,4 @@
-//! The plan of a clone: reads the machine, its disks, and what has the names of the clone.
+//! The plan of a clone: reads the machine, its disks, and existing resources with the names of the clone.
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use goldfleet_machines::graph::{groups, own_tags};
@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT, join_findings};
 
-/// What a job does, or why the machine is not cloned.
+/// The operations of a job, or the reasons why the machine is not cloned.
 #[derive(Debug, Clone)]
 pub struct PlannedClone {
     /// The groups of rows. Empty if it is refused.
@@ -31,13 +31,13 @@ pub struct PlannedClone {
     pub disks: Vec<ClonedDisk>,
     /// Whether the source runs now.
     pub runs: bool,
-    /// What the copies move between regions. None if the clone is in the region of the source, or refused.
+    /// The estimate of the copies between regions. None if the clone is in the region of the source, or refused.
     pub estimate: Option<CloneEstimate>,
 }
 
-/// What the copies of a clone move to another region, cost and take. The service reports the size of a disk and not how much of
-/// it has data, so the figures are upper bounds. Its speed is not documented: the time assumes that of copies between storage
-/// accounts.
+/// The bytes, the cost and the time of the copies of a clone to another region. The service reports the size of a disk
+/// and not how much of it has data, so the figures are upper bounds. Its speed is not documented: the time assumes that
+/// of copies between storage accounts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct CloneEstimate {
     /// The sizes of the disks in bytes.

@@ -36,7 +36,7 @@ use goldfleet_config::Config;
 pub struct PlannedDelivery {
     /// The copies.
     pub delivery: Delivery,
-    /// What the copies do not have that the source has.
+    /// The properties of the source that the copies lack.
     pub findings: Vec<Finding>,
 }
 
@@ -114,7 +114,7 @@ async fn measured_refusals(control: &ControlContext, delivery: &Delivery) -> Res
     Ok(found)
 }
 
-/// Reads the source, and refuses another one than that for which the job was requested.
+/// Reads the source. Refuses it if it is not the one for which the job was requested.
 async fn requested_source(control: &ControlContext, spec: &PlatformSpec) -> Result<FoundSource, ControlError> {
     let location = spec.location();
     let found = source::read(control, &location).await?;

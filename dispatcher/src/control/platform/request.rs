@@ -63,12 +63,12 @@ pub async fn request_from(
         return terms.continue_job(&control.jobs, job).await;
     }
     let job = terms.apply_to(&control.jobs, job_of(&control.ports, request, (&spec, payload), selection).await?);
-    // What the dispatcher would refuse is refused now.
+    // Refuse now what the dispatcher would refuse later.
     plan(control, &job).await?;
     insert_job(&control.jobs, job).await
 }
 
-/// What a request would do. Changes nothing.
+/// Plans what a request would do. Changes nothing.
 ///
 /// # Errors
 /// As [`request_from`].
@@ -106,7 +106,7 @@ async fn read(control: &ControlContext, request: &PlatformRequest) -> Result<(Pl
     Ok((found.spec, payload))
 }
 
-/// A version that was uploaded has another content.
+/// A version that was uploaded has other content.
 async fn refuse_uploaded(ports: &Ports, config: &Config, request: &PlatformRequest) -> Result<(), ControlError> {
     let blobs = &ports.blobs;
     let record = config.source.store().container().artifact(&request.image, &request.version);
@@ -144,7 +144,7 @@ fn platform_delivery(job: &Job) -> Option<&Delivery> {
     job.delivery().filter(|delivery| delivery.route == ROUTE)
 }
 
-/// A version of another source has another content. Of the same source, it is replaced.
+/// A version from another source has other content. A version from the same source is replaced.
 async fn refuse_other_source(ports: &Ports, image: &ImageRef, spec: &PlatformSpec) -> Result<(), ControlError> {
     let of_version = |job: &Job| job.is_for(&image.name, &image.version) && job.operations.is_some();
     let jobs = ports.table.jobs().await?;

@@ -46,7 +46,7 @@ pub(super) struct Evaluated {
     pub(super) awaits_approval: bool,
 }
 
-/// Evaluates one gate of a job, and the gates behind it that it breaks.
+/// Evaluates one gate of a job, and the gates that its operations open if they are blocked.
 ///
 /// # Errors
 /// If the table or the queue cannot be reached.
@@ -58,7 +58,7 @@ pub async fn evaluate_gate(jobs: &JobStore, id: &JobId, gate: &GateKey) -> Resul
     Ok(())
 }
 
-/// Evaluates gates of a job, and then those gates behind them whose openers have ended because of that.
+/// Evaluates gates of a job, and then the gates whose openers have ended because of that.
 pub(super) async fn evaluate_gates(
     jobs: &JobStore,
     job: &Job,
@@ -101,7 +101,7 @@ async fn find_openers(ports: &Ports, job: &Job, known: &mut Gates, gate: &GateKe
     Ok(())
 }
 
-/// What the release of operations wrote, and the gates that operations which have ended because of it open.
+/// The changes that the release of operations wrote, and the gates that operations open that it has ended.
 #[derive(Debug, Default)]
 struct Released {
     written: Written,
@@ -119,7 +119,8 @@ async fn release(
     let mut released = Released::default();
     for ids in one_for_each_group(waiting).chunks(RELEASE_BATCH) {
         let current = jobs.job(&job.id).await?.value;
-        // A retry that began and ended meanwhile has written the row too, and openers may not be as they were read.
+        // A retry that began and ended in between has written the row too, and openers may have changed since they were
+        // read.
         let is_changed = current.state != job.state || current.updated != job.updated;
         if is_changed || current.holds_gates(jobs.ports.clock.now()) {
             return Ok(None);
@@ -188,7 +189,7 @@ pub(super) async fn write_group(
     }
     gates.apply(job, &mut change, now);
     let commit = change.into_commit();
-    // If another process committed first, the group makes progress. The next sweep checks it again.
+    // If another process committed first, the group makes progress. The next pass checks it again.
     if commit.is_empty() || !jobs.commit(&commit).await? {
         return Ok(Written::default());
     }

@@ -63,8 +63,8 @@ async fn end_leases(
 /// Sends messages of ready operations again that are lost: those that do not exist, or, if that cannot be known, those
 /// that were sent long ago.
 async fn announce_lost(jobs: &JobStore, job: &Job, now: Timestamp) -> Result<Written, ControlError> {
-    // Until all messages of a new job were sent, the fan-out sends them. It does nothing for a job that was cancelled before,
-    // whose `always` operations run nevertheless.
+    // The fan-out sends the messages of a new job until all were sent, except if the job was cancelled before. Then the
+    // `always` operations of the job still run.
     if !job.announced && job.state == JobState::Running {
         return Ok(Written::default());
     }
@@ -135,7 +135,7 @@ fn repair(jobs: &JobStore, change: &mut GroupChange<'_>, row: &Operation, reason
         return;
     }
     if row.state == OperationState::Ready {
-        // Not `updated`, so that the time since then shows how often the message was sent.
+        // `updated` does not change, so that the time since then shows how often the message was sent.
         return change.edit(&row.id, |operation| operation.queued = Some(now));
     }
     jobs.monitor.metrics.lease_expired(row.kind.as_str());

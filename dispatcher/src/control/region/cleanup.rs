@@ -70,7 +70,7 @@ pub async fn clean_hubs(
     for group in groups {
         let found = match list(&control.ports, &group, fleet, image, version).await {
             Ok(found) => found,
-            // Nothing of ours is in a group that does not exist.
+            // A group that does not exist has no resources of this fleet.
             Err(error) if error.code == "resource-group-not-found" => continue,
             Err(error) => {
                 result.failed.push(HubCleanupFailure::of(&group, &error));

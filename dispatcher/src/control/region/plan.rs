@@ -119,7 +119,7 @@ async fn plan_chunks(
         .collect();
     let hubs = hub_targets(&wanted, &receivers);
     let (source, content) = (control.config.source.store(), PlanContent::from_manifests(&version.manifests));
-    // Chunks come only from stores: the accounts of targets play no part.
+    // Chunks come only from stores, so the accounts of targets are not used.
     let inventory: Inventory = read_inventory(&control.ports, &control.config, configured, &[], &content).await?;
     let made = Plan::make(&PlanRequest {
         source: &source,
@@ -159,7 +159,7 @@ async fn has_snapshots(
     Ok(true)
 }
 
-/// What has this id. None if the service refuses the request: the operation gets the same error.
+/// The resource with this id. None if the service refuses the request: the operation gets the same error.
 async fn found(ports: &Ports, id: &ResourceId) -> PortResult<Option<Resource>> {
     match ports.retry(|| ports.resources.get(id, None)).await {
         Err(error) if !error.is_retryable() => {

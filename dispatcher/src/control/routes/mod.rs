@@ -35,7 +35,7 @@ pub trait Route: Send + Sync {
         false
     }
 
-    /// The resource groups in which jobs about this create temporaries, besides those of targets and hubs.
+    /// The resource groups, besides those of targets and hubs, in which jobs with this subject create temporaries.
     fn groups(&self, _subject: &Subject) -> Vec<GroupRef> {
         Vec::new()
     }
@@ -59,7 +59,7 @@ pub trait PlannedJob: Send + Sync {
         None
     }
 
-    /// What the plan reports besides its operations, the most important first. The job's row holds only the first ones.
+    /// The findings of the plan, the most important first. The job's row contains only the first ones.
     fn findings(&self) -> Vec<Finding> {
         Vec::new()
     }

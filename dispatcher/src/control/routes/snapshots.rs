@@ -1,7 +1,7 @@
 //! The route of a sync: the plan of `goldfleet-snapshots` as rows of a job. The platform copies the content, so no byte
 //! passes through goldfleet.
 //!
-//! - A group for each copy: the snapshot, and the removal of what a cancelled copy leaves behind.
+//! - A group for each copy: the snapshot, and the removal of the incomplete replica of a cancelled copy.
 //! - Two groups for each full snapshot that is copied to another region: its temporaries, and their removal.
 //! - A group for each staged replica that gets its final name, for each removal, and for each lock.
 

@@ -23,9 +23,9 @@ pub struct SetupResult {
     pub error: Option<PortError>,
 }
 
-/// Creates what is missing: queues, tables, and the containers of the source store, of configured stores and of enabled
-/// targets. Existing resources are not changed. A failure is reported in the result, and does not prevent the creation
-/// of other resources.
+/// Creates the missing queues, tables, and containers of the source store, of configured stores and of enabled targets.
+/// Existing resources are not changed. A failure is reported in the result, and does not prevent the creation of other
+/// resources.
 ///
 /// # Errors
 /// If the targets file cannot be read.

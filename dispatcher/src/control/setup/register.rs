@@ -40,7 +40,7 @@ pub enum RegisterOutcome {
     New,
     /// The service accepted the registration, and has not finished it.
     InProgress,
-    /// It is not registered, and nothing was changed, because that was requested.
+    /// It is not registered, and nothing was changed, because a dry run was requested.
     Missing,
     /// It could not be read or registered.
     Failed(PortError),

@@ -8,7 +8,7 @@ use goldfleet_snapshots::difference::Evidence;
 use goldfleet_snapshots::id::{GroupRef, SnapshotId};
 use goldfleet_snapshots::listing::{Listing, ListingReader};
 
-/// Reads all pages of a group. If one of them cannot be read, the listing says so. One page is in memory at a time.
+/// Reads all pages of a group. If a page cannot be read, the listing records this. One page is in memory at a time.
 pub async fn list(ports: &Ports, group: &GroupRef) -> Listing {
     let mut reader = ListingReader::new(group.clone());
     let query = ResourceQuery {
@@ -49,7 +49,7 @@ fn read(reader: &mut ListingReader, page: ResourcePage) -> Option<String> {
     page.next
 }
 
-/// What the service returns for a snapshot that a complete list of its group does not contain.
+/// The result of a request for a snapshot that a complete list of its group does not contain.
 pub async fn look_up(ports: &Ports, id: &SnapshotId) -> Evidence {
     let looked = async || {
         let id: ResourceId =

@@ -183,7 +183,7 @@ fn work(sync: &Sync, options: &RunOptions, title: String, resume: String) -> Res
 /// # Errors
 /// As [`request_work`].
 pub async fn request(jobs: &JobStore, work: Work, note: Option<String>) -> Result<RequestResult, ControlError> {
-    // Copies of other snapshots can have the same title, and have nothing to do with each other.
+    // Copies of other snapshots can have the same title, but are separate jobs.
     let is_copy = RunSpec::of(&work)?.sync.name == RESERVED_NAME;
     request_work(jobs, work, note, |open, work| !is_copy || open.spec == work.spec).await
 }

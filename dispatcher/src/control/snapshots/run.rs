@@ -43,13 +43,13 @@ pub struct PlannedRun {
     pub removals: usize,
     /// Replicas that were copied before the sync had locks, and get one.
     pub locks: usize,
-    /// What the copies move between regions, cost and take.
+    /// The bytes, the cost and the time of copies between regions.
     pub estimate: RunEstimate,
     /// Replicas that are complete already.
     pub complete: usize,
     /// Whether a destination could not be listed completely, and is left out.
     pub is_unlisted: bool,
-    /// What the sync remembers, and the record that has it. None if the run cannot conclude anything for later ones.
+    /// The state of the sync, and the record that contains it. None if the run found nothing that later runs may use.
     pub(crate) state: Option<(StoredState, SyncState)>,
 }
 
@@ -165,8 +165,8 @@ pub async fn plan(control: &ControlContext, spec: &RunSpec, job: &JobId) -> Resu
     })
 }
 
-/// Has the plan lock the replicas that have no lock of the sync. Returns a finding for each destination whose locks cannot
-/// be read: nothing is locked there.
+/// Adds a lock to the plan for each replica that has no lock of the sync. Returns a finding for each destination whose
+/// locks cannot be read: nothing is locked there.
 async fn lock_all(ports: &Ports, rules: &Rules, plan: &mut Plan<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     let lockable = std::mem::take(&mut plan.lockable);

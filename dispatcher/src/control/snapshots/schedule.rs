@@ -1,8 +1,8 @@
 //! The schedule of syncs: a dispatcher requests a run in each interval.
 //!
 //! The id of a run's job follows from the sync and its slot, so several dispatchers request one run. A record holds the
-//! last slot of a sync. The job is requested before the record is written: a dispatcher that is killed in between leaves
-//! nothing undone.
+//! last slot of a sync. The job is requested before the record is written: if a dispatcher is killed in between, the
+//! run is still requested.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ const VERSION: u16 = 1;
 /// The record of a sync's schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Schedule {
-    /// The begin of the last slot for which a run was requested, or was skipped because another one was open.
+    /// The begin of the last slot for which a run was requested, or was skipped because another run was open.
     slot: Timestamp,
 }
 
@@ -93,7 +93,7 @@ pub async fn request_if_due(jobs: &JobStore, sync: &Sync) -> Result<Option<JobId
 /// The begin of the interval that contains `now`. Intervals are counted from 1970.
 fn slot(now: Timestamp, every: Duration) -> Timestamp {
     let seconds = i64::try_from(every.as_secs()).unwrap_or(i64::MAX).max(1);
-    // Rounded down, so it is not earlier than the smallest timestamp for any clock of our time.
+    // Rounded down. The result is a valid timestamp for any present time.
     Timestamp::from_second(now.as_second().div_euclid(seconds) * seconds).unwrap_or(now)
 }
 

@@ -236,8 +236,8 @@ pub struct Status {
     /// Seconds since a worker was last active. None if a worker is active or there is no work to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idle_seconds: Option<f64>,
-    /// What failed, and why. Images that were not started because their copy failed are counted as cancelled and are
-    /// not listed.
+    /// The failed operations, with the reasons. Images that were not started because their copy failed are counted as
+    /// cancelled and are not listed.
     pub failures: Vec<FailureRow>,
     /// What operations did and why, if their states do not say it: what was deleted, for example.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -363,7 +363,8 @@ fn count_rows(
     }
     let standing = ReportedState::from_rows(job, operations);
     let has_ended = standing != ReportedState::Running;
-    // Before a sweep writes it to the job's row: the same moment, so that what is derived from it does not change.
+    // Before the reconciler writes it to the job's row, use the same moment, so that values derived from it do not
+    // change.
     let finished = has_ended.then(|| job.end_time(operations.iter().map(|row| row.value.updated).max()));
     let end = finished.unwrap_or(now);
     let left = rate::bytes_left(operations);
@@ -377,7 +378,7 @@ fn count_rows(
         ReportedState::Running => rate::recent_rate(operations, now).unwrap_or(0.0),
         _ => rate::average_rate(job, operations, end),
     };
-    // Nobody knows when work continues that no worker does.
+    // If no worker is active, the time at which work continues is not known.
     let is_worked_on = goes_on && rate::is_active(operations, now);
     Status {
         job: job.id.to_string(),

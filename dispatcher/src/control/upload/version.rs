@@ -20,7 +20,7 @@ use crate::control::artifacts::{EarlierVersion, read_optional};
 use crate::control::context::ControlContext;
 use goldfleet_config::Config;
 
-/// How often a blob is written that another process deletes or writes at the same time.
+/// The number of attempts to write a blob that another process deletes or writes at the same time.
 const MAX_WRITES: usize = 4;
 
 /// A version that exists in the store.

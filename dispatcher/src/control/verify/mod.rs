@@ -135,7 +135,7 @@ pub struct ImageLocation {
 
 impl VerifyScope {
     /// The locations to which a job copied its version, and those that had it before: the source store, the filled
-    /// stores, the completed VHDs, and the images. For other work: the effects of its operations.
+    /// stores, the completed VHDs, and the images. For other work: the products of its operations.
     ///
     /// # Errors
     /// If the table cannot be read.

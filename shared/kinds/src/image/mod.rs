@@ -221,7 +221,7 @@ async fn create(attempt: Attempt<'_>, request: &PutRequest, origin: &Origin) -> 
     let stale = match inspect(attempt, request).await? {
         ExistingImage::UpToDate => return Ok(StepOutcome::Done),
         ExistingImage::InProgress => return Ok(StepOutcome::RequeueAfter(shared.settings.heartbeat)),
-        // The snapshot of a failed image may be that of another job, and the source of an image cannot be changed.
+        // The snapshot of a failed image may belong to another job, and the source of an image cannot be changed.
         ExistingImage::Failed => matches!(origin, Origin::Snapshots(_)),
         standing => standing == ExistingImage::Stale,
     };

@@ -103,7 +103,8 @@ impl Prober<'_> {
         Ok(id)
     }
 
-    /// The service refused the source because it is in another tenant: the same request with a token of that tenant too.
+    /// The service refused the source because it is in another tenant. Send the same request with a token of that
+    /// tenant too.
     async fn across_tenants(&mut self, snapshot: &ResourceId, second: &Place, option: &str) {
         let id = "auxiliary-tokens";
         let Some(linked) = self.linked else {
@@ -116,7 +117,7 @@ impl Prober<'_> {
         };
         let made = self.when_arrived(made).await;
         let answer = match made {
-            // Without the token, the same request got the same refusal.
+            // The request without the token was refused in the same way.
             Err(error) if error.code == SOURCE_REFUSED => (Answer::No, refused_with_token(&error)),
             made => verdict(made.map(|id| id.to_string())),
         };

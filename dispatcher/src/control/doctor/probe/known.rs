@@ -1,8 +1,8 @@
-//! What the stored results of probes say about the places of a plan.
+//! The answers in the stored results of probes that apply to the places of a plan.
 //!
-//! An answer is used for 180 days, and the newest one that is yes or no wins. A question about one place is
-//! about the platform in its region, so it applies to the whole region. A question about two places depends on how their
-//! subscriptions are related too, so it applies to the same subscriptions and regions only.
+//! An answer is used for 180 days. Of several, the newest one that is yes or no is used. A question about one place is
+//! about the platform in its region, so it applies to the whole region. A question about two places depends on how
+//! their subscriptions are related too, so it applies to the same subscriptions and regions only.
 
 use goldfleet_machines::request::Place;
 use goldfleet_model::ids::Region;

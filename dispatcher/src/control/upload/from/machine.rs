@@ -30,7 +30,7 @@ impl Session<'_> {
             origin.add_temporary(temporary.id.clone());
             self.temporaries.push(temporary);
         }
-        // A killed upload names all of them, whichever exist.
+        // The row of a killed upload names all of them, because any of them may exist.
         self.record(&origin).await?;
         tracing::info!(source = %location, disks = disks.len(), "temporary snapshots of the disks are read");
         let mut snapshots = Vec::with_capacity(disks.len());

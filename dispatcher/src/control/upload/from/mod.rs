@@ -1,7 +1,8 @@
 //! Uploads of disks, snapshots, images, gallery versions, machines and blobs in the cloud: what happens before and after the upload.
 //!
-//! The properties of the resource are checked first. A disk that a machine has is snapshotted. Then the upload reads the
-//! content by a SAS as it reads a file. However the upload ends, the access is ended and all temporaries are deleted.
+//! The properties of the resource are checked first. For an attached disk, a temporary snapshot is created. Then the
+//! upload reads the content by a SAS in the same way as a file. When the upload ends, with or without success, the
+//! access is ended and all temporaries are deleted.
 
 mod machine;
 pub(crate) mod temporary;
@@ -95,7 +96,7 @@ pub async fn upload_from(
     ended
 }
 
-/// An upload from the cloud, and what must be cleaned up after it.
+/// An upload from the cloud, and its access and temporaries that must be removed at its end.
 struct Session<'a> {
     control: &'a ControlContext,
     request: &'a CloudUploadRequest,
@@ -219,7 +220,7 @@ impl Session<'_> {
                     tracing::warn!(%error, "the access to the source could not be ended: it ends by itself within an hour");
                 }
             }
-            // A gallery is deleted after what is in it.
+            // A gallery is deleted after its contents.
             for temporary in self.temporaries.iter().rev() {
                 if let Err(error) = temporary.remove(self.control).await {
                     tracing::warn!(

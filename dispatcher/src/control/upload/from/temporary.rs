@@ -1,4 +1,5 @@
-//! The temporaries of an upload: the snapshot of a disk that a machine has, and what an image or gallery version is read by.
+//! The temporaries of an upload: the snapshot of an attached disk, and the resources through which an image or gallery
+//! version is read.
 
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ use crate::control::context::ControlContext;
 use crate::control::orphans::has_ended;
 use crate::control::tagged::{list_in_galleries, list_tagged};
 
-/// The time between two reads of what is not complete.
+/// The time between two reads of a resource that is not complete.
 pub(super) const POLL: Duration = Duration::from_secs(5);
 
 /// The number of times for which a deletion is requested while something else still uses the resource.
@@ -57,7 +58,8 @@ impl Temporary {
         Self { id: id.clone(), spec: TemporarySpec { fleet, id: id.to_string(), job: job.clone() } }
     }
 
-    /// Creates what an image or gallery version is read by, and waits until the service has created it.
+    /// Creates a resource through which an image or gallery version is read, and waits until the service has created
+    /// it.
     ///
     /// # Errors
     /// [`codes::TEMPORARY_DENIED`] if it cannot be created or could not be deleted; or if the service cannot be reached.
@@ -114,7 +116,7 @@ impl Temporary {
             }
             _ => UploadError::Port(error),
         };
-        // The service would refuse to delete the snapshot.
+        // With a lock, the service would refuse to delete the snapshot.
         check_deletion(&self.id, &locks(&control.ports, &self.id).await?).map_err(denied)?;
         let request = self.request(disk);
         retried(&control.ports, || put(control, &request)).await.map_err(denied)?;
@@ -163,7 +165,7 @@ impl Temporary {
     }
 }
 
-/// Deletes the temporary snapshots of a disk that ended uploads have left behind. What cannot be deleted is logged:
+/// Deletes the temporary snapshots of a disk that remain after uploads that have ended. Errors are logged:
 /// `goldfleet cleanup --orphans` lists it.
 pub(super) async fn remove_abandoned(control: &ControlContext, disk: &Resource) {
     if let Err(error) = try_remove_abandoned(control, disk).await {
@@ -176,7 +178,8 @@ async fn try_remove_abandoned(control: &ControlContext, disk: &Resource) -> Port
     remove_tagged(control, &GroupRef::from(&disk.id), &source.to_ascii_lowercase()).await
 }
 
-/// As [`remove_abandoned`], for what an image or gallery version is read by. `source` is the value of the tag of the source.
+/// As [`remove_abandoned`], for the resources through which an image or gallery version is read. `source` is the value
+/// of the tag of the source.
 pub(super) async fn remove_abandoned_of(control: &ControlContext, group: &GroupRef, source: &str) {
     if let Err(error) = remove_tagged(control, group, source).await {
         tracing::warn!(%group, %error, "the temporaries of earlier uploads could not be looked for");
@@ -237,7 +240,8 @@ async fn remove(control: &ControlContext, id: &ResourceId, spec: &TemporarySpec)
             follow(&control.ports, control.ports.resources.delete(id, None).await?).await
         })
     };
-    // What was created from a resource, or was in it, may be deleted a moment later than the service reports.
+    // A resource that was created from another one, or was in it, may be deleted a moment later than the service
+    // reports.
     for _ in 1..DELETIONS {
         match delete().await {
             Err(error) if error.kind == ErrorKind::Conflict => control.ports.clock.sleep(POLL).await,
