@@ -121,5 +121,5 @@ async fn newest_job_is_the_one_requested_last() {
     request(&ahead, "1").await;
     let control = fleet.control_with_own_ports();
     let last = request(&control, "2").await;
-    assert_eq!(control.job_or_newest(None).await.unwrap().value.id, last);
+    assert_eq!(control.jobs.job_or_newest(None).await.unwrap().value.id, last);
 }

@@ -86,7 +86,7 @@ async fn job_with_unreadable_operation_does_not_succeed() {
     execute(&fleet, &format!("UPDATE operations SET state = 'succeeded' WHERE job = '{job}'"));
     execute(&fleet, &format!("UPDATE operations SET body = '{{' WHERE job = '{job}' AND id = '{images}'"));
     assert_eq!(reconcile_job_by_id(&control, &job).await.unwrap(), JobCheck::Ended);
-    let ended = control.job(&job).await.unwrap().value;
+    let ended = control.jobs.job(&job).await.unwrap().value;
     assert_eq!((ended.state, ended.failure.unwrap().code.as_str()), (JobState::Failed, ROW_DAMAGED));
 }
 
@@ -102,7 +102,7 @@ async fn unreadable_ready_operations_do_not_hold_a_job_open() {
     for check in [JobCheck::Open, JobCheck::Ended] {
         assert_eq!(reconcile_job_by_id(&later, &job).await.unwrap(), check);
     }
-    assert_eq!(control.job(&job).await.unwrap().value.state, JobState::Failed);
+    assert_eq!(control.jobs.job(&job).await.unwrap().value.state, JobState::Failed);
 }
 
 /// A cancelled job of which a row cannot be read ends as cancelled.
@@ -112,9 +112,9 @@ async fn job_with_unreadable_operation_can_be_cancelled() {
     let job = fleet.plan_job("1").await;
     dream(&fleet, &job, "copy").await;
     let control = fleet.control_with_own_ports();
-    cancel(&control, &job).await.unwrap();
+    cancel(&control.jobs, &job).await.unwrap();
     assert_eq!(reconcile_job_by_id(&control, &job).await.unwrap(), JobCheck::Ended);
-    assert_eq!(control.job(&job).await.unwrap().value.state, JobState::Cancelled);
+    assert_eq!(control.jobs.job(&job).await.unwrap().value.state, JobState::Cancelled);
 }
 
 /// Somebody deleted a row. What does not follow it is done, and the job ends as failed.
@@ -142,7 +142,7 @@ async fn unreadable_job_harms_only_itself() {
 
     let control = fleet.control_with_own_ports();
     assert_eq!(reconcile_open_jobs(&control).await.unwrap(), 0);
-    let listed = SummaryCache::default().all(&control).await.unwrap();
+    let listed = SummaryCache::default().all(&control.jobs).await.unwrap();
     assert_eq!(listed.iter().map(|job| job.job.as_str()).collect::<Vec<_>>(), [good.as_str()]);
     let found = findings(&fleet).await;
     assert_eq!(found[0].subject, format!("job {bad}"));

@@ -9,6 +9,7 @@ mod cloud_sources;
 mod damaged_rows;
 mod dashboard;
 mod data_disks;
+mod dead_letters;
 mod fan_out;
 mod faulted_runs;
 mod galleries;

@@ -4,6 +4,7 @@ mod cli;
 mod damaged_rows;
 mod data_disks;
 mod formats;
+mod operators;
 mod processes;
 mod region;
 mod systems;

@@ -17,7 +17,8 @@ use jiff::Timestamp;
 
 use super::gates::{Written, write_gates, write_group};
 use super::repair::ANNOUNCE_AGAIN;
-use crate::control::context::{ControlContext, ControlError, group_rows};
+use crate::control::context::ControlError;
+use crate::control::job_store::{JobStore, group_rows};
 
 /// The number of operations that are examined before a job counts as one that goes on.
 const MAX_LOOKS: usize = 1000;
@@ -26,12 +27,8 @@ const MAX_LOOKS: usize = 1000;
 const MAX_NAMED: usize = 3;
 
 /// The rows of a job that are unreadable or missing.
-pub(super) async fn damage(
-    control: &ControlContext,
-    job: &Job,
-    counts: &[StateCount],
-) -> PortResult<Vec<UnreadableRow>> {
-    let mut damage = control.ports.table.unreadable_operations(&job.id).await?;
+pub(super) async fn damage(jobs: &JobStore, job: &Job, counts: &[StateCount]) -> PortResult<Vec<UnreadableRow>> {
+    let mut damage = jobs.ports.table.unreadable_operations(&job.id).await?;
     let counted = counts.iter().map(|count| count.count).sum();
     damage.extend(missing(job, counted).filter(|_| damage.is_empty()));
     Ok(damage)
@@ -59,12 +56,12 @@ pub(super) fn failure(damage: &[UnreadableRow], at: Timestamp) -> Failure {
 
 /// All rows of a job that does not go on because of unreadable or missing rows. None if it may go on.
 pub(super) async fn stuck(
-    control: &ControlContext,
+    jobs: &JobStore,
     job: &Job,
     counts: &[StateCount],
 ) -> PortResult<Option<Listing<Versioned<Operation>>>> {
-    let now = control.ports.clock.now();
-    let table = &control.ports.table;
+    let now = jobs.ports.clock.now();
+    let table = &jobs.ports.table;
     for state in [OperationState::Ready, OperationState::Running, OperationState::Cancelling] {
         let count: u64 = counts.iter().filter(|count| count.state == state).map(|count| count.count).sum();
         if count == 0 {
@@ -83,7 +80,7 @@ pub(super) async fn stuck(
             }
         }
     }
-    let mut listing = control.list_operations(job).await?;
+    let mut listing = jobs.list_operations(job).await?;
     let present = (listing.rows.len() + listing.unreadable.len()) as u64;
     listing.unreadable.extend(missing(job, present));
     Ok(Some(listing).filter(|listing| !listing.unreadable.is_empty()))
@@ -91,11 +88,11 @@ pub(super) async fn stuck(
 
 /// Blocks the operations of a stuck job that wait for an unreadable one, and releases those that always run.
 pub(super) async fn settle(
-    control: &ControlContext,
+    jobs: &JobStore,
     job: &Job,
     listing: Listing<Versioned<Operation>>,
 ) -> Result<Written, ControlError> {
-    let now = control.ports.clock.now();
+    let now = jobs.ports.clock.now();
     let Some(first) = listing.unreadable.first().cloned() else { return Ok(Written::default()) };
     let gates =
         Gates::of(listing.rows.iter().map(|row| &row.value)).with_missing_failed(format!("operation {}", first.id));
@@ -103,7 +100,7 @@ pub(super) async fn settle(
     let mut written = Written::default();
     for group in group_rows(listing) {
         if group.is_whole {
-            written += write_gates(control, job, &gates, &group).await?;
+            written += write_gates(jobs, job, &gates, &group).await?;
             continue;
         }
         let block = |change: &mut GroupChange<'_>, row: &Operation| {
@@ -112,10 +109,10 @@ pub(super) async fn settle(
                 let _ = change.apply(&row.id, OperationEvent::Block(failure.clone()));
             }
         };
-        let blocked = write_group(control, job, &gates, &group, block).await?;
+        let blocked = write_group(jobs, job, &gates, &group, block).await?;
         written += blocked;
         if !blocked.any {
-            written += write_group(control, job, &gates, &group, release_first).await?;
+            written += write_group(jobs, job, &gates, &group, release_first).await?;
         }
     }
     Ok(written)

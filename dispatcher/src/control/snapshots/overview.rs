@@ -25,7 +25,7 @@ pub struct SyncOverview {
     pub from: String,
     /// The snapshots that are selected, and replicas whose source is not.
     pub snapshots: Vec<SnapshotLine>,
-    /// Groups that could not be listed completely, with the reason. What is in them is not known.
+    /// Groups that could not be listed completely, with the reason. Their contents are not known.
     pub unlisted: Vec<Unlisted>,
     /// Snapshots that cannot be read. They are not copied, and never changed.
     pub unreadable: Vec<UnreadableSnapshot>,
@@ -122,7 +122,7 @@ impl ReplicaState {
 /// If the table cannot be read. A group that cannot be listed is in [`SyncOverview::unlisted`].
 pub async fn overview(control: &ControlContext, sync: &Sync) -> Result<SyncOverview, ControlError> {
     let spec = RunSpec { sync: sync.clone(), allow_empty: false, max_deletes: None, name: None };
-    let rules = rules(control, &spec).await?;
+    let rules = rules(&control.ports, &spec).await?;
     let sides = list_sides(control, &rules).await;
     let now = control.ports.clock.now();
     let selected: Vec<&Snapshot> = sides
