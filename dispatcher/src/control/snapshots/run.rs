@@ -65,7 +65,7 @@ pub(super) struct Sides {
 pub(super) async fn rules(control: &ControlContext, spec: &RunSpec) -> Result<Rules, ControlError> {
     let fleet = control.ports.table.fleet().await?;
     let invalid = |error| ControlError::Refused(format!("sync {:?}: {error}", spec.sync.name));
-    let rules = spec.sync.rules(fleet).map_err(invalid)?;
+    let rules = spec.sync.rules(fleet, &control.config.tenants).map_err(invalid)?;
     Ok(Rules { replica_name: spec.name.clone(), ..rules })
 }
 

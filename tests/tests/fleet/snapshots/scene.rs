@@ -73,6 +73,7 @@ impl Sync {
             group: group(subscription, name),
             region: region.parse().unwrap(),
             encryption_set: None,
+            other_tenant: false,
             disk_access: None,
         };
         let rules = Rules {

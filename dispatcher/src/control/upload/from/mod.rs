@@ -3,6 +3,7 @@
 //! The properties of the resource are checked first. A disk that a machine has is snapshotted. Then the upload reads the
 //! content by a SAS as it reads a file. However the upload ends, the access is ended and all temporaries are deleted.
 
+mod earlier;
 mod machine;
 pub(crate) mod temporary;
 mod version;
@@ -188,7 +189,8 @@ impl Session<'_> {
         let access = Arc::new(access);
         self.accesses.push(Arc::clone(&access));
         let ports = (Arc::clone(&ports.resources), Arc::clone(&ports.clock));
-        Ok(CloudDisk::open(facts, origin, ports, access, self.requests.clone()).await?)
+        let disk = CloudDisk::open(facts.clone(), origin, ports, Arc::clone(&access), self.requests.clone()).await?;
+        Ok(self.with_earlier(disk, &facts, &access).await)
     }
 
     fn upload_request(&self, source: Arc<dyn ArtifactSource>, os: OsType) -> UploadRequest {
