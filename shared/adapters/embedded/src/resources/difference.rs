@@ -11,7 +11,7 @@ use goldfleet_disk::sparse::data_ranges;
 const BLOCK: u64 = 1 << 20;
 
 /// The size of a page: the ranges begin and end at multiples of it.
-const PAGE: u64 = 512;
+const PAGE: usize = 512;
 
 /// The ranges of pages in which two files with `length` bytes differ, in order. Blocks.
 pub(super) fn between(file: &File, other: &File, length: u64) -> io::Result<Vec<Range<u64>>> {
@@ -24,17 +24,16 @@ pub(super) fn between(file: &File, other: &File, length: u64) -> io::Result<Vec<
     for block in blocks {
         let range = block * BLOCK..length.min((block + 1) * BLOCK);
         let (one, two) = (bytes(file, &range)?, bytes(other, &range)?);
-        // The index of a page in a block is small.
-        for (page, (one, two)) in (0..).zip(one.chunks(PAGE as usize).zip(two.chunks(PAGE as usize))) {
-            if one == two {
-                continue;
-            }
-            let start = range.start + page * PAGE;
+        let mut start = range.start;
+        for (one, two) in one.chunks(PAGE).zip(two.chunks(PAGE)) {
             let end = start + one.len() as u64;
-            match found.last_mut() {
-                Some(last) if last.end == start => last.end = end,
-                _ => found.push(start..end),
+            if one != two {
+                match found.last_mut() {
+                    Some(last) if last.end == start => last.end = end,
+                    _ => found.push(start..end),
+                }
             }
+            start = end;
         }
     }
     Ok(found)
