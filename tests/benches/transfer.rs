@@ -120,7 +120,7 @@ async fn version(
     local.drain().await;
     println!("version {version}: at 4 targets in {:.2} s", begun.elapsed().as_secs_f64());
     ensure!(status.state == ReportedState::Succeeded, "the job has {:?}", status.failures);
-    let mut loaded = load_version(control, &asked.image, &version).await?;
+    let mut loaded = load_version(&control.ports, &control.config, &asked.image, &version).await?;
     Ok((uploaded, loaded.manifests.swap_remove(0), status))
 }
 

@@ -328,7 +328,7 @@ impl InProcessFleet {
         loop {
             // Read the job's row once, so that its state and the status are consistent.
             let row = self.ports.table.job(job).await.unwrap().unwrap().value;
-            let status = status(&self.control_with_own_ports(), &row).await.unwrap();
+            let status = status(&self.control_with_own_ports().jobs, &row).await.unwrap();
             if status.state != ReportedState::Running && row.state.is_terminal() {
                 return status;
             }
@@ -338,7 +338,9 @@ impl InProcessFleet {
 
     /// The status of a job.
     pub async fn status(&self, job: &JobId) -> Status {
-        status(&self.control_with_own_ports(), &self.ports.table.job(job).await.unwrap().unwrap().value).await.unwrap()
+        status(&self.control_with_own_ports().jobs, &self.ports.table.job(job).await.unwrap().unwrap().value)
+            .await
+            .unwrap()
     }
 
     /// The managed images: file and content.

@@ -78,6 +78,7 @@ pub fn intercepted<M: Interceptor>(ports: &Ports, interceptor: &Arc<M>) -> Ports
         disk_pages: Arc::new(Intercepted { interceptor: Arc::clone(interceptor), port: Arc::clone(&ports.disk_pages) }),
         liveness: Arc::clone(&ports.liveness),
         clock: Arc::clone(&ports.clock),
+        longest_wait: ports.longest_wait,
     }
 }
 

@@ -19,7 +19,7 @@ pub const CONFIG_HELP: &str =
 #[command(name = "goldfleet-worker", version = VERSION)]
 pub struct Arguments {
     /// The configuration file.
-    // `Config::load` reads the environment variable: clap would reject an empty value.
+    // `Config::load` reads the environment variable, because clap would reject an empty value.
     #[arg(long, global = true, value_name = "FILE", help = CONFIG_HELP)]
     pub config: Option<PathBuf>,
     /// The maximum number of operations in flight; overrides `worker.concurrency`.

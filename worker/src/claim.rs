@@ -83,7 +83,7 @@ async fn resend(context: &WorkerContext, rows: &GroupRows) -> PortResult<()> {
     context.hints.send(&context.ports, std::iter::once(&rows.own.value)).await
 }
 
-/// Moves a message that nobody can do anything with to the dead-letter queue.
+/// Moves a message that no worker can process to the dead-letter queue.
 async fn dead_letter(ports: &Ports, queue: QueueName, received: &Received, reason: &str) -> PortResult<Claim> {
     tracing::warn!(%queue, reason, "a message is moved to the poison queue");
     ports.queue.send(QueueName::DeadLetter, &received.body, Duration::ZERO).await?;
@@ -157,8 +157,8 @@ async fn try_claim(
             end_of_lost_operation(context, queue, &received, &own, &commit).await?;
             Ok(Claim::NotClaimed)
         }
-        // Another worker was first and has its own message. This message is a duplicate, and the row decides about it
-        // when it is received again.
+        // Another worker was first and has its own message. This message is a duplicate. When it is received again, the
+        // row determines the action.
         CommitOutcome::Conflict(_) => {
             ports.queue.extend(queue, &received.receipt, DUPLICATE_DELAY).await?;
             Ok(Claim::NotClaimed)

@@ -1,5 +1,5 @@
-//! Completes an attempt: writes the result of a step to the row, sends the messages that follow, and settles the
-//! received message.
+//! Completes an attempt: writes the result of a step to the row, sends the messages that follow, and deletes, delays or
+//! dead-letters the received message.
 
 use std::time::Duration;
 
@@ -111,7 +111,7 @@ fn event_for_outcome(
 
 /// The wait after `failures` earlier failures: exponential with full jitter.
 fn backoff(settings: &WorkerSettings, failures: u32, jitter: f64) -> Duration {
-    // A base over the cap is legal, and the cap wins.
+    // The configuration permits a base above the cap. The cap limits the wait.
     let ceiling = Backoff::new(settings.retry_base, settings.retry_cap).wait(failures).min(settings.retry_cap);
     ceiling.mul_f64(jitter)
 }

@@ -129,7 +129,7 @@ impl Consumer {
                 biased;
                 () = self.drain.cancelled() => return None,
                 permit = self.permits.acquire() => { drop(permit); break }
-                // While no permit is free, the loop does not turn. The health check must not report it as stuck.
+                // While no permit is free, the receive loop waits here. The health check must not report it as stuck.
                 () = self.context.ports.clock.sleep(BUSY_TICK) => self.context.monitor.health.tick(BUSY_TICK),
             }
         }

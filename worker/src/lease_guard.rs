@@ -304,8 +304,8 @@ impl Lease for LeaseGuard {
                 return stop;
             }
             if receiver.changed().await.is_err() {
-                // The sender lives as long as `self`, so this is unreachable. Waiting forever is safe because the step
-                // runs concurrently.
+                // The sender lives as long as `self`, so this is unreachable. If it were reached, waiting forever would
+                // be safe, because the step runs concurrently.
                 std::future::pending::<()>().await;
             }
         }

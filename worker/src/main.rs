@@ -50,7 +50,9 @@ fn run(arguments: &Arguments) -> Result<(), Ended> {
     runtime.block_on(async {
         let ports =
             goldfleet_connect::open(&config).map_err(|error| Ended { code: error.exit_code(), error: error.into() })?;
-        program::work_until_signalled(ports, settings).await.map_err(|error| Ended { code: 3, error: error.into() })
+        program::work_until_signalled(ports, settings)
+            .await
+            .map_err(|error| Ended { code: if error.is_set_up_fault() { 2 } else { 3 }, error: error.into() })
     })
 }
 

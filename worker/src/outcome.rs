@@ -14,7 +14,7 @@ pub enum CompletionOutcome {
         /// Whether another operation of the group became ready.
         releases: bool,
     },
-    /// The result could not be written because the lease is lost. Another worker takes over.
+    /// The result could not be written because the lease is lost. Another worker continues the operation.
     Lost,
 }
 

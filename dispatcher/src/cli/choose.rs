@@ -11,6 +11,7 @@ use goldfleet_ports::Versioned;
 use super::error::CommandError;
 use super::output::Console;
 use crate::control::context::{ControlContext, ControlError};
+use crate::control::job_store::JobStore;
 use crate::control::status::status;
 
 /// The length of a complete job id, such as `20261121-041502-7f3a`. See [`JobId::new`].
@@ -55,7 +56,7 @@ pub async fn find(control: &ControlContext, JobPrefix(prefix): &JobPrefix) -> Re
             let message = format!(
                 "job prefix '{prefix}' is ambiguous: {} match:{}",
                 jobs(matches.len()),
-                list(control, &matches).await?
+                list(&control.jobs, &matches).await?
             );
             Err(ControlError::Refused(message))
         }
@@ -69,7 +70,7 @@ pub async fn find(control: &ControlContext, JobPrefix(prefix): &JobPrefix) -> Re
 pub async fn shown(control: &ControlContext, given: Option<&JobPrefix>) -> Result<Versioned<Job>, ControlError> {
     match given {
         Some(prefix) => find(control, prefix).await,
-        None => control.job_or_newest(None).await,
+        None => control.jobs.job_or_newest(None).await,
     }
 }
 
@@ -90,7 +91,7 @@ pub async fn changed(
     }
     let mut open = Vec::new();
     for job in control.ports.table.open_jobs().await? {
-        if control.has_unfinished_work(&job.value).await? {
+        if control.jobs.has_unfinished_work(&job.value).await? {
             open.push(job);
         }
     }
@@ -117,7 +118,7 @@ async fn describe_open(control: &ControlContext, open: &[Versioned<Job>]) -> Res
     Ok(match open {
         [] => "no job is open".to_owned(),
         [only] => format!("open: {}", describe(&only.value)),
-        many => format!("{} are open:{}", jobs(many.len()), list(control, many).await?),
+        many => format!("{} are open:{}", jobs(many.len()), list(&control.jobs, many).await?),
     })
 }
 
@@ -126,10 +127,10 @@ fn jobs(count: usize) -> String {
 }
 
 /// The first few jobs, one per line, with the states that `jobs` shows.
-async fn list(control: &ControlContext, jobs: &[Versioned<Job>]) -> Result<String, ControlError> {
+async fn list(store: &JobStore, jobs: &[Versioned<Job>]) -> Result<String, ControlError> {
     let mut text = String::new();
     for job in jobs.iter().take(LISTED) {
-        let state = status(control, &job.value).await?.shown_state();
+        let state = status(store, &job.value).await?.shown_state();
         // Writing to a string does not fail.
         let _ = write!(text, "\n  {} ({}, {state})", job.value.id, job.value.subject);
     }

@@ -12,6 +12,7 @@ use super::error::{CommandError, DONE, FAILED};
 use super::orphans;
 use super::output::{Console, Output, write_json};
 use super::table::{Cell, write_table};
+use super::view::named_place;
 use crate::control::cleanup::{Cleaned, CleanedTarget, CleanupResult, Mode, cleanup, delete_version_with_mode};
 use crate::control::context::ControlContext;
 use crate::control::garbage_collection::{CollectOptions, CollectionReport, collect_garbage};
@@ -71,7 +72,7 @@ async fn cleanup_vhds(
     console: &mut Console<'_>,
 ) -> Result<u8, CommandError> {
     let job = choose::find(control, job).await?.value.id;
-    let done = cleanup(control, &job, mode).await?;
+    let done = cleanup(&control.jobs, &job, mode).await?;
     let CleanupResult { vhds, left, failed, targets, .. } = &done;
     if console.output == Output::Json {
         write_json(console.out, &json!({ "job": job, "removed": done }))?;
@@ -115,8 +116,7 @@ fn row(target: &CleanedTarget, mode: Mode) -> [Cell; 3] {
         (Some(code), Some(error)) => format!("[{code}] {error}"),
         _ => target.vhd.clone(),
     };
-    let place =
-        target.name.as_ref().map_or_else(|| target.target.clone(), |name| format!("{} ({name})", target.target));
+    let place = named_place(target.name.as_deref(), &target.target);
     [place.into(), Cell::toned(tone, result), details.into()]
 }
 

@@ -3,11 +3,13 @@
 //! The shell runs the program while the operator types. Only the local coordination file is read, because a request to
 //! Azure would take too long. If an error occurs, nothing is completed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 
 use clap_complete::CompletionCandidate;
 use goldfleet_config::targets::TargetsFile;
 use goldfleet_config::{Config, Coordination, environment};
+use goldfleet_model::target::Target;
 use goldfleet_ports::error::PortResult;
 use goldfleet_ports::job_table::JobTable;
 use goldfleet_runtime::process;
@@ -46,15 +48,31 @@ pub fn codes() -> Vec<CompletionCandidate> {
     all.map(|(code, cause)| CompletionCandidate::new(*code).help(Some(cause.into()))).collect()
 }
 
-/// The regions of the targets, and the display names of their subscriptions as terms.
+/// The selectors of targets that begin with `current`: its last term is completed.
 #[must_use]
-pub fn selectors() -> Vec<CompletionCandidate> {
+pub fn selectors(current: &OsStr) -> Vec<CompletionCandidate> {
     let Ok(config) = Config::load(None, environment()) else { return Vec::new() };
     let Ok(file) = TargetsFile::load(&config.targets.file) else { return Vec::new() };
-    let regions = file.targets.iter().map(|target| target.region.to_string());
-    let names = file.targets.iter().filter_map(|target| Some(format!("name={}", target.name.as_ref()?)));
-    let all: BTreeSet<String> = regions.chain(names).collect();
-    all.into_iter().map(CompletionCandidate::new).collect()
+    let current = current.to_string_lossy();
+    let begun = current.rfind(',').map_or(0, |comma| comma + 1);
+    let (before, term) = current.split_at(begun);
+    let terms = terms(&file.targets).into_iter().filter(|(found, _)| found.starts_with(term));
+    terms.map(|(found, help)| CompletionCandidate::new(format!("{before}{found}")).help(help.map(Into::into))).collect()
+}
+
+/// The terms that select some of the targets: regions, subscriptions by id and by display name, rings and tags. A name with a comma
+/// cannot be a term.
+fn terms(targets: &[Target]) -> BTreeMap<String, Option<String>> {
+    let mut terms = BTreeMap::new();
+    for target in targets {
+        terms.insert(target.region.to_string(), None);
+        terms.insert(target.subscription.to_string(), target.name.clone());
+        terms.insert(format!("ring={}", target.ring), None);
+        terms.extend(target.name.iter().map(|name| (format!("name={name}"), None)));
+        terms.extend(target.tags.iter().map(|(tag, value)| (format!("tag.{tag}={value}"), None)));
+    }
+    terms.retain(|term, _| !term.contains(','));
+    terms
 }
 
 /// The names of uploaded images.

@@ -2,9 +2,10 @@
 
 use std::time::Instant;
 
-use goldfleet_config::{Coordination, UploadRoute};
+use goldfleet_config::{Config, Coordination, UploadRoute};
 use goldfleet_model::ids::JobId;
 use goldfleet_model::text::HumanBytes;
+use goldfleet_ports::Ports;
 use goldfleet_sources::SourceLocation;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -37,12 +38,12 @@ pub async fn upload_command(
     let selection = arguments.selection.selectors();
     if !arguments.no_dispatch {
         // Check the selection first. An error in it must not appear only after an upload of an hour.
-        check_targets(control, &arguments.image.image, &selection, control.config.plan.route)?;
+        check_targets(&control.config, &arguments.image.image, &selection, control.config.plan.route)?;
     }
     let (image, version) = (&arguments.image.image, &arguments.image.version);
-    let galleries = receivers(control, image, version, &selection)?;
-    refuse_dispatched(control, image, version).await?;
-    let asked = Asked::of(control, arguments)?;
+    let galleries = receivers(&control.config, image, version, &selection)?;
+    refuse_dispatched(&control.ports, image, version).await?;
+    let asked = Asked::of(&control.ports, &control.config, arguments)?;
     let progress = ProgressDisplay::new(ProgressMode::for_stderr(console.output == Output::Json));
     let begun = Instant::now();
     let uploaded = asked.upload(control, &|row| progress.upload(row, begun), stop).await;
@@ -69,7 +70,7 @@ pub async fn upload_command(
         return Ok(DONE);
     }
     note_galleries(control.config.plan.route, &galleries, &arguments.image, console)?;
-    let terms = terms(control, &arguments.job);
+    let terms = terms(&control.config, &arguments.job);
     let requested = request_on(control, image, version, &selection, terms).await?;
     finish_command(control, &requested.job.id, arguments.job.wait, console, stop, Some(&uploaded)).await
 }
@@ -115,7 +116,7 @@ fn print_uploaded(uploaded: &UploadResult, console: &mut Console<'_>) -> Result<
     Ok(())
 }
 
-/// Says which galleries do not receive the version by the route `staging`.
+/// Prints which galleries do not receive the version, because the route `staging` does not publish to galleries.
 fn note_galleries(
     route: UploadRoute,
     galleries: &[String],
@@ -129,8 +130,8 @@ fn note_galleries(
 }
 
 /// Rings wait for approval if the command or the configuration requires it.
-fn terms(control: &ControlContext, arguments: &NewJobArguments) -> Terms {
-    let approve = arguments.approve || control.config.dispatch.approve;
+fn terms(config: &Config, arguments: &NewJobArguments) -> Terms {
+    let approve = arguments.approve || config.dispatch.approve;
     Terms { approve, note: arguments.note.clone(), route: None }
 }
 
@@ -146,13 +147,13 @@ pub async fn dispatch_command(
 ) -> Result<u8, CommandError> {
     let DispatchArguments { source, route, image: version, selection, job } = arguments;
     let ImageArguments { image, version: number } = version;
-    let terms = Terms { route: *route, ..terms(control, job) };
+    let terms = Terms { route: *route, ..terms(&control.config, job) };
     let selection = selection.selectors();
-    let requested = match platform_request(control, source, version)? {
+    let requested = match platform_request(&control.ports, source, version)? {
         Some(request) => request_from(control, &request, &selection, terms).await?,
         None => {
-            refuse_dispatched(control, image, number).await?;
-            let galleries = receivers(control, image, number, &selection)?;
+            refuse_dispatched(&control.ports, image, number).await?;
+            let galleries = receivers(&control.config, image, number, &selection)?;
             note_galleries(route.unwrap_or(control.config.plan.route), &galleries, version, console)?;
             request_on(control, image, number, &selection, terms).await?
         }
@@ -168,12 +169,12 @@ pub async fn dispatch_command(
 /// # Errors
 /// If the source is not named in a known form.
 pub fn platform_request(
-    control: &ControlContext,
+    ports: &Ports,
     CopiedSource { from, os, generation }: &CopiedSource,
     ImageArguments { image, version }: &ImageArguments,
 ) -> Result<Option<PlatformRequest>, ControlError> {
     let Some(from) = from else { return Ok(None) };
-    let from = SourceLocation::parse(from, &|blob: &_| control.ports.resources.blob_url(blob))?;
+    let from = SourceLocation::parse(from, &|blob: &_| ports.resources.blob_url(blob))?;
     let (image, version) = (image.clone(), version.clone());
     Ok(Some(PlatformRequest { from, image, version, os: *os, generation: *generation }))
 }
@@ -211,7 +212,7 @@ pub async fn finish_command(
         local.drain().await;
     }
     let Some(status) = status? else {
-        let row = control.job(job).await?.value;
+        let row = control.jobs.job(job).await?.value;
         let resume = resume_command(&row);
         writeln!(console.notes, "interrupted; to resume: {resume} --wait; to stop the job: goldfleet cancel {job}")?;
         return Ok(INTERRUPTED);

@@ -24,7 +24,7 @@ use crate::terminal::color::Tone;
 /// The width of the column of levels.
 const INDENT: &str = "        ";
 
-/// The bytes of a chunk that the probe has a service read.
+/// The number of bytes of a chunk that the probe lets a service read.
 const PROBED: u64 = 4096;
 
 /// `goldfleet doctor`: prints one line per finding.
@@ -91,7 +91,7 @@ pub async fn probe(
     let linked = goldfleet_connect::open_linked_put(&control.config)?;
     let ports = ProbePorts { pages: Some(pages.as_ref()), inspector: inspector.as_deref(), linked: linked.as_deref() };
     let progress = |text: &str| {
-        // A failed write to standard error is no reason to stop, and the result does not depend on it.
+        // A failed write to standard error does not stop the command, and does not change its result.
         let _ = writeln!(std::io::stderr(), "probe: {text}");
     };
     let report = measure(control, ports, &request, stop, &progress).await?;

@@ -12,6 +12,9 @@ use goldfleet_worker::arguments::Arguments as WorkerArguments;
 use super::arguments::Arguments;
 use super::output::Console;
 
+/// What the completion script of bash needs besides: whole words.
+const BASH: &str = include_str!("completion.bash");
+
 /// Prints the completion script of a shell.
 ///
 /// # Errors
@@ -28,6 +31,9 @@ pub fn completions(shell: Shell, console: &mut Console<'_>) -> io::Result<()> {
     };
     // The script calls the program to complete each word, so that it can offer job ids and images too.
     completer.write_registration("COMPLETE", "goldfleet", "goldfleet", "goldfleet", &mut script)?;
+    if shell == Shell::Bash {
+        script.extend_from_slice(BASH.as_bytes());
+    }
     console.out.write_all(&script)
 }
 

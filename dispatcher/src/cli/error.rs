@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use goldfleet_config::ConfigError;
 use goldfleet_connect::BackendError;
 use goldfleet_disk::ConvertError;
-use goldfleet_ports::error::{ErrorKind, PortError};
+use goldfleet_ports::error::{CREDENTIAL_NOT_SET_UP, ErrorKind, PortError};
 use goldfleet_runtime::telemetry;
 
 use super::targets::TargetsError;
@@ -123,6 +123,7 @@ impl CommandError {
             Self::Backend(error) => error.exit_code(),
             Self::Targets(error) => error.exit_code(),
             Self::Control(error) => error.exit_code(),
+            Self::Upload(UploadError::Port(error)) if error.is_set_up_fault() => USAGE,
             Self::Upload(UploadError::Port(_)) => SERVICE,
             Self::Upload(UploadError::Expired) => FAILED,
             Self::Upload(UploadError::Interrupted) | Self::Interrupted | Self::Declined => INTERRUPTED,
@@ -171,7 +172,7 @@ impl CommandError {
     }
 }
 
-/// A sentence of a table as a hint, which begins with a small letter.
+/// A sentence of a table in the form of a hint: with a small first letter.
 fn uncapitalised(sentence: &str) -> String {
     let mut letters = sentence.chars();
     let first = letters.next().map(|first| first.to_ascii_lowercase());
@@ -245,9 +246,12 @@ fn port_hint(error: &PortError) -> Option<&'static str> {
 /// What to do about an error of the local machine that involves no service and no credential.
 fn local_hint(code: &str) -> Option<&'static str> {
     Some(match code {
-        "credential-unavailable" => {
+        CREDENTIAL_NOT_SET_UP => {
             "if [cloud] credential is azure-cli or default: install az, and sign in with 'az login'; for other credentials, \
              'goldfleet help configuration' lists what each needs"
+        }
+        "credential-unavailable" => {
+            "check that the sign-in service can be reached, and that the identity that [cloud] credential selects may sign in"
         }
         "disk-full" => "free some disk space, then run the command again",
         "account-unusable" | "database-unusable" => "check the owner of the file, and that you may write to it",
@@ -281,6 +285,13 @@ mod tests {
             (ErrorKind::Unavailable, "address-unusable", "another address"),
         ] {
             assert!(hint(kind, code).contains(word), "{code}: {}", hint(kind, code));
+        }
+        for kind in [ErrorKind::Unavailable, ErrorKind::Invalid] {
+            let error = || PortError::new(kind, "az is not on PATH").with_code(CREDENTIAL_NOT_SET_UP);
+            assert!(hint(kind, CREDENTIAL_NOT_SET_UP).contains("az login"), "{kind:?}");
+            for failed in [CommandError::from(error()), CommandError::Upload(error().into())] {
+                assert_eq!(failed.exit_code(), USAGE, "{kind:?}");
+            }
         }
         assert!(hint(ErrorKind::Unavailable, "server-busy").contains("service"));
         assert!(hint(ErrorKind::Denied, "authorization-failed").contains("credential"));

@@ -54,9 +54,12 @@ pub async fn run(
         }
     }
     if !uploads.is_empty() {
-        writeln!(console.out, "\nuploads in progress:")?;
+        writeln!(console.out, "\nuploads that are not complete:")?;
         let header = ["image", "version", "read", "sent", "last seen"];
         write_table(console, &header, uploads.iter().map(upload_row))?;
+        for upload in uploads.iter().filter(|upload| upload.is_interrupted()) {
+            write_interrupted(upload, console)?;
+        }
     }
     Ok(DONE)
 }
@@ -100,14 +103,30 @@ fn write_fault(line: &ImageLine, console: &mut Console<'_>) -> std::io::Result<(
     writeln!(console.out, "{} {} cannot be dispatched: {} ({})", line.image, line.version, fault.message, fault.code)
 }
 
-fn upload_row(line: &UploadLine) -> [Cell; 5] {
+/// Writes what became of an upload that nobody continues, and the command that resumes it.
+fn write_interrupted(line: &UploadLine, console: &mut Console<'_>) -> std::io::Result<()> {
+    let (image, version) = (&line.image, &line.version);
     let by = line.by.as_ref().map_or_else(String::new, |by| format!(" by {by}"));
-    let seen = if line.stalled {
-        Cell::toned(
-            Tone::Warning,
-            format!("{} ago{by}: it was interrupted, or cannot reach the table", duration(line.idle)),
-        )
+    let from = line.file.as_ref().map_or_else(String::new, |file| format!(" from {file}"));
+    let kept = match line.chunks_kept {
+        true => "what was sent is not sent again",
+        false => "what was sent may have been deleted meanwhile",
+    };
+    writeln!(console.out, "{image} {version}: begun{by} at {}{from}, and not completed; {kept}", time(line.started))?;
+    match &line.resume {
+        // The command is on one line, so that it can be copied.
+        Some(resume) => writeln!(console.out, "  to resume: {resume}"),
+        None => writeln!(console.out, "  to resume: run the command again that began it"),
+    }
+}
+
+fn upload_row(line: &UploadLine) -> [Cell; 5] {
+    let seen = if line.ended {
+        Cell::toned(Tone::Warning, format!("ended {} ago", duration(line.idle)))
+    } else if line.stalled {
+        Cell::toned(Tone::Warning, format!("{} ago: killed, or it cannot reach the table", duration(line.idle)))
     } else {
+        let by = line.by.as_ref().map_or_else(String::new, |by| format!(" by {by}"));
         format!("{}{by}", time(line.updated)).into()
     };
     [

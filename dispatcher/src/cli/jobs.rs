@@ -2,6 +2,7 @@
 
 use goldfleet_model::job::Job;
 use goldfleet_model::text::{HumanBytes, pluralize};
+use goldfleet_ports::Ports;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -13,6 +14,7 @@ use super::{choose, dispatch, images, view};
 use crate::control::approve::approve;
 use crate::control::cancel::{CancelResult, cancel};
 use crate::control::context::{ControlContext, ControlError};
+use crate::control::job_store::JobStore;
 use crate::control::retry::{RetryFilter, retry_selected};
 use crate::control::status::{Status, UploadStatus, status};
 use crate::terminal::color::Tone;
@@ -23,24 +25,20 @@ use crate::terminal::progress::{ProgressDisplay, ProgressMode};
 ///
 /// # Errors
 /// [`CommandError`].
-pub async fn list(
-    control: &ControlContext,
-    arguments: &JobsArguments,
-    console: &mut Console<'_>,
-) -> Result<u8, CommandError> {
+pub async fn list(store: &JobStore, arguments: &JobsArguments, console: &mut Console<'_>) -> Result<u8, CommandError> {
     let limit = if arguments.limit == 0 { usize::MAX } else { arguments.limit };
     let filtered = arguments.image.is_some() || !arguments.states.is_empty();
     // Read one job more than is shown, to detect whether there are more. With a filter, read all jobs: the filter may
     // exclude any number of them.
     let jobs = match limit.checked_add(1).filter(|_| !filtered) {
-        Some(limit) => control.ports.table.newest_jobs(limit).await?,
-        None => control.ports.table.jobs().await?,
+        Some(limit) => store.ports.table.newest_jobs(limit).await?,
+        None => store.ports.table.jobs().await?,
     };
     let of_image =
         |job: &Job| arguments.image.as_ref().is_none_or(|image| job.image().is_some_and(|own| own.name == *image));
     let (mut rows, mut more) = (Vec::new(), false);
     for job in jobs.into_iter().map(|row| row.value).filter(of_image) {
-        let status = status(control, &job).await?;
+        let status = status(store, &job).await?;
         if arguments.states.is_empty() || arguments.states.contains(&status.shown_state()) {
             more = rows.len() == limit;
             if more {
@@ -92,7 +90,7 @@ pub async fn status_command(
     stop: &CancellationToken,
 ) -> Result<u8, CommandError> {
     let job = match choose::shown(control, arguments.job.job.as_ref()).await {
-        Err(ControlError::NoJobs) => return uploads(control, console).await,
+        Err(ControlError::NoJobs) => return uploads(&control.ports, console).await,
         job => job?.value,
     };
     let status = if arguments.watch {
@@ -102,7 +100,7 @@ pub async fn status_command(
             None => return Ok(INTERRUPTED),
         }
     } else {
-        status(control, &job).await?
+        status(&control.jobs, &job).await?
     };
     if arguments.failed {
         view::write_failures(&status, console)?;
@@ -113,8 +111,8 @@ pub async fn status_command(
 }
 
 /// Shows the uploads. There may be one before the first job exists.
-async fn uploads(control: &ControlContext, console: &mut Console<'_>) -> Result<u8, CommandError> {
-    let uploads = control.ports.table.uploads().await?;
+async fn uploads(ports: &Ports, console: &mut Console<'_>) -> Result<u8, CommandError> {
+    let uploads = ports.table.uploads().await?;
     if uploads.is_empty() {
         return Err(ControlError::NoJobs.into());
     }
@@ -148,8 +146,9 @@ pub async fn approve_command(
 ) -> Result<u8, CommandError> {
     let ChangedJob { job, yes } = &arguments.job;
     let job = choose::changed(control, "approve", job.as_ref(), *yes, console).await?.value.id;
-    let by = arguments.by.as_ref().map_or_else(|| control.actor.clone(), |by| format!("{by} ({})", control.actor));
-    let approved = approve(control, &job, arguments.ring, &by).await?;
+    let by =
+        arguments.by.as_ref().map_or_else(|| control.jobs.actor.clone(), |by| format!("{by} ({})", control.jobs.actor));
+    let approved = approve(&control.jobs, &job, arguments.ring, &by).await?;
     let approval = &approved.approval;
     if console.output == Output::Json {
         write_json(console.out, &json!({ "job": job, "approval": approval, "new": approved.new }))?;
@@ -196,7 +195,7 @@ pub async fn cancel_command(
 ) -> Result<u8, CommandError> {
     let ChangedJob { job, yes } = arguments;
     let job = choose::changed(control, "cancel", job.as_ref(), *yes, console).await?.value.id;
-    let counts = cancel(control, &job).await?;
+    let counts = cancel(&control.jobs, &job).await?;
     if counts.stopping == 0 {
         crate::control::reconcile::reconcile_job_by_id(control, &job).await?;
     }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use goldfleet_model::event::Event;
 use goldfleet_model::ids::JobId;
 use goldfleet_model::operation::{Operation, OperationId, OperationState};
+use goldfleet_ports::Ports;
 use tokio_util::sync::CancellationToken;
 
 use super::arguments::LogsArguments;
@@ -35,7 +36,7 @@ pub async fn run(
     if arguments.follow {
         return follow(control, &job, arguments, console, stop).await;
     }
-    let events = Filter::read(control, &job, arguments).await?.events(control, &job).await?;
+    let events = Filter::read(&control.ports, &job, arguments).await?.events(&control.ports, &job).await?;
     if console.output == Output::Json {
         write_json(console.out, &events)?;
         return Ok(DONE);
@@ -64,9 +65,9 @@ async fn follow(
         let began = Instant::now();
         // Read the job before its events. An event that is appended after the job has ended is read by the next poll,
         // or belongs to a retry.
-        let ended = control.job(job).await?.value.state.is_terminal();
-        let filter = Filter::read(control, job, arguments).await?;
-        let events = filter.events(control, job).await?;
+        let ended = control.jobs.job(job).await?.value.state.is_terminal();
+        let filter = Filter::read(&control.ports, job, arguments).await?;
+        let events = filter.events(&control.ports, job).await?;
         // Events of several writers may arrive out of order. Each event is printed once.
         for event in events.iter().filter(|event| seen.insert(identity(event))) {
             printed += 1;
@@ -105,13 +106,12 @@ struct Filter {
 }
 
 impl Filter {
-    async fn read(control: &ControlContext, job: &JobId, arguments: &LogsArguments) -> Result<Self, CommandError> {
+    async fn read(ports: &Ports, job: &JobId, arguments: &LogsArguments) -> Result<Self, CommandError> {
         let mut filter = Self { text: arguments.operation.clone(), named: HashSet::new(), operations: None };
         if !arguments.failed && filter.text.is_none() {
             return Ok(filter);
         }
-        let rows: Vec<Operation> =
-            control.ports.table.operations(job).await?.into_iter().map(|row| row.value).collect();
+        let rows: Vec<Operation> = ports.table.operations(job).await?.into_iter().map(|row| row.value).collect();
         if let Some(text) = &filter.text {
             let is_named = |row: &&Operation| format!("{} {}", row.kind, row.place.label).contains(text);
             filter.named = rows.iter().filter(is_named).map(|row| row.id.clone()).collect();
@@ -123,8 +123,8 @@ impl Filter {
         Ok(filter)
     }
 
-    async fn events(&self, control: &ControlContext, job: &JobId) -> Result<Vec<Event>, CommandError> {
-        let mut events = control.ports.table.events(job, None).await?;
+    async fn events(&self, ports: &Ports, job: &JobId) -> Result<Vec<Event>, CommandError> {
+        let mut events = ports.table.events(job, None).await?;
         events.retain(|event| self.lets_pass(event.operation.as_ref()));
         Ok(events)
     }
@@ -137,7 +137,7 @@ impl Filter {
     }
 }
 
-/// Times have milliseconds: the events of several machines are not ordered more finely by their clocks.
+/// Times have milliseconds. A higher precision would not help, because the clocks of several machines differ.
 fn write_line(event: &Event, console: &mut Console<'_>) -> std::io::Result<()> {
     let Event { at, who, from, to, what, .. } = event;
     let id = event.operation.as_ref().map_or_else(|| format!("job {}", event.job), ToString::to_string);

@@ -30,7 +30,7 @@ pub async fn run(
 ) -> Result<u8, CommandError> {
     match command {
         VmCommand::Clone(arguments) => {
-            // No job gets this id: it only makes the names of temporaries unique.
+            // No job has this id. It only makes the names of temporaries unique.
             let job = JobId::new(control.ports.clock.now(), rng::random_u64());
             let planned = plan(control, &arguments.request(), &job).await?;
             if arguments.dry_run || planned.is_refused() {
@@ -93,7 +93,7 @@ async fn create(
     console: &mut Console<'_>,
     stop: &CancellationToken,
 ) -> Result<u8, CommandError> {
-    let requested = request(control, &arguments.request(), arguments.note.clone()).await?;
+    let requested = request(&control.jobs, &arguments.request(), arguments.note.clone()).await?;
     if !requested.new {
         writeln!(console.notes, "job {} already does this", requested.job.id)?;
     }

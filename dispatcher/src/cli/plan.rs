@@ -26,9 +26,9 @@ pub async fn plan_command(
     within: Option<HumanDuration>,
     console: &mut Console<'_>,
 ) -> Result<u8, CommandError> {
-    let version = load_version(control, &image.image, &image.version).await?;
+    let version = load_version(&control.ports, &control.config, &image.image, &image.version).await?;
     let speed = TimeLimit::Required(within.or(control.config.plan.within).map(HumanDuration::get));
-    let plan = fan_out::plan(control, &version, selection, speed).await?;
+    let plan = fan_out::plan(&control.ports, &control.config, &version, selection, speed).await?;
     match console.output {
         Output::Json => write_json(console.out, &as_json(&version, &plan))?,
         Output::Svg => write!(console.out, "{}", render::svg(&plan.plan))?,
@@ -126,7 +126,7 @@ fn write_text(version: &LoadedVersion, plan: &JobPlan, console: &mut Console<'_>
     Ok(())
 }
 
-/// What galleries need by the route `region`, besides what the route itself needs.
+/// What galleries need in addition to what the route `region` needs.
 fn write_galleries(plan: &JobPlan, console: &mut Console<'_>) -> std::io::Result<()> {
     if plan.galleries.is_empty() {
         return Ok(());

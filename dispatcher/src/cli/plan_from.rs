@@ -19,7 +19,7 @@ use crate::control::platform::request::{PlatformRequest, preview};
 /// `goldfleet plan --from SOURCE`: what `goldfleet dispatch --from SOURCE` would do.
 ///
 /// # Errors
-/// [`CommandError`]. What a dispatch would refuse is refused.
+/// [`CommandError`]. The command refuses what a dispatch would refuse.
 pub(super) async fn run(
     control: &ControlContext,
     request: &PlatformRequest,
@@ -85,7 +85,8 @@ fn write_text(
     let rows = delivery.to_do().map(|planned| {
         let sinks: Vec<String> = planned.target.sinks.iter().map(|sink| sink.to_string()).collect();
         let ring = planned.target.ring.to_string();
-        [planned.target.key().to_string(), ring, sinks.join(", "), planned.name.to_string()]
+        let place = view::named_place(planned.target.name.as_deref(), &planned.target.key().to_string());
+        [place, ring, sinks.join(", "), planned.name.to_string()]
     });
     write_table(console, &["target", "ring", "receives", "name"], rows)?;
     write_galleries(galleries, console)?;

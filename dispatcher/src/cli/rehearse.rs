@@ -106,7 +106,7 @@ fn uploaded(
             ports.table.ensure().await?;
         }
         let control = ControlContext::new(ports, Arc::new(config.clone()), "rehearsal".to_owned());
-        let image = load_version(&control, image, version).await?;
+        let image = load_version(&control.ports, &control.config, image, version).await?;
         if arguments.targets_like.is_some() {
             return Ok(RehearsalInput { image, targets, held: Inventory::default() });
         }

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::arguments::{Arguments, Command, DashboardArguments};
 use super::error::{CommandError, DONE};
 use super::output::{Console, Output};
+use super::upload_source::command_again;
 use super::{
     check, cleanup, convert, demo, dispatch, doctor, documents, explain, help, images, jobs, logs, machine_jobs, plan,
     plan_from, promote, rehearse, setup, snapshot_jobs, targets, verify, version,
@@ -34,7 +35,7 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Result<u8, Comman
     {
         return Err(CommandError::NoSvg);
     }
-    // These commands need no configuration, or not in every case.
+    // These commands need no configuration, or need it only in some cases.
     match &arguments.command {
         Command::Completions { shell } => {
             documents::completions(*shell, console)?;
@@ -104,13 +105,31 @@ fn default_filter(arguments: &Arguments) -> String {
     }
 }
 
-/// The actor that events record for the command. A service is recorded by the name of the service.
+/// The actor that events record for the command. For a service, this is the name of the service.
 async fn who(command: &Command, config: &Config, connection: Option<&Connection>) -> String {
     match command {
         Command::Dispatcher { .. } => format!("dispatcher {}", operator::operator()),
         Command::Dashboard(_) => format!("dashboard {}", operator::operator()),
-        // With Azure coordination, the first request of each command needs the token that names the principal.
-        _ => operator::signed_in(connection.filter(|_| config.azure_coordination().is_some())).await,
+        // The token that names the principal is needed for the requests of the command in any case.
+        _ => {
+            let needs_token = config.azure_coordination().is_some() || uses_cloud(command);
+            operator::signed_in(connection.filter(|_| needs_token)).await
+        }
+    }
+}
+
+/// Whether a command sends requests to the cloud, wherever queues and tables are.
+fn uses_cloud(command: &Command) -> bool {
+    match command {
+        Command::Retry(retry) => retry.wait,
+        Command::Upload(_)
+        | Command::Dispatch(_)
+        | Command::Promote(_)
+        | Command::Snapshots(_)
+        | Command::Vm(_)
+        | Command::Verify(_)
+        | Command::Cleanup(_) => true,
+        _ => false,
     }
 }
 
@@ -131,13 +150,14 @@ async fn with_ports(command: Command, config: Config, console: &mut Console<'_>)
         who = who(&command, &config, connection.as_ref()) => who,
         () = stop.cancelled() => return Err(CommandError::Interrupted),
     };
-    let control = ControlContext::new(ports, Arc::new(config), who);
+    let command_line = matches!(command, Command::Upload(_)).then(|| command_again(std::env::args()));
+    let control = ControlContext { command: command_line, ..ControlContext::new(ports, Arc::new(config), who) };
     // These commands report each item that cannot be created or reached.
     match command {
         Command::Setup(arguments) => {
             return run_interruptible(&stop, setup::run(&control, &arguments, console)).await;
         }
-        // A probe cleans up after an interruption, so it is not dropped.
+        // A probe must clean up after an interruption, so it is not dropped.
         Command::Doctor(arguments) if !arguments.probe.is_empty() => {
             return doctor::probe(&control, &arguments, console, &stop).await;
         }
@@ -155,7 +175,7 @@ async fn with_ports(command: Command, config: Config, console: &mut Console<'_>)
         Command::Upload(arguments) => dispatch::upload_command(&control, &arguments, console, &stop).await,
         Command::Plan { source, image, selection, within } => {
             let selection = selection.selectors();
-            match dispatch::platform_request(&control, &source, &image)? {
+            match dispatch::platform_request(&control.ports, &source, &image)? {
                 Some(request) => {
                     run_interruptible(&stop, plan_from::run(&control, &request, &selection, console)).await
                 }
@@ -167,7 +187,7 @@ async fn with_ports(command: Command, config: Config, console: &mut Console<'_>)
         Command::Dispatch(arguments) => dispatch::dispatch_command(&control, &arguments, console, &stop).await,
         Command::Dispatcher { exit_when_idle } => {
             let _listening = match control.config.dispatch.listen {
-                Some(at) => Some(process::start_http_listener(at.address(), &control.monitor).await?),
+                Some(at) => Some(process::start_http_listener(at.address(), &control.jobs.monitor).await?),
                 None => None,
             };
             let until = if exit_when_idle { RunUntil::Idle } else { RunUntil::Stopped };
@@ -182,7 +202,7 @@ async fn with_ports(command: Command, config: Config, console: &mut Console<'_>)
         Command::Vm(command) => machine_jobs::run(&control, &command, console, &stop).await,
         Command::Dashboard(arguments) => dashboard(&control, arguments, console, &stop).await,
         Command::Images(arguments) => run_interruptible(&stop, images::run(&control, &arguments, console)).await,
-        Command::Jobs(arguments) => run_interruptible(&stop, jobs::list(&control, &arguments, console)).await,
+        Command::Jobs(arguments) => run_interruptible(&stop, jobs::list(&control.jobs, &arguments, console)).await,
         Command::Status(arguments) => {
             let watch = arguments.watch;
             let shown = jobs::status_command(&control, &arguments, console, &stop);

@@ -62,7 +62,7 @@ pub async fn run(
     arguments: &SetupArguments,
     console: &mut Console<'_>,
 ) -> Result<u8, CommandError> {
-    let made = if arguments.dry_run { Vec::new() } else { set_up(control).await? };
+    let made = if arguments.dry_run { Vec::new() } else { set_up(&control.ports, &control.config).await? };
     let registered = if arguments.register { registrations(control, arguments, console).await? } else { Vec::new() };
     let of_setup = made.iter().map(Line::of_setup);
     let lines: Vec<Line<'_>> = of_setup.chain(registered.iter().map(Line::of_registration)).collect();

@@ -26,6 +26,7 @@ use crate::control::snapshots::request::{
 };
 use crate::control::snapshots::run::{PlannedRun, plan};
 use crate::terminal::color::Tone;
+use goldfleet_config::Config;
 
 /// `goldfleet snapshots`.
 ///
@@ -43,7 +44,7 @@ pub async fn run(
             perform(control, works, &arguments.job, console, stop).await
         }
         SnapshotsCommand::Sync(arguments) => {
-            let works = sync_works(control, arguments)?;
+            let works = sync_works(&control.config, arguments)?;
             perform(control, works, &arguments.job, console, stop).await
         }
         SnapshotsCommand::List(arguments) => list(control, arguments, console).await,
@@ -67,13 +68,13 @@ fn copy_works(arguments: &CopyArguments) -> Result<Vec<Work>, CommandError> {
     Ok(works.iter().map(|sync| work_of_copy(sync, &options)).collect::<Result<_, _>>()?)
 }
 
-fn sync_works(control: &ControlContext, arguments: &SyncArguments) -> Result<Vec<Work>, CommandError> {
+fn sync_works(config: &Config, arguments: &SyncArguments) -> Result<Vec<Work>, CommandError> {
     let options = RunOptions { allow_empty: arguments.allow_empty, max_deletes: arguments.max_deletes, name: None };
-    let syncs = configured(control, &arguments.names)?;
+    let syncs = configured(config, &arguments.names)?;
     Ok(syncs.into_iter().map(|sync| work_of_sync(sync, &options)).collect::<Result<_, _>>()?)
 }
 
-/// Requests each work as a job, or shows what it would do. A work that fails does not prevent the others.
+/// Requests each run or copy as a job, or shows what it would do. An error of one does not prevent the others.
 async fn perform(
     control: &ControlContext,
     works: Vec<Work>,
@@ -86,7 +87,7 @@ async fn perform(
     }
     let mut jobs = Vec::new();
     for work in works {
-        let requested = request(control, work, arguments.note.clone()).await?;
+        let requested = request(&control.jobs, work, arguments.note.clone()).await?;
         if !requested.new {
             writeln!(console.notes, "job {} already does this", requested.job.id)?;
         }
@@ -112,7 +113,7 @@ async fn perform(
 async fn dry_run(control: &ControlContext, works: &[Work], console: &mut Console<'_>) -> Result<u8, CommandError> {
     let mut plans = Vec::new();
     for work in works {
-        // No job gets this id: it only makes the names of temporaries unique.
+        // No job has this id. It only makes the names of temporaries unique.
         let job = JobId::new(control.ports.clock.now(), rng::random_u64());
         plans.push((work, plan(control, &RunSpec::of(work)?, &job).await?));
     }
@@ -166,7 +167,7 @@ fn write_plan(work: &Work, plan: &PlannedRun, console: &mut Console<'_>) -> Resu
         .groups
         .iter()
         .flatten()
-        // A discard acts only if its copy is cancelled.
+        // A discard deletes something only if its copy is cancelled or failed.
         .filter(|row| !matches!(row.spec, RowSpec::Discard(_)))
         .map(|row| [action(row).into(), resource(row).into(), row.spec.reason().unwrap_or_default().into()])
         .collect();
@@ -178,7 +179,7 @@ fn write_plan(work: &Work, plan: &PlannedRun, console: &mut Console<'_>) -> Resu
     Ok(())
 }
 
-/// Writes what the copies between regions move, cost and take, if there are any.
+/// Writes the bytes, the cost and the time of the copies between regions, if there are any.
 fn write_estimate(estimate: &RunEstimate, console: &mut Console<'_>) -> Result<(), CommandError> {
     let copies = estimate.whole + estimate.differences;
     if copies == 0 {
@@ -238,7 +239,7 @@ async fn list(
     console: &mut Console<'_>,
 ) -> Result<u8, CommandError> {
     let mut syncs = Vec::new();
-    for sync in configured(control, &arguments.names)? {
+    for sync in configured(&control.config, &arguments.names)? {
         syncs.push(overview(control, sync).await?);
     }
     if console.output == Output::Json {

@@ -11,7 +11,8 @@ use crate::terminal::color::Tone;
 /// The number of columns between two cells.
 const GAP: usize = 2;
 
-/// The minimum width of a column whose cells take several lines. A narrower one would be a paragraph of single words.
+/// The minimum width of a column whose cells take several lines. In a narrower column, each line would have a single
+/// word.
 const MIN_TEXT: usize = 40;
 
 /// The maximum number of characters of a column name and its cell that share a line below a row.
@@ -23,7 +24,7 @@ const RULE: &str = "─";
 /// The maximum width of a rule.
 const MAX_RULE: usize = 120;
 
-/// Represents a space at which a line must not break.
+/// Stands for a space at which a line must not break.
 const NO_BREAK: &str = "\u{a0}";
 
 /// A cell of a table: its text, and its tone if it is coloured.
@@ -81,7 +82,7 @@ where
     let layout = Layout::new(header, &rows, limit);
     let names: Vec<Cell> = header.iter().map(|name| Cell::from((*name).to_owned())).collect();
     write_row(console, &layout, header, &names)?;
-    // The rule is a little longer than the table, as far as there is room.
+    // The rule is a little longer than the table, if the width permits it.
     let rule = (layout.width() + 1).min(limit.unwrap_or(MAX_RULE)).min(MAX_RULE);
     writeln!(console.out, "{}", RULE.repeat(rule))?;
     rows.iter().try_for_each(|row| write_row(console, &layout, header, row))
@@ -109,7 +110,7 @@ impl Layout {
         let limit = limit.unwrap_or(usize::MAX);
         let mut layout = Self { columns: (0..header.len()).collect(), widths, wrapped: None, limit };
         while layout.width() > limit {
-            // The first column says what the row is about.
+            // The first column identifies the row.
             let others = layout.columns.iter().copied().skip(1);
             let Some(widest) = others.max_by_key(|column| layout.widths[*column]) else {
                 layout.wrapped = layout.columns.first().copied();
@@ -149,7 +150,7 @@ fn fitting(width: usize) -> textwrap::Options<'static> {
     textwrap::Options::new(width).break_words(false).word_splitter(WordSplitter::NoHyphenation)
 }
 
-/// Writes a row: its line or lines, and below them the cells that have no room there, with their column names.
+/// Writes a row: its line or lines, and below them the cells that do not fit, with their column names.
 fn write_row(console: &mut Console<'_>, layout: &Layout, header: &[&str], row: &[Cell]) -> io::Result<()> {
     let colours = console.colours.out;
     let lines: Vec<_> = row.iter().enumerate().map(|(column, cell)| layout.lines(column, cell)).collect();
@@ -174,8 +175,12 @@ fn write_row(console: &mut Console<'_>, layout: &Layout, header: &[&str], row: &
     writeln!(console.out, "{}", textwrap::fill(&below.join(", "), options).replace(NO_BREAK, " "))
 }
 
+/// Columns whose cells are sentences. Below a row they are written without the name of the column.
+const SENTENCES: [&str; 2] = ["detail", "details"];
+
 /// A cell after its column name. A short cell stays on one line.
 fn named(name: &str, cell: &Cell, colours: bool) -> String {
+    let name = if SENTENCES.contains(&name) { "" } else { name };
     let text = format!("{name} {}", cell.painted(&cell.text, colours)).trim_start().to_owned();
     if name.len() + cell.text.len() > MAX_INLINE { text } else { text.replace(' ', NO_BREAK) }
 }
@@ -211,6 +216,19 @@ mod tests {
         let all = [None, Some(200), Some(94), Some(66), Some(40)]
             .map(|width| format!("{width:?}\n{}", written(width, false)));
         insta::assert_snapshot!(all.join("\n"));
+    }
+
+    /// The name of the column would be repeated below each row, and say nothing.
+    #[test]
+    fn details_below_a_row_are_not_named() {
+        let (mut out, mut notes) = (Vec::new(), Vec::new());
+        let mut console = Console { width: Some(50), ..Console::plain(Output::Table, &mut out, &mut notes) };
+        let rows =
+            ["eastus", "westus"].map(|place| [place.repeat(3), "failed".to_owned(), "it failed again ".repeat(3)]);
+        write_table(&mut console, &["target", "state", "details"], rows).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(!text.contains("details"), "{text}");
+        assert_eq!(text.matches("\n  it failed").count(), 2, "{text}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use goldfleet_model::upload::Upload;
+use goldfleet_ports::Ports;
 use goldfleet_sources::{DiskFile, SourceLocation};
 use tokio_util::sync::CancellationToken;
 
@@ -12,6 +13,7 @@ use crate::control::check::ImageChecks;
 use crate::control::context::ControlContext;
 use crate::control::upload::from::{CloudUploadRequest, upload_from};
 use crate::control::upload::{UploadError, UploadRequest, UploadResult, upload};
+use goldfleet_config::Config;
 
 /// What a command uploads.
 #[derive(Debug)]
@@ -27,13 +29,13 @@ impl Asked {
     ///
     /// # Errors
     /// If the source is not named in a known form, or an option does not apply to it.
-    pub fn of(control: &ControlContext, arguments: &UploadArguments) -> Result<Self, CommandError> {
+    pub fn of(ports: &Ports, config: &Config, arguments: &UploadArguments) -> Result<Self, CommandError> {
         let (image, version) = (arguments.image.image.clone(), arguments.image.version.clone());
-        let disk = arguments.disk.options_for(&arguments.image.image, &control.config);
+        let disk = arguments.disk.options_for(&arguments.image.image, config);
         let (check, limit) = (arguments.inside.checks(disk), arguments.limit);
         match (&arguments.from, &arguments.file, arguments.os) {
             (Some(from), _, os) => {
-                let url_of = |blob: &_| control.ports.resources.blob_url(blob);
+                let url_of = |blob: &_| ports.resources.blob_url(blob);
                 let from = SourceLocation::parse(from, &url_of).map_err(UploadError::from)?;
                 check_options(&from, &check)?;
                 Ok(Self::Cloud(CloudUploadRequest { from, image, version, os, check, limit }))
@@ -64,7 +66,7 @@ impl Asked {
     }
 }
 
-/// A managed disk has no format. A blob has one, as a file has.
+/// A managed disk has no format. A blob has one, like a file.
 fn check_options(from: &SourceLocation, check: &ImageChecks) -> Result<(), CommandError> {
     if matches!(from, SourceLocation::Blob(_)) || check.disk.open.format.is_none() {
         return Ok(());

@@ -28,13 +28,14 @@ pub async fn run(
     type Subject = (String, Option<ImageRef>, VerifyScope, Option<Job>);
     let (subject, image, places, whole): Subject = match (&arguments.image, &arguments.version) {
         (Some(image), Some(version)) => {
-            let image = artifact_record(control, image, version).await?.artifact.named(image, version);
-            (image.to_string(), Some(image), VerifyScope::scope_of_source(control), None)
+            let image =
+                artifact_record(&control.ports, &control.config, image, version).await?.artifact.named(image, version);
+            (image.to_string(), Some(image), VerifyScope::scope_of_source(&control.config), None)
         }
         _ => {
             let job = choose::shown(control, arguments.job.as_ref()).await?.value;
             let places = VerifyScope::scope_of_job(control, &job).await?;
-            let is_unfinished = control.has_unfinished_work(&job).await?;
+            let is_unfinished = control.jobs.has_unfinished_work(&job).await?;
             if is_unfinished {
                 writeln!(console.notes, "job {} has not ended: only what it has finished is checked", job.id)?;
             }
@@ -48,7 +49,7 @@ pub async fn run(
     progress.end();
     let verified = verified?;
     if let (Some(job), Some(image)) = (&whole, &image) {
-        record_result(control, job, image, &verified, how).await.map_err(ControlError::from)?;
+        record_result(&control.jobs, job, image, &verified, how).await.map_err(ControlError::from)?;
     }
     if console.output == Output::Json {
         write_json(console.out, &verified)?;

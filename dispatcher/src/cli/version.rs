@@ -12,7 +12,7 @@ use super::output::{Console, Output, write_json};
 /// `goldfleet version`.
 ///
 /// # Errors
-/// Where the console cannot be written to.
+/// If the console cannot be written to.
 pub fn run(console: &mut Console<'_>) -> Result<u8, CommandError> {
     let (version, commit) = (process::RELEASE, process::COMMIT);
     let formats = [

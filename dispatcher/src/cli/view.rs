@@ -124,8 +124,9 @@ impl<'a> PhaseLine<'a> {
     fn of_upload(upload: &UploadStatus) -> Self {
         let is = |state: UploadState| usize::from(upload.state == state);
         let counts = [is(UploadState::Complete), is(UploadState::Failed), 0, is(UploadState::Running), 0, 0];
-        // How much of the file holds data is only known when all of it was read. From then on the line shows the same quantity as
-        // the phases below it, which is less than what was read: zeros and metadata of the file are not part of it.
+        // The number of data bytes is known only after the whole file was read. Then the line shows the same quantity
+        // as the phases below it. It is less than the number of bytes that were read, because zeros and metadata of the
+        // file do not count.
         let bytes = match upload.state {
             UploadState::Complete => (upload.bytes_data, upload.bytes_data),
             UploadState::Running | UploadState::Failed => (upload.bytes_read, upload.bytes_total),
@@ -229,9 +230,12 @@ fn write_totals(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
         Some(left) => format!("{} so far, {} left", duration(status.seconds), duration(left)),
         None => duration(status.seconds),
     };
-    // A platform that copies resources does not say how many bytes it moved.
+    // The platform does not report how many bytes its copies moved.
     if status.image.is_none() {
         return writeln!(console.out, "{time}");
+    }
+    if wan == 0 {
+        return writeln!(console.out, "nothing over the WAN{rate}, {time}");
     }
     writeln!(
         console.out,
@@ -304,6 +308,11 @@ pub(super) fn wrapped_with(console: &Console<'_>, text: &str, indent: &str, foll
     textwrap::fill(text, options)
 }
 
+/// A place, after its display name if it has one.
+pub(super) fn named_place(name: Option<&str>, place: &str) -> String {
+    name.map_or_else(|| place.to_owned(), |name| format!("{name} ({place})"))
+}
+
 /// Prints all failures.
 ///
 /// # Errors
@@ -325,8 +334,8 @@ fn write_failure_list(failures: &[FailureRow], console: &mut Console<'_>) -> io:
         let FailureRow { target, phase, code, .. } = failure;
         let disk = failure.disk.map_or_else(String::new, |disk| format!(" {disk}"));
         let failed = console.word(Tone::Error, "failed");
-        let name = failure.name.as_ref().map_or_else(String::new, |name| format!(" ({name})"));
-        let head = format!("{phase}{disk} {failed} [{code}]: {target}{name}");
+        let place = named_place(failure.name.as_deref(), target);
+        let head = format!("{phase}{disk} {failed} [{code}]: {place}");
         writeln!(console.out, "{}", wrapped(console, &head, ""))?;
         let id = failure.request_id.as_ref().map_or_else(String::new, |id| format!(" (request id {id})"));
         writeln!(console.out, "{}", wrapped(console, &format!("reason: {}{id}", failure.reason), "  "))?;

@@ -8,7 +8,8 @@ use goldfleet_model::state::JobEvent;
 use goldfleet_ports::Versioned;
 use goldfleet_ports::error::ErrorKind;
 
-use crate::control::context::{ControlContext, ControlError};
+use crate::control::context::ControlError;
+use crate::control::job_store::JobStore;
 use crate::control::rings::{self, RingAction};
 
 /// An approval, and whether this request gave it.
@@ -21,34 +22,29 @@ pub struct ApprovalResult {
 }
 
 /// Approves the ring that waits for approval, in the name of `by`, and lets its operations start. With `ring`, approves
-/// only if that ring is the one that waits. Approving an approved ring again changes nothing.
+/// only if that ring is the one that waits. A second approval of the same ring changes nothing.
 ///
 /// # Errors
 /// [`ControlError::Refused`] if the job needs no approval, or if no ring or another ring waits for approval.
-pub async fn approve(
-    control: &ControlContext,
-    id: &JobId,
-    ring: Option<u32>,
-    by: &str,
-) -> Result<ApprovalResult, ControlError> {
+pub async fn approve(jobs: &JobStore, id: &JobId, ring: Option<u32>, by: &str) -> Result<ApprovalResult, ControlError> {
     loop {
-        let mut row = control.job(id).await?;
-        let operations = control.operations(&row.value).await?;
-        let now = control.ports.clock.now();
+        let mut row = jobs.job(id).await?;
+        let operations = jobs.operations(&row.value).await?;
+        let now = jobs.ports.clock.now();
         let approved = if let Some(approval) = existing_approval(&row.value, &operations, ring) {
             ApprovalResult { approval: approval.clone(), new: false }
         } else {
             let ring = waiting_ring(&row.value, &operations, ring)?;
             let line = row.value.apply(JobEvent::Approve(ring), now, by)?;
-            match control.ports.table.commit_job(&row.value, &row.etag, &[line]).await {
+            match jobs.ports.table.commit_job(&row.value, &row.etag, &[line]).await {
                 Ok(_) => ApprovalResult { approval: Approval { ring, by: by.to_owned(), at: now }, new: true },
                 // Another process changed the job, possibly by the same approval.
                 Err(error) if error.kind == ErrorKind::Conflict => continue,
                 Err(error) => return Err(error.into()),
             }
         };
-        if let Err(error) = control.hint_gate(id, &GateKey::ring(approved.approval.ring)).await {
-            tracing::warn!(%error, job = %id, "the dispatcher starts the approved ring at its next sweep");
+        if let Err(error) = jobs.hint_gate(id, &GateKey::ring(approved.approval.ring)).await {
+            tracing::warn!(%error, job = %id, "the dispatcher starts the approved ring in its next pass");
         }
         return Ok(approved);
     }

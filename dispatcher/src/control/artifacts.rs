@@ -9,9 +9,11 @@ use goldfleet_model::image::ImageRef;
 use goldfleet_model::job::Job;
 use goldfleet_model::manifest::{Manifest, digest_of, earlier_manifest_name};
 use goldfleet_model::store::{BlobAddress, Container};
+use goldfleet_ports::Ports;
 use goldfleet_ports::error::{ErrorKind, PortResult};
 
-use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT};
+use crate::control::context::{ControlError, MAX_IN_FLIGHT};
+use goldfleet_config::Config;
 
 /// The source store has a version without an artifact record: an earlier release uploaded it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -40,14 +42,15 @@ impl EarlierVersion {
 /// [`ControlError::NoSuchImage`] if it does not exist, [`ControlError::EarlierVersion`] if an earlier release uploaded the
 /// version, and [`ControlError::Refused`] if the record cannot be decoded.
 pub async fn artifact_record(
-    control: &ControlContext,
+    ports: &Ports,
+    config: &Config,
     image: &ImageName,
     version: &ImageVersion,
 ) -> Result<ArtifactRecord, ControlError> {
-    let store = control.config.source.store();
+    let store = config.source.store();
     let blob = store.container().artifact(image, version);
-    let Some(bytes) = read_optional(control, &blob).await? else {
-        refuse_earlier(control, image, version).await?;
+    let Some(bytes) = read_optional(ports, &blob).await? else {
+        refuse_earlier(ports, config, image, version).await?;
         return Err(ControlError::NoSuchImage {
             image: image.to_string(),
             version: version.to_string(),
@@ -63,23 +66,24 @@ pub async fn artifact_record(
 /// # Errors
 /// As [`artifact_record`], and [`ControlError::Refused`] if a manifest is missing or cannot be decoded.
 pub async fn load_version(
-    control: &ControlContext,
+    ports: &Ports,
+    config: &Config,
     image: &ImageName,
     version: &ImageVersion,
 ) -> Result<LoadedVersion, ControlError> {
-    let artifact = artifact_record(control, image, version).await?.artifact;
-    load_disks(control, artifact.named(image, version), artifact).await
+    let artifact = artifact_record(ports, config, image, version).await?.artifact;
+    load_disks(ports, config, artifact.named(image, version), artifact).await
 }
 
 /// Reads the image version of a job.
 ///
 /// # Errors
 /// As [`load_version`], and [`ControlError::Refused`] if the version was uploaded again with other content.
-pub async fn load_version_of(control: &ControlContext, job: &Job) -> Result<LoadedVersion, ControlError> {
+pub async fn load_version_of(ports: &Ports, config: &Config, job: &Job) -> Result<LoadedVersion, ControlError> {
     let Some(image) = job.image() else {
         return Err(ControlError::Refused("the job names no image version".to_owned()));
     };
-    let version = load_version(control, &image.name, &image.version).await?;
+    let version = load_version(ports, config, &image.name, &image.version).await?;
     if version.image.digest != image.digest {
         let message = format!("{image} was uploaded again with other content: dispatch it again");
         return Err(ControlError::Refused(message));
@@ -92,21 +96,27 @@ pub async fn load_version_of(control: &ControlContext, job: &Job) -> Result<Load
 /// # Errors
 /// [`ControlError::Refused`] if a manifest is missing or cannot be decoded.
 pub async fn load_disks(
-    control: &ControlContext,
+    ports: &Ports,
+    config: &Config,
     image: ImageRef,
     artifact: Artifact,
 ) -> Result<LoadedVersion, ControlError> {
     let digests: Vec<Digest> = artifact.disks.iter().map(|disk| disk.disk.manifest).collect();
-    let reads = futures::stream::iter(digests).map(|digest| read_manifest(control, &image, digest));
+    let reads = futures::stream::iter(digests).map(|digest| read_manifest(ports, config, &image, digest));
     let manifests = reads.buffered(MAX_IN_FLIGHT).try_collect().await?;
     Ok(LoadedVersion { image, artifact, manifests })
 }
 
-async fn read_manifest(control: &ControlContext, image: &ImageRef, digest: Digest) -> Result<Manifest, ControlError> {
+async fn read_manifest(
+    ports: &Ports,
+    config: &Config,
+    image: &ImageRef,
+    digest: Digest,
+) -> Result<Manifest, ControlError> {
     let (name, version) = (&image.name, &image.version);
-    let blob = control.config.source.store().container().manifest(name, version, &digest);
+    let blob = config.source.store().container().manifest(name, version, &digest);
     let refused = |why: String| ControlError::Refused(format!("{blob}: {why}"));
-    let Some(bytes) = read_optional(control, &blob).await? else {
+    let Some(bytes) = read_optional(ports, &blob).await? else {
         return Err(refused(format!("the manifest is missing; {}", upload_again(name, version))));
     };
     let manifest = Manifest::decode(&bytes).map_err(|error| refused(error.with_remedy(name, version)))?;
@@ -127,12 +137,13 @@ pub fn upload_again(image: &ImageName, version: &ImageVersion) -> String {
 /// # Errors
 /// [`ControlError::EarlierVersion`], or if the store cannot be read.
 async fn refuse_earlier(
-    control: &ControlContext,
+    ports: &Ports,
+    config: &Config,
     image: &ImageName,
     version: &ImageVersion,
 ) -> Result<(), ControlError> {
-    let store = control.config.source.store().container();
-    if control.ports.blobs.properties(&store.blob(earlier_manifest_name(image, version))).await?.is_none() {
+    let store = config.source.store().container();
+    if ports.blobs.properties(&store.blob(earlier_manifest_name(image, version))).await?.is_none() {
         return Ok(());
     }
     let (image, version) = (image.clone(), version.clone());
@@ -143,8 +154,8 @@ async fn refuse_earlier(
 ///
 /// # Errors
 /// If the store cannot be read.
-pub async fn read_optional(control: &ControlContext, blob: &BlobAddress) -> PortResult<Option<Bytes>> {
-    match control.ports.blobs.get(blob, None).await {
+pub async fn read_optional(ports: &Ports, blob: &BlobAddress) -> PortResult<Option<Bytes>> {
+    match ports.blobs.get(blob, None).await {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),

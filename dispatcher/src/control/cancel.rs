@@ -5,12 +5,14 @@ use goldfleet_model::ids::JobId;
 use goldfleet_model::job::JobState;
 use goldfleet_model::operation::OperationState;
 use goldfleet_model::state::{JobEvent, OperationEvent};
+use goldfleet_ports::Ports;
 use goldfleet_ports::commit::Commit;
 use goldfleet_ports::error::PortResult;
 use goldfleet_workflow::group::GroupChange;
 use jiff::Timestamp;
 
-use crate::control::context::{ControlContext, ControlError, Group, group_rows};
+use crate::control::context::ControlError;
+use crate::control::job_store::{Group, JobStore, group_rows};
 
 /// What a cancellation did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
@@ -29,17 +31,17 @@ pub struct CancelResult {
 ///
 /// # Errors
 /// [`ControlError::Refused`] if the job has already ended.
-pub async fn cancel(control: &ControlContext, id: &JobId) -> Result<CancelResult, ControlError> {
-    control.apply_event(id, JobEvent::Cancel, |_| {}).await.map_err(|error| match error {
+pub async fn cancel(jobs: &JobStore, id: &JobId) -> Result<CancelResult, ControlError> {
+    jobs.apply_event(id, JobEvent::Cancel, |_| {}).await.map_err(|error| match error {
         ControlError::Illegal(illegal) => ControlError::Refused(format!(
             "job {id} cannot be cancelled: it has already {}",
             if illegal.state == "cancelled" { "been cancelled" } else { illegal.state }
         )),
         error => error,
     })?;
-    stop_operations(control, id).await?;
+    stop_operations(jobs, id).await?;
     let mut counts = CancelResult::default();
-    for operation in control.ports.table.operations(id).await? {
+    for operation in jobs.ports.table.operations(id).await? {
         *match operation.value.state {
             OperationState::Succeeded | OperationState::Skipped => &mut counts.done,
             OperationState::Failed => &mut counts.failed,
@@ -55,13 +57,13 @@ pub async fn cancel(control: &ControlContext, id: &JobId) -> Result<CancelResult
 ///
 /// # Errors
 /// If the table cannot be reached.
-pub async fn stop_operations(control: &ControlContext, id: &JobId) -> PortResult<()> {
-    let groups = group_rows(control.ports.table.operations(id).await?);
-    if !is_stopped(control, id).await? {
+pub async fn stop_operations(jobs: &JobStore, id: &JobId) -> PortResult<()> {
+    let groups = group_rows(jobs.ports.table.operations(id).await?);
+    if !is_stopped(&jobs.ports, id).await? {
         return Ok(());
     }
     for group in groups {
-        stop_group(control, id, group).await?;
+        stop_group(jobs, id, group).await?;
     }
     Ok(())
 }
@@ -69,34 +71,34 @@ pub async fn stop_operations(control: &ControlContext, id: &JobId) -> PortResult
 /// Whether all operations of a job must stop. Call this after the operations were read: a retry first writes the job's
 /// row and then every operation that has not ended, so the ETags of operations that were read before the retry are out
 /// of date.
-async fn is_stopped(control: &ControlContext, id: &JobId) -> PortResult<bool> {
-    let job = control.ports.table.job(id).await?;
+async fn is_stopped(ports: &Ports, id: &JobId) -> PortResult<bool> {
+    let job = ports.table.job(id).await?;
     Ok(job.is_some_and(|job| job.value.state == JobState::Cancelling || job.value.state.is_terminal()))
 }
 
-async fn stop_group(control: &ControlContext, id: &JobId, mut group: Group) -> PortResult<()> {
+async fn stop_group(jobs: &JobStore, id: &JobId, mut group: Group) -> PortResult<()> {
     loop {
-        let now = control.ports.clock.now();
-        let commit = stop_commit(&group, now, &control.actor);
+        let now = jobs.ports.clock.now();
+        let commit = stop_commit(&group, now, &jobs.actor);
         if commit.is_empty() {
             return Ok(());
         }
-        if control.commit(&commit).await? {
-            // Operations that always run become ready now.
+        if jobs.commit(&commit).await? {
+            // Operations that are marked `always` become ready now.
             for ready in commit.operations().filter(|operation| operation.state == OperationState::Ready) {
-                control.enqueue_operation(ready).await?;
+                jobs.enqueue_operation(ready).await?;
             }
             return Ok(());
         }
         let Some(first) = group.first() else { return Ok(()) };
-        group = control.ports.table.group(id, &first.value.id).await?;
-        if !is_stopped(control, id).await? {
+        group = jobs.ports.table.group(id, &first.value.id).await?;
+        if !is_stopped(&jobs.ports, id).await? {
             return Ok(());
         }
     }
 }
 
-/// Cancels every operation of a group, except those that always run.
+/// Cancels every operation of a group, except those that are marked `always`.
 fn stop_commit(group: &Group, now: Timestamp, actor: &str) -> Commit {
     let mut change = GroupChange::new(group, now, actor);
     for row in group.iter().filter(|row| !row.value.always) {

@@ -51,7 +51,7 @@ impl fmt::Display for Inside {
     }
 }
 
-/// A text that is not a value of [`Inside`].
+/// The error for a text that is not a value of [`Inside`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("'{0}' is not one of auto, require and no")]
 pub struct InvalidInside(String);
@@ -89,7 +89,7 @@ pub struct ImageChecks {
     pub disk: CheckOptions,
     /// Whether the operating system is checked.
     pub inside: Inside,
-    /// The operating system that is stated, if it is.
+    /// The operating system that the operator states, if any.
     pub os: Option<OsType>,
     /// What the disk becomes.
     pub destination: Destination,
@@ -128,7 +128,7 @@ impl ImageReport {
         self.reports().all(|(_, report)| report.is_usable())
     }
 
-    /// The reports about all disks, each with what the disk becomes.
+    /// The reports about all disks, each with the role of the disk.
     pub fn reports(&self) -> impl Iterator<Item = (DiskPurpose, &Report)> {
         let data = self.data_disks.iter().map(|data| (DiskPurpose::DataDisk, &data.disk));
         std::iter::once((DiskPurpose::OsDisk, &self.disk)).chain(data)

@@ -18,13 +18,15 @@ use goldfleet_model::manifest::earlier_manifest_name;
 use goldfleet_model::operation::{Operation, OperationState};
 use goldfleet_model::store::BlobAddress;
 use goldfleet_model::upload::{Upload, UploadState};
-use goldfleet_ports::Versioned;
 use goldfleet_ports::clock::{after, before};
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
+use goldfleet_ports::{Ports, Versioned};
 
 use crate::control::artifacts::read_optional;
-use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT, states};
+use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT};
 use crate::control::fan_out::is_same_work;
+use crate::control::job_store::{JobStore, states};
+use goldfleet_config::Config;
 
 /// How long a job stays open after its last operation if its staged VHDs cannot be removed.
 const STAGED_RETRY_WINDOW: Duration = Duration::from_secs(600);
@@ -74,7 +76,7 @@ pub struct CleanedTarget {
 pub enum Cleaned {
     /// It was deleted, or a dry run would delete it.
     Deleted,
-    /// It was kept: it is not what the job staged, or another job uses it.
+    /// It was kept: the job did not stage it, or another job uses it.
     Left,
     /// It does not exist.
     Absent,
@@ -87,8 +89,8 @@ pub enum Cleaned {
 ///
 /// # Errors
 /// [`ControlError::Refused`] if the job has not ended, or if another open job works with the same VHDs.
-pub async fn cleanup_job(control: &ControlContext, id: &JobId) -> Result<CleanupResult, ControlError> {
-    cleanup(control, id, Mode::Delete).await
+pub async fn cleanup_job(jobs: &JobStore, id: &JobId) -> Result<CleanupResult, ControlError> {
+    cleanup(jobs, id, Mode::Delete).await
 }
 
 /// Whether VHDs are deleted.
@@ -104,23 +106,23 @@ pub enum Mode {
 ///
 /// # Errors
 /// As [`cleanup_job`].
-pub async fn cleanup(control: &ControlContext, id: &JobId, mode: Mode) -> Result<CleanupResult, ControlError> {
-    let row = control.job(id).await?;
+pub async fn cleanup(jobs: &JobStore, id: &JobId, mode: Mode) -> Result<CleanupResult, ControlError> {
+    let row = jobs.job(id).await?;
     let job = &row.value;
-    let operations = control.operations(job).await?;
+    let operations = jobs.operations(job).await?;
     if !job.state.is_terminal() && operations.iter().any(|operation| !operation.value.state.is_terminal()) {
         return Err(ControlError::Refused(format!(
             "job {id} has not ended: wait for it with 'goldfleet status {id} --watch', or 'goldfleet cancel {id}'"
         )));
     }
     if let Some(image) = job.image() {
-        refuse_if_in_use(control, &image.name, &image.version, Some(id)).await?;
+        refuse_if_in_use(jobs, &image.name, &image.version, Some(id)).await?;
     }
-    let (removed, _) = remove_vhds(control, job, &operations, &HashSet::new(), mode).await;
+    let (removed, _) = remove_vhds(jobs, job, &operations, &HashSet::new(), mode).await;
     if removed.failed == 0 && mode == Mode::Delete {
         // The row is not written if it was changed in the meantime, for example by a retry. There may be VHDs again in
         // that case.
-        control.update_job(&row, |job| job.cleaned = true).await?;
+        jobs.update_job(&row, |job| job.cleaned = true).await?;
     }
     Ok(removed)
 }
@@ -130,15 +132,15 @@ pub async fn cleanup(control: &ControlContext, id: &JobId, mode: Mode) -> Result
 pub enum StagedOutcome {
     /// All were removed.
     Removed,
-    /// Some or all were kept: the configuration requires it, another job uses them, or a service refuses to delete
-    /// them.
+    /// Some or all were kept because the configuration requires it, another job uses them, or a service refuses to
+    /// delete them.
     Left,
     /// Some could not be removed now, but a retry may succeed.
     Retry,
 }
 
-/// Removes the staged VHDs of a job before it ends as succeeded, if the configuration requires it. Only then are the
-/// operations of the job read.
+/// Removes the staged VHDs of a job before it ends as succeeded, if the configuration requires it. The operations of
+/// the job are read only in this case.
 ///
 /// # Errors
 /// If the operations cannot be read.
@@ -146,14 +148,14 @@ pub async fn remove_staged(control: &ControlContext, job: &Job) -> PortResult<St
     if control.config.cleanup.staged != StagedPolicy::Remove {
         return Ok(StagedOutcome::Left);
     }
-    let operations = control.operations(job).await?;
-    Ok(remove_staged_of(control, job, &operations).await)
+    let operations = control.jobs.operations(job).await?;
+    Ok(remove_staged_of(&control.jobs, job, &operations).await)
 }
 
-async fn remove_staged_of(control: &ControlContext, job: &Job, operations: &[Versioned<Operation>]) -> StagedOutcome {
+async fn remove_staged_of(jobs: &JobStore, job: &Job, operations: &[Versioned<Operation>]) -> StagedOutcome {
     let last = operations.iter().map(|operation| operation.value.updated).max().unwrap_or(job.updated);
-    let in_time = control.ports.clock.now() < after(last, STAGED_RETRY_WINDOW);
-    let used = match used_by_others(control, job, operations).await {
+    let in_time = jobs.ports.clock.now() < after(last, STAGED_RETRY_WINDOW);
+    let used = match used_by_others(jobs, job, operations).await {
         Ok(used) => used,
         Err(error) => {
             tracing::warn!(job = %job.id, %error, "whether other jobs use the staged VHDs could not be found out");
@@ -163,8 +165,8 @@ async fn remove_staged_of(control: &ControlContext, job: &Job, operations: &[Ver
     // The time is limited because the reconciler does nothing else while it waits.
     let removed = tokio::select! {
         biased;
-        removed = remove_vhds(control, job, operations, &used, Mode::Delete) => Some(removed),
-        () = control.ports.clock.sleep(STAGED_TIME_LIMIT) => None,
+        removed = remove_vhds(jobs, job, operations, &used, Mode::Delete) => Some(removed),
+        () = jobs.ports.clock.sleep(STAGED_TIME_LIMIT) => None,
     };
     let Some((removed, failures)) = removed else {
         tracing::warn!(job = %job.id, "staged VHDs could not be removed in {STAGED_TIME_LIMIT:?}");
@@ -182,23 +184,23 @@ async fn remove_staged_of(control: &ControlContext, job: &Job, operations: &[Ver
 /// The VHDs that other open jobs of the same version still use. The copies of those jobs may rely on VHDs that this job
 /// made.
 async fn used_by_others(
-    control: &ControlContext,
+    jobs: &JobStore,
     job: &Job,
     operations: &[Versioned<Operation>],
 ) -> PortResult<HashSet<BlobAddress>> {
     let mut used = HashSet::new();
-    for other in control.ports.table.open_jobs().await?.into_iter().map(|row| row.value) {
+    for other in jobs.ports.table.open_jobs().await?.into_iter().map(|row| row.value) {
         if !is_same_work(&other, job) {
             continue;
         }
         if other.operations.is_none() {
             // The targets of an unplanned job are not known yet. It may use all VHDs of this job.
-            used.extend(vhds(control, operations).map(|(vhd, _)| vhd.blob));
+            used.extend(vhds(jobs, operations).map(|(vhd, _)| vhd.blob));
             continue;
         }
-        let others = control.operations(&other).await?;
+        let others = jobs.operations(&other).await?;
         if other.job_end(states(&others)).is_none() {
-            used.extend(vhds(control, &others).map(|(vhd, _)| vhd.blob));
+            used.extend(vhds(jobs, &others).map(|(vhd, _)| vhd.blob));
         }
     }
     Ok(used)
@@ -206,25 +208,25 @@ async fn used_by_others(
 
 /// The VHDs that operations name, each with its operation.
 fn vhds<'a>(
-    control: &'a ControlContext,
+    jobs: &'a JobStore,
     operations: &'a [Versioned<Operation>],
 ) -> impl Iterator<Item = (TemporaryBlob, &'a Operation)> {
     operations
         .iter()
         .map(|row| &row.value)
-        .filter_map(|operation| Some((control.registry.temporary_blob(&control.ports, operation)?, operation)))
+        .filter_map(|operation| Some((jobs.registry.temporary_blob(&jobs.ports, operation)?, operation)))
 }
 
 /// Removes the VHDs of a job, except those in `used`. A failure to remove one VHD does not prevent the removal of
 /// others.
 async fn remove_vhds(
-    control: &ControlContext,
+    jobs: &JobStore,
     job: &Job,
     operations: &[Versioned<Operation>],
     used: &HashSet<BlobAddress>,
     mode: Mode,
 ) -> (CleanupResult, Vec<PortError>) {
-    let staged = vhds(control, operations).filter(|(_, operation)| operation.state != OperationState::Skipped);
+    let staged = vhds(jobs, operations).filter(|(_, operation)| operation.state != OperationState::Skipped);
     let staged: Vec<StagedVhd> = staged.map(|(vhd, operation)| StagedVhd::of(vhd, operation)).collect();
     // `buffered` keeps the order of the targets.
     let outcomes: Vec<(StagedVhd, PortResult<Cleaned>)> = futures::stream::iter(staged)
@@ -232,7 +234,7 @@ async fn remove_vhds(
             let outcome = if used.contains(&staged.vhd) {
                 Ok(Cleaned::Left)
             } else {
-                remove_vhd(control, job, &staged.vhd, &staged.digest, mode).await
+                remove_vhd(&jobs.ports, job, &staged.vhd, &staged.digest, mode).await
             };
             (staged, outcome)
         })
@@ -276,22 +278,16 @@ impl StagedVhd {
 }
 
 /// Deletes one VHD if its content is what the row says and its ETag has not changed since.
-async fn remove_vhd(
-    control: &ControlContext,
-    job: &Job,
-    vhd: &BlobAddress,
-    digest: &str,
-    mode: Mode,
-) -> PortResult<Cleaned> {
-    let Some(found) = control.ports.blobs.properties(vhd).await? else { return Ok(Cleaned::Absent) };
+async fn remove_vhd(ports: &Ports, job: &Job, vhd: &BlobAddress, digest: &str, mode: Mode) -> PortResult<Cleaned> {
+    let Some(found) = ports.blobs.properties(vhd).await? else { return Ok(Cleaned::Absent) };
     let has_content = found.metadata.get(VhdMetadata::DIGEST).map(String::as_str) == Some(digest);
-    if !has_content || !is_ours(control, job, found.metadata.get(VhdMetadata::JOB)).await? {
+    if !has_content || !is_ours(ports, job, found.metadata.get(VhdMetadata::JOB)).await? {
         return Ok(Cleaned::Left);
     }
     if mode == Mode::DryRun {
         return Ok(Cleaned::Deleted);
     }
-    match control.ports.blobs.delete(vhd, Some(&found.etag)).await {
+    match ports.blobs.delete(vhd, Some(&found.etag)).await {
         Ok(true) => Ok(Cleaned::Deleted),
         Ok(false) => Ok(Cleaned::Absent),
         Err(error) if error.kind == ErrorKind::Conflict => Ok(Cleaned::Left),
@@ -301,24 +297,24 @@ async fn remove_vhd(
 
 /// Whether a job of this fleet made a VHD. Another fleet may stage the same version in the same container. Its jobs are
 /// in another table, so this fleet cannot know whether the other one still uses the VHD.
-async fn is_ours(control: &ControlContext, job: &Job, maker: Option<&String>) -> PortResult<bool> {
+async fn is_ours(ports: &Ports, job: &Job, maker: Option<&String>) -> PortResult<bool> {
     match maker.and_then(|maker| maker.parse::<JobId>().ok()) {
         Some(maker) if maker == job.id => Ok(true),
-        Some(maker) => Ok(control.ports.table.job(&maker).await?.is_some()),
+        Some(maker) => Ok(ports.table.job(&maker).await?.is_some()),
         None => Ok(false),
     }
 }
 
 async fn refuse_if_in_use(
-    control: &ControlContext,
+    jobs: &JobStore,
     image: &ImageName,
     version: &ImageVersion,
     except: Option<&JobId>,
 ) -> Result<(), ControlError> {
     let uses = |job: &Job| job.is_for(image, version) && Some(&job.id) != except;
-    for job in control.ports.table.open_jobs().await?.into_iter().map(|job| job.value).filter(uses) {
+    for job in jobs.ports.table.open_jobs().await?.into_iter().map(|job| job.value).filter(uses) {
         // A dispatcher that has not noticed the cancellation yet may still be planning a cancelling job.
-        if job.state == JobState::Cancelling || control.has_unfinished_work(&job).await? {
+        if job.state == JobState::Cancelling || jobs.has_unfinished_work(&job).await? {
             let message = format!("job {} is working with {image} {version}: wait or cancel it", job.id);
             return Err(ControlError::Refused(message));
         }
@@ -369,9 +365,12 @@ async fn delete_completion_mark(
     mode: Mode,
 ) -> Result<bool, ControlError> {
     let Some(found) = control.ports.blobs.properties(blob).await? else { return Ok(false) };
-    refuse_if_in_use(control, image, version, None).await?;
-    // An upload relies only on a record that it can read. A killed upload that left a damaged one seems to run for a while.
-    if is_being_uploaded(control, image, version).await? && is_readable(control, blob).await? {
+    refuse_if_in_use(&control.jobs, image, version, None).await?;
+    // An upload relies only on a record that it can read. A damaged record may be deleted although the row of the
+    // killed upload that wrote it still looks recent.
+    if is_being_uploaded(&control.ports, &control.config, image, version).await?
+        && is_readable(&control.ports, blob).await?
+    {
         let message = format!("{image} {version} is being uploaded: wait for that, or interrupt it");
         return Err(ControlError::Refused(message));
     }
@@ -387,15 +386,20 @@ async fn delete_completion_mark(
 }
 
 /// Whether a version is being uploaded. The upload may have found the record and may rely on it to keep its chunks.
-async fn is_being_uploaded(control: &ControlContext, image: &ImageName, version: &ImageVersion) -> PortResult<bool> {
-    let alive = before(control.ports.clock.now(), control.config.cleanup.chunk_grace.get());
+async fn is_being_uploaded(
+    ports: &Ports,
+    config: &Config,
+    image: &ImageName,
+    version: &ImageVersion,
+) -> PortResult<bool> {
+    let alive = before(ports.clock.now(), config.cleanup.chunk_grace.get());
     let same = |upload: &Upload| upload.image == *image && upload.version == *version;
     let runs = |upload: &Upload| upload.state == UploadState::Running && upload.updated > alive;
-    Ok(control.ports.table.uploads().await?.iter().any(|upload| same(upload) && runs(upload)))
+    Ok(ports.table.uploads().await?.iter().any(|upload| same(upload) && runs(upload)))
 }
 
 /// Whether an upload can use a record: neither a damaged one, nor the manifest of an earlier release.
-async fn is_readable(control: &ControlContext, record: &BlobAddress) -> PortResult<bool> {
-    let Some(bytes) = read_optional(control, record).await? else { return Ok(false) };
+async fn is_readable(ports: &Ports, record: &BlobAddress) -> PortResult<bool> {
+    let Some(bytes) = read_optional(ports, record).await? else { return Ok(false) };
     Ok(!matches!(ArtifactRecord::decode(&bytes), Err(ArtifactError::Damaged { .. })))
 }

@@ -17,6 +17,7 @@ use goldfleet_model::selector::Selector;
 use goldfleet_model::state::JobEvent;
 use goldfleet_model::target::{Target, TargetKey};
 use goldfleet_plan::{GalleryEstimate, GalleryReceiver, Inventory, Plan, PlanContent, PlanRequest, RouteEstimate};
+use goldfleet_ports::Ports;
 use goldfleet_ports::error::PortResult;
 use goldfleet_ports::resources::Resource;
 use goldfleet_rates::Rates;
@@ -25,10 +26,12 @@ use goldfleet_workflow::validate::{GraphCheck, GraphError};
 use crate::control::cancel::stop_operations;
 use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT};
 use crate::control::galleries;
+use crate::control::job_store::JobStore;
 use crate::control::reconcile::MAX_PASS_TIME;
 use crate::control::request::{plan_order, selected_targets};
 use crate::control::routes::{self, Groups};
 use crate::control::store_inventory::read_inventory;
+use goldfleet_config::Config;
 
 /// The result of a fan-out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,9 +47,9 @@ pub enum FanOutResult {
 pub struct JobPlan {
     /// Which store fills which, which targets read from which store, and the cost and time of that.
     pub plan: Plan,
-    /// What the targets that get the image need by each route.
+    /// What each route needs for the targets that get the image.
     pub routes: Vec<RouteEstimate>,
-    /// What each gallery needs by the route `region`, besides the golden snapshot of its region.
+    /// What the route `region` needs for each gallery, in addition to the golden snapshot of its region.
     pub galleries: Vec<GalleryEstimate>,
     /// What the route `staging` does not do.
     pub findings: Vec<Finding>,
@@ -91,26 +94,27 @@ pub enum TimeLimit {
 /// services cannot be reached, the rates are not valid, or no plan is fast enough. A target that refuses to be
 /// inspected counts as a target without the image.
 pub async fn plan(
-    control: &ControlContext,
+    ports: &Ports,
+    config: &Config,
     version: &LoadedVersion,
     selection: &[Selector],
     speed: TimeLimit,
 ) -> Result<JobPlan, ControlError> {
     let image = &version.image;
-    let rates = Rates::load(control.config.plan.rates.as_deref())?;
-    let file = TargetsFile::load(&control.config.targets.file)?;
+    let rates = Rates::load(config.plan.rates.as_deref())?;
+    let file = TargetsFile::load(&config.targets.file)?;
     let settings: Vec<Gallery> = file.galleries_of(&image.name, selection).into_iter().cloned().collect();
     let (configured, mut selected) = (file.stores_by_region(), file.into_selected(selection));
     if selected.is_empty() && settings.is_empty() {
-        return Err(ControlError::NoTargets { file: control.config.targets.file.clone() });
+        return Err(ControlError::NoTargets { file: config.targets.file.clone() });
     }
     selected.sort_by_key(plan_order);
-    let named = name_images(control, image, selected)?;
+    let named = name_images(config, image, selected)?;
     let each = named.as_slice();
     let having: BTreeSet<TargetKey> = futures::stream::iter(0..each.len())
         .map(|index| async move {
             let (target, name) = &each[index];
-            has_image(control, image, target, name.clone()).await.map(|has| has.then(|| target.key()))
+            has_image(ports, image, target, name.clone()).await.map(|has| has.then(|| target.key()))
         })
         .buffer_unordered(MAX_IN_FLIGHT)
         .try_filter_map(|key| async move { Ok(key) })
@@ -118,9 +122,9 @@ pub async fn plan(
         .await?;
     let (skipped, targets): (Vec<_>, Vec<_>) =
         named.into_iter().partition(|(target, _)| having.contains(&target.key()));
-    let (source, content) = (control.config.source.store(), PlanContent::from_manifests(&version.manifests));
+    let (source, content) = (config.source.store(), PlanContent::from_manifests(&version.manifests));
     let wanted: Vec<&Target> = targets.iter().map(|(target, _)| target).collect();
-    let held = read_inventory(control, &configured, &wanted, &content).await?;
+    let held = read_inventory(ports, config, &configured, &wanted, &content).await?;
     let (TimeLimit::Required(within) | TimeLimit::Wanted(within)) = speed;
     let asked = PlanRequest {
         source: &source,
@@ -166,9 +170,9 @@ pub async fn plan_with_preferred_time(
     version: &LoadedVersion,
     selection: &[Selector],
 ) -> Result<JobPlan, ControlError> {
-    selected_targets(control, selection)?;
+    selected_targets(&control.config, selection)?;
     let speed = TimeLimit::Wanted(control.config.plan.within.map(HumanDuration::get));
-    plan(control, version, selection, speed).await
+    plan(&control.ports, &control.config, version, selection, speed).await
 }
 
 /// The names of the managed images of targets.
@@ -176,14 +180,14 @@ pub async fn plan_with_preferred_time(
 /// # Errors
 /// [`ControlError::Refused`] if a name cannot be formed, or if two images would have the same name.
 pub(crate) fn name_images(
-    control: &ControlContext,
+    config: &Config,
     image: &ImageRef,
     targets: Vec<Target>,
 ) -> Result<Vec<(Target, ManagedImageName)>, ControlError> {
     let mut taken: BTreeMap<(String, String, ManagedImageName), TargetKey> = BTreeMap::new();
     let mut named = Vec::with_capacity(targets.len());
     for target in targets {
-        let name = control.config.images.name.fill(&image.name, &image.version, &target).map_err(|error| {
+        let name = config.images.name.fill(&image.name, &image.version, &target).map_err(|error| {
             ControlError::Refused(format!("target {}: {error}; change [images] name", target.key()))
         })?;
         // The names of resource groups and images are compared without regard to case.
@@ -203,25 +207,25 @@ pub(crate) fn name_images(
 
 /// Whether a target has exactly this version as a managed image.
 pub(crate) async fn has_image(
-    control: &ControlContext,
+    ports: &Ports,
     image: &ImageRef,
     target: &Target,
     name: ManagedImageName,
 ) -> PortResult<bool> {
-    let found = existing_at_target(control, target, &target.image(name)).await?;
+    let found = existing_at_target(ports, target, &target.image(name)).await?;
     Ok(found.is_some_and(|found| found.was_created_from(image.digest, &target.region)))
 }
 
-/// What a target has under this id. None if the service refuses the request: one target must not delay all others. Its
-/// step gets the same error, and only that operation fails.
+/// The resource with this id. None if the service refuses the request, because one target must not delay all others.
+/// The step of the target gets the same error, and only that operation fails.
 pub(crate) async fn existing_at_target(
-    control: &ControlContext,
+    ports: &Ports,
     target: &Target,
     id: &ResourceId,
 ) -> PortResult<Option<Resource>> {
     // Retry a throttled request here, so that one of hundreds of requests does not cause all of them to be repeated.
-    let look = || control.ports.resources.get(id, target.tenant.as_deref());
-    match control.retry(look).await {
+    let look = || ports.resources.get(id, target.tenant.as_deref());
+    match ports.retry(look).await {
         Err(error) if !error.is_retryable() => {
             let target = target.key();
             tracing::warn!(%error, code = error.code, "target {target} is planned as if {id} did not exist");
@@ -233,7 +237,7 @@ pub(crate) async fn existing_at_target(
 
 /// Fans out a job.
 ///
-/// The attempt takes the next planning number of the job by compare-and-swap, and its rows carry that number. One
+/// The attempt takes the next planning number of the job by compare-and-swap, and its rows contain that number. One
 /// commit records the plan on condition that the number is unchanged; only then is the job planned. Messages are sent
 /// after that. A dispatcher that is interrupted at any point leaves rows that the next attempt replaces.
 ///
@@ -242,12 +246,12 @@ pub(crate) async fn existing_at_target(
 pub async fn fan_out(control: &ControlContext, id: &JobId) -> Result<FanOutResult, ControlError> {
     let Some(job) = control.ports.table.job(id).await?.map(|job| job.value) else { return Ok(FanOutResult::Done) };
     if job.state == JobState::Running && !job.announced {
-        return announce_planned(control, &job).await;
+        return announce_planned(&control.jobs, &job).await;
     }
     if job.state != JobState::Requested {
-        return abandon(control, &job).await;
+        return abandon(&control.jobs, &job).await;
     }
-    if must_wait_for_other_job(control, &job).await? {
+    if must_wait_for_other_job(&control.ports, &control.config, &job).await? {
         return Ok(FanOutResult::Deferred(RECHECK_AFTER));
     }
     // A newer program requested the job. It may also plan it.
@@ -255,20 +259,20 @@ pub async fn fan_out(control: &ControlContext, id: &JobId) -> Result<FanOutResul
     let plan = match route.plan(control, &job).await {
         Ok(plan) => plan,
         Err(ControlError::Port(error)) if error.is_retryable() => return Err(error.into()),
-        Err(refusal) => return reject(control, id, &refusal).await,
+        Err(refusal) => return reject(&control.jobs, id, &refusal).await,
     };
     // Planning may have taken minutes, so read the job again.
-    let Some(job) = begin_attempt(control, id).await? else {
+    let Some(job) = begin_attempt(&control.jobs, id).await? else {
         return Ok(FanOutResult::Deferred(Duration::ZERO));
     };
     let now = control.ports.clock.now();
     let groups = || plan.groups(&job, now);
     let rows = match check(groups()) {
         Ok(rows) => rows,
-        Err(error) => return reject(control, id, &ControlError::Refused(error.to_string())).await,
+        Err(error) => return reject(&control.jobs, id, &ControlError::Refused(error.to_string())).await,
     };
-    plan.prepare(control).await?;
-    write_rows(control, groups()).await?;
+    plan.prepare(&control.ports).await?;
+    write_rows(&control.jobs, groups()).await?;
     if job.plan > 1 {
         control.ports.table.remove_earlier_plans(id, job.plan).await?;
     }
@@ -278,9 +282,10 @@ pub async fn fan_out(control: &ControlContext, id: &JobId) -> Result<FanOutResul
         row.operations = Some(rows);
         row.announced = false;
     };
-    match record_plan(control, &job, planned).await? {
-        Some(job) => announce(control, &job, groups().flatten()).await,
-        // Another dispatcher plans the job, or it was cancelled. The next attempt finds out which.
+    match record_plan(&control.jobs, &job, planned).await? {
+        Some(job) => announce(&control.jobs, &job, groups().flatten()).await,
+        // Another dispatcher plans the job, or it was cancelled. The next attempt reads the row and handles either
+        // case.
         None => Ok(FanOutResult::Deferred(Duration::ZERO)),
     }
 }
@@ -297,13 +302,13 @@ fn findings_for_row(mut findings: Vec<Finding>) -> Vec<Finding> {
 }
 
 /// Takes the next planning number. None if the job no longer waits to be planned, or another process changed it.
-async fn begin_attempt(control: &ControlContext, id: &JobId) -> Result<Option<Job>, ControlError> {
-    let row = control.job(id).await?;
+async fn begin_attempt(jobs: &JobStore, id: &JobId) -> Result<Option<Job>, ControlError> {
+    let row = jobs.job(id).await?;
     if row.value.state != JobState::Requested {
         return Ok(None);
     }
     let plan = row.value.plan + 1;
-    let written = control.update_job(&row, |job| job.plan = plan).await?;
+    let written = jobs.update_job(&row, |job| job.plan = plan).await?;
     Ok(written.then_some(Job { plan, ..row.value }))
 }
 
@@ -319,51 +324,47 @@ fn check(groups: Groups<'_>) -> Result<u64, GraphError> {
 }
 
 /// Writes all rows, in batches of groups.
-async fn write_rows(control: &ControlContext, groups: Groups<'_>) -> PortResult<()> {
+async fn write_rows(jobs: &JobStore, groups: Groups<'_>) -> PortResult<()> {
     let mut rows = Vec::new();
     for group in groups {
         rows.extend(group);
         if rows.len() >= ROWS_AT_ONCE {
-            control.ports.table.insert_operations(&rows).await?;
-            control.monitor.health.tick(MAX_PASS_TIME);
+            jobs.ports.table.insert_operations(&rows).await?;
+            jobs.monitor.health.tick(MAX_PASS_TIME);
             rows.clear();
         }
     }
     if !rows.is_empty() {
-        control.ports.table.insert_operations(&rows).await?;
+        jobs.ports.table.insert_operations(&rows).await?;
     }
     Ok(())
 }
 
 /// Records the plan of an attempt in the job's row. None if another attempt has replaced this one, or the job was
 /// cancelled.
-async fn record_plan(
-    control: &ControlContext,
-    attempt: &Job,
-    change: impl Fn(&mut Job),
-) -> Result<Option<Job>, ControlError> {
+async fn record_plan(jobs: &JobStore, attempt: &Job, change: impl Fn(&mut Job)) -> Result<Option<Job>, ControlError> {
     loop {
-        let row = control.job(&attempt.id).await?;
+        let row = jobs.job(&attempt.id).await?;
         if row.value.plan != attempt.plan || row.value.state != JobState::Requested {
             return Ok(None);
         }
-        if let Some(planned) = control.apply_event_to(&row, JobEvent::Planned, &change).await? {
+        if let Some(planned) = jobs.apply_event_to(&row, JobEvent::Planned, &change).await? {
             return Ok(Some(planned.value));
         }
     }
 }
 
 /// Sends the messages of a planned job whose dispatcher stopped before it had sent all of them. Some may be sent twice.
-async fn announce_planned(control: &ControlContext, job: &Job) -> Result<FanOutResult, ControlError> {
-    let mut operations: Vec<Operation> = control.operations(job).await?.into_iter().map(|row| row.value).collect();
-    operations.sort_by_key(|operation| control.registry.order(&operation.kind));
-    announce(control, job, operations.into_iter()).await
+async fn announce_planned(jobs: &JobStore, job: &Job) -> Result<FanOutResult, ControlError> {
+    let mut operations: Vec<Operation> = jobs.operations(job).await?.into_iter().map(|row| row.value).collect();
+    operations.sort_by_key(|operation| jobs.registry.order(&operation.kind));
+    announce(jobs, job, operations.into_iter()).await
 }
 
 /// Sends the messages of the ready operations, and then records that they were sent. Operations that others read from
-/// come first, so that no worker is filled with operations that wait for them.
+/// come first, so that operations that wait for them do not take all permits of a worker.
 async fn announce(
-    control: &ControlContext,
+    jobs: &JobStore,
     job: &Job,
     operations: impl Iterator<Item = Operation>,
 ) -> Result<FanOutResult, ControlError> {
@@ -373,48 +374,48 @@ async fn announce(
         let is_last_of_kind = ready.peek().is_none_or(|next| next.kind != operation.kind);
         batch.push(operation);
         if is_last_of_kind || batch.len() == MAX_IN_FLIGHT {
-            futures::future::try_join_all(batch.iter().map(|operation| control.enqueue_operation(operation))).await?;
+            futures::future::try_join_all(batch.iter().map(|operation| jobs.enqueue_operation(operation))).await?;
             messages += batch.len();
             batch.clear();
         }
     }
     tracing::info!(job = %job.id, messages, "operations are announced");
     loop {
-        let row = control.job(&job.id).await?;
+        let row = jobs.job(&job.id).await?;
         match row.value.state {
             JobState::Running if !row.value.announced => {
-                if control.update_job(&row, |job| job.announced = true).await? {
+                if jobs.update_job(&row, |job| job.announced = true).await? {
                     return Ok(FanOutResult::Done);
                 }
             }
-            _ => return abandon(control, &row.value).await,
+            _ => return abandon(jobs, &row.value).await,
         }
     }
 }
 
 /// Handles a job that does not wait for a fan-out. If it was cancelled or rejected while another dispatcher planned it,
 /// its operations must not start.
-async fn abandon(control: &ControlContext, job: &Job) -> Result<FanOutResult, ControlError> {
+async fn abandon(jobs: &JobStore, job: &Job) -> Result<FanOutResult, ControlError> {
     if job.state != JobState::Running {
-        stop_operations(control, &job.id).await?;
+        stop_operations(jobs, &job.id).await?;
     }
     Ok(FanOutResult::Done)
 }
 
-async fn reject(control: &ControlContext, id: &JobId, refusal: &ControlError) -> Result<FanOutResult, ControlError> {
-    let at = control.ports.clock.now();
+async fn reject(jobs: &JobStore, id: &JobId, refusal: &ControlError) -> Result<FanOutResult, ControlError> {
+    let at = jobs.ports.clock.now();
     let code = match refusal {
         ControlError::Unlisted(_) => NOT_LISTED,
         _ => "not-plannable",
     };
     let failure = Failure { code: code.to_owned(), message: refusal.to_string(), request_id: None, at };
-    match control.apply_event(id, JobEvent::Reject, |job| job.failure = Some(failure.clone())).await {
+    match jobs.apply_event(id, JobEvent::Reject, |job| job.failure = Some(failure.clone())).await {
         // Another dispatcher planned the job, or an operator cancelled it.
         Ok(_) | Err(ControlError::Illegal(_)) => {}
         Err(error) => return Err(error),
     }
     // An earlier attempt may have sent messages and may have been interrupted before the job's row recorded it.
-    stop_operations(control, id).await?;
+    stop_operations(jobs, id).await?;
     Ok(FanOutResult::Done)
 }
 
@@ -432,11 +433,10 @@ pub(crate) fn is_same_work(other: &Job, job: &Job) -> bool {
     other.id != job.id && is_same
 }
 
-/// Two jobs of one image version must not work on the same target or gallery at the same time, and two jobs must not do the
-/// same other work. The later job waits, and then finds most of its targets done.
-async fn must_wait_for_other_job(control: &ControlContext, job: &Job) -> Result<bool, ControlError> {
-    let others: Vec<Job> = control
-        .ports
+/// Two jobs of one image version must not work on the same target or gallery at the same time, and two jobs must not do
+/// the same other work. The later job waits, and then skips the targets that the earlier one has completed.
+async fn must_wait_for_other_job(ports: &Ports, config: &Config, job: &Job) -> Result<bool, ControlError> {
+    let others: Vec<Job> = ports
         .table
         .open_jobs()
         .await?
@@ -451,7 +451,7 @@ async fn must_wait_for_other_job(control: &ControlContext, job: &Job) -> Result<
     if job.image().is_none() {
         return Ok(true);
     }
-    let Ok(file) = TargetsFile::load(&control.config.targets.file) else { return Ok(false) };
+    let Ok(file) = TargetsFile::load(&config.targets.file) else { return Ok(false) };
     let publishes =
         |job: &Job| job.image().is_some_and(|image| !file.galleries_of(&image.name, &job.selection).is_empty());
     let both = |other: &Job| {

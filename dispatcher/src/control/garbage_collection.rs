@@ -1,6 +1,6 @@
 //! Garbage collection of chunks that no version refers to.
 //!
-//! These rules prevent the deletion of a chunk that another process is about to rely on:
+//! These rules prevent the deletion of a chunk on which another process will rely:
 //! - Only chunks older than the grace period are considered, by the list that was read at the start.
 //! - A process that relies on a chunk older than half the grace period (an upload, or a seed) renews the chunk first. A
 //!   chunk is deleted only if its ETag is the listed one.
@@ -9,9 +9,9 @@
 //!   uploader's clock, so they agree even if other clocks differ.
 //! - An upload whose row does not exist yet when the rows are read writes its row, and then lists its chunks, after the
 //!   collection listed them. It finds every chunk that the collection considers too old, and renews it.
-//! - An upload whose row is one grace period old has ended. An upload that was only suspended notices this after half a
-//!   grace period, and lists its chunks again before it writes its manifest (and once more afterwards, if it was
-//!   suspended during the write).
+//! - An upload whose row is one grace period old counts as ended. An upload that was only suspended detects this after
+//!   half a grace period, and lists its chunks again before it writes its manifest (and again after the write, if it
+//!   was suspended during it).
 //! - Artifact records and manifests are read last, after the chunks and the uploads. The record of an upload that ended in
 //!   the meantime is among them.
 //! - A manifest that no record names is deleted under the same rules as a chunk: an upload renews it, too.
@@ -28,15 +28,16 @@ use goldfleet_model::job::Job;
 use goldfleet_model::manifest::CHUNKS;
 use goldfleet_model::store::{Container, Store};
 use goldfleet_model::upload::{Upload, UploadState};
-use goldfleet_ports::Versioned;
 use goldfleet_ports::blob_store::ListedBlob;
 use goldfleet_ports::chunk_store::list;
 use goldfleet_ports::clock::before;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
+use goldfleet_ports::{Ports, Versioned};
 use jiff::Timestamp;
 
 use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT};
 use crate::control::live::{LiveSet, LiveSetError, Roots};
+use goldfleet_config::Config;
 
 /// The options of a collection.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -70,7 +71,7 @@ pub struct CollectionReport {
     /// The number of blobs under `chunks/` whose names are not chunk names. They are kept.
     pub foreign: usize,
     /// The number of manifests that no version has and that are old enough to be deleted: of deleted versions, and of
-    /// uploads that never ended.
+    /// uploads that never completed.
     pub manifests: usize,
     /// The same numbers for each listed store.
     pub by_store: Vec<CollectedStore>,
@@ -146,15 +147,15 @@ pub async fn collect_garbage(
         given_up: options.given_up.clone(),
     };
     add_jobs(&mut roots, &control.ports.table.jobs().await?);
-    let listed = list_all(control, &mut roots, &mut collected).await?;
+    let listed = list_all(&control.ports, &mut roots, &mut collected).await?;
 
-    let keep_since = cutoff(control, begun).await?;
+    let keep_since = cutoff(&control.ports, &control.config, begun).await?;
     // Read the jobs again: a job may have been planned in the meantime, and its tree may name another source.
     let jobs = control.ports.table.jobs().await?;
     roots.sources.extend(jobs.iter().flat_map(|job| job.value.sources()));
     let holder = listed.iter().find(|listed| !listed.chunks.is_empty()).map(|listed| &listed.store);
-    let live = LiveSet::read(control, &roots, holder).await?;
-    live.check_covers(control, jobs.iter().map(|job| &job.value)).await?;
+    let live = LiveSet::read(&control.ports, &roots, holder).await?;
+    live.check_covers(&control.jobs, jobs.iter().map(|job| &job.value)).await?;
 
     for Listed { store, chunks, foreign } in listed {
         let all = chunks.len();
@@ -170,27 +171,22 @@ pub async fn collect_garbage(
             foreign,
         };
         if !options.dry_run
-            && let Err(error) = delete_all(control, &garbage, &mut one).await
+            && let Err(error) = delete_all(&control.ports, &garbage, &mut one).await
         {
             collected.fail(one.store.clone(), &error);
         }
         collected.add(one);
     }
-    delete_manifests(control, &live, keep_since, &mut collected).await;
+    delete_manifests(&control.ports, &live, keep_since, &mut collected).await;
     Ok(collected)
 }
 
 /// Deletes manifests that no version has and that are old enough. In a dry run, they are only counted.
-async fn delete_manifests(
-    control: &ControlContext,
-    live: &LiveSet,
-    keep_since: Timestamp,
-    collected: &mut CollectionReport,
-) {
+async fn delete_manifests(ports: &Ports, live: &LiveSet, keep_since: Timestamp, collected: &mut CollectionReport) {
     for (store, manifest) in live.unnamed().iter().filter(|(_, manifest)| manifest.modified < keep_since) {
         collected.manifests += 1;
         if !collected.dry_run
-            && let Err(error) = delete_unchanged(control, store, manifest).await
+            && let Err(error) = delete_unchanged(ports, store, manifest).await
         {
             collected.fail(store.clone(), &error);
         }
@@ -221,13 +217,13 @@ struct Listed {
 
 /// Lists the chunks of every store. A region's store that cannot be listed is excluded from the collection.
 async fn list_all(
-    control: &ControlContext,
+    ports: &Ports,
     roots: &mut Roots,
     collected: &mut CollectionReport,
 ) -> Result<Vec<Listed>, LiveSetError> {
     let mut all = Vec::new();
     for store in roots.sources.union(&roots.others.clone()).cloned().collect::<Vec<_>>() {
-        match list(control.ports.blobs.as_ref(), &store, CHUNKS).await {
+        match list(ports.blobs.as_ref(), &store, CHUNKS).await {
             Ok(blobs) => all.push(sort_out(store, blobs)),
             Err(error) if roots.needs(&store) => return Err(LiveSetError::unlisted(&store, error)),
             Err(error) => {
@@ -251,10 +247,10 @@ fn sort_out(store: Container, blobs: Vec<ListedBlob>) -> Listed {
 }
 
 /// Deletes chunks of one store. Stops after the first batch in which a chunk cannot be deleted.
-async fn delete_all(control: &ControlContext, garbage: &[ListedBlob], one: &mut CollectedStore) -> PortResult<()> {
+async fn delete_all(ports: &Ports, garbage: &[ListedBlob], one: &mut CollectedStore) -> PortResult<()> {
     for some in garbage.chunks(MAX_IN_FLIGHT) {
         let mut result = Ok(());
-        for deleted in join_all(some.iter().map(|chunk| delete_unchanged(control, &one.store, chunk))).await {
+        for deleted in join_all(some.iter().map(|chunk| delete_unchanged(ports, &one.store, chunk))).await {
             match deleted {
                 Ok(bytes) => {
                     one.deleted += usize::from(bytes.is_some());
@@ -269,9 +265,9 @@ async fn delete_all(control: &ControlContext, garbage: &[ListedBlob], one: &mut 
 }
 
 /// The containers that may have chunks independently of jobs: the source store, and the stores in the targets file.
-pub(crate) fn configured_stores(control: &ControlContext) -> BTreeSet<Container> {
-    let mut stores = BTreeSet::from([control.config.source.store().container()]);
-    if let Ok(file) = TargetsFile::load(&control.config.targets.file) {
+pub(crate) fn configured_stores(config: &Config) -> BTreeSet<Container> {
+    let mut stores = BTreeSet::from([config.source.store().container()]);
+    if let Ok(file) = TargetsFile::load(&config.targets.file) {
         stores.extend(file.stores.iter().map(Store::container));
     }
     stores
@@ -279,10 +275,10 @@ pub(crate) fn configured_stores(control: &ControlContext) -> BTreeSet<Container>
 
 /// The time since which written or renewed chunks are kept: one grace period ago, or half a grace period before the
 /// start of the oldest upload in progress. An upload that has not updated its row for a grace period has ended.
-async fn cutoff(control: &ControlContext, now: Timestamp) -> PortResult<Timestamp> {
-    let grace = control.config.cleanup.chunk_grace.get();
+async fn cutoff(ports: &Ports, config: &Config, now: Timestamp) -> PortResult<Timestamp> {
+    let grace = config.cleanup.chunk_grace.get();
     let ago = before(now, grace);
-    let uploads = control.ports.table.uploads().await?;
+    let uploads = ports.table.uploads().await?;
     let running = uploads.iter().filter(|upload| upload.state == UploadState::Running && upload.updated > ago);
     // An upload does not renew chunks that are younger than this when it starts: see the module documentation.
     let relied_on = |upload: &Upload| before(upload.started, grace / 2);
@@ -290,8 +286,8 @@ async fn cutoff(control: &ControlContext, now: Timestamp) -> PortResult<Timestam
 }
 
 /// Deletes a blob if it has not changed since it was listed. Returns its length if it was deleted.
-async fn delete_unchanged(control: &ControlContext, store: &Container, listed: &ListedBlob) -> PortResult<Option<u64>> {
-    match control.ports.blobs.delete(&store.blob(listed.name.as_str()), Some(&listed.etag)).await {
+async fn delete_unchanged(ports: &Ports, store: &Container, listed: &ListedBlob) -> PortResult<Option<u64>> {
+    match ports.blobs.delete(&store.blob(listed.name.as_str()), Some(&listed.etag)).await {
         Ok(existed) => Ok(existed.then_some(listed.length)),
         // It was renewed after it was listed: another process relies on it.
         Err(error) if error.kind == ErrorKind::Conflict => Ok(None),

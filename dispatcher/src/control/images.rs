@@ -1,6 +1,7 @@
 //! Which image versions are uploaded, where they come from, and what uses them.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::time::Duration;
 
 use futures::StreamExt as _;
 use goldfleet_model::artifact::{ARTIFACTS, ArtifactDisk, ArtifactRecord, DiskRef, DiskRole, version_of};
@@ -11,18 +12,23 @@ use goldfleet_model::manifest::{MANIFESTS, ManifestName};
 use goldfleet_model::store::Container;
 use goldfleet_model::system::System;
 use goldfleet_model::upload::{Upload, UploadState, system_of};
+use goldfleet_ports::Ports;
 use goldfleet_ports::blob_store::ListedBlob;
 use goldfleet_ports::chunk_store::list;
 use goldfleet_ports::clock::elapsed;
 use goldfleet_ports::error::{ErrorKind, PortResult};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::control::artifacts::{EarlierVersion, read_optional, upload_again};
 use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT};
+use goldfleet_config::Config;
 
 /// The number of seconds without a write of its row after which an upload counts as stalled. It writes its row every 2 s.
 const STALLED: f64 = 30.0;
+
+/// How long an upload that did not end is listed, in hours. Its chunks are kept for a shorter time.
+const LISTED_HOURS: i64 = 30 * 24;
 
 /// An uploaded version.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -97,7 +103,7 @@ pub enum Use {
         /// The job.
         job: JobId,
     },
-    /// Staged VHDs that a job left. A later version may be patched from them.
+    /// Staged VHDs that remain after a job. A later version may be patched from them.
     StagedVhds {
         /// The job.
         job: JobId,
@@ -113,7 +119,7 @@ impl std::fmt::Display for Use {
     }
 }
 
-/// An upload in progress.
+/// An upload that is not complete.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct UploadLine {
     /// The image.
@@ -130,15 +136,31 @@ pub struct UploadLine {
     pub bytes_read: u64,
     /// The number of bytes sent.
     pub bytes_sent: u64,
+    /// The time at which it began.
+    pub started: Timestamp,
     /// The time at which it last wrote its row.
     pub updated: Timestamp,
     /// Seconds since then.
     pub idle: f64,
-    /// Whether it has not written its row for so long that it was probably interrupted.
+    /// Whether it has not written its row for so long that it was probably killed.
     pub stalled: bool,
+    /// Whether it ended before it was complete: it was interrupted, or failed.
+    pub ended: bool,
+    /// Whether the chunks that it sent are still kept. Later the next clean-up of chunks may delete them.
+    pub chunks_kept: bool,
+    /// The command line that resumes it. None if it is not known.
+    pub resume: Option<String>,
 }
 
-/// The uploaded versions by name and time, and the uploads in progress. Only those of one image if one is given.
+impl UploadLine {
+    /// Whether nobody uploads the version, so that the upload waits to be resumed.
+    #[must_use]
+    pub fn is_interrupted(&self) -> bool {
+        self.ended || self.stalled
+    }
+}
+
+/// The uploaded versions by name and time, and the uploads that are not complete. Only those of one image if one is given.
 ///
 /// # Errors
 /// If the source store or the table cannot be read.
@@ -148,22 +170,30 @@ pub async fn images(
 ) -> Result<(Vec<ImageLine>, Vec<UploadLine>), ControlError> {
     let uploads = control.ports.table.uploads().await?;
     let jobs: Vec<Job> = control.ports.table.jobs().await?.into_iter().map(|row| row.value).collect();
-    let found = FoundVersions::list(control, only).await?;
-    let mut lines = found.read(control, &uploads, &jobs).await?;
+    let found = FoundVersions::list(&control.ports, &control.config, only).await?;
+    let mut lines = found.read(&control.ports, &control.config, &uploads, &jobs).await?;
     lines.sort_by(|a, b| (&a.image, a.uploaded, &a.version).cmp(&(&b.image, b.uploaded, &b.version)));
     let now = control.ports.clock.now();
     let done: BTreeMap<_, _> = lines.iter().map(|line| ((&line.image, &line.version), line.uploaded)).collect();
     let mut seen = BTreeSet::new();
-    let running = uploads.iter().filter(|upload| {
-        // Of several runs only the newest counts; an upload that was silent for a grace period is over, see `collect`.
+    let incomplete = uploads.iter().filter(|upload| {
+        // Of several runs only the newest counts.
         let is_newest = seen.insert((&upload.image, &upload.version));
-        let is_over = done.get(&(&upload.image, &upload.version)).is_some_and(|at| *at >= upload.updated)
-            || elapsed(upload.updated, now) > control.config.cleanup.chunk_grace.get();
+        let is_over = match done.get(&(&upload.image, &upload.version)) {
+            // Nothing is left to resume: the version exists, and this run failed or was killed.
+            Some(at) => {
+                upload.state == UploadState::Failed
+                    || *at >= upload.updated
+                    || elapsed(upload.updated, now) > control.config.cleanup.chunk_grace.get()
+            }
+            None => now.duration_since(upload.updated) > SignedDuration::from_hours(LISTED_HOURS),
+        };
         let is_wanted = only.is_none_or(|only| *only == upload.image);
-        upload.state == UploadState::Running && is_newest && !is_over && is_wanted
+        upload.state != UploadState::Complete && is_newest && !is_over && is_wanted
     });
-    let running = running.map(|upload| upload_line(upload, now)).collect();
-    Ok((lines, running))
+    let grace = control.config.cleanup.chunk_grace.get();
+    let incomplete = incomplete.map(|upload| upload_line(upload, now, grace)).collect();
+    Ok((lines, incomplete))
 }
 
 /// The versions in the source store, by the names of blobs.
@@ -179,17 +209,17 @@ struct FoundVersions {
 
 impl FoundVersions {
     /// Lists the source store. Only versions of one image if one is given.
-    async fn list(control: &ControlContext, only: Option<&ImageName>) -> PortResult<Self> {
-        let store = control.config.source.store().container();
+    async fn list(ports: &Ports, config: &Config, only: Option<&ImageName>) -> PortResult<Self> {
+        let store = config.source.store().container();
         let is_wanted = |image: &ImageName| only.is_none_or(|only| only == image);
         let mut found = Self::default();
         // Records are listed first. The manifests of a listed record were written before it.
-        for listed in list_if_there(control, &store, ARTIFACTS).await? {
+        for listed in list_if_there(ports, &store, ARTIFACTS).await? {
             if let Some((image, version)) = version_of(&listed.name).filter(|(image, _)| is_wanted(image)) {
                 found.records.push((image, version, listed.modified));
             }
         }
-        for listed in list_if_there(control, &store, MANIFESTS).await? {
+        for listed in list_if_there(ports, &store, MANIFESTS).await? {
             match ManifestName::parse(&listed.name) {
                 Some(ManifestName::Earlier(image, version)) if is_wanted(&image) => {
                     let store = store.clone();
@@ -202,12 +232,18 @@ impl FoundVersions {
     }
 
     /// Reads the artifact records, which are small.
-    async fn read(self, control: &ControlContext, uploads: &[Upload], jobs: &[Job]) -> PortResult<Vec<ImageLine>> {
+    async fn read(
+        self,
+        ports: &Ports,
+        config: &Config,
+        uploads: &[Upload],
+        jobs: &[Job],
+    ) -> PortResult<Vec<ImageLine>> {
         let Self { records, earlier, manifests } = self;
         let manifests = &manifests;
         let reads = futures::stream::iter(records).map(async |(image, version, uploaded)| {
             let line = line((image, version), uploaded, jobs);
-            read_record(control, line, uploads, manifests).await
+            read_record(ports, config, line, uploads, manifests).await
         });
         let read: Vec<PortResult<Option<ImageLine>>> = reads.buffer_unordered(MAX_IN_FLIGHT).collect().await;
         let mut lines: Vec<ImageLine> = read.into_iter().filter_map(Result::transpose).collect::<PortResult<_>>()?;
@@ -220,14 +256,14 @@ impl FoundVersions {
 }
 
 /// The blobs with this prefix. None if the container does not exist, because nothing was uploaded yet.
-async fn list_if_there(control: &ControlContext, store: &Container, prefix: &str) -> PortResult<Vec<ListedBlob>> {
-    match list(control.ports.blobs.as_ref(), store, prefix).await {
+async fn list_if_there(ports: &Ports, store: &Container, prefix: &str) -> PortResult<Vec<ListedBlob>> {
+    match list(ports.blobs.as_ref(), store, prefix).await {
         Err(error) if error.kind == ErrorKind::NotFound => Ok(Vec::new()),
         listed => listed,
     }
 }
 
-/// The line of a version, without what its artifact record has.
+/// The entry of a version, without the facts from its artifact record.
 fn line((image, version): (ImageName, ImageVersion), uploaded: Timestamp, jobs: &[Job]) -> ImageLine {
     // Jobs are sorted, the newest first.
     let own: Vec<&Job> = jobs.iter().filter(|job| job.is_for(&image, &version)).collect();
@@ -256,15 +292,16 @@ fn line((image, version): (ImageName, ImageVersion), uploaded: Timestamp, jobs: 
     }
 }
 
-/// Adds what the artifact record of a version has. None if the version was deleted since it was listed.
+/// Adds the facts from the artifact record of a version. None if the version was deleted since it was listed.
 async fn read_record(
-    control: &ControlContext,
+    ports: &Ports,
+    config: &Config,
     line: ImageLine,
     uploads: &[Upload],
     manifests: &HashSet<String>,
 ) -> PortResult<Option<ImageLine>> {
-    let store = control.config.source.store().container();
-    let Some(bytes) = read_optional(control, &store.artifact(&line.image, &line.version)).await? else {
+    let store = config.source.store().container();
+    let Some(bytes) = read_optional(ports, &store.artifact(&line.image, &line.version)).await? else {
         return Ok(None);
     };
     let ArtifactRecord { artifact, provenance } = match ArtifactRecord::decode(&bytes) {
@@ -307,8 +344,12 @@ impl From<&ArtifactDisk> for DiskLine {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "seconds")]
-fn upload_line(upload: &Upload, now: Timestamp) -> UploadLine {
-    let idle = elapsed(upload.updated, now).as_secs() as f64;
+fn upload_line(upload: &Upload, now: Timestamp, grace: Duration) -> UploadLine {
+    let silence = elapsed(upload.updated, now);
+    let idle = silence.as_secs() as f64;
+    // The chunks of an upload that has ended are kept as those of nobody, from the time at which they were written.
+    let began_within_grace = elapsed(upload.started, now) <= grace;
+    let ended = upload.state != UploadState::Running;
     UploadLine {
         image: upload.image.clone(),
         version: upload.version.clone(),
@@ -317,8 +358,12 @@ fn upload_line(upload: &Upload, now: Timestamp) -> UploadLine {
         bytes_total: upload.bytes_total,
         bytes_read: upload.bytes_read,
         bytes_sent: upload.bytes_sent,
+        started: upload.started,
         updated: upload.updated,
         idle,
-        stalled: idle >= STALLED,
+        stalled: !ended && idle >= STALLED,
+        ended,
+        chunks_kept: if ended { began_within_grace } else { silence <= grace },
+        resume: upload.resume.clone(),
     }
 }

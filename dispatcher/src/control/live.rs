@@ -21,13 +21,15 @@ use goldfleet_model::image::ImageRef;
 use goldfleet_model::job::Job;
 use goldfleet_model::manifest::{MANIFESTS, Manifest, ManifestName, digest_of};
 use goldfleet_model::store::{BlobAddress, Container};
+use goldfleet_ports::Ports;
 use goldfleet_ports::blob_store::ListedBlob;
 use goldfleet_ports::chunk_store::list;
 use goldfleet_ports::error::{PortError, PortResult};
 
 use crate::control::artifacts::EarlierVersion;
-use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT};
+use crate::control::context::{ControlError, MAX_IN_FLIGHT};
 use crate::control::doctor::container_exists;
+use crate::control::job_store::JobStore;
 use crate::control::routes::uses_chunks;
 
 /// Why the live set is not known to be complete. Nothing may be deleted then.
@@ -55,7 +57,7 @@ pub enum LiveSetError {
         /// The error of the service.
         error: Box<PortError>,
     },
-    /// A blob under `artifacts/` or `manifests/` cannot be read as what it should be.
+    /// A blob under `artifacts/` or `manifests/` is not a readable artifact record or manifest.
     #[error("nothing was deleted: {blob} cannot be read: {reason}")]
     Unreadable {
         /// The blob.
@@ -121,25 +123,21 @@ impl LiveSet {
     ///
     /// # Errors
     /// [`LiveSetError`] if the set is not known to be complete.
-    pub(crate) async fn read(
-        control: &ControlContext,
-        roots: &Roots,
-        holder: Option<&Container>,
-    ) -> Result<Self, ControlError> {
+    pub(crate) async fn read(ports: &Ports, roots: &Roots, holder: Option<&Container>) -> Result<Self, ControlError> {
         let mut live = Self::default();
         for store in roots.sources.union(&roots.others) {
             // Manifests are listed first: the record of a listed manifest may be written in between, and never the reverse.
-            let (manifests, records) = match list_versions(control, store).await {
+            let (manifests, records) = match list_versions(ports, store).await {
                 Ok(listed) => listed,
-                // A list that ends early proves nothing: only a store that is really gone has no versions.
-                Err(_) if roots.may_be_gone(store) && !is_there(control, store).await => continue,
+                // An incomplete list proves nothing: only a store that does not exist has no versions.
+                Err(_) if roots.may_be_gone(store) && !is_there(ports, store).await => continue,
                 Err(error) => return Err(LiveSetError::unlisted(store, error).into()),
             };
             check_manifest_names(store, &manifests)?;
             if records.is_empty() && roots.needs(store) {
-                check_empty_source(control, roots, store, holder).await?;
+                check_empty_source(ports, roots, store, holder).await?;
             }
-            live.add_store(control, store, manifests, records).await?;
+            live.add_store(ports, store, manifests, records).await?;
         }
         Ok(live)
     }
@@ -147,14 +145,14 @@ impl LiveSet {
     /// Adds the versions of a store.
     async fn add_store(
         &mut self,
-        control: &ControlContext,
+        ports: &Ports,
         store: &Container,
         manifests: Vec<ListedBlob>,
         records: Vec<ListedBlob>,
     ) -> Result<(), LiveSetError> {
         let mut named = HashSet::new();
         let mut reading = futures::stream::iter(records)
-            .map(|listed| read_record(control, store, listed.name))
+            .map(|listed| read_record(ports, store, listed.name))
             .buffer_unordered(MAX_IN_FLIGHT);
         while let Some(StoredVersion { image, manifests }) = reading.try_next().await? {
             self.versions.insert(image);
@@ -187,12 +185,12 @@ impl LiveSet {
     /// [`LiveSetError::UnknownVersion`] if a version was not found.
     pub(crate) async fn check_covers<'a>(
         &self,
-        control: &ControlContext,
+        store: &JobStore,
         jobs: impl IntoIterator<Item = &'a Job>,
     ) -> Result<(), ControlError> {
         for job in jobs {
             let Some(image) = job.image().filter(|_| uses_chunks(&job.subject)) else { continue };
-            if !self.versions.contains(image) && control.has_unfinished_work(job).await? {
+            if !self.versions.contains(image) && store.has_unfinished_work(job).await? {
                 let image = Box::new(image.clone());
                 return Err(LiveSetError::UnknownVersion { job: job.id.clone(), image }.into());
             }
@@ -202,18 +200,18 @@ impl LiveSet {
 }
 
 /// Whether a store is known to exist.
-async fn is_there(control: &ControlContext, store: &Container) -> bool {
-    matches!(container_exists(control, store).await, Ok(true))
+async fn is_there(ports: &Ports, store: &Container) -> bool {
+    matches!(container_exists(ports, store).await, Ok(true))
 }
 
 /// Rejects a source store without versions if it does not exist, or if another store has chunks.
 async fn check_empty_source(
-    control: &ControlContext,
+    ports: &Ports,
     roots: &Roots,
     store: &Container,
     holder: Option<&Container>,
 ) -> Result<(), LiveSetError> {
-    match container_exists(control, store).await {
+    match container_exists(ports, store).await {
         Err(error) => Err(LiveSetError::unlisted(store, error)),
         Ok(false) => Err(LiveSetError::Missing(store.clone())),
         Ok(true) if roots.given_up.contains(store) => Ok(()),
@@ -224,9 +222,9 @@ async fn check_empty_source(
 }
 
 /// The manifests and the artifact records of a store.
-async fn list_versions(control: &ControlContext, store: &Container) -> PortResult<(Vec<ListedBlob>, Vec<ListedBlob>)> {
-    let manifests = list(control.ports.blobs.as_ref(), store, MANIFESTS).await?;
-    Ok((manifests, list(control.ports.blobs.as_ref(), store, ARTIFACTS).await?))
+async fn list_versions(ports: &Ports, store: &Container) -> PortResult<(Vec<ListedBlob>, Vec<ListedBlob>)> {
+    let manifests = list(ports.blobs.as_ref(), store, MANIFESTS).await?;
+    Ok((manifests, list(ports.blobs.as_ref(), store, ARTIFACTS).await?))
 }
 
 /// Rejects blobs that are not manifests of this release.
@@ -254,26 +252,26 @@ struct StoredVersion {
 
 /// Reads an artifact record and the manifests that it names. A record that was deleted after it was listed is also an error.
 /// It is no longer listed when the collection is run again.
-async fn read_record(control: &ControlContext, store: &Container, name: String) -> Result<StoredVersion, LiveSetError> {
+async fn read_record(ports: &Ports, store: &Container, name: String) -> Result<StoredVersion, LiveSetError> {
     let blob = store.blob(name.as_str());
     let unreadable = |reason: String| LiveSetError::Unreadable { blob: blob.clone(), reason };
     let (image, version) =
         version_of(&name).ok_or_else(|| unreadable("it is not the name of an artifact record".to_owned()))?;
-    let bytes = control.ports.blobs.get(&blob, None).await.map_err(|error| unreadable(error.to_string()))?;
+    let bytes = ports.blobs.get(&blob, None).await.map_err(|error| unreadable(error.to_string()))?;
     let record = ArtifactRecord::decode(&bytes).map_err(|error| unreadable(error.to_string()))?;
     let mut manifests = Vec::with_capacity(record.artifact.disks.len());
     for disk in &record.artifact.disks {
         let blob = store.manifest(&image, &version, &disk.disk.manifest);
-        let manifest = read_manifest(control, &blob, disk.disk.manifest).await?;
+        let manifest = read_manifest(ports, &blob, disk.disk.manifest).await?;
         manifests.push((blob, manifest));
     }
     Ok(StoredVersion { image: record.artifact.named(&image, &version), manifests })
 }
 
 /// Reads a manifest with this digest.
-async fn read_manifest(control: &ControlContext, blob: &BlobAddress, digest: Digest) -> Result<Manifest, LiveSetError> {
+async fn read_manifest(ports: &Ports, blob: &BlobAddress, digest: Digest) -> Result<Manifest, LiveSetError> {
     let unreadable = |reason: String| LiveSetError::Unreadable { blob: blob.clone(), reason };
-    let bytes = control.ports.blobs.get(blob, None).await.map_err(|error| unreadable(error.to_string()))?;
+    let bytes = ports.blobs.get(blob, None).await.map_err(|error| unreadable(error.to_string()))?;
     if digest_of(&bytes) != digest {
         return Err(unreadable("it does not have the digest that the artifact record names".to_owned()));
     }

@@ -21,8 +21,8 @@ impl LocalFleet {
     pub fn start(control: &ControlContext) -> Self {
         let mut local = Self::without_worker(control);
         let shared = WorkerContext::new(control.ports.clone(), program::settings(&control.config))
-            .with_monitor(control.monitor.clone())
-            .with_registry(control.registry.clone());
+            .with_monitor(control.jobs.monitor.clone())
+            .with_registry(control.jobs.registry.clone());
         let pump = Consumer::new(shared, local.stop.clone());
         local.tasks.push(tokio::spawn(async move { pump.run().await }));
         local
@@ -42,7 +42,7 @@ impl LocalFleet {
         self.stop.cancel();
         for task in self.tasks {
             if let Err(error) = task.await {
-                tracing::error!(%error, "a part of the process ended badly");
+                tracing::error!(%error, "a task of the process panicked or was aborted");
             }
         }
     }

@@ -36,7 +36,7 @@ impl StoppedMachine {
     /// [`SourceError::Refused`] if it does not exist or runs.
     pub(crate) async fn read(control: &ControlContext, id: &ResourceId, location: &str) -> Result<Self, SourceError> {
         let refuse = |code, reason: &str| Err(Refusal::new(code, location, reason).into());
-        let Some(found) = find(control, id).await? else {
+        let Some(found) = find(&control.ports, id).await? else {
             return refuse(&codes::SOURCE_NOT_FOUND, "there is no machine");
         };
         let Some(machine) = found.body.properties.machine() else {
@@ -100,6 +100,6 @@ async fn attached_disk(
         }
     };
     let missing = || Refusal::new(&codes::SOURCE_NOT_FOUND, &location, format!("there is no disk {id}"));
-    let found = find(control, &id).await?.ok_or_else(missing)?;
+    let found = find(&control.ports, &id).await?.ok_or_else(missing)?;
     Ok(AttachedDisk { role, location, found })
 }

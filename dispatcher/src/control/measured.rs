@@ -1,5 +1,5 @@
-//! What probes found not to work for deliveries by snapshots. It is refused before the first call. Without a result, the service
-//! decides.
+//! Deliveries by snapshots that need what a probe measured with `no`. They are refused before the first request.
+//! Without a result, the service accepts or refuses the request.
 
 use goldfleet_hubs::plan::{HubPlace, PlannedTarget};
 use goldfleet_machines::request::Place;
@@ -73,7 +73,7 @@ mod tests {
         }
     }
 
-    /// Only a copy to another subscription depends on the answer, and only "no" refuses it.
+    /// Only a copy to another subscription depends on the answer, and it is refused only after "no".
     #[test]
     fn a_hub_that_copies_do_not_reach_is_refused() {
         let (west, east) = ("westeurope".parse().unwrap(), "eastus".parse().unwrap());

@@ -1,13 +1,14 @@
-//! Operations on jobs, images and stores, independent of a terminal.
+//! Commands and services on jobs, images and stores, independent of a terminal.
 //!
-//! - [`context`]: ports, configuration and the identity of the caller, which all other modules use.
+//! - [`job_store`]: reads and changes the rows of jobs. [`context`]: this, the ports and the configuration, for what needs
+//!   them together.
 //! - [`setup`], [`doctor`]: create and check what a fleet needs.
 //! - [`check`]: the check of a disk image and of the operating system inside.
 //! - [`upload`]: from a disk image to chunks and a manifest in the source store.
 //! - [`request`], [`fan_out`]: from a request to a job, its operations and their messages.
 //! - [`reconcile`], [`service`]: the reconciler, and the loop that runs it; [`rings`]: the order of a job's targets.
 //! - [`status`], [`approve`], [`retry`], [`cancel`], [`cleanup`], [`garbage_collection`] (with [`live`]),
-//!   [`retention`], [`orphans`]: the commands on jobs, chunks, history and temporaries.
+//!   [`retention`], [`orphans`]: the commands on jobs, chunks, history and temporaries; [`dead_letters`]: which are stale.
 //! - [`store_inventory`], [`verify`]: where the chunks of a version are, and whether they are intact.
 //! - [`artifacts`]: reads a version from the source store; [`images`]: the uploaded versions; [`explain`]: the meaning of failure codes; [`operator`]: who runs a command;
 //!   [`suggest`]: command lines in messages; `tagged`: resources with tags of this fleet;
@@ -25,12 +26,14 @@ pub mod cancel;
 pub mod check;
 pub mod cleanup;
 pub mod context;
+pub mod dead_letters;
 pub mod doctor;
 pub mod explain;
 pub mod fan_out;
 pub mod galleries;
 pub mod garbage_collection;
 pub mod images;
+pub mod job_store;
 pub mod live;
 pub mod local;
 pub(crate) mod machine_disks;

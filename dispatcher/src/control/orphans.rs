@@ -1,8 +1,9 @@
-//! Orphans: temporary disks, snapshots, images and galleries that a job has left behind.
+//! Orphans: temporary disks, snapshots, images and galleries that a job did not remove.
 //!
-//! A job removes its temporaries itself. An orphan is what remains if that was not possible, for example because someone
-//! removed the rows of the job. Only what has the fleet's id, the role of a temporary and an ended job is an orphan, and
-//! only a day after its creation: a request that was sent before the job ended has taken effect by then.
+//! A job removes its temporaries itself. An orphan is what remains if that was not possible, for example because
+//! someone removed the rows of the job. A resource is an orphan only if its tags have the fleet's id, the role of a
+//! temporary and an ended job, and only a day after its creation: a request that was sent before the job ended has
+//! taken effect by then.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,6 +14,7 @@ use goldfleet_model::ids::JobId;
 use goldfleet_model::origin::Origin;
 use goldfleet_model::resource::{DiskState, ResourceType};
 use goldfleet_model::upload::{Upload, UploadState};
+use goldfleet_ports::Ports;
 use goldfleet_ports::clock::elapsed;
 use goldfleet_ports::error::PortResult;
 use goldfleet_ports::resources::Resource;
@@ -29,6 +31,7 @@ use crate::control::routes;
 use crate::control::snapshots::groups_of;
 use crate::control::tagged::{self, list_in_galleries, list_tagged, look_again, refused, unique_id};
 use crate::control::upload::from::temporary::end_access;
+use goldfleet_config::Config;
 
 /// What happens to orphans.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -64,7 +67,7 @@ pub struct Temporary {
     pub error: Option<String>,
 }
 
-/// What a temporary is, and what happened to it.
+/// The classification of a temporary, and what happened to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OrphanResult {
@@ -98,24 +101,24 @@ pub async fn orphans(control: &ControlContext, options: &OrphanOptions) -> Resul
     let fleet = control.ports.table.fleet().await?;
     let mut report = OrphanReport::default();
     let mut found = Vec::new();
-    for group in groups(control).await? {
-        match list_temporaries(control, &group, fleet).await {
+    for group in groups(&control.ports, &control.config).await? {
+        match list_temporaries(&control.ports, &group, fleet).await {
             Ok(some) => found.extend(some),
-            // Nothing of ours is in a group that does not exist.
+            // A group that does not exist has no temporaries.
             Err(error) if error.code == "resource-group-not-found" => {}
             Err(error) => {
                 report.unlisted.push(UnlistedGroup { group: group.to_string(), reason: error.to_string() });
             }
         }
     }
-    let ended = ended_jobs(control, &found, options.ended.as_ref()).await?;
+    let ended = ended_jobs(&control.ports, &control.config, &found, options.ended.as_ref()).await?;
     let (in_galleries, plain): (Vec<_>, Vec<_>) = found.into_iter().partition(is_gallery);
     report.temporaries = stream::iter(plain)
         .map(|resource| handle(control, resource, fleet, &ended, options.delete))
         .buffered(MAX_IN_FLIGHT)
         .collect()
         .await;
-    // What is in a gallery is deleted before it.
+    // The contents of a gallery are deleted before the gallery.
     for resource in in_galleries {
         report.temporaries.push(handle(control, resource, fleet, &ended, options.delete).await);
     }
@@ -123,21 +126,21 @@ pub async fn orphans(control: &ControlContext, options: &OrphanOptions) -> Resul
 }
 
 /// The groups that may contain temporaries.
-async fn groups(control: &ControlContext) -> Result<BTreeSet<GroupRef>, ControlError> {
-    let mut groups: BTreeSet<GroupRef> = control.config.sync.iter().flat_map(groups_of).collect();
-    for job in control.ports.table.jobs().await? {
+async fn groups(ports: &Ports, config: &Config) -> Result<BTreeSet<GroupRef>, ControlError> {
+    let mut groups: BTreeSet<GroupRef> = config.sync.iter().flat_map(groups_of).collect();
+    for job in ports.table.jobs().await? {
         let route = routes::find(&job.value.subject);
         groups.extend(route.into_iter().flat_map(|route| route.groups(&job.value.subject)));
     }
-    let uploads = control.ports.table.uploads().await?;
+    let uploads = ports.table.uploads().await?;
     let origins = uploads.iter().filter_map(|upload| upload.origin.as_ref());
     let temporaries = origins.flat_map(Origin::temporaries);
     groups.extend(temporaries.map(GroupRef::from));
-    let probes = open_probes(control.ports.records.as_ref()).await?;
+    let probes = open_probes(ports.records.as_ref()).await?;
     groups.extend(probes.into_iter().flat_map(|probe| probe.groups));
     // A configuration for syncs alone needs no targets file.
-    if control.config.targets.file.exists() {
-        let file = TargetsFile::load(&control.config.targets.file)?;
+    if config.targets.file.exists() {
+        let file = TargetsFile::load(&config.targets.file)?;
         groups.extend(file.hubs.values().map(|hub| hub.group.clone()));
         groups.extend(file.targets.iter().map(GroupRef::from));
         groups.extend(file.galleries.iter().map(Gallery::place));
@@ -145,12 +148,12 @@ async fn groups(control: &ControlContext) -> Result<BTreeSet<GroupRef>, ControlE
     Ok(groups)
 }
 
-async fn list_temporaries(control: &ControlContext, group: &GroupRef, fleet: Uuid) -> PortResult<Vec<Resource>> {
+async fn list_temporaries(ports: &Ports, group: &GroupRef, fleet: Uuid) -> PortResult<Vec<Resource>> {
     let wanted = [(tags::FLEET, fleet.to_string()), (tags::ROLE, Role::Temporary.as_str().to_owned())];
-    // A collection of restore points is deleted with what is in it.
+    // A collection of restore points is deleted with its restore points.
     let types = [ResourceType::Disk, ResourceType::Snapshot, ResourceType::Image, ResourceType::RestorePointCollection];
-    let mut found = list_tagged(control, group, &types, wanted.clone()).await?;
-    found.extend(list_in_galleries(control, group, wanted).await?);
+    let mut found = list_tagged(ports, group, &types, wanted.clone()).await?;
+    found.extend(list_in_galleries(ports, group, wanted).await?);
     Ok(found)
 }
 
@@ -161,20 +164,21 @@ fn is_gallery(resource: &Resource) -> bool {
 
 /// Whether each job that the resources name has ended. A job that the table does not know is missing.
 async fn ended_jobs(
-    control: &ControlContext,
+    ports: &Ports,
+    config: &Config,
     resources: &[Resource],
     given: Option<&JobId>,
 ) -> PortResult<BTreeMap<String, bool>> {
     let named: BTreeSet<&str> = resources.iter().filter_map(job_of).collect();
     let mut ended = BTreeMap::new();
-    let probes = open_probes(control.ports.records.as_ref()).await?;
-    let now = control.ports.clock.now();
+    let probes = open_probes(ports.records.as_ref()).await?;
+    let now = ports.clock.now();
     for name in named {
         let Ok(id) = name.parse::<JobId>() else { continue };
-        let has_ended = match control.ports.table.job(&id).await? {
+        let has_ended = match ports.table.job(&id).await? {
             Some(job) => Some(job.value.state.is_terminal()),
             // Uploads create temporaries too.
-            None => control.ports.table.upload(&id).await?.map(|upload| has_ended(control, &upload)),
+            None => ports.table.upload(&id).await?.map(|upload| has_ended(ports, config, &upload)),
         };
         let of_probe = || probes.iter().find(|probe| probe.job == id).map(|probe| probe.has_ended(now));
         let has_ended = has_ended.or_else(of_probe);
@@ -186,9 +190,9 @@ async fn ended_jobs(
 }
 
 /// Whether an upload has ended. The row of one that was killed is never written again.
-pub(crate) fn has_ended(control: &ControlContext, upload: &Upload) -> bool {
-    let since = elapsed(upload.updated, control.ports.clock.now());
-    upload.state != UploadState::Running || since > control.config.cleanup.chunk_grace.get()
+pub(crate) fn has_ended(ports: &Ports, config: &Config, upload: &Upload) -> bool {
+    let since = elapsed(upload.updated, ports.clock.now());
+    upload.state != UploadState::Running || since > config.cleanup.chunk_grace.get()
 }
 
 /// The time in the id of a job.
@@ -233,7 +237,7 @@ async fn handle(
         Orphan::InUse | Orphan::Foreign => OrphanResult::InUse,
     };
     if line.result == OrphanResult::Deleted
-        && let Err(error) = remove(control, &resource, fleet).await
+        && let Err(error) = remove(&control.ports, &resource, fleet).await
     {
         (line.result, line.error) = (OrphanResult::Failed, Some(format!("{}: {error}", error.code)));
     }
@@ -241,23 +245,24 @@ async fn handle(
 }
 
 /// Deletes a temporary, if it is still the same resource and no lock protects it.
-pub(crate) async fn remove(control: &ControlContext, listed: &Resource, fleet: Uuid) -> PortResult<()> {
-    let Some(found) = look_again(control, listed).await? else { return Ok(()) };
+pub(crate) async fn remove(ports: &Ports, listed: &Resource, fleet: Uuid) -> PortResult<()> {
+    let Some(found) = look_again(ports, listed).await? else { return Ok(()) };
     let job = job_of(listed).and_then(|job| job.parse().ok());
     let (Some(job), true) = (job, unique_id(&found) == unique_id(listed)) else {
         return Err(refused("temporary-foreign", format!("{} was created again in the meantime", listed.id)));
     };
-    let locks = control.ports.locks.locks(&listed.id, None).await?;
+    let locks = ports.locks.locks(&listed.id, None).await?;
     let spec = TemporarySpec { fleet, id: listed.id.to_string(), job };
     match spec.decide(Some(&found.body.tags), &locks) {
         Decision::Delete => {}
         Decision::Refuse { code, message } => return Err(refused(code, format!("{}: {message}", listed.id))),
         Decision::Done | Decision::LiftLock(_) | Decision::Keep(_) => return Ok(()),
     }
-    // A probe that was killed may have left access, with which the service does not delete a resource.
+    // A probe that was killed may have left access to the resource. The service does not delete a resource while it has
+    // access.
     let state = found.body.properties.disk().and_then(|disk| disk.disk_state.as_ref());
     if matches!(state, Some(DiskState::ActiveSas | DiskState::ActiveUpload)) {
-        end_access(control, &listed.id).await?;
+        end_access(ports, &listed.id).await?;
     }
-    tagged::delete(control, &listed.id).await
+    tagged::delete(ports, &listed.id).await
 }

@@ -25,7 +25,8 @@ pub use repair::release_ended;
 
 use crate::control::cancel::stop_operations;
 use crate::control::cleanup::{StagedOutcome, remove_staged};
-use crate::control::context::{ControlContext, ControlError, group_rows};
+use crate::control::context::{ControlContext, ControlError};
+use crate::control::job_store::{JobStore, group_rows};
 use crate::control::reconcile::gates::{Written, evaluate_gates, write_gates};
 use crate::control::reconcile::repair::repair_operations;
 
@@ -54,11 +55,11 @@ pub enum JobCheck {
 /// jobs.
 pub async fn reconcile_open_jobs(control: &ControlContext) -> Result<usize, ControlError> {
     let began = control.ports.clock.now();
-    let mut census = ReconcileCounts::of_kinds(control.registry.ids());
+    let mut census = ReconcileCounts::of_kinds(control.jobs.registry.ids());
     let jobs = control.ports.table.open_jobs().await?;
     let (mut open, mut failed) = (0, Vec::new());
     for job in &jobs {
-        control.monitor.health.tick(MAX_PASS_TIME);
+        control.jobs.monitor.health.tick(MAX_PASS_TIME);
         let looked = reconcile_job(control, job, &mut census).await;
         if !matches!(looked, Ok(JobCheck::Ended)) {
             census.job(job.value.state);
@@ -69,7 +70,7 @@ pub async fn reconcile_open_jobs(control: &ControlContext) -> Result<usize, Cont
             failed.push(error);
         }
     }
-    control.monitor.metrics.reconcile_finished(&census, elapsed(began, control.ports.clock.now()));
+    control.jobs.monitor.metrics.reconcile_finished(&census, elapsed(began, control.ports.clock.now()));
     match failed.pop() {
         Some(error) if failed.len() + 1 == jobs.len() => Err(error),
         _ => Ok(open),
@@ -81,7 +82,7 @@ pub async fn reconcile_open_jobs(control: &ControlContext) -> Result<usize, Cont
 /// # Errors
 /// If the table or the queue cannot be reached.
 pub async fn reconcile_job_by_id(control: &ControlContext, id: &JobId) -> Result<JobCheck, ControlError> {
-    let job = control.job(id).await?;
+    let job = control.jobs.job(id).await?;
     if job.value.state.is_terminal() {
         return Ok(JobCheck::Ended);
     }
@@ -99,16 +100,16 @@ async fn reconcile_job(
     match job.state {
         JobState::Requested => {
             if now > after(job.updated, JOB_MESSAGE_LOST) {
-                requeue_job(control, &job.id).await?;
+                requeue_job(&control.jobs, &job.id).await?;
             }
             return Ok(JobCheck::Open);
         }
-        JobState::Cancelling => drop(stop_operations(control, &job.id).await?),
+        JobState::Cancelling => drop(stop_operations(&control.jobs, &job.id).await?),
         _ => {}
     }
     if job.state == JobState::Running && !job.announced && now > after(job.updated, JOB_MESSAGE_LOST) {
         // The dispatcher of the job stopped before it had sent all messages of the ready operations.
-        requeue_job(control, &job.id).await?;
+        requeue_job(&control.jobs, &job.id).await?;
     }
     let counts = control.ports.table.census(&job.id, job.plan).await?;
     for StateCount { kind, state, count, .. } in &counts {
@@ -117,12 +118,13 @@ async fn reconcile_job(
     if let Some(event) = job.job_end(counts.iter().map(|count| count.state)) {
         return finish_job(control, row, event, &counts).await;
     }
-    let repaired = repair_operations(control, job).await?;
+    let repaired = repair_operations(&control.jobs, job).await?;
     let mut ended = repaired.ended;
     if counts.iter().any(|count| count.state == OperationState::Waiting) && !job.holds_gates(now) {
-        ended |= open_gates(control, job, repaired, &counts).await?;
+        ended |= open_gates(&control.jobs, job, repaired, &counts).await?;
     }
-    // The last operations may have ended, as those behind a broken gate do. Then the job ends now, not at the next sweep.
+    // The last operations may have ended, for example those that wait for a broken gate. Then the job ends in this pass
+    // and not in the next one.
     if ended {
         let counts = control.ports.table.census(&job.id, job.plan).await?;
         if let Some(event) = job.job_end(counts.iter().map(|count| count.state)) {
@@ -134,26 +136,25 @@ async fn reconcile_job(
 
 /// Evaluates every gate that an operation waits for. Returns whether an operation has ended.
 async fn open_gates(
-    control: &ControlContext,
+    jobs: &JobStore,
     job: &Job,
     repaired: Written,
     counts: &[StateCount],
 ) -> Result<bool, ControlError> {
-    let awaited = control.ports.table.awaited_gates(&job.id, job.plan).await?;
+    let awaited = jobs.ports.table.awaited_gates(&job.id, job.plan).await?;
     let gates: BTreeSet<GateKey> = awaited.into_iter().map(|(gate, _)| gate).collect();
-    let evaluated = evaluate_gates(control, job, gates).await?;
+    let evaluated = evaluate_gates(jobs, job, gates).await?;
     let is_active = |state| state == OperationState::Ready || OperationState::is_leased(state);
     let may_go_on = repaired.any || evaluated.written.any || evaluated.awaits_approval;
     if may_go_on || counts.iter().any(|count| is_active(count.state)) {
         return Ok(evaluated.written.ended);
     }
-    // Operations wait, and nothing is active that could release them. The indexes do not explain it, so look at all
-    // rows.
-    let operations = control.operations(job).await?;
+    // Operations wait, and no active operation could release them. The indexes do not explain this, so read all rows.
+    let operations = jobs.operations(job).await?;
     let gates = Gates::of(operations.iter().map(|row| &row.value));
     let mut written = Written::default();
     for group in group_rows(operations) {
-        written += write_gates(control, job, &gates, &group).await?;
+        written += write_gates(jobs, job, &gates, &group).await?;
     }
     Ok(written.ended)
 }
@@ -179,13 +180,13 @@ async fn finish_job(
         return Ok(JobCheck::Open);
     }
     let removed = staging == StagedOutcome::Removed;
-    // Not the time of this sweep, so that the duration and the rate that operators see stay as they are.
+    // Not the time of this pass, so that the duration and the rate that operators see do not change.
     let finished = row.value.end_time(counts.iter().map(|count| count.latest).max());
     let end = |job: &mut Job| {
         job.cleaned |= removed;
         job.finished = Some(finished);
     };
-    let Some(ended) = control.apply_event_to(row, event, end).await? else {
+    let Some(ended) = control.jobs.apply_event_to(row, event, end).await? else {
         return Ok(JobCheck::Open);
     };
     tracing::info!(job = %ended.value.id, state = %ended.value.state, "ended");
@@ -194,10 +195,10 @@ async fn finish_job(
 
 /// Sends the message of a job that was not fanned out, because its message may be lost. The row records the time of the
 /// message, so that a job that waits for another one does not fill the queue.
-async fn requeue_job(control: &ControlContext, id: &JobId) -> Result<(), ControlError> {
+async fn requeue_job(jobs: &JobStore, id: &JobId) -> Result<(), ControlError> {
     // If the row changed in the meantime, another process is handling the job.
-    if control.bump_job_version(&control.job(id).await?).await? {
-        control.enqueue_job(id).await?;
+    if jobs.bump_job_version(&jobs.job(id).await?).await? {
+        jobs.enqueue_job(id).await?;
     }
     Ok(())
 }

@@ -15,15 +15,17 @@ use goldfleet_model::store::Store;
 use goldfleet_model::system::System;
 use goldfleet_model::target::{Target, TargetKey};
 use goldfleet_model::upload::system_of;
-use goldfleet_ports::Versioned;
 use goldfleet_ports::error::PortResult;
 use goldfleet_ports::rng;
+use goldfleet_ports::{Ports, Versioned};
 use goldfleet_rates::Rates;
 use jiff::Timestamp;
 
 use crate::control::artifacts::artifact_record;
-use crate::control::context::{ControlContext, ControlError, states};
+use crate::control::context::{ControlContext, ControlError};
+use crate::control::job_store::{JobStore, states};
 use crate::control::{galleries, region, routes};
+use goldfleet_config::Config;
 
 /// A job, and whether this request created it.
 #[derive(Debug, Clone)]
@@ -49,19 +51,19 @@ pub type StoresByRegion = BTreeMap<Region, Vec<Store>>;
 /// # Errors
 /// [`ControlError`] if the targets file is not valid, or if it has no selected target.
 pub fn selected_targets(
-    control: &ControlContext,
+    config: &Config,
     selection: &[Selector],
 ) -> Result<(StoresByRegion, Vec<Target>), ControlError> {
-    let file = TargetsFile::load(&control.config.targets.file)?;
+    let file = TargetsFile::load(&config.targets.file)?;
     let stores = file.stores_by_region();
     let selected = file.into_selected(selection);
     if selected.is_empty() {
-        return Err(ControlError::NoTargets { file: control.config.targets.file.clone() });
+        return Err(ControlError::NoTargets { file: config.targets.file.clone() });
     }
     Ok((stores, selected))
 }
 
-/// The properties of an image version that a job carries.
+/// The properties of an image version that a job's row contains.
 #[must_use]
 pub fn job_payload(artifact: &Artifact, system: Option<System>) -> Payload {
     let Artifact { os, generation, .. } = *artifact;
@@ -107,21 +109,21 @@ pub struct Terms {
 }
 
 impl Terms {
-    fn route(&self, control: &ControlContext) -> UploadRoute {
-        self.route.unwrap_or(control.config.plan.route)
+    fn route(&self, config: &Config) -> UploadRoute {
+        self.route.unwrap_or(config.plan.route)
     }
 
     /// A new job with these terms.
-    pub(crate) fn apply_to(self, control: &ControlContext, job: Job) -> Job {
+    pub(crate) fn apply_to(self, jobs: &JobStore, job: Job) -> Job {
         let approvals: Option<Vec<Approval>> = self.approve.then(Vec::new);
-        Job { requested_by: Some(control.actor.clone()), note: self.note, approvals, ..job }
+        Job { requested_by: Some(jobs.actor.clone()), note: self.note, approvals, ..job }
     }
 
     /// Continues an open job of an equal request.
     ///
     /// # Errors
     /// If it does not have the requested approvals, or if the queue cannot be reached.
-    pub(crate) async fn continue_job(&self, control: &ControlContext, job: Job) -> Result<RequestResult, ControlError> {
+    pub(crate) async fn continue_job(&self, jobs: &JobStore, job: Job) -> Result<RequestResult, ControlError> {
         if self.approve && job.approvals.is_none() {
             return Err(ControlError::Refused(format!(
                 "job {id} already does this, without approvals between its rings: cancel it with 'goldfleet cancel {id}', \
@@ -130,7 +132,7 @@ impl Terms {
             )));
         }
         if job.state == JobState::Requested {
-            control.enqueue_job(&job.id).await?;
+            jobs.enqueue_job(&job.id).await?;
         }
         Ok(RequestResult { job, new: false })
     }
@@ -165,26 +167,27 @@ pub async fn request_on(
     terms: Terms,
 ) -> Result<RequestResult, ControlError> {
     // Report errors in the files to the caller now, instead of as a failure of the job later.
-    let route = terms.route(control);
-    let receivers = check_targets(control, image, selection, route)?;
+    let route = terms.route(&control.config);
+    let receivers = check_targets(&control.config, image, selection, route)?;
     Rates::load(control.config.plan.rates.as_deref())?;
-    let ArtifactRecord { artifact, provenance } = artifact_record(control, image, version).await?;
+    let ArtifactRecord { artifact, provenance } =
+        artifact_record(&control.ports, &control.config, image, version).await?;
     let image = artifact.named(image, version);
     let delivery = (route == UploadRoute::Region).then(|| region::delivery().map(Box::new)).transpose()?;
     // Without an explicit route, an open job continues by its own.
     let any_route = terms.route.is_none();
     let is_same = |job: &Job| job.image() == Some(&image) && (any_route || job.delivery() == delivery.as_deref());
     let groups = galleries::groups(&receivers.galleries, &image.name, &image.version);
-    if let Some(job) = find_open_job(control, is_same, selection, (&receivers.targets, &groups)).await? {
-        return terms.continue_job(control, job).await;
+    if let Some(job) = find_open_job(&control.jobs, is_same, selection, (&receivers.targets, &groups)).await? {
+        return terms.continue_job(&control.jobs, job).await;
     }
     let system = match provenance.system {
-        // An upload without a check wrote the record. Another one may have checked the same content.
-        None => system(control, &image).await?,
+        // An upload without a check wrote the record. Another upload may have checked the same content.
+        None => system(&control.ports, &image).await?,
         system => system,
     };
     let payload = job_payload(&artifact, system);
-    insert(control, Subject::Image { image, payload, delivery }, selection.to_vec(), terms).await
+    insert(&control.jobs, Subject::Image { image, payload, delivery }, selection.to_vec(), terms).await
 }
 
 /// What receives an image version.
@@ -202,12 +205,12 @@ pub struct Receivers {
 /// # Errors
 /// [`ControlError`] if a file is not valid, or if the route cannot reach a target or gallery.
 pub fn check_targets(
-    control: &ControlContext,
+    config: &Config,
     image: &ImageName,
     selection: &[Selector],
     route: UploadRoute,
 ) -> Result<Receivers, ControlError> {
-    let file = TargetsFile::load(&control.config.targets.file)?;
+    let file = TargetsFile::load(&config.targets.file)?;
     let galleries: Vec<Gallery> = match route {
         UploadRoute::Staging => Vec::new(),
         UploadRoute::Region => file.galleries_of(image, selection).into_iter().cloned().collect(),
@@ -215,7 +218,7 @@ pub fn check_targets(
     let hubs = region::hubs(&file);
     let targets = file.into_selected(selection);
     if targets.is_empty() && galleries.is_empty() {
-        return Err(ControlError::NoTargets { file: control.config.targets.file.clone() });
+        return Err(ControlError::NoTargets { file: config.targets.file.clone() });
     }
     refuse_other_sinks(&targets)?;
     if route == UploadRoute::Region {
@@ -224,7 +227,7 @@ pub fn check_targets(
     Ok(Receivers { targets, galleries })
 }
 
-/// Rejects targets that receive something else than a managed image. Uploaded versions become only images.
+/// Rejects targets that have another sink than a managed image. Uploaded versions become only images.
 ///
 /// # Errors
 /// [`ControlError::Refused`] with these targets.
@@ -246,20 +249,20 @@ fn refuse_other_sinks(targets: &[Target]) -> Result<(), ControlError> {
 
 /// Creates a job, and sends its message to the dispatcher.
 async fn insert(
-    control: &ControlContext,
+    jobs: &JobStore,
     subject: Subject,
     selection: Vec<Selector>,
     terms: Terms,
 ) -> Result<RequestResult, ControlError> {
-    let now = control.ports.clock.now();
+    let now = jobs.ports.clock.now();
     let id = JobId::new(now, rng::random_u64());
-    insert_job(control, terms.apply_to(control, new_job(id, subject, selection, now))).await
+    insert_job(jobs, terms.apply_to(jobs, new_job(id, subject, selection, now))).await
 }
 
 /// Writes the row of a new job, and sends its message to the dispatcher.
-pub(crate) async fn insert_job(control: &ControlContext, job: Job) -> Result<RequestResult, ControlError> {
-    control.ports.table.insert_job(&job).await?;
-    control.enqueue_job(&job.id).await?;
+pub(crate) async fn insert_job(jobs: &JobStore, job: Job) -> Result<RequestResult, ControlError> {
+    jobs.ports.table.insert_job(&job).await?;
+    jobs.enqueue_job(&job.id).await?;
     Ok(RequestResult { job, new: true })
 }
 
@@ -269,15 +272,15 @@ pub(crate) async fn insert_job(control: &ControlContext, job: Job) -> Result<Req
 /// # Errors
 /// [`ControlError`] if an open job does it with other options, or if the table or the queue cannot be reached.
 pub async fn request_work(
-    control: &ControlContext,
+    jobs: &JobStore,
     work: Work,
     note: Option<String>,
     is_same: impl Fn(&Work, &Work) -> bool,
 ) -> Result<RequestResult, ControlError> {
-    for open in control.ports.table.open_jobs().await?.into_iter().map(|row| row.value) {
+    for open in jobs.ports.table.open_jobs().await?.into_iter().map(|row| row.value) {
         let Subject::Work { work: other } = &open.subject else { continue };
         let does_same = other.title == work.title && is_same(other, &work);
-        if !does_same || open.state == JobState::Cancelling || !control.has_unfinished_work(&open).await? {
+        if !does_same || open.state == JobState::Cancelling || !jobs.has_unfinished_work(&open).await? {
             continue;
         }
         if other.spec != work.spec {
@@ -289,38 +292,38 @@ pub async fn request_work(
             )));
         }
         if open.state == JobState::Requested {
-            control.enqueue_job(&open.id).await?;
+            jobs.enqueue_job(&open.id).await?;
         }
         return Ok(RequestResult { job: open, new: false });
     }
-    insert(control, Subject::Work { work }, Vec::new(), Terms { note, ..Terms::default() }).await
+    insert(jobs, Subject::Work { work }, Vec::new(), Terms { note, ..Terms::default() }).await
 }
 
 /// The operating system of an image version, as its uploads recorded it.
-async fn system(control: &ControlContext, image: &ImageRef) -> PortResult<Option<System>> {
-    let newest = control.ports.table.newest_upload(&image.name, &image.version).await?;
+async fn system(ports: &Ports, image: &ImageRef) -> PortResult<Option<System>> {
+    let newest = ports.table.newest_upload(&image.name, &image.version).await?;
     if let Some(upload) = newest.filter(|upload| upload.digest.as_ref() == Some(&image.digest)) {
         return Ok(upload.system);
     }
     // The newest upload has not ended, has failed, or is of an earlier release.
-    Ok(system_of(&control.ports.table.uploads().await?, &image.digest).cloned())
+    Ok(system_of(&ports.table.uploads().await?, &image.digest).cloned())
 }
 
 /// The open job of an equal request, if there is one. `is_same` returns whether a job delivers the same content. A planned job must
 /// have an operation for each of the targets, and of each of the groups, which are those of galleries.
 pub(crate) async fn find_open_job(
-    control: &ControlContext,
+    jobs: &JobStore,
     is_same: impl Fn(&Job) -> bool,
     selection: &[Selector],
     (targets, groups): (&[Target], &[GroupId]),
 ) -> PortResult<Option<Job>> {
     let same = |job: &Job| is_same(job) && job.selection == selection && job.state != JobState::Cancelling;
-    for job in control.ports.table.open_jobs().await?.into_iter().map(|job| job.value).filter(same) {
+    for job in jobs.ports.table.open_jobs().await?.into_iter().map(|job| job.value).filter(same) {
         // A job that is not planned yet will be planned for the current targets.
         if job.state == JobState::Requested {
             return Ok(Some(job));
         }
-        let rows = control.operations(&job).await?;
+        let rows = jobs.operations(&job).await?;
         // If all operations have ended, the job does nothing more, although the reconciler has not ended it yet.
         if job.job_end(states(&rows)).is_none() && covers(&rows, targets, groups) {
             return Ok(Some(job));

@@ -18,14 +18,16 @@ use goldfleet_model::ids::JobId;
 use goldfleet_model::job::Job;
 use goldfleet_model::operation::{Operation, OperationState};
 use goldfleet_model::store::Container;
-use goldfleet_ports::Versioned;
 use goldfleet_ports::clock::before;
 use goldfleet_ports::error::{ErrorKind, PortResult};
+use goldfleet_ports::{Ports, Versioned};
 use jiff::Timestamp;
 
 use crate::control::cleanup::Mode;
 use crate::control::context::{ControlContext, ControlError};
+use crate::control::dead_letters::delete_stale;
 use crate::control::garbage_collection::configured_stores;
+use crate::control::job_store::JobStore;
 
 /// The result for jobs that ended long enough ago.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
@@ -84,13 +86,13 @@ pub async fn forget(control: &ControlContext, age: Duration, mode: Mode) -> Resu
     let mut jobs = control.ports.table.jobs().await?.into_iter();
     let newest = jobs.next();
     let (old, young): (Vec<_>, Vec<_>) = jobs.partition(|row| is_old(&row.value, ago));
-    let mut known = Known { stores: configured_stores(control), sources: BTreeSet::new() };
+    let mut known = Known { stores: configured_stores(&control.config), sources: BTreeSet::new() };
     newest.iter().chain(&young).for_each(|row| known.add(&row.value));
     let mut forgotten = RetentionReport::default();
     for row in old {
         let id = row.value.id.clone();
-        match retention_decision(control, &row.value, &known).await? {
-            RetentionDecision::Remove if mode == Mode::DryRun || remove(control, &row).await? => {
+        match retention_decision(&control.jobs, &row.value, &known).await? {
+            RetentionDecision::Remove if mode == Mode::DryRun || remove(&control.ports, &row).await? => {
                 forgotten.removed.push(id);
             }
             RetentionDecision::Remove => forgotten.changed.push(id),
@@ -101,6 +103,9 @@ pub async fn forget(control: &ControlContext, age: Duration, mode: Mode) -> Resu
             }
         }
     }
+    if mode == Mode::Delete && !forgotten.removed.is_empty() {
+        delete_stale(&control.ports).await;
+    }
     Ok(forgotten)
 }
 
@@ -108,10 +113,10 @@ fn is_old(job: &Job, ago: Timestamp) -> bool {
     job.removing || (job.state.is_terminal() && job.finished.is_some_and(|finished| finished < ago))
 }
 
-async fn retention_decision(control: &ControlContext, job: &Job, known: &Known) -> PortResult<RetentionDecision> {
+async fn retention_decision(jobs: &JobStore, job: &Job, known: &Known) -> PortResult<RetentionDecision> {
     Ok(if job.removing {
         RetentionDecision::Remove
-    } else if has_staged(control, job).await? {
+    } else if has_staged(jobs, job).await? {
         RetentionDecision::KeepForStagedVhds
     } else if known.has_all(job) {
         RetentionDecision::Remove
@@ -121,23 +126,23 @@ async fn retention_decision(control: &ControlContext, job: &Job, known: &Known) 
 }
 
 /// Whether staged VHDs of the job may exist.
-async fn has_staged(control: &ControlContext, job: &Job) -> PortResult<bool> {
+async fn has_staged(jobs: &JobStore, job: &Job) -> PortResult<bool> {
     if job.cleaned {
         return Ok(false);
     }
-    let operations = control.ports.table.operations(&job.id).await?;
-    let leaves_blob = |operation: &Operation| control.registry.temporary_blob(&control.ports, operation).is_some();
+    let operations = jobs.ports.table.operations(&job.id).await?;
+    let leaves_blob = |operation: &Operation| jobs.registry.temporary_blob(&jobs.ports, operation).is_some();
     let mut begun = operations.iter().map(|row| &row.value).filter(|operation| operation.attempts > 0);
     Ok(begun.any(|operation| operation.state != OperationState::Skipped && leaves_blob(operation)))
 }
 
 /// Removes a job's rows. False if another process changed its row first.
-async fn remove(control: &ControlContext, row: &Versioned<Job>) -> PortResult<bool> {
-    let table = &control.ports.table;
+async fn remove(ports: &Ports, row: &Versioned<Job>) -> PortResult<bool> {
+    let table = &ports.table;
     let etag = if row.value.removing {
         row.etag.clone()
     } else {
-        let told = Job { removing: true, updated: control.ports.clock.now(), ..row.value.clone() };
+        let told = Job { removing: true, updated: ports.clock.now(), ..row.value.clone() };
         match table.commit_job(&told, &row.etag, &[]).await {
             Err(error) if error.kind == ErrorKind::Conflict => return Ok(false),
             Err(error) if error.kind == ErrorKind::NotFound => return Ok(true),

@@ -21,8 +21,10 @@ use goldfleet_workflow::group::GroupChange;
 use goldfleet_workflow::retry::{self as rules, RetryRules, RetryStart};
 use jiff::Timestamp;
 
-use crate::control::context::{ControlContext, ControlError, Group, group_rows};
+use crate::control::context::{ControlContext, ControlError};
+use crate::control::dead_letters;
 use crate::control::fan_out::is_same_work;
+use crate::control::job_store::{Group, JobStore, group_rows};
 use crate::control::suggest::resume_command;
 
 /// How long the gates of a job stay closed if its retry is interrupted.
@@ -55,8 +57,8 @@ pub async fn retry(control: &ControlContext, id: &JobId, which: &RetryFilter) ->
     Ok(retry_selected(control, id, which).await?.count)
 }
 
-/// Retries what failed or was cancelled. Selected operations whose gate an operation keeps closed that did not succeed and is
-/// not selected are left as they are.
+/// Retries what failed or was cancelled. A selected operation is not changed if its gate stays closed because of an
+/// operation that did not succeed and is not selected.
 ///
 /// # Errors
 /// [`ControlError::Refused`] if there is nothing to retry, the job was never planned, or it is still stopping.
@@ -65,26 +67,26 @@ pub async fn retry_selected(
     id: &JobId,
     which: &RetryFilter,
 ) -> Result<RetryResult, ControlError> {
-    if let Some(phase) = which.phase.as_ref().filter(|phase| control.registry.get(phase).is_none()) {
-        let known: Vec<&str> = control.registry.ids().collect();
+    if let Some(phase) = which.phase.as_ref().filter(|phase| control.jobs.registry.get(phase).is_none()) {
+        let known: Vec<&str> = control.jobs.registry.ids().collect();
         return Err(ControlError::Refused(format!("there is no phase '{phase}': use one of {}", known.join(", "))));
     }
-    let job = control.job(id).await?.value;
+    let job = control.jobs.job(id).await?.value;
     if job.state == JobState::Cancelling {
         return Err(ControlError::Refused(format!(
             "job {id} is still cancelling: retry when 'goldfleet status {id} --watch' has ended"
         )));
     }
     if job.operations.is_none() && job.state == JobState::Cancelled {
-        return plan_again(control, &job, which).await.map(|()| RetryResult::default());
+        return plan_again(&control.jobs, &job, which).await.map(|()| RetryResult::default());
     }
-    // Operations that it has nevertheless may be a part of the plan only: planning was interrupted.
+    // If it has operations, planning was interrupted, and they may be only a part of the plan.
     if job.operations.is_none() && job.state.is_terminal() {
         let why = job.failure.as_ref().map_or_else(String::new, |failure| format!(": {}", failure.message));
         let again = resume_command(&job);
         return Err(ControlError::Refused(format!("job {id} was never planned{why}; to start a new job: {again}")));
     }
-    let groups = group_rows(control.operations(&job).await?);
+    let groups = group_rows(control.jobs.operations(&job).await?);
     let retry = RetryRun::of(control, &job, which, &groups);
     let blocked = groups.iter().filter(|group| matches!(retry.start(group), RetryStart::Blocked(_))).count();
     let busy = groups.iter().any(|group| matches!(retry.start(group), RetryStart::Busy(_)));
@@ -92,7 +94,7 @@ pub async fn retry_selected(
     let held = held::held_groups(&chains);
     let numbered = groups.into_iter().enumerate().filter(|(index, _)| !held.groups.contains(index));
     let groups: Vec<Group> = numbered.map(|(_, group)| group).filter(|group| !retry.commit(group).is_empty()).collect();
-    // What is retried only because selected operations read from it is of no use without them.
+    // An operation that is retried only because selected operations read from it is useless without them.
     let is_selected = |group: &Group| group.iter().any(|row| which.selects(&row.value));
     if let Some(reason) = held.reason.as_ref().filter(|_| !groups.iter().any(is_selected)) {
         let message = format!("job {id}: {reason}; select it too, or retry without --target and --ring");
@@ -115,53 +117,54 @@ pub async fn retry_selected(
     }
     // Write the job first, because the reconciler ignores jobs that have ended.
     if job.state.is_terminal() {
-        ensure_no_newer_job(control, &job, groups.iter().flatten().map(|row| &row.value)).await?;
+        ensure_no_newer_job(&control.jobs, &job, groups.iter().flatten().map(|row| &row.value)).await?;
     }
-    begin_retry(control, &job).await?;
+    begin_retry(&control.jobs, &job).await?;
     let retried = retry.groups(groups).await;
     // Do this even if the retry of a group failed.
-    hold_job_open(control, id).await?;
+    hold_job_open(&control.jobs, id).await?;
+    dead_letters::delete_stale(&control.ports).await;
     Ok(RetryResult { count: retried?, held: held.reason })
 }
 
 /// Reopens a job that has ended, and holds its gates while the retry writes rows. A gate that was evaluated between two
 /// groups would find openers as they were before the retry: it would block the rows behind it, or remove a temporary that a
 /// row is about to use.
-async fn begin_retry(control: &ControlContext, job: &Job) -> Result<(), ControlError> {
-    let until = after(control.ports.clock.now(), MAX_RETRY_TIME);
+async fn begin_retry(jobs: &JobStore, job: &Job) -> Result<(), ControlError> {
+    let until = after(jobs.ports.clock.now(), MAX_RETRY_TIME);
     let hold = |job: &mut Job| job.gates_held_until = Some(until);
     if job.state.is_terminal() {
-        control.apply_event(&job.id, JobEvent::Retry, hold).await?;
+        jobs.apply_event(&job.id, JobEvent::Retry, hold).await?;
         return Ok(());
     }
-    while !control.update_job(&control.job(&job.id).await?, hold).await? {}
+    while !jobs.update_job(&jobs.job(&job.id).await?, hold).await? {}
     Ok(())
 }
 
-/// Has a job planned that was cancelled before that.
-async fn plan_again(control: &ControlContext, job: &Job, which: &RetryFilter) -> Result<(), ControlError> {
+/// Requests planning of a job that was cancelled before it was planned.
+async fn plan_again(jobs: &JobStore, job: &Job, which: &RetryFilter) -> Result<(), ControlError> {
     let id = &job.id;
     if which.phase.is_some() || !which.targets.is_empty() {
         let message = format!("job {id} was never planned, so it has no operations to select: retry it as a whole");
         return Err(ControlError::Refused(message));
     }
-    control.apply_event(id, JobEvent::Retry, |_| {}).await?;
-    Ok(control.enqueue_job(id).await?)
+    jobs.apply_event(id, JobEvent::Retry, |_| {}).await?;
+    Ok(jobs.enqueue_job(id).await?)
 }
 
-/// Two jobs of one image version never work on the same target or gallery at once: a job that has ended and is taken up again must not
-/// begin to do so. One that is new waits by itself.
+/// Two jobs of one image version never work on the same target or gallery at the same time, so an ended job is not
+/// resumed while another job works there. A new job waits by itself.
 async fn ensure_no_newer_job(
-    control: &ControlContext,
+    jobs: &JobStore,
     job: &Job,
     mut operations: impl Iterator<Item = &Operation>,
 ) -> Result<(), ControlError> {
-    let open = control.ports.table.open_jobs().await?;
+    let open = jobs.ports.table.open_jobs().await?;
     let others: Vec<&Job> = open.iter().map(|row| &row.value).filter(|other| is_same_work(other, job)).collect();
     let both = |other: &&&Job, operation: &Operation| match operation.target() {
         Some(target) => Selector::any(&other.selection, target),
         // A job for selected targets publishes to no gallery.
-        None => other.selection.is_empty() && control.registry.delivers(operation),
+        None => other.selection.is_empty() && jobs.registry.delivers(operation),
     };
     match operations.find_map(|operation| others.iter().find(|other| both(other, operation))) {
         None => Ok(()),
@@ -174,15 +177,15 @@ async fn ensure_no_newer_job(
 
 /// Writes the job's row again, and lets its gates be evaluated. A reconciler pass that read the operations before the retry ends the job only if the
 /// row's ETag is unchanged, or it has already ended the job.
-async fn hold_job_open(control: &ControlContext, id: &JobId) -> Result<(), ControlError> {
+async fn hold_job_open(jobs: &JobStore, id: &JobId) -> Result<(), ControlError> {
     loop {
-        let row = control.job(id).await?;
+        let row = jobs.job(id).await?;
         let written = match row.value.state {
             JobState::Succeeded => true,
             state if state.is_terminal() => {
-                control.apply_event_to(&row, JobEvent::Retry, |job| job.gates_held_until = None).await?.is_some()
+                jobs.apply_event_to(&row, JobEvent::Retry, |job| job.gates_held_until = None).await?.is_some()
             }
-            _ => control.update_job(&row, |job| job.gates_held_until = None).await?,
+            _ => jobs.update_job(&row, |job| job.gates_held_until = None).await?,
         };
         if written {
             return Ok(());
@@ -254,7 +257,7 @@ impl<'a> RetryRun<'a> {
                 found.extend(inputs.filter(|input| self.is_input(input, row)));
             }
         }
-        // What failed is retried as if it were selected: it may be at no target.
+        // A failed operation is retried as if it were selected, because it may belong to no target.
         let (succeeded, failed): (Vec<_>, Vec<_>) =
             found.into_iter().partition(|row| row.state == OperationState::Succeeded);
         let failed = failed.into_iter().filter(|row| self.which.phase.is_none() && row.state.ended_badly());
@@ -271,7 +274,7 @@ impl<'a> RetryRun<'a> {
     /// Whether a retried operation needs what another one created, which was temporary: a resource, or the VHD of a data disk
     /// of the same target.
     fn is_input(&self, input: &Operation, retried: &Operation) -> bool {
-        let registry = &self.control.registry;
+        let registry = &self.control.jobs.registry;
         let is_same_target = input.target().map(Target::key) == retried.target().map(Target::key);
         let may_lack_vhd = || {
             is_same_target
@@ -284,7 +287,7 @@ impl<'a> RetryRun<'a> {
     /// Whether an operation failed because the output of an earlier one no longer exists.
     fn lacks_input(&self, row: &Operation) -> bool {
         let code = row.failure.as_ref().map(|failure| failure.code.as_str());
-        let kind = self.control.registry.get(&row.kind);
+        let kind = self.control.jobs.registry.get(&row.kind);
         code.zip(kind).is_some_and(|(code, kind)| kind.lacks_input(code))
     }
 
@@ -301,9 +304,9 @@ impl<'a> RetryRun<'a> {
         loop {
             let commit = self.commit(&group);
             let Some(any) = commit.operations().next() else { return Ok(0) };
-            if self.control.commit(&commit).await? {
+            if self.control.jobs.commit(&commit).await? {
                 for ready in commit.operations().filter(|operation| operation.state == OperationState::Ready) {
-                    self.control.enqueue_operation(ready).await?;
+                    self.control.jobs.enqueue_operation(ready).await?;
                 }
                 return Ok(commit.changes.len());
             }
@@ -320,7 +323,7 @@ impl<'a> RetryRun<'a> {
     /// The retry of the current rows of a group.
     fn commit(&self, group: &Group) -> Commit {
         let now = self.control.ports.clock.now();
-        let mut change = GroupChange::new(group, now, &self.control.actor);
+        let mut change = GroupChange::new(group, now, &self.control.jobs.actor);
         if let RetryStart::From(from) = self.start(group) {
             let rows: Vec<&Operation> = group.iter().map(|row| &row.value).collect();
             self.with_rules(&rows, |rules| rules::apply(&mut change, from, rules));
@@ -347,7 +350,7 @@ impl<'a> RetryRun<'a> {
     fn with_rules<T>(&self, rows: &[&Operation], use_rules: impl FnOnce(&RetryRules<'_>) -> T) -> T {
         let lacks_input = |row: &Operation| self.lacks_input(row);
         let output_may_be_missing = |row: &Operation| {
-            let registry = &self.control.registry;
+            let registry = &self.control.jobs.registry;
             registry.creates_temporary(row)
                 || (self.job.cleaned && registry.temporary_blob(&self.control.ports, row).is_some())
         };

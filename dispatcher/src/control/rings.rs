@@ -6,7 +6,7 @@ use goldfleet_model::operation::{Operation, OperationState};
 use goldfleet_ports::Versioned;
 use goldfleet_workflow::gates::{GateState, Gates, RING_STOPPED};
 
-/// What happens next with the rings of a job.
+/// The next action for the rings of a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RingAction {
     /// Nothing: no ring waits, or the rings before the next one have not ended.

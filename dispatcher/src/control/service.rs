@@ -7,6 +7,7 @@ use goldfleet_galleries::rota::Rota;
 use goldfleet_model::graph::GateKey;
 use goldfleet_model::ids::JobId;
 use goldfleet_model::message::{Message, QueueName};
+use goldfleet_ports::Ports;
 use goldfleet_ports::clock::{after, elapsed};
 use goldfleet_ports::error::{ErrorKind, PortResult};
 use goldfleet_ports::queue::Received;
@@ -16,19 +17,21 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::control::context::{ControlContext, ControlError};
+use crate::control::dead_letters::delete_stale;
 use crate::control::fan_out::{FanOutResult, fan_out};
 use crate::control::galleries::watch::{MAX_CHECKS, watch_next};
+use crate::control::job_store::JobStore;
 use crate::control::reconcile::{MAX_PASS_TIME, evaluate_gate, reconcile_open_jobs, release_ended};
 
 /// The visibility timeout of a dispatch message while its job is fanned out. It should be longer than a fan-out takes,
 /// but a second dispatcher that starts the same fan-out does no harm.
 const VISIBILITY: Duration = Duration::from_secs(120);
 
-/// The time between two polls of the queue, where it was empty or could not be read. It is constant and not a back-off: a
+/// The time between two polls of the queue if it was empty or could not be read. It is constant and not a back-off: a
 /// dispatcher is one process, and a job that is requested should be planned at once.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// When a dispatcher stops without being asked to.
+/// The condition under which a dispatcher stops by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RunUntil {
     /// Never.
@@ -42,50 +45,53 @@ const LIVENESS_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Runs until `stop` is cancelled, or until the condition of `until` is met.
 pub async fn run(control: &ControlContext, until: RunUntil, stop: &CancellationToken) {
-    let control = &ControlContext { longest_wait: MAX_WAIT_IN_PLACE, ..control.clone() };
+    let control = &control.clone().with_longest_wait(MAX_WAIT_IN_PLACE);
     tokio::select! {
         biased;
         () = serve(control, until, stop) => {}
-        () = watch_processes(control) => {}
-        () = stopped_for_too_long(control, stop) => {
+        () = watch_processes(&control.jobs) => {}
+        () = stopped_for_too_long(&control.ports, stop) => {
             tracing::info!("the pass that is running was ended: the next dispatcher repeats it");
         }
     }
 }
 
-/// How long a pass may go on after the process was asked to stop. A pass can be ended anywhere, as by the end of the
-/// process.
+/// How long a pass may continue after the process was asked to stop. A pass may be interrupted at any point, as by the
+/// end of the process.
 const STOP_GRACE: Duration = Duration::from_secs(4);
 
-async fn stopped_for_too_long(control: &ControlContext, stop: &CancellationToken) {
+/// The time between two examinations of dead letters. Commands delete those that they make stale, so few are left.
+const LETTERS_INTERVAL: Duration = Duration::from_secs(600);
+
+async fn stopped_for_too_long(ports: &Ports, stop: &CancellationToken) {
     stop.cancelled().await;
-    control.ports.clock.sleep(STOP_GRACE).await;
+    ports.clock.sleep(STOP_GRACE).await;
 }
 
-/// Releases the work of processes that have ended. It runs beside everything else, because planning a job or a pass of
-/// the reconciler can take long.
-async fn watch_processes(control: &ControlContext) {
-    if matches!(control.ports.liveness.own().await, Ok(None)) {
-        // Nobody can detect the end of a process here.
+/// Releases the work of processes that have ended. It runs concurrently with all other work, because planning a job or
+/// a pass of the reconciler can take long.
+async fn watch_processes(jobs: &JobStore) {
+    if matches!(jobs.ports.liveness.own().await, Ok(None)) {
+        // These adapters cannot detect the end of a process.
         return std::future::pending().await;
     }
     let mut complaint = RepeatLimiter::default();
     loop {
-        if let Err(error) = release_ended(control).await
+        if let Err(error) = release_ended(jobs).await
             && complaint.should_log(&error)
         {
             tracing::warn!(%error, "the work of processes that have ended could not be released");
         }
-        control.ports.clock.sleep(LIVENESS_INTERVAL).await;
+        jobs.ports.clock.sleep(LIVENESS_INTERVAL).await;
     }
 }
 
 async fn serve(control: &ControlContext, until: RunUntil, stop: &CancellationToken) {
     let clock = control.ports.clock.as_ref();
     let interval = control.config.dispatch.sweep.get();
-    let mut swept = None;
+    let (mut swept, mut letters) = (None, None);
     let mut evaluations = GateEvaluations::default();
-    let health = &control.monitor.health;
+    let health = &control.jobs.monitor.health;
     let (mut unread, mut unswept) = (RepeatLimiter::default(), RepeatLimiter::default());
     let (mut unwatched, mut rota) = (RepeatLimiter::default(), Rota::default());
     while !stop.is_cancelled() {
@@ -102,8 +108,12 @@ async fn serve(control: &ControlContext, until: RunUntil, stop: &CancellationTok
         if due || (received == 0 && until == RunUntil::Idle) {
             swept = Some(now);
             measure_queues(control).await;
+            if letters.is_none_or(|at| now > after(at, LETTERS_INTERVAL)) {
+                letters = Some(now);
+                delete_stale(&control.ports).await;
+            }
             match reconcile_open_jobs(control).await {
-                Ok(0) if until == RunUntil::Idle && is_idle(control).await => return,
+                Ok(0) if until == RunUntil::Idle && is_idle(&control.ports).await => return,
                 Ok(_) => {}
                 Err(error) if unswept.should_log(&error) => tracing::warn!("a sweep was cut short: {error}"),
                 Err(_) => {}
@@ -138,14 +148,14 @@ async fn measure_queues(control: &ControlContext) {
     }
     for queue in QueueName::ALL {
         match control.ports.queue.depth(queue).await {
-            Ok(messages) => control.monitor.metrics.set_queue_depth(queue, messages),
+            Ok(messages) => control.jobs.monitor.metrics.set_queue_depth(queue, messages),
             Err(error) => tracing::debug!(%error, %queue, "the depth of a queue cannot be read"),
         }
     }
 }
 
-async fn is_idle(control: &ControlContext) -> bool {
-    matches!(control.ports.queue.depth(QueueName::Dispatch).await, Ok(0))
+async fn is_idle(ports: &Ports) -> bool {
+    matches!(ports.queue.depth(QueueName::Dispatch).await, Ok(0))
 }
 
 /// The number of messages received at a time: enough to merge hints, and few enough that all are handled before they
@@ -179,13 +189,13 @@ impl GateEvaluations {
 async fn receive(control: &ControlContext, evaluations: &mut GateEvaluations) -> PortResult<usize> {
     let queue = &control.ports.queue;
     let messages = queue.receive(QueueName::Dispatch, MAX_MESSAGES, VISIBILITY).await?;
-    control.monitor.health.coordination_reached();
+    control.jobs.monitor.health.coordination_reached();
     let count = messages.len();
     let mut jobs: Vec<(JobId, Received)> = Vec::new();
     for received in messages {
         match Message::decode(&received.body) {
             Ok(Message { job, gate: Some(gate), .. }) => {
-                handle_hint(control, &job, &gate, &received, evaluations).await?;
+                handle_hint(&control.jobs, &job, &gate, &received, evaluations).await?;
             }
             Ok(message) => jobs.push((message.job, received)),
             Err(error) => {
@@ -203,19 +213,19 @@ async fn receive(control: &ControlContext, evaluations: &mut GateEvaluations) ->
 
 /// Evaluates a gate of a job because of a hint. If it was evaluated just before, the hint is delayed instead.
 async fn handle_hint(
-    control: &ControlContext,
+    jobs: &JobStore,
     job: &JobId,
     gate: &GateKey,
     received: &Received,
     evaluations: &mut GateEvaluations,
 ) -> PortResult<()> {
-    let queue = &control.ports.queue;
-    let wait = evaluations.wait(job, gate, control.ports.clock.now());
+    let queue = &jobs.ports.queue;
+    let wait = evaluations.wait(job, gate, jobs.ports.clock.now());
     if !wait.is_zero() {
         return queue.extend(QueueName::Dispatch, &received.receipt, wait).await.map(|_| ());
     }
-    if let Err(error) = evaluate_gate(control, job, gate).await {
-        // The next sweep evaluates it.
+    if let Err(error) = evaluate_gate(jobs, job, gate).await {
+        // The next pass of the reconciler evaluates it.
         tracing::debug!(%job, %gate, %error, "a gate could not be evaluated");
     }
     queue.delete(QueueName::Dispatch, &received.receipt).await

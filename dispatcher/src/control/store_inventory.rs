@@ -9,10 +9,12 @@ use goldfleet_model::manifest::{CHUNKS, chunk_name};
 use goldfleet_model::store::{Container, Store};
 use goldfleet_model::target::Target;
 use goldfleet_plan::{Inventory, PlanContent};
+use goldfleet_ports::Ports;
 use goldfleet_ports::chunk_store;
 use goldfleet_ports::error::{ErrorKind, PortResult};
 
-use crate::control::context::{ControlContext, MAX_IN_FLIGHT};
+use crate::control::context::MAX_IN_FLIGHT;
+use goldfleet_config::Config;
 
 /// The number of newest jobs that are searched for stores. Chunks that older jobs left in other stores are ignored:
 /// reading tens of thousands of jobs for each plan would cost more than copying these chunks again.
@@ -26,18 +28,19 @@ const MAX_JOBS_READ: usize = 200;
 /// If the job table cannot be reached. A store that cannot be inspected counts as empty, which affects only the cost of
 /// the plan.
 pub async fn read_inventory(
-    control: &ControlContext,
+    ports: &Ports,
+    config: &Config,
     configured: &BTreeMap<Region, Vec<Store>>,
     targets: &[&Target],
     content: &PlanContent,
 ) -> PortResult<Inventory> {
     let names: HashMap<String, ChunkHash> = content.hashes().map(|hash| (chunk_name(hash), *hash)).collect();
-    let stores = candidate_stores(control, configured, targets).await?;
+    let stores = candidate_stores(ports, config, configured, targets).await?;
     let looks: Vec<(Container, Vec<ChunkHash>)> = futures::stream::iter(stores)
         .map(|store| {
             let names = &names;
             async move {
-                let held = chunks_in_store(control, &store, names).await;
+                let held = chunks_in_store(ports, &store, names).await;
                 (store, held)
             }
         })
@@ -54,7 +57,8 @@ pub async fn read_inventory(
 }
 
 async fn candidate_stores(
-    control: &ControlContext,
+    ports: &Ports,
+    config: &Config,
     configured: &BTreeMap<Region, Vec<Store>>,
     targets: &[&Target],
 ) -> PortResult<BTreeSet<Container>> {
@@ -65,20 +69,16 @@ async fn candidate_stores(
     }
     stores.extend(first.into_values().map(Target::staging));
     let staging: BTreeSet<Container> = targets.iter().map(|target| target.staging()).collect();
-    for job in control.ports.table.newest_jobs(MAX_JOBS_READ).await? {
+    for job in ports.table.newest_jobs(MAX_JOBS_READ).await? {
         stores.extend(job.value.stores().filter(|store| staging.contains(store)));
     }
     // The source store has all chunks.
-    stores.remove(&control.config.source.store().container());
+    stores.remove(&config.source.store().container());
     Ok(stores)
 }
 
-async fn chunks_in_store(
-    control: &ControlContext,
-    store: &Container,
-    names: &HashMap<String, ChunkHash>,
-) -> Vec<ChunkHash> {
-    match chunk_store::list(control.ports.blobs.as_ref(), store, CHUNKS).await {
+async fn chunks_in_store(ports: &Ports, store: &Container, names: &HashMap<String, ChunkHash>) -> Vec<ChunkHash> {
+    match chunk_store::list(ports.blobs.as_ref(), store, CHUNKS).await {
         Ok(listed) => listed.iter().filter_map(|blob| names.get(&blob.name).copied()).collect(),
         Err(error) if error.kind == ErrorKind::NotFound => Vec::new(),
         Err(error) => {

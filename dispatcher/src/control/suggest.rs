@@ -1,4 +1,4 @@
-//! What messages suggest: command lines, and names that were most likely meant.
+//! Suggestions in messages: command lines, and names that were most likely meant.
 
 use goldfleet_model::job::{Job, Subject};
 use goldfleet_model::selector::Selector;

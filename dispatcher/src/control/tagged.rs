@@ -3,15 +3,14 @@
 use std::collections::BTreeMap;
 
 use goldfleet_model::resource::{ResourceId, ResourceType};
+use goldfleet_ports::Ports;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::resources::{Resource, ResourceQuery, list_all, wait_until_done};
 use goldfleet_snapshots::id::GroupRef;
 
-use crate::control::context::ControlContext;
-
 /// The resources of these types in a group that have all these tags.
 pub(crate) async fn list_tagged<const N: usize>(
-    control: &ControlContext,
+    ports: &Ports,
     group: &GroupRef,
     types: &[ResourceType],
     wanted: [(&str, String); N],
@@ -27,20 +26,20 @@ pub(crate) async fn list_tagged<const N: usize>(
             parent: None,
             tenant: None,
         };
-        found.extend(list_all(control.ports.resources.as_ref(), control.ports.clock.as_ref(), &query).await?.resources);
+        found.extend(list_all(ports.resources.as_ref(), ports.clock.as_ref(), &query).await?.resources);
     }
     Ok(found)
 }
 
-/// The galleries in a group that have all these tags, with the definitions and versions in them that have them too: what is in
-/// another one comes first, so that all can be deleted in this order.
+/// The galleries in a group that have all these tags, with the definitions and versions in them that have these tags. A
+/// nested resource comes before its parent, so that all can be deleted in this order.
 pub(crate) async fn list_in_galleries<const N: usize>(
-    control: &ControlContext,
+    ports: &Ports,
     group: &GroupRef,
     wanted: [(&str, String); N],
 ) -> PortResult<Vec<Resource>> {
-    let (resources, clock) = (control.ports.resources.as_ref(), control.ports.clock.as_ref());
-    let galleries = list_tagged(control, group, &[ResourceType::Gallery], wanted.clone()).await?;
+    let (resources, clock) = (ports.resources.as_ref(), ports.clock.as_ref());
+    let galleries = list_tagged(ports, group, &[ResourceType::Gallery], wanted.clone()).await?;
     let tags: BTreeMap<String, String> = wanted.map(|(name, value)| (name.to_owned(), value)).into();
     let children = |parent: &ResourceId, resource_type| ResourceQuery {
         resource_type,
@@ -64,9 +63,9 @@ pub(crate) async fn list_in_galleries<const N: usize>(
 }
 
 /// A listed resource as it is now. None if it does not exist any more.
-pub(crate) async fn look_again(control: &ControlContext, listed: &Resource) -> PortResult<Option<Resource>> {
-    let look = || control.ports.resources.get(&listed.id, None);
-    control.retry(look).await
+pub(crate) async fn look_again(ports: &Ports, listed: &Resource) -> PortResult<Option<Resource>> {
+    let look = || ports.resources.get(&listed.id, None);
+    ports.retry(look).await
 }
 
 /// The unique id of a disk or snapshot.
@@ -75,9 +74,9 @@ pub(crate) fn unique_id(resource: &Resource) -> Option<&str> {
 }
 
 /// Deletes a resource, and waits for the end of the deletion.
-pub(crate) async fn delete(control: &ControlContext, id: &ResourceId) -> PortResult<()> {
-    let change = control.ports.resources.delete(id, None).await?;
-    wait_until_done(control.ports.resources.as_ref(), control.ports.clock.as_ref(), change).await
+pub(crate) async fn delete(ports: &Ports, id: &ResourceId) -> PortResult<()> {
+    let change = ports.resources.delete(id, None).await?;
+    wait_until_done(ports.resources.as_ref(), ports.clock.as_ref(), change).await
 }
 
 /// The reason for which a resource is not deleted.

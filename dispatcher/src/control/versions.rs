@@ -6,6 +6,7 @@ use goldfleet_config::targets::TargetsFile;
 use goldfleet_hubs::plan::HubPlace;
 use goldfleet_model::ids::Region;
 use goldfleet_model::resource::{ResourceId, VersionRef};
+use goldfleet_ports::Ports;
 use goldfleet_ports::error::{ErrorKind, PortResult};
 use goldfleet_ports::resources::Resource;
 use goldfleet_snapshots::id::GroupRef;
@@ -15,6 +16,7 @@ use crate::control::context::{ControlContext, ControlError};
 use crate::control::doctor::probe::known::{Found, Known};
 use crate::control::doctor::probe::questions::GALLERY_SHALLOW_DISK;
 use crate::control::platform::plan::hubs;
+use goldfleet_config::Config;
 
 /// A managed image or a gallery version.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,17 +48,17 @@ impl VersionSource {
         let missing = |what: &str| Refusal::new(&codes::SOURCE_NOT_FOUND, location, format!("there is no {what}"));
         match self {
             Self::Image(id) => {
-                let found = find(control, id).await?.ok_or_else(|| missing("image"))?;
-                check_measured(&Known::read(control).await?, location, &found.body.region)?;
+                let found = find(&control.ports, id).await?.ok_or_else(|| missing("image"))?;
+                check_measured(&Known::read(&control.ports).await?, location, &found.body.region)?;
                 Ok(VersionFacts::of_image(location, &found)?)
             }
             Self::Version(VersionRef::Own(id)) => {
-                let found = find(control, id).await?.ok_or_else(|| missing("gallery version"))?;
+                let found = find(&control.ports, id).await?.ok_or_else(|| missing("gallery version"))?;
                 let definition = id.parent().unwrap_or_else(|| id.clone());
-                let definition = find(control, &definition).await?.ok_or_else(|| missing("image definition"))?;
+                let definition = find(&control.ports, &definition).await?.ok_or_else(|| missing("image definition"))?;
                 Ok(VersionFacts::of_version(location, &found, &definition)?)
             }
-            // Before a disk is created from it, the service says nothing about it that a resource id could name.
+            // It has no resource id, and the service states its properties only in the disk that is created from it.
             Self::Version(VersionRef::Shared(_)) => Ok(VersionFacts::of_shared(location)),
         }
     }
@@ -124,15 +126,15 @@ pub(crate) struct ScratchPlace {
 }
 
 /// The hubs of the configuration. A configuration without targets has none.
-pub(crate) fn configured_hubs(control: &ControlContext) -> Result<BTreeMap<Region, HubPlace>, ControlError> {
-    let path = &control.config.targets.file;
+pub(crate) fn configured_hubs(config: &Config) -> Result<BTreeMap<Region, HubPlace>, ControlError> {
+    let path = &config.targets.file;
     Ok(if path.exists() { hubs(&TargetsFile::load(path)?) } else { BTreeMap::new() })
 }
 
 /// A resource. None if it does not exist, or if its group does not exist.
-pub(crate) async fn find(control: &ControlContext, id: &ResourceId) -> PortResult<Option<Resource>> {
-    let get = || control.ports.resources.get(id, None);
-    match control.retry(get).await {
+pub(crate) async fn find(ports: &Ports, id: &ResourceId) -> PortResult<Option<Resource>> {
+    let get = || ports.resources.get(id, None);
+    match ports.retry(get).await {
         Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
         found => found,
     }

@@ -34,7 +34,7 @@ fn parse_body<T>(body: Result<T, JsonRejection>) -> Result<T, ApiError> {
 /// # Errors
 /// If the table cannot be reached.
 pub async fn jobs(State(dashboard): State<Dashboard>) -> Result<Json<Value>, ApiError> {
-    let jobs = dashboard.summaries.all(&dashboard.control).await?;
+    let jobs = dashboard.summaries.all(&dashboard.control.jobs).await?;
     Ok(Json(json!({ "jobs": jobs, "may_act": dashboard.guard.allows_acting() })))
 }
 
@@ -43,7 +43,7 @@ pub async fn jobs(State(dashboard): State<Dashboard>) -> Result<Json<Value>, Api
 /// # Errors
 /// If the job does not exist, or the table cannot be reached.
 pub async fn job(State(dashboard): State<Dashboard>, Path(id): Path<String>) -> Result<Response, ApiError> {
-    let view = dashboard.watching.read_once(&dashboard.control, &job_id(&id)?).await?;
+    let view = dashboard.watching.read_once(&dashboard.control.jobs, &job_id(&id)?).await?;
     Ok(Json(view).into_response())
 }
 
@@ -78,7 +78,7 @@ pub async fn approve_job(
 ) -> Result<Json<Value>, ApiError> {
     let Json(ApproveBody { ring }) = parse_body(body)?;
     let id = job_id(&id)?;
-    let approved = approve(&dashboard.control, &id, Some(ring), &dashboard.control.actor).await?;
+    let approved = approve(&dashboard.control.jobs, &id, Some(ring), &dashboard.control.jobs.actor).await?;
     tracing::info!(job = %id, ring, "approved at the dashboard");
     Ok(Json(json!({ "approval": approved.approval, "new": approved.new })))
 }
@@ -114,7 +114,7 @@ pub async fn retry_job(
 /// If the job has ended.
 pub async fn cancel_job(State(dashboard): State<Dashboard>, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
     let id = job_id(&id)?;
-    let counts = cancel(&dashboard.control, &id).await?;
+    let counts = cancel(&dashboard.control.jobs, &id).await?;
     if counts.stopping == 0 {
         reconcile_job_by_id(&dashboard.control, &id).await?;
     }

@@ -13,6 +13,7 @@ use super::stream::encode;
 use super::throughput::Throughput;
 use super::view::JobView;
 use crate::control::context::{ControlContext, ControlError};
+use crate::control::job_store::JobStore;
 use crate::control::status::{ReportedState, status_of};
 
 /// The minimum interval between two reads of a running job. It grows with the duration of a read, so that reading does
@@ -116,7 +117,7 @@ impl JobFeeds {
             return Ok(sender.subscribe());
         }
         let mut history = Throughput::default();
-        let view = read_view(control, id, &mut history).await?;
+        let view = read_view(&control.jobs, id, &mut history).await?;
         let mut feeds = self.feeds();
         // Another subscriber may have started a reader in the meantime.
         if let Some(sender) = feeds.get(id) {
@@ -127,7 +128,7 @@ impl JobFeeds {
         drop(feeds);
         drop(read);
         let (watching, control, id) = (self.clone(), control.clone(), id.clone());
-        tokio::spawn(async move { watching.poll(&control, &id, history).await });
+        tokio::spawn(async move { watching.poll(&control.jobs, &id, history).await });
         Ok(receiver)
     }
 
@@ -135,13 +136,13 @@ impl JobFeeds {
     ///
     /// # Errors
     /// If the job does not exist, or the table cannot be reached.
-    pub async fn read_once(&self, control: &ControlContext, id: &JobId) -> Result<JobView, ControlError> {
+    pub async fn read_once(&self, jobs: &JobStore, id: &JobId) -> Result<JobView, ControlError> {
         let _read = self.reads.acquire().await;
-        read_view(control, id, &mut Throughput::default()).await
+        read_view(jobs, id, &mut Throughput::default()).await
     }
 
     /// Reads the job repeatedly, until no page is connected.
-    async fn poll(&self, control: &ControlContext, id: &JobId, mut history: Throughput) {
+    async fn poll(&self, jobs: &JobStore, id: &JobId, mut history: Throughput) {
         let mut wait = MIN_POLL;
         loop {
             tokio::time::sleep(wait).await;
@@ -154,7 +155,7 @@ impl JobFeeds {
                 }
             }
             let began = Instant::now();
-            let looked = read_view(control, id, &mut history).await;
+            let looked = read_view(jobs, id, &mut history).await;
             let took = began.elapsed();
             let running = looked.as_ref().is_ok_and(|view| view.status.state == ReportedState::Running);
             wait = (took * PAUSE_FACTOR).max(if running { MIN_POLL } else { ENDED_POLL });
@@ -172,17 +173,13 @@ impl JobFeeds {
 ///
 /// # Errors
 /// If the job does not exist, or the table cannot be reached.
-pub async fn read_view(
-    control: &ControlContext,
-    id: &JobId,
-    history: &mut Throughput,
-) -> Result<JobView, ControlError> {
-    let job = control.job(id).await?.value;
-    let rows = control.operations(&job).await?;
-    let status = status_of(control, &job, &rows).await?;
-    let now = control.ports.clock.now();
+pub async fn read_view(jobs: &JobStore, id: &JobId, history: &mut Throughput) -> Result<JobView, ControlError> {
+    let job = jobs.job(id).await?.value;
+    let rows = jobs.operations(&job).await?;
+    let status = status_of(jobs, &job, &rows).await?;
+    let now = jobs.ports.clock.now();
     history.observe(&rows, now);
     let begun = rows.iter().filter_map(|row| row.value.started).min().unwrap_or(job.created);
     let throughput = history.series(begun, status.finished.unwrap_or(now));
-    Ok(JobView::new(&control.registry, status, &rows, throughput))
+    Ok(JobView::new(&jobs.registry, status, &rows, throughput))
 }

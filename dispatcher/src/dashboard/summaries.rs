@@ -11,7 +11,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::Mutex;
 
-use crate::control::context::{ControlContext, ControlError};
+use crate::control::context::ControlError;
+use crate::control::job_store::JobStore;
 use crate::control::status::{ReportedState, Status, status};
 
 /// The maximum age of the counts of an open job.
@@ -90,9 +91,9 @@ impl SummaryCache {
     ///
     /// # Errors
     /// If the table cannot be reached.
-    pub async fn all(&self, control: &ControlContext) -> Result<Vec<Summary>, ControlError> {
+    pub async fn all(&self, store: &JobStore) -> Result<Vec<Summary>, ControlError> {
         let mut known = self.0.lock().await;
-        let jobs = control.ports.table.newest_jobs(MAX_JOBS).await?;
+        let jobs = store.ports.table.newest_jobs(MAX_JOBS).await?;
         let mut all = Vec::with_capacity(jobs.len());
         for job in &jobs {
             let id = &job.value.id;
@@ -100,7 +101,7 @@ impl SummaryCache {
                 known.etag == job.etag && (job.value.state.is_terminal() || known.at.elapsed() < MAX_AGE)
             });
             if !good {
-                let summary = Summary::from(status(control, &job.value).await?);
+                let summary = Summary::from(status(store, &job.value).await?);
                 known.insert(id.clone(), CachedSummary { etag: job.etag.clone(), at: Instant::now(), summary });
             }
             all.extend(known.get(id).map(|known| known.summary.clone()));

@@ -55,8 +55,8 @@ pub async fn follow(
     let mut polls = 0_u32;
     let mut ended = None;
     loop {
-        let job = control.job(id).await?.value;
-        let status = status(control, &job).await?;
+        let job = control.jobs.job(id).await?.value;
+        let status = status(&control.jobs, &job).await?;
         progress.job(&status);
         // The job's row must have ended too, because clean-up runs before the end is written there.
         if status.state != ReportedState::Running && job.state.is_terminal() {

@@ -364,6 +364,7 @@ mod tests {
             bytes_reused: 1 << 30,
             by: None,
             file: None,
+            resume: None,
             origin: None,
             size: None,
             proven_until: None,

@@ -1,4 +1,4 @@
-//! Access of a step to the content of a disk or snapshot. A SAS lasts an hour and is renewed before.
+//! Access of a step to the content of a disk or snapshot. A SAS is valid for an hour, and is renewed before it expires.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ pub(crate) struct SasAccess<'a> {
 }
 
 impl<'a> SasAccess<'a> {
-    /// Begins the access, or takes over that of an earlier attempt.
+    /// Begins the access, or continues that of an earlier attempt.
     pub(crate) async fn begin(attempt: Attempt<'a>, id: &'a ResourceId, access: Access) -> PortResult<Self> {
         let granted = Mutex::new(request(attempt, id, access).await?);
         Ok(Self { attempt, id, access, granted })
@@ -44,7 +44,7 @@ impl<'a> SasAccess<'a> {
         if age > RENEW_AFTER {
             match request(self.attempt, self.id, self.access).await {
                 Ok(renewed) => *granted = renewed,
-                // Whether a service gives a second SAS while one is valid is not documented: see `doctor --probe`.
+                // It is not documented whether the service gives a second SAS while one is valid: see `doctor --probe`.
                 Err(error) if age < MAX_ACCESS && error.kind != ErrorKind::Fenced => {
                     tracing::debug!(disk = %self.id, %error, "the access was not renewed; the SAS is used to its end");
                 }
@@ -54,7 +54,7 @@ impl<'a> SasAccess<'a> {
         Ok(granted.sas.clone())
     }
 
-    /// A SAS in place of one that gives no access any more. Of many requests that were refused, the first renews it.
+    /// Replaces a SAS that gives no access any more. If several requests were refused, the first one renews the SAS.
     pub(crate) async fn replace(&self, refused: &DiskSas) -> PortResult<DiskSas> {
         let mut granted = self.granted.lock().await;
         if granted.sas.expose() == refused.expose() {
@@ -78,8 +78,8 @@ async fn request(attempt: Attempt<'_>, id: &ResourceId, access: Access) -> PortR
     Ok(Granted { sas, since })
 }
 
-/// The error of a request for a disk that is gone, or that does not await bytes any more: somebody ended the access or deleted
-/// it. The next attempt finds out.
+/// The error of a request for a disk that does not exist or accepts no bytes any more, because somebody deleted it or
+/// ended the access. The next attempt finds out which.
 fn lost(id: &ResourceId, error: PortError) -> PortError {
     match error.kind {
         ErrorKind::NotFound | ErrorKind::Invalid => {

@@ -19,8 +19,8 @@ const FIRST_POLL: u32 = 6;
 /// The largest number of heartbeats between two polls. With the default heartbeat these are 5 minutes.
 const LAST_POLL: u32 = 60;
 
-/// The part of the time since the begin of an operation that passes between two polls. So the polls of a copy of hours
-/// are few, and its end is noticed soon in relation to its duration.
+/// The part of the time since the begin of an operation that passes between two polls. A copy that takes hours is
+/// therefore polled rarely, and the delay until its end is detected is short relative to its duration.
 const POLL_PART: u32 = 10;
 
 /// The result of a change.
@@ -30,7 +30,7 @@ pub(crate) enum Changed {
     Yes,
     /// A resource with that name exists.
     NameTaken,
-    /// The service makes it at a later time: a resource is busy, or another copy of the same disk is running.
+    /// The service refused it for now: a resource is busy, or another copy of the same disk is running.
     Later(PortError),
 }
 
@@ -52,7 +52,7 @@ pub(crate) async fn delete(attempt: Attempt<'_>, id: &ResourceId) -> Result<Chan
     }
 }
 
-/// Ends all access to the content of a disk or snapshot. Afterwards nobody writes to it with an earlier SAS.
+/// Ends all access to the content of a disk or snapshot. After this, no earlier SAS permits writing to it.
 pub(crate) async fn end_access(attempt: Attempt<'_>, id: &ResourceId) -> Result<(), StepError> {
     let (access, clock) = (attempt.shared.ports.disk_access.as_ref(), attempt.shared.ports.clock.as_ref());
     attempt.lease.ensure_held()?;
@@ -106,8 +106,8 @@ fn result(ended: PortResult<()>) -> Result<Changed, StepError> {
     }
 }
 
-/// Whether a refusal ends without a change of the request: another operation holds the resource, five SAS of the family
-/// are in use, or another copy of the disk is running. Only the service determines how long that takes.
+/// Whether the same request may succeed later: another operation holds the resource, five SAS of the family are in use,
+/// or another copy of the disk is running. Only the service determines how long that takes.
 pub(crate) fn must_wait(error: &PortError) -> bool {
     // Source: Azure, disks-copy-incremental-snapshot-across-regions, disks-incremental-snapshots, restrictions. As the
     // result of an operation, the code comes without the status of a conflict.

@@ -202,7 +202,7 @@ pub(crate) fn source_of(from: &[Store]) -> Result<&Store, AttemptError> {
 pub(crate) fn digest_of<'p>(vhd: &BlobAddress, properties: &'p BlobProperties) -> Result<&'p str, AttemptError> {
     let digest = properties.metadata.get(VhdMetadata::DIGEST).map(String::as_str);
     digest.ok_or_else(|| {
-        let message = format!("{vhd} is in the way: a blob that goldfleet did not make; remove or rename it");
+        let message = format!("{vhd} exists, and goldfleet did not create it: remove or rename it");
         AttemptError::fatal("vhd-foreign", message)
     })
 }

@@ -1,4 +1,4 @@
-//! Resources that a row creates once and never updates: a machine, and the image of one.
+//! Resources that a row creates once and never updates: a machine, and the image of a machine.
 
 use async_trait::async_trait;
 use goldfleet_model::resource::{ResourceBody, ResourceId};
@@ -23,7 +23,7 @@ pub(crate) trait Creation: Sync {
     /// The body of the request for it.
     fn body(&self) -> &ResourceBody;
 
-    /// Checks what it is created from. Returns an outcome if that is not complete yet.
+    /// Checks the sources of the resource. Returns an outcome if they are not complete yet.
     async fn prepare(&self, attempt: Attempt<'_>) -> Result<Option<StepOutcome>, StepError>;
 
     /// The result if it exists.
@@ -49,7 +49,8 @@ pub(crate) trait Creation: Sync {
     }
 }
 
-/// Reads the body of a request from a row. `noun` says what it is, with its article, and `is_valid` whether it is that.
+/// Reads the body of a request from a row. `noun` names the resource for messages, with its article, and `is_valid`
+/// checks that the body is of that type.
 pub(crate) fn read(
     id: &ResourceId,
     body: &Value,

@@ -1,5 +1,5 @@
-//! The limit of the time for which a job stops a machine. A snapshot that has not begun then is not taken, so that the row
-//! that starts the machine need not wait for it.
+//! The limit of the time for which a job stops a machine. After the limit, no snapshot is begun, so that the row that
+//! starts the machine does not wait for it.
 
 use std::time::Duration;
 
@@ -16,7 +16,8 @@ use crate::outcome::{StepError, StepOutcome, StepResult};
 /// The shortest wait before the next attempt.
 const MIN_WAIT: Duration = Duration::from_millis(100);
 
-/// The wait after a failure that names none, before the limit. It is short, because the machine is stopped meanwhile.
+/// The wait before the limit, after a failure that states no wait. It is short, because the machine is stopped during
+/// the wait.
 const RETRY_WAIT: Duration = Duration::from_secs(2);
 
 /// The time at which the machine of a row must be started again. None if the job did not stop it, or if there is no limit.
@@ -41,7 +42,7 @@ pub(crate) fn check(attempt: Attempt<'_>, id: &ResourceId, until: Option<Timesta
     Err(AttemptError::fatal("downtime-exceeded", message))
 }
 
-/// The result of an attempt whose next one is not later than the limit.
+/// The result of an attempt, with a wait that ends at the limit at the latest.
 pub(crate) fn bound(ended: StepResult, until: Timestamp, now: Timestamp) -> StepResult {
     let left = elapsed(now, until);
     if left.is_zero() {

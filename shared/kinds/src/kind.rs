@@ -54,7 +54,7 @@ pub trait Kind: Send + Sync {
         None
     }
 
-    /// The disk of the version that an operation transfers. None if it is not about one disk.
+    /// The disk of the version that an operation transfers. None if it transfers no single disk.
     fn disk(&self, _operation: &Operation) -> Option<DiskRole> {
         None
     }
@@ -76,14 +76,14 @@ pub trait Kind: Send + Sync {
         false
     }
 
-    /// What an operation that succeeded did and why, if its state does not say it: what was deleted, for example. It is in
-    /// the log of the job and in its status.
+    /// The action of an operation that succeeded, and the reason, if its state does not show them: for example, what
+    /// was deleted. The log of the job and its status contain it.
     fn remark(&self, _operation: &Operation) -> Option<String> {
         None
     }
 
-    /// What the status says about an operation: its remark, and for some kinds the states of the parts of its effect while it
-    /// runs and after it failed.
+    /// The text about an operation in the status: its remark. Some kinds also give the states of the parts of their
+    /// effect while the operation runs and after it failed.
     fn report(&self, operation: &Operation) -> Option<String> {
         operation.state.is_done().then(|| self.remark(operation))?
     }

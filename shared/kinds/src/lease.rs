@@ -6,7 +6,7 @@ use goldfleet_model::document::Document;
 use goldfleet_model::operation::TransferProgress;
 use uuid::Uuid;
 
-/// The reason for which a step must stop early. A later reason in this list overrides an earlier one.
+/// The reason why a step must stop early. A later reason in this list overrides an earlier one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum StopReason {
     /// The worker is shutting down.

@@ -26,7 +26,8 @@ pub(crate) async fn state(ports: &Ports, id: &ResourceId, vm_id: &str) -> Result
     }
 }
 
-/// Rejects the copy of a disk if its machine runs: the disks of a machine that runs are not from the same moment.
+/// Rejects the copy of a disk if its machine runs: the disks of a machine that runs do not have their content of one
+/// moment.
 pub(crate) async fn ensure_stopped(attempt: Attempt<'_>, machine: &RequiresStopped) -> Result<(), StepError> {
     let id = read_id(&machine.machine)?;
     if state(&attempt.shared.ports, &id, &machine.vm_id).await?.is_stopped() {

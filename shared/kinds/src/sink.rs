@@ -1,7 +1,8 @@
-//! Snapshots and disks that a target receives, and golden snapshots: what an existing one is, and how one is created.
+//! Snapshots and disks that a target receives, and golden snapshots: the classification of an existing resource, and
+//! the creation of a new one.
 //!
-//! As with managed images, one of the same version and content, of any job, is the one that an operation creates. One of
-//! the same version with other content is replaced, if this fleet created it and nothing uses it.
+//! As with managed images, a resource with the same version and content is accepted, whichever job created it. A
+//! resource of the same version with other content is replaced, if this fleet created it and nothing uses it.
 
 use goldfleet_model::image::{ImageRef, ImageTags};
 use goldfleet_model::operation::Operation;
@@ -98,7 +99,7 @@ struct Sink<'a> {
     body: ResourceBody,
     spec: &'a CreateSpec,
     role: Role,
-    /// The unique id of the temporary to copy, if only that one is right.
+    /// The unique id of the temporary to copy, if only one is permitted.
     copied: Option<&'a str>,
 }
 

@@ -22,7 +22,7 @@ pub use codec::ArtifactError;
 /// The prefix of the names of artifact records in the source store.
 pub const ARTIFACTS: &str = "artifacts/";
 
-/// The name of an image version's artifact record in the source store.
+/// The name of the artifact record of an image version in the source store.
 #[must_use]
 pub fn artifact_name(image: &ImageName, version: &ImageVersion) -> String {
     format!("{ARTIFACTS}{image}/{version}.jsonl")
@@ -120,7 +120,7 @@ impl ArtifactDisk {
     }
 }
 
-/// The content of an image version. Equal content is equal under any name, whoever uploads it.
+/// The content of an image version. Equal content is equal under any name, regardless of the uploader.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Artifact {
     /// The operating system.

@@ -46,7 +46,7 @@ pub fn combine_crc64(first: u64, second: u64, second_length: u64) -> u64 {
 #[must_use]
 pub fn concatenated_crc64(pieces: impl IntoIterator<Item = (u64, u64)>) -> u64 {
     let mut pieces = pieces.into_iter();
-    // Combining takes about 0.15 ms. Most chunks are one run, and one piece needs no combining.
+    // A combination takes about 0.15 ms. Most chunks are one run, which needs none.
     let Some((first, _)) = pieces.next() else { return CRC64_EMPTY };
     pieces.fold(first, |crc, (next, length)| combine_crc64(crc, next, length))
 }

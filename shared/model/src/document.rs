@@ -43,7 +43,7 @@ impl Document {
         Ok(Self { v, data })
     }
 
-    /// Reads the data of a document of version `known`.
+    /// Reads the data of a document whose version is `known`.
     ///
     /// # Errors
     /// [`DocumentError`] if it has another version or form.

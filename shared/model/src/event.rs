@@ -11,7 +11,7 @@ use super::operation::OperationId;
 pub struct Event {
     /// The job.
     pub job: JobId,
-    /// The operation. None for an event of the job.
+    /// The operation. None for an event of the job itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<OperationId>,
     /// The time, by the clock of the process that made the transition.

@@ -97,8 +97,8 @@ pub struct After {
     pub gate: GateKey,
     /// When it lets the row pass.
     pub on: GateCondition,
-    /// The number of rows that open the gate. While fewer are in the table, rows are still being written, and the gate
-    /// is not evaluated.
+    /// The number of rows that open the gate. If fewer are in the table, rows are still being written, and the gate is
+    /// not evaluated.
     pub count: u32,
 }
 

@@ -33,8 +33,9 @@ impl ChunkHash {
     }
 }
 
-/// Whether the last line of a text is JSON with the BLAKE3 hash of all lines above as `b3`. Manifests and artifact records end
-/// like this in every later format version too. So a text that states a later version without it is damaged.
+/// Whether the last line of a text is JSON with the BLAKE3 hash of all lines above as `b3`. Manifests and artifact
+/// records will end like this in every later format version too, so a text that states a later version and does not end
+/// like this is damaged.
 #[must_use]
 pub(crate) fn ends_with_own_hash(text: &[u8]) -> bool {
     #[derive(Deserialize)]
@@ -102,7 +103,7 @@ impl Md5Sum {
         Self(Md5::digest(bytes).into())
     }
 
-    /// The 16 bytes. Azure's headers carry them in Base64.
+    /// The 16 bytes. Azure's headers contain them in Base64.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 16] {
         &self.0

@@ -177,7 +177,7 @@ impl ResourceName {
         self.0.rsplit_once('/').map(|(parent, _)| Self(parent.to_owned()))
     }
 
-    /// The name without those of the resources that contain this one.
+    /// The last part of the name, without the names of the resources that contain this one.
     #[must_use]
     pub fn own(&self) -> &str {
         self.0.rsplit('/').next().unwrap_or(&self.0)

@@ -39,7 +39,7 @@ impl VhdNames {
         format!("{}{version}{}.vhd", self.prefix(image), Self::suffix(role))
     }
 
-    /// The end of the names of the VHDs of disks with this role. No version contains the separator.
+    /// The suffix of the names of VHDs of disks with this role. No version contains the separator.
     fn suffix(role: DiskRole) -> String {
         match role {
             DiskRole::Os => String::new(),

@@ -153,13 +153,13 @@ pub struct Finding {
 }
 
 impl Finding {
-    /// Something that an operator must know. It does not make the job fail.
+    /// Creates a finding that an operator must know, and that does not make the job fail.
     #[must_use]
     pub fn note(code: &str, message: impl Into<String>) -> Self {
         Self { code: code.to_owned(), failed: false, place: None, message: message.into() }
     }
 
-    /// A reason for which something cannot be done. The job fails.
+    /// Creates a finding that makes the job fail: a reason why something cannot be done.
     #[must_use]
     pub fn failure(code: &str, place: impl ToString, message: impl Into<String>) -> Self {
         Self { code: code.to_owned(), failed: true, place: Some(place.to_string()), message: message.into() }
@@ -202,7 +202,7 @@ pub struct Job {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approvals: Option<Vec<Approval>>,
     /// The number of the last planning attempt. Each attempt writes the next number by compare-and-swap before it
-    /// writes rows, and its rows carry the number, so two plans are never mixed. 0 before the first attempt.
+    /// writes rows, and its rows contain the number, so two plans are never mixed. 0 before the first attempt.
     #[serde(default)]
     pub plan: u32,
     /// The kinds of its operations, in the order in which they are shown.
@@ -229,8 +229,8 @@ pub struct Job {
     /// Whether the rows of the job are being removed. No other change is made to it then.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub removing: bool,
-    /// Until when its gates are not evaluated and it does not end, because a retry is writing its rows. An interrupted
-    /// retry holds them only until then.
+    /// The time until which its gates are not evaluated and it does not end, because a retry is writing its rows. If
+    /// the retry is interrupted, this time ends the pause.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gates_held_until: Option<Timestamp>,
     /// Who requested the job, in the form that events use for operators. None in rows of earlier releases.
@@ -243,7 +243,7 @@ pub struct Job {
     pub created: Timestamp,
     /// When it last changed.
     pub updated: Timestamp,
-    /// When it ended: the moment at which its last operation did. None until it has ended.
+    /// When it ended: the moment at which its last operation ended. None until it has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished: Option<Timestamp>,
 }
@@ -279,7 +279,7 @@ impl Job {
         }
     }
 
-    /// Whether it distributes this version of an image, of whatever content.
+    /// Whether it distributes this version of an image, with any content.
     #[must_use]
     pub fn is_for(&self, image: &ImageName, version: &ImageVersion) -> bool {
         self.image().is_some_and(|own| own.name == *image && own.version == *version)
@@ -291,8 +291,8 @@ impl Job {
         self.gates_held_until.is_some_and(|until| now < until)
     }
 
-    /// When the job ended, if all its operations have: at the moment of their last change. A job without operations ended when its
-    /// row last changed.
+    /// When the job ended, if all its operations have ended: at the moment of their last change. A job without
+    /// operations ended when its row last changed.
     #[must_use]
     pub fn end_time(&self, last_change: Option<Timestamp>) -> Timestamp {
         self.finished.or(last_change).unwrap_or(self.updated)

@@ -126,7 +126,7 @@ pub fn manifest_name(image: &ImageName, version: &ImageVersion, digest: &Digest)
     format!("{MANIFESTS}{image}/{version}/{digits}.jsonl")
 }
 
-/// What the name of a blob under [`MANIFESTS`] stands for.
+/// The content that the name of a blob under [`MANIFESTS`] states.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ManifestName {
     /// The manifest of a disk of this version.

@@ -21,7 +21,7 @@ pub use index::{Census, GateRole, GateRoles, StateCount};
 pub use kind::KindId;
 pub use state::OperationState;
 
-/// The name of a process, unique for all time, by which other processes detect its end.
+/// The name of a process, by which other processes detect its end. No two processes ever have the same name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ProcessName(pub Uuid);
@@ -87,7 +87,7 @@ pub struct WorkPeriod {
     pub bytes_before: u64,
 }
 
-/// What an operation acts on, for people and selectors.
+/// The place that an operation acts on, for people and selectors.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
     /// The region in which its effect lies.
@@ -142,10 +142,10 @@ pub struct Operation {
     /// Whether it runs despite cancellation and broken gates, as clean-up does.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub always: bool,
-    /// What the operation has to do. Its kind owns the format.
+    /// The specification: what the operation must do. Its kind owns the format.
     pub spec: Document,
-    /// What it produced, for later operations of the group and operations behind its gates. Its kind owns the format;
-    /// at most [`Document::MAX_OUTPUT`] bytes.
+    /// The output: what it produced, for later operations of the group and operations that wait for its gates. Its kind
+    /// owns the format; at most [`Document::MAX_OUTPUT`] bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<Document>,
     /// Its state.
@@ -163,7 +163,7 @@ pub struct Operation {
     /// The time before which it cannot be claimed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Timestamp>,
-    /// When its message was last sent, as far as is known. The reconciler sends it again after a long time.
+    /// When its message was last sent, if that is known. The reconciler sends it again after a long time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queued: Option<Timestamp>,
     /// The progress of its transfer.

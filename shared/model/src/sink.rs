@@ -49,8 +49,8 @@ impl FromStr for Sink {
     }
 }
 
-/// The sinks of a target: at least one, each once. It needs no memory besides its own three bytes, because a targets file may
-/// have thousands of targets.
+/// The sinks of a target: at least one, each once. It has only three bytes and no allocation, because a targets file
+/// may have thousands of targets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "Vec<String>", into = "Vec<Sink>")]
 pub struct Sinks([Option<Sink>; 3]);

@@ -25,9 +25,9 @@ pub enum OperationEvent {
     Claim(Lease),
     /// The lease of its worker expired.
     Expire(Failure),
-    /// Its worker must wait for something and releases it until this time. This is not a failure.
+    /// Its worker must wait, and releases the operation until this time. This is not a failure.
     Defer(Timestamp),
-    /// Its worker is shutting down and releases it.
+    /// Its worker shuts down and releases the operation.
     Drain,
     /// An attempt failed with a transient error. The operation is retried at this time.
     Retry(Failure, Timestamp),
@@ -35,7 +35,7 @@ pub enum OperationEvent {
     Succeed,
     /// An attempt failed with a permanent error.
     Fail(Failure),
-    /// Something that it needs did not succeed.
+    /// An operation that it needs did not succeed.
     Block(Failure),
     /// An operator requests cancellation.
     Cancel,

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::manifest::Generation;
 
-/// The most kernels, and the most agents, that are stored. An image decides how many it has.
+/// The maximum number of kernels, and of agents, that are stored, because the content of an image determines their
+/// number.
 const MAX_ITEMS: usize = 8;
 
 /// The most characters of a stored text.
@@ -60,8 +61,8 @@ pub struct System {
 }
 
 impl System {
-    /// The system as a row stores it: with at most 8 kernels and agents, and at most 200 characters in each text. A row has a
-    /// maximum size, and the disk decides how long these are.
+    /// The system as a row stores it: with at most 8 kernels and agents, and at most 200 characters in each text. A row
+    /// has a maximum size, and the content of the disk determines the lengths.
     #[must_use]
     pub fn to_stored(&self) -> Self {
         let short = |text: &String| text.chars().take(MAX_TEXT).collect::<String>();

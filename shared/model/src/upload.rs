@@ -61,14 +61,19 @@ pub struct Upload {
     /// The uploaded file: its absolute path on the machine of the uploader. For a source in the cloud, its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
+    /// The command line that resumes the upload, if it was interrupted. It contains no secrets. None in rows of earlier releases,
+    /// and if no command uploads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resume: Option<String>,
     /// Where the disk comes from, if it is not a local file. None in rows of earlier releases.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
     /// The disk's logical size in bytes, without the footer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
-    /// Every chunk that this run began to write before this time is proven to hold the bytes that its name stands for. A
-    /// chunk that it began to write later may hold others, unless the run is complete. None in rows of earlier releases.
+    /// Every chunk that this run began to write before this time is proven to contain the bytes whose hash is its name.
+    /// A chunk that it began to write later may contain other bytes, unless the run is complete. None in rows of
+    /// earlier releases.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proven_until: Option<Timestamp>,
     /// The operating system that the check found on the disk. None if it was not checked, or if none was found.
@@ -99,6 +104,7 @@ impl Upload {
             bytes_reused: 0,
             by: None,
             file: None,
+            resume: None,
             origin: None,
             size: None,
             proven_until: None,
@@ -110,8 +116,9 @@ impl Upload {
     }
 }
 
-/// The system of the content with this digest: what the newest upload recorded that found one. `uploads` are sorted, the newest
-/// first. An upload without a check does not hide what an earlier one of the same content found.
+/// The system of the content with this digest, as recorded by the newest upload that found one. `uploads` are sorted,
+/// the newest first. An upload without a check does not hide the system that an earlier upload of the same content
+/// found.
 #[must_use]
 pub fn system_of<'a>(uploads: &'a [Upload], digest: &Digest) -> Option<&'a System> {
     uploads.iter().filter(|upload| upload.digest.as_ref() == Some(digest)).find_map(|upload| upload.system.as_ref())
@@ -131,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_system_belongs_to_the_content_and_not_to_the_name() {
-        // The version was deleted and uploaded again with other content, and then once more without a check.
+        // The version was deleted and uploaded again with other content, and then again without a check.
         let uploads = [upload(b"new", None), upload(b"new", Some("Debian 13")), upload(b"old", Some("Debian 12"))];
         let name = |content: &[u8]| system_of(&uploads, &digest_of(content)).map(|system| system.name.as_str());
         assert_eq!(name(b"new"), Some("Debian 13"));

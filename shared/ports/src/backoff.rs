@@ -1,7 +1,7 @@
 //! Exponential back-off: how long to wait after a failure, or after a poll that found nothing.
 //!
 //! This module only computes waits. The caller sleeps on the injected [`Clock`](crate::clock::Clock), and prefers the
-//! Retry-After of a service where there is one. Jitter comes from [`rng`], so that a seed decides it.
+//! Retry-After of a service if there is one. Jitter comes from [`rng`], so that a seed decides it.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ impl Backoff {
         Self(self.0.with_factor(factor))
     }
 
-    /// The wait after `earlier` waits, without jitter. `wait(0)` is the first one, also where it exceeds the maximum.
+    /// The wait after `earlier` waits, without jitter. `wait(0)` is the first one, even if it exceeds the maximum.
     #[must_use]
     pub fn wait(&self, earlier: u32) -> Duration {
         let step = earlier.min(MAX_STEPS) as usize;

@@ -106,7 +106,7 @@ impl SourceRange {
     }
 }
 
-/// The permission to write a page blob: see [`BlobStore::take_fence`].
+/// The right to write a page blob: see [`BlobStore::take_fence`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fence(pub u64);
 
@@ -116,7 +116,7 @@ impl Fence {
     /// difference between two holders must be less than the time between them; leases leave that time.
     #[must_use]
     pub fn at(now: Timestamp) -> Self {
-        // `now` is before 1970 only if the clock is wrong. Then fences only count.
+        // `now` is before 1970 only if the clock is wrong. Then fences start at zero and only count.
         Self(u64::try_from(now.as_microsecond()).unwrap_or(0))
     }
 }
@@ -135,7 +135,7 @@ pub enum CopyState {
     Done,
     /// The copy was stopped on request. The blob is empty.
     Aborted,
-    /// The service gave up the copy for this reason.
+    /// The service stopped the copy for this reason.
     Failed(String),
 }
 
@@ -229,9 +229,9 @@ pub trait BlobStore: Send + Sync {
         metadata: &BTreeMap<String, String>,
     ) -> PortResult<()>;
 
-    /// Takes the permission to write a page blob from its present holder: raises the sequence number of the blob and
-    /// returns it. All later writes under a lower fence are `Fenced`. A fence is never issued twice for one name, even
-    /// if the blob was deleted and created again in between, by [`BlobStore::create_page_blob`] or as a copy.
+    /// Takes the right to write a page blob from its present holder: raises the sequence number of the blob and returns
+    /// it. All later writes under a lower fence are `Fenced`. A fence is never issued twice for one name, even if the
+    /// blob was deleted and created again in between, by [`BlobStore::create_page_blob`] or as a copy.
     ///
     /// # Errors
     /// `NotFound` if the blob does not exist.

@@ -48,7 +48,7 @@ pub async fn renew_if_old(ports: &Ports, store: &Container, chunk: &ListedBlob, 
     let blob = store.blob(chunk.name.as_str());
     match retry_transient(ports.clock.as_ref(), is_transient, || ports.blobs.touch(&blob, &chunk.etag)).await {
         Ok(()) => Ok(true),
-        // A touch by another process is sufficient. But a service may also answer `Conflict` for a deleted blob.
+        // A touch by another process is sufficient. A service may also return `Conflict` for a deleted blob.
         Err(error) if error.kind == ErrorKind::Conflict => Ok(ports.blobs.properties(&blob).await?.is_some()),
         Err(error) if error.kind == ErrorKind::NotFound => Ok(false),
         // Garbage collection cannot delete a blob that an immutability policy protects.
@@ -98,11 +98,11 @@ pub const MAX_CLOCK_DIFFERENCE: Duration = Duration::from_secs(5 * 60);
 /// 4 MiB at 4 KiB/s, takes 17 minutes.
 pub const MAX_WRITE_DELAY: Duration = Duration::from_secs(60 * 60);
 
-/// Reads back a chunk that someone else wrote, or that this process wrote without a response. A chunk that does not hold
-/// the bytes that its name stands for is deleted, so that it can be written again. Returns whether the chunk is in the store
+/// Reads back a chunk that someone else wrote, or that this process wrote without a response. A chunk whose bytes do
+/// not have the hash in its name is deleted, so that it can be written again. Returns whether the chunk is in the store
 /// and has the right bytes.
 ///
-/// The writer of a chunk proves it or deletes it. But a writer that is killed between the two leaves the chunk as it
+/// The writer of a chunk proves it or deletes it. If a writer is killed before it does either, the chunk stays as it
 /// arrived.
 ///
 /// # Errors
@@ -157,7 +157,7 @@ pub fn was_damaged(store: &Container, entry: &ChunkEntry) -> PortError {
     PortError::new(ErrorKind::Corrupt, message)
 }
 
-/// `Conflict` is a final answer: the listed version does not come back, so a retry is useless.
+/// `Conflict` is final: the listed version never exists again, so a retry cannot succeed.
 fn is_transient(error: &PortError) -> bool {
     error.is_retryable() && error.kind != ErrorKind::Conflict
 }

@@ -12,7 +12,7 @@ use super::error::{ErrorKind, PortError, PortResult};
 use super::resources::{ChangeStatus, Pending};
 use super::retry::retry_transient;
 
-/// The longest validity of a SAS. The platform permits more. A SAS that leaks is usable for at most this time.
+/// The longest validity of a SAS, although the platform permits more: a SAS that leaks is usable for at most this time.
 pub const MAX_ACCESS: Duration = Duration::from_secs(60 * 60);
 
 /// What a SAS permits.
@@ -103,7 +103,7 @@ pub enum AccessStatus {
 /// Access to the content of managed disks and snapshots. [`DiskContent`] reads it.
 #[async_trait]
 pub trait DiskAccess: DiskContent {
-    /// Starts to give access. The URL of a resource that already has access of this kind may be the same.
+    /// Starts to give access. If the resource already has access of this kind, the URL may be the same.
     ///
     /// # Errors
     /// `NotFound` if the resource does not exist; `Conflict` if its content is not complete; `Invalid` for an access

@@ -8,7 +8,8 @@ use bytes::Bytes;
 use super::disk_access::DiskSas;
 use super::error::{ErrorKind, PortError, PortResult};
 
-/// The most bytes that one read returns. Source: none of the platform. A failed read is repeated, so it is kept small.
+/// The maximum number of bytes of one read. The platform has no such limit. A failed read is repeated, so it is kept
+/// small.
 pub const MAX_READ: u64 = 4 * 1024 * 1024;
 
 /// The code of an error for a SAS that gives no access: it has expired, or the access was ended.
@@ -18,7 +19,7 @@ pub const ACCESS_ENDED: &str = "access-ended";
 /// one disk, or the first is older than the second.
 pub const NO_DIFFERENCE: &str = "difference-unsupported";
 
-/// Where the content has data. Everything outside of the ranges is zero.
+/// The ranges of the content that have data. Everything outside of the ranges is zero.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ContentLayout {
     /// The length of the content in bytes. The content of an uploaded or exported disk can end with the 512 bytes of a
@@ -32,8 +33,8 @@ impl ContentLayout {
     /// A layout with ranges as a service returned them. `what` names the content in errors.
     ///
     /// # Errors
-    /// `Invalid` with the code `page-ranges-invalid` if the ranges are not in order, overlap, or exceed the content.
-    /// Data could then be missing.
+    /// `Invalid` with the code `page-ranges-invalid` if the ranges are not in order, overlap, or exceed the content. In
+    /// this case, the layout could lack data.
     pub fn checked(what: &str, length: u64, data: Vec<Range<u64>>) -> PortResult<Self> {
         check_ranges(what, length, &data)?;
         Ok(Self { length, data })

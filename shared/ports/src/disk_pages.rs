@@ -1,7 +1,7 @@
 //! Writes to the content of a disk that awaits an upload, with the checksums that the service returns.
 //!
-//! Such a content supports no conditions, so no write is refused because of an earlier one. All writers of a disk must
-//! therefore write the same bytes to the same places.
+//! Writes to such content cannot be conditional, so no write is refused because of an earlier one. All writers of a
+//! disk must therefore write the same bytes to the same places.
 
 use std::ops::Range;
 
@@ -14,7 +14,7 @@ use super::blob_store::{Checksums, MAX_PAGE_WRITE, PAGE};
 use super::disk_access::DiskSas;
 use super::error::{ErrorKind, PortError, PortResult};
 
-/// From where the service reads the bytes of a write.
+/// The source from which the service reads the bytes of a write.
 #[derive(Debug, Clone)]
 pub enum PageSource {
     /// Another disk or snapshot.
@@ -33,7 +33,7 @@ pub struct PageAnswer {
 }
 
 impl PageAnswer {
-    /// Whether the service wrote the bytes with these checksums. None if the answer does not prove it.
+    /// Whether the service wrote the bytes with these checksums. None if the response does not prove it.
     #[must_use]
     pub fn proves(&self, expected: &Checksums) -> Option<bool> {
         let md5 = self.md5.zip(expected.md5).map(|(written, expected)| written == expected);
@@ -49,15 +49,15 @@ impl PageAnswer {
 /// Writes to the content of a disk. Ranges are multiples of 512 bytes, and at most [`MAX_PAGE_WRITE`] long.
 #[async_trait]
 pub trait DiskPages: Send + Sync {
-    /// Writes bytes. With `crc64`, the request carries this checksum.
+    /// Writes bytes. With `crc64`, the request contains this checksum.
     ///
     /// # Errors
     /// `Denied` with the code [`ACCESS_ENDED`](super::disk_content::ACCESS_ENDED) if the SAS gives no access any more,
     /// `Corrupt` or `Invalid` if the service finds another checksum, or if it refuses or cannot be reached.
     async fn write(&self, sas: &DiskSas, offset: u64, bytes: Bytes, crc64: Option<u64>) -> PortResult<PageAnswer>;
 
-    /// Has the service read a range of a source, and write it at `offset`. With `checksums`, the request carries those of
-    /// the source's bytes that the service knows. Not every service verifies them.
+    /// Requests that the service reads a range of a source and writes it at `offset`. With `checksums`, the request
+    /// contains the checksums of the source's bytes that the service supports. Not every service verifies them.
     ///
     /// # Errors
     /// As [`DiskPages::write`]. If the source is at fault, the error has a

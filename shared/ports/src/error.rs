@@ -7,7 +7,7 @@ use std::time::Duration;
 pub enum ErrorKind {
     /// The object does not exist.
     NotFound,
-    /// The object exists, and was to be created only if it did not.
+    /// The object exists, and the request creates only new objects.
     AlreadyExists,
     /// The object is not in the given version (ETag, pop receipt): another process changed it.
     Conflict,
@@ -80,6 +80,10 @@ impl SourceFault {
 /// The code of an error of the embedded coordination if its database was removed or replaced. A process can use the new
 /// one only after a restart.
 pub const DATABASE_GONE: &str = "database-gone";
+
+/// The code of an error of a credential whose set-up on this machine is not complete: a program or an environment
+/// variable is missing, or nobody is signed in. No service was asked.
+pub const CREDENTIAL_NOT_SET_UP: &str = "credential-not-set-up";
 
 /// A text without control characters except line breaks. Texts of services are written to terminals and rows.
 fn printable(text: String) -> String {
@@ -158,11 +162,18 @@ impl PortError {
         SourceFault::ALL.into_iter().find(|fault| fault.code() == self.code)
     }
 
+    /// Whether the configuration or the set-up of this machine must be changed, not a service. Programs end with the exit
+    /// code of an invalid configuration then.
+    #[must_use]
+    pub fn is_set_up_fault(&self) -> bool {
+        self.kind == ErrorKind::Invalid || self.code == CREDENTIAL_NOT_SET_UP
+    }
+
     /// Whether a later retry may succeed. This function alone decides between transient and permanent errors.
     ///
     /// `Conflict` and `Fenced` may pass, because another worker may be changing the object. `Corrupt` bytes may be
-    /// intact at another place. Objects that are missing, and requests that are denied or invalid, stay so. Locks and
-    /// quotas are changed by people.
+    /// intact at another place. Missing objects, and denied or invalid requests, do not change without an action of a
+    /// person. Neither do locks and quotas.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self.kind {

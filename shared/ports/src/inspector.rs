@@ -137,6 +137,11 @@ pub trait Inspector: Send + Sync {
         Ok(None)
     }
 
+    /// The id of the tenant of a subscription. None if it cannot be read.
+    async fn subscription_tenant(&self, _id: &SubscriptionId, _tenant: Option<&str>) -> PortResult<Option<String>> {
+        Ok(None)
+    }
+
     /// Whether a resource group exists.
     async fn has_group(
         &self,

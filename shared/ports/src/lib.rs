@@ -28,6 +28,7 @@ pub mod rng;
 pub mod timeout;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use goldfleet_model::artifact::DiskRole;
 use goldfleet_model::image::ImageRef;
@@ -38,6 +39,7 @@ use blob_store::BlobStore;
 use clock::Clock;
 use disk_access::DiskAccess;
 use disk_pages::DiskPages;
+use error::{PortError, PortResult};
 use job_table::JobTable;
 use liveness::Liveness;
 use queue::Queue;
@@ -68,9 +70,24 @@ pub struct Ports {
     pub liveness: Arc<dyn Liveness>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
+    /// The longest wait that a service may ask for within one call of [`Ports::retry`]. Commands wait as long as a
+    /// service asks. The dispatcher has other work to do, and repeats the call later.
+    pub longest_wait: Duration,
 }
 
 impl Ports {
+    /// Calls `request`, and repeats it while its error is transient: see [`retry::retry_within`].
+    ///
+    /// # Errors
+    /// The error of the last try.
+    pub async fn retry<T, F, Fut>(&self, request: F) -> PortResult<T>
+    where
+        F: FnMut() -> Fut,
+        Fut: Future<Output = PortResult<T>>,
+    {
+        retry::retry_within(self.clock.as_ref(), self.longest_wait, PortError::is_retryable, request).await
+    }
+
     /// The address of the VHD of a disk of an image version in a target's staging account.
     #[must_use]
     pub fn vhd(&self, target: &Target, image: &ImageRef, role: DiskRole) -> BlobAddress {

@@ -10,20 +10,20 @@ use super::error::PortResult;
 /// nothing: then the expiry of leases alone decides.
 #[async_trait]
 pub trait Liveness: Send + Sync {
-    /// The name of this process, by which others detect its end. None if nobody can. The first call makes the process
-    /// known to others.
+    /// The name of this process, by which others detect its end. None if they cannot detect it. The first call
+    /// registers the process.
     ///
     /// # Errors
-    /// If the process cannot be made known.
+    /// If the process cannot be registered.
     async fn own(&self) -> PortResult<Option<ProcessName>>;
 
-    /// The processes that have ended and that nobody has forgotten.
+    /// The registered processes that have ended.
     ///
     /// # Errors
     /// If they cannot be listed.
     async fn ended(&self) -> PortResult<Vec<ProcessName>>;
 
-    /// Makes the messages visible that a process has received, and forgets the process. Its leases must have been
+    /// Makes the messages visible that a process has received, and removes its registration. Its leases must have been
     /// released.
     ///
     /// # Errors

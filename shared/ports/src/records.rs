@@ -15,7 +15,8 @@ use super::{ETag, Versioned};
 /// 1 MiB (source: Table service data model). The rest is for its names and for its other properties.
 pub const MAX_LENGTH: usize = 512 * 1024;
 
-/// The name of a record. The part before the first dot says what it is, for example `s.NAME` for the state of a sync.
+/// The name of a record. The part before the first dot is the type of the record, for example `s.NAME` for the state of
+/// a sync.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RecordName(String);
 
@@ -112,7 +113,7 @@ pub fn decode(name: &RecordName, text: &[u8]) -> PortResult<Document> {
     })
 }
 
-/// The end of the names that begin with `prefix`, exclusive, for all adapters. No name contains a character behind `z`.
+/// The end of the names that begin with `prefix`, exclusive, for all adapters. No name contains a character after `z`.
 ///
 /// # Errors
 /// `Invalid` if no name can begin with `prefix`.

@@ -26,7 +26,8 @@ where
     retry_within(clock, Duration::MAX, again, request).await
 }
 
-/// As [`retry_transient`], but leaves waits of more than `longest` to the caller, which has other work to do.
+/// As [`retry_transient`], but does not wait for more than `longest`: then the caller decides, because it has other
+/// work to do.
 ///
 /// # Errors
 /// The error of the last try, with the wait that the service asks for.

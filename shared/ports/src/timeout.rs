@@ -7,7 +7,7 @@ use goldfleet_model::manifest::CHUNK_SIZE;
 /// How long a request may take: idle time plus the time of its bytes at a minimum rate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimeoutPolicy {
-    /// How long a service may send nothing after it has received all that it needs, or in the middle of a response.
+    /// How long a service may send nothing after it has received the whole request, or in the middle of a response.
     pub idle: Duration,
     /// The minimum rate at which the body of a request is sent, in bytes per second.
     pub min_upload_rate: u64,
@@ -25,7 +25,7 @@ pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(10 * 60);
 /// as a service asks.
 pub const MAX_WAIT_IN_PLACE: Duration = Duration::from_secs(5);
 
-/// Whether a wait that a service asks for is short enough to wait for it in place.
+/// Whether a wait that a service asks for is short enough to wait within the request, the step or the pass.
 #[must_use]
 pub fn fits_in_place(asked: Option<Duration>) -> bool {
     asked.is_none_or(|wait| wait <= MAX_WAIT_IN_PLACE)

@@ -148,33 +148,33 @@ impl Families {
     fn register_worker_metrics(&mut self) {
         let build = BuildLabels { version: env!("CARGO_PKG_VERSION"), commit: env!("GOLDFLEET_COMMIT") };
         self.registry.register("build", "The program's version and commit", Info::new(build));
-        self.registry.register("attempts", "Attempts at operations that ended, by how", self.attempts.clone());
-        self.registry.register(
-            "operations_in_flight",
-            "Operations that this process has in hand",
-            self.in_flight.clone(),
-        );
+        self.registry.register("attempts", "Attempts that ended, by outcome", self.attempts.clone());
+        self.registry.register("operations_in_flight", "Operations in flight in this process", self.in_flight.clone());
         self.registry.register("attempt_seconds", "How long attempts took", self.seconds.clone());
-        self.registry.register("moved_bytes", "Bytes put in place by way of this process", self.moved.clone());
-        let help = "Bytes that came from another store than the nearest, as that one is slow or fails";
+        self.registry.register("moved_bytes", "Bytes that this process wrote or had copied", self.moved.clone());
+        let help = "Bytes read by failover, because a nearer store is slow or fails";
         self.registry.register("detoured_bytes", help, self.detoured.clone());
-        self.registry.register("retries", "Attempts that failed and come again, by failure code", self.retries.clone());
+        self.registry.register("retries", "Failed attempts that are retried, by failure code", self.retries.clone());
         self.registry.register("failures", "Operations that failed, by failure code", self.failures.clone());
-        self.registry.register("throttles", "Answers of a service that it is asked too much", self.throttles.clone());
+        self.registry.register("throttles", "Responses of a service that report throttling", self.throttles.clone());
         self.registry.register("lost_leases", "Leases that this process lost while it worked", self.lost.clone());
-        let help = "Leases of others that ran out, as found by this process";
+        let help = "Expired leases of other workers that this process ended";
         self.registry.register("expired_leases", help, self.expired.clone());
     }
 
     fn register_dispatcher_metrics(&mut self) {
-        let help = "Operations whose message the sweeper sent again";
+        let help = "Messages that the reconciler sent again";
         self.registry.register("announced_again", help, self.announced.clone());
         self.registry.register("queue_messages", "About how many messages a queue holds", self.queues.clone());
         let help = "Operations of the jobs that have not ended, by state";
         self.registry.register("operations", help, self.operations.clone());
         self.registry.register("jobs", "Jobs that have not ended, by state", self.jobs.clone());
         self.registry.register("jobs_ended", "Jobs that this process ended, by state", self.jobs_ended.clone());
-        self.registry.register("last_sweep_seconds", "How long the last sweep took", self.swept.clone());
+        self.registry.register(
+            "last_sweep_seconds",
+            "How long the last pass of the reconciler took",
+            self.swept.clone(),
+        );
     }
 }
 

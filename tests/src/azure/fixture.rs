@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use goldfleet_azure::{AzureBlobs, AzureResources, Connection, ResourceManager, SasTimes, TimeoutClient};
+use goldfleet_azure::{
+    AzureBlobs, AzureInspector, AzureResources, Connection, ResourceManager, SasTimes, TimeoutClient,
+};
 use goldfleet_azure_settings::{AzureCloud, Checksum};
 use goldfleet_disk::{Footer, GoldenSpec};
 use goldfleet_model::manifest::Generation;
@@ -176,6 +178,14 @@ impl AzureFixture {
     pub fn resources(&self) -> AzureResources {
         let (connection, cloud) = connection_and_endpoint(&self.azurite, &self.proxy.endpoint());
         AzureResources::new(ResourceManager::new(&connection, &self.manager.endpoint()).unwrap(), &cloud)
+    }
+
+    /// The inspector, as `doctor` uses it.
+    #[must_use]
+    pub fn inspector(&self) -> AzureInspector {
+        let (connection, cloud) = connection_and_endpoint(&self.azurite, &self.proxy.endpoint());
+        let arm = ResourceManager::new(&connection, &self.manager.endpoint()).unwrap();
+        AzureInspector::new(&connection, arm, AzureBlobs::new(&connection, &cloud))
     }
 
     /// Runs a future on the threads of the fixture.

@@ -131,12 +131,12 @@ fn promoted(scene: &Scene, job: &JobId) {
     let request =
         PromoteRequest { image: "golden".parse().unwrap(), version: "1.0.10".parse().unwrap(), backwards: false };
     scene.azure.run(async {
-        let row = control.job(job).await.unwrap().value;
+        let row = control.jobs.job(job).await.unwrap().value;
         let places = VerifyScope::scope_of_job(&control, &row).await.unwrap();
         let how = VerifyOptions::default();
         let report = verify(&control, row.image(), &places, how, &|_| ()).await.unwrap();
         assert!(report.faults.is_empty() && report.others > 0, "{report:?}");
-        record_result(&control, &row, row.image().unwrap(), &report, how).await.unwrap();
+        record_result(&control.jobs, &row, row.image().unwrap(), &report, how).await.unwrap();
         promote(&control, &request).await.unwrap();
     });
 }

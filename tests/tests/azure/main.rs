@@ -16,4 +16,5 @@ mod resend_after_kill;
 mod resources;
 mod rollouts;
 mod secrets;
+mod signed_in;
 mod syncs;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use goldfleet_azure::{AzureDiskPages, AzureResources};
+use goldfleet_azure::{AzureDiskPages, AzureInspector, AzureResources};
 use goldfleet_disk::GoldenSpec;
 use goldfleet_dispatcher::control::context::ControlContext;
 use goldfleet_dispatcher::control::doctor::probe::questions::{Answer, QUESTIONS};
@@ -18,6 +18,7 @@ use goldfleet_model::manifest::Generation;
 use goldfleet_model::store::Container;
 use goldfleet_ports::Ports;
 use goldfleet_ports::clock::Clock;
+use goldfleet_ports::inspector::Inspector;
 use goldfleet_tests::azure::arm::behaviours::{Behaviours, Checks, Renewal};
 use goldfleet_tests::azure::arm::{Authorization, TenantState};
 use goldfleet_tests::azure::fixture::AzureFixture;
@@ -52,6 +53,7 @@ struct Scene {
     fleet: InProcessFleet,
     pages: AzureDiskPages,
     linked: AzureResources,
+    inspector: Option<AzureInspector>,
 }
 
 impl Scene {
@@ -70,7 +72,11 @@ impl Scene {
         fleet.ports = Ports { clock: Arc::new(clock), ..fleet.ports };
         let pages = AzureDiskPages::new(azure.resources(), azure.blobs());
         let linked = azure.resources();
-        Self { azure, fleet, pages, linked }
+        Self { azure, fleet, pages, linked, inspector: None }
+    }
+
+    fn inspector(&self) -> Option<&dyn Inspector> {
+        self.inspector.as_ref().map(|inspector| inspector as &dyn Inspector)
     }
 
     fn change(&self, change: impl FnOnce(&mut TenantState)) {
@@ -91,7 +97,7 @@ impl Scene {
 
     async fn run_on(&self, ports: Ports, region: &str, stop: &CancellationToken) -> ProbeReport {
         let control = self.fleet.control_with(ports);
-        let pages = ProbePorts { pages: Some(&self.pages), inspector: None, linked: Some(&self.linked) };
+        let pages = ProbePorts { pages: Some(&self.pages), inspector: self.inspector(), linked: Some(&self.linked) };
         probe(&control, pages, &self.request(region), stop, &|_| {}).await.unwrap()
     }
 
@@ -222,7 +228,9 @@ fn each_behaviour_is_measured_both_ways() {
 /// A second place in another tenant: the service refuses the copy, and the probe repeats it with a token of both tenants.
 #[test]
 fn auxiliary_tokens_are_measured_both_ways() {
-    let scene = Scene::new();
+    let mut scene = Scene::new();
+    // It reads the tenants: the service refuses a source for lack of a right with the same code.
+    scene.inspector = Some(scene.azure.inspector());
     scene.change(|world| {
         for subscription in world.subscriptions.iter_mut().filter(|found| found.id.ends_with('2')) {
             subscription.tenant = "22222222-2222-2222-2222-222222222222".to_owned();

@@ -118,7 +118,7 @@ impl Scene {
         self.azure.run(async {
             let control = self.fleet.control_with_own_ports();
             let work = work_of_sync(&sync(), &RunOptions::default()).unwrap();
-            let job = request(&control, work, None).await.unwrap().job.id;
+            let job = request(&control.jobs, work, None).await.unwrap().job.id;
             self.fleet.run(&self.fleet.ports, 2, &job).await
         })
     }

@@ -111,7 +111,7 @@ impl Scene {
         let table = &scene.fleet.ports.table;
         table.insert_job(&planned).await.unwrap();
         table.insert_operations(&rows).await.unwrap();
-        scene.control().enqueue_job(&scene.job).await.unwrap();
+        scene.control().jobs.enqueue_job(&scene.job).await.unwrap();
         scene
     }
 
@@ -119,7 +119,7 @@ impl Scene {
         let now = fleet.ports.clock.now();
         let control = fleet.control_with_own_ports();
         let (name, version) = ("golden".parse().unwrap(), "1".parse().unwrap());
-        let artifact = artifact_record(&control, &name, &version).await.unwrap().artifact;
+        let artifact = artifact_record(&control.ports, &control.config, &name, &version).await.unwrap().artifact;
         let image = artifact.named(&name, &version);
         let subject = Subject::Image { image, payload: job_payload(&artifact, None), delivery: None };
         let job = new_job(JobId::new(now, 7), subject, Vec::new(), now);
@@ -154,7 +154,7 @@ impl Scene {
     }
 
     fn control(&self) -> ControlContext {
-        ControlContext { registry: self.registry.clone(), ..self.fleet.control_with_own_ports() }
+        self.fleet.control_with_own_ports().with_registry(self.registry.clone())
     }
 
     /// Runs a dispatcher and a worker until the job has ended.
@@ -166,7 +166,7 @@ impl Scene {
         let consumer = Consumer::new(context.with_registry(self.registry.clone()), stop.clone());
         let worker = tokio::spawn(async move { consumer.run().await });
         let ended = async {
-            while !self.control().job(&self.job).await.unwrap().value.state.is_terminal() {
+            while !self.control().jobs.job(&self.job).await.unwrap().value.state.is_terminal() {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
@@ -179,7 +179,7 @@ impl Scene {
 
     async fn status(&self) -> Status {
         let control = self.control();
-        status(&control, &control.job(&self.job).await.unwrap().value).await.unwrap()
+        status(&control.jobs, &control.jobs.job(&self.job).await.unwrap().value).await.unwrap()
     }
 
     async fn states(&self) -> Vec<(String, OperationState)> {
@@ -218,12 +218,12 @@ async fn a_kind_of_one_file_runs_in_the_order_of_its_graph() {
     assert_eq!(row.output.unwrap().read::<String>(1).unwrap(), row.id.to_string());
 
     let control = scene.control();
-    let view = read_view(&control, &scene.job, &mut Throughput::default()).await.unwrap().to_json();
+    let view = read_view(&control.jobs, &scene.job, &mut Throughput::default()).await.unwrap().to_json();
     assert_eq!(view["status"]["phases"]["note"]["title"], "Notes written");
     let makes: Vec<_> = view["operations"].as_array().unwrap().iter().map(|line| line["makes"].clone()).collect();
     assert!(makes.contains(&"note clean-up".into()), "{makes:?}");
 
-    let job = control.job(&scene.job).await.unwrap().value;
+    let job = control.jobs.job(&scene.job).await.unwrap().value;
     let scope = VerifyScope::scope_of_job(&control, &job).await.unwrap();
     let report = verify(&control, job.image(), &scope, VerifyOptions::default(), &|_| {}).await.unwrap();
     assert_eq!((report.others, report.faults.len()), (6, 0), "{report:#?}");
@@ -271,7 +271,7 @@ async fn a_failure_blocks_what_needs_it_and_a_retry_runs_only_that() {
 #[tokio::test(flavor = "multi_thread")]
 async fn clean_up_runs_despite_a_cancellation() {
     let scene = Scene::new().await;
-    let counts = cancel(&scene.control(), &scene.job).await.unwrap();
+    let counts = cancel(&scene.control().jobs, &scene.job).await.unwrap();
     assert_eq!((counts.cancelled, counts.done), (5, 0), "{counts:?}");
     let status = scene.run().await;
     assert_eq!(status.state, ReportedState::Cancelled, "{status:#?}");
@@ -303,8 +303,8 @@ async fn a_worker_that_does_not_know_the_kind_leaves_it_alone() {
 async fn clean_up_of_a_job_that_was_never_announced_runs() {
     let scene = Scene::new().await;
     let control = scene.control();
-    assert!(!control.job(&scene.job).await.unwrap().value.announced);
-    cancel(&control, &scene.job).await.unwrap();
+    assert!(!control.jobs.job(&scene.job).await.unwrap().value.announced);
+    cancel(&control.jobs, &scene.job).await.unwrap();
     let clean_up = id("four", "clean-up");
     let row = scene.fleet.ports.table.operation(&scene.job, &clean_up).await.unwrap().unwrap();
     let ready = Operation { state: OperationState::Ready, opened: true, ..row.value.clone() };

@@ -83,13 +83,13 @@ async fn record_names_disks_and_says_who_uploaded_them() {
     let uploaded = fleet.upload(&fleet.ports, "1").await.unwrap();
     let control = fleet.control_with_own_ports();
     let (image, version) = golden();
-    let record = artifact_record(&control, &image, &version).await.unwrap();
+    let record = artifact_record(&control.ports, &control.config, &image, &version).await.unwrap();
     assert_eq!(record.artifact.named(&image, &version), uploaded.image);
     assert_eq!(record.artifact.disks.len(), 1);
     assert_eq!(record.artifact.disks[0].disk.role, DiskRole::Os);
     assert_eq!(record.artifact.disks[0].data_bytes, uploaded.counts.bytes_data);
     assert_eq!(record.provenance.upload, uploaded.counts.id);
-    assert_eq!(record.provenance.by, control.actor);
+    assert_eq!(record.provenance.by, control.jobs.actor);
     assert_eq!(record.provenance.source, Some(fleet.golden().display().to_string()));
     assert_eq!((files(&fleet, "artifacts").len(), files(&fleet, "manifests").len()), (1, 1));
 }

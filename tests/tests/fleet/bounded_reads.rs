@@ -27,10 +27,10 @@ async fn long_running_processes_do_not_read_full_history() {
     fleet.run(&ports, 1, &job).await;
     fleet.assert_all_done(&job).await;
 
-    let shown = SummaryCache::default().all(&control).await.unwrap();
+    let shown = SummaryCache::default().all(&control.jobs).await.unwrap();
     assert_eq!(shown.iter().map(|one| one.job.as_str()).collect::<Vec<_>>(), [job.as_str(), first.as_str()]);
-    read_view(&control, &job, &mut Throughput::default()).await.unwrap();
-    assert_eq!(control.job_or_newest(None).await.unwrap().value.id, job);
+    read_view(&control.jobs, &job, &mut Throughput::default()).await.unwrap();
+    assert_eq!(control.jobs.job_or_newest(None).await.unwrap().value.id, job);
 
     let before = counted.calls();
     assert_eq!(reconcile_open_jobs(&control).await.unwrap(), 0);

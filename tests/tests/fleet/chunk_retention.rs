@@ -65,11 +65,11 @@ fn all_given_up(fleet: &InProcessFleet) -> CollectOptions {
 async fn verified(fleet: &InProcessFleet, remove: bool) -> VerifyReport {
     let control = fleet.control_with_own_ports();
     let (name, version) = ("golden".parse().unwrap(), "1".parse().unwrap());
-    let image = load_version(&control, &name, &version).await.unwrap().image;
+    let image = load_version(&control.ports, &control.config, &name, &version).await.unwrap().image;
     verify(
         &control,
         Some(&image),
-        &VerifyScope::scope_of_source(&control),
+        &VerifyScope::scope_of_source(&control.config),
         VerifyOptions { read: true, remove },
         &|_| {},
     )
@@ -337,7 +337,7 @@ async fn replicate_replaces_chunks_of_wrong_length() {
     for chunk in before.keys() {
         truncate(chunk, 512);
     }
-    cleanup_job(&fleet.control_with_own_ports(), &job).await.unwrap();
+    cleanup_job(&fleet.control_with_own_ports().jobs, &job).await.unwrap();
     fleet.delete_all_images();
     let (job, _) = fleet.request_and_run(&fleet.ports, "1", 2).await;
     fleet.assert_all_done(&job).await;
@@ -363,7 +363,7 @@ async fn missing_staged_vhd_is_assembled_again() {
             (4, 4),
             "{status:#?}"
         );
-        assert_eq!(cleanup_job(&control, &job).await.unwrap().vhds, 4);
+        assert_eq!(cleanup_job(&control.jobs, &job).await.unwrap().vhds, 4);
         fleet.unblock_path("subscriptions");
         if cleaned {
             assert_eq!(
@@ -375,8 +375,8 @@ async fn missing_staged_vhd_is_assembled_again() {
             assert_eq!(fleet.images().len(), 4);
             continue;
         }
-        let row = control.job(&job).await.unwrap();
-        assert!(control.update_job(&row, |job| job.cleaned = false).await.unwrap());
+        let row = control.jobs.job(&job).await.unwrap();
+        assert!(control.jobs.update_job(&row, |job| job.cleaned = false).await.unwrap());
 
         assert_eq!(fleet.retry(&job).await, 4, "the images");
         let status = fleet.run(&fleet.ports, 2, &job).await;

@@ -149,7 +149,7 @@ async fn all_disks_reach_all_targets_and_are_cleaned_up() {
 
     let control = scene.fleet.control_with_own_ports();
     let (image, version) = ("golden".parse().unwrap(), "1".parse().unwrap());
-    let record = artifact_record(&control, &image, &version).await.unwrap();
+    let record = artifact_record(&control.ports, &control.config, &image, &version).await.unwrap();
     let roles: Vec<_> = record.artifact.disks.iter().map(|disk| disk.disk.role).collect();
     assert_eq!(roles, [DiskRole::Os, DATA_0, DATA_5]);
     assert_eq!((scene.stored("manifests").len(), scene.stored("artifacts").len()), (3, 1));
@@ -161,7 +161,7 @@ async fn all_disks_reach_all_targets_and_are_cleaned_up() {
     let how = VerifyOptions { read: true, remove: false };
     let report = verify(&control, row.image(), &places, how, &|_| {}).await.unwrap();
     assert_eq!((report.vhds, report.images, report.faults.len()), (12, 4, 0), "{report:?}");
-    assert_eq!(cleanup_job(&control, &job).await.unwrap().vhds, 12);
+    assert_eq!(cleanup_job(&control.jobs, &job).await.unwrap().vhds, 12);
     let report = verify(&control, row.image(), &places, how, &|_| {}).await.unwrap();
     assert_eq!((report.vhds_gone, report.faults.len()), (12, 0), "the images exist: {report:?}");
 
@@ -278,7 +278,8 @@ async fn killed_upload_continues_and_damaged_version_is_repaired() {
         assert!(!again.existed && again.counts.bytes_reused > 0, "{nth}: {again:?}");
 
         let control = scene.fleet.control_with_own_ports();
-        let record = artifact_record(&control, &again.image.name, &again.image.version).await.unwrap();
+        let record =
+            artifact_record(&control.ports, &control.config, &again.image.name, &again.image.version).await.unwrap();
         let data = record.artifact.disk(DATA_5).unwrap().disk;
         let store = control.config.source.store().container();
         let manifest = store.manifest(&again.image.name, &again.image.version, &data.manifest);

@@ -226,7 +226,7 @@ async fn job_cancelled_during_planning_starts_nothing() {
     let nothing_begins = async |control: &ControlContext, job: &JobId| {
         let rows = control.ports.table.operations(job).await.unwrap();
         assert!(rows.iter().all(|row| row.value.state == OperationState::Cancelled), "{rows:#?}");
-        assert_eq!(control.job(job).await.unwrap().value.state, JobState::Cancelled);
+        assert_eq!(control.jobs.job(job).await.unwrap().value.state, JobState::Cancelled);
         for queue in [QueueName::Seed, QueueName::Copy, QueueName::Image] {
             assert_eq!(control.ports.queue.depth(queue).await.unwrap(), 0, "{queue}");
         }
@@ -271,7 +271,7 @@ async fn rejected_job_leaves_no_work() {
 
     let rows = control.ports.table.operations(&job).await.unwrap();
     assert!(!rows.is_empty() && rows.iter().all(|row| row.value.state == OperationState::Cancelled), "{rows:#?}");
-    assert_eq!(control.job(&job).await.unwrap().value.state, JobState::Failed);
+    assert_eq!(control.jobs.job(&job).await.unwrap().value.state, JobState::Failed);
     let refusal = retry(&control, &job, &RetryFilter::default()).await.unwrap_err().to_string();
     assert!(refusal.contains("was never planned: no enabled target"), "{refusal}");
 
@@ -301,7 +301,7 @@ async fn interrupted_planning_starts_nothing_and_is_replaced() {
     let file = std::fs::read_to_string(&fleet.config.targets.file).unwrap();
     std::fs::write(&fleet.config.targets.file, file.replacen("[[target]]", "[[target]]\nenabled = false", 1)).unwrap();
     fan_out(&control, &job).await.unwrap();
-    let row = control.job(&job).await.unwrap().value;
+    let row = control.jobs.job(&job).await.unwrap().value;
     assert_eq!((row.state, row.plan, row.announced), (JobState::Running, 2, true));
     assert_eq!(row.operations, Some(plans().await.len() as u64));
     assert!(plans().await.iter().all(|plan| *plan == 2), "{:?}", plans().await);
@@ -323,10 +323,10 @@ async fn messages_of_a_planned_job_are_sent_after_an_interruption() {
     let faults = Faults::failing_at("JobTable.commit_job", 2, LostPart::Request);
     fan_out(&fleet.control_with(with_faults(&fleet.ports, &faults)), &job).await.unwrap_err();
     let control = fleet.control_with(fleet.ports.clone());
-    let row = control.job(&job).await.unwrap().value;
+    let row = control.jobs.job(&job).await.unwrap().value;
     assert_eq!((row.state, row.announced), (JobState::Running, false));
     fan_out(&control, &job).await.unwrap();
-    assert!(control.job(&job).await.unwrap().value.announced);
+    assert!(control.jobs.job(&job).await.unwrap().value.announced);
     fleet.run(&fleet.ports, 1, &job).await;
     assert_eq!(fleet.status(&job).await.state, ReportedState::Succeeded);
 }
@@ -340,7 +340,7 @@ fn interrupted_before_plan(fleet: &InProcessFleet) -> ControlContext {
 
 /// Cancels a job like 'goldfleet cancel'. Without operations, the job ends at once.
 async fn cancelled(control: &ControlContext, id: &JobId) -> PortResult<()> {
-    cancel(control, id).await.unwrap();
+    cancel(&control.jobs, id).await.unwrap();
     reconcile_job_by_id(control, id).await.unwrap();
     Ok(())
 }

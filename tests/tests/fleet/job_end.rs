@@ -34,7 +34,7 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 async fn state(control: &ControlContext, job: &JobId) -> JobState {
-    control.job(job).await.unwrap().value.state
+    control.jobs.job(job).await.unwrap().value.state
 }
 
 /// A reconciler pass has read that all operations have ended. A retry makes some of them ready before the pass ends the
@@ -47,7 +47,7 @@ async fn stale_rows_do_not_end_retried_job() {
 
     // The state between the end of the last operation and the next reconciler pass.
     let control = fleet.control_with_own_ports();
-    control.apply_event(&job, JobEvent::Retry, |_| {}).await.unwrap();
+    control.jobs.apply_event(&job, JobEvent::Retry, |_| {}).await.unwrap();
     let (retrying, id) = (control.clone(), job.clone());
     let late = Faults::late("JobTable.census", async move {
         assert_eq!(retry(&retrying, &id, &RetryFilter::default()).await.unwrap(), 2);
@@ -67,7 +67,7 @@ async fn interrupted_retry_is_resumed() {
     let (job, _) = fleet.roll_out_with_one_failure().await;
     let control = fleet.control_with_own_ports();
     assert_eq!(fleet.retry(&job).await, 2);
-    let row = control.job(&job).await.unwrap();
+    let row = control.jobs.job(&job).await.unwrap();
     let ended = Job { state: JobState::Failed, ..row.value };
     fleet.ports.table.commit_job(&ended, &row.etag, &[]).await.unwrap();
     assert_eq!(fleet.retry(&job).await, 2);
@@ -112,7 +112,7 @@ async fn late_dispatcher_does_not_cancel_continuing_operations() {
     let fleet = InProcessFleet::new();
     let (job, _) = fleet.roll_out_with_one_failure().await;
     assert_eq!(fleet.retry(&job).await, 2);
-    let row = fleet.control_with_own_ports().job(&job).await.unwrap();
+    let row = fleet.control_with_own_ports().jobs.job(&job).await.unwrap();
     let ended = Job { state: JobState::Failed, ..row.value };
     fleet.ports.table.commit_job(&ended, &row.etag, &[]).await.unwrap();
     let late = Faults::before("JobTable.commit", 0, taken_up_again(&fleet, &job));
@@ -171,7 +171,7 @@ async fn staged_vhd_removal_is_retried() {
 async fn about_to_end(long_ago: Duration) -> (InProcessFleet, JobId, ControlContext, ManualClock, Arc<Faults>) {
     let fleet = InProcessFleet::new();
     let (job, _) = fleet.roll_out(&fleet.ports, "1", 1).await;
-    let row = fleet.control_with_own_ports().job(&job).await.unwrap();
+    let row = fleet.control_with_own_ports().jobs.job(&job).await.unwrap();
     let running = Job { state: JobState::Running, ..row.value };
     fleet.ports.table.commit_job(&running, &row.etag, &[]).await.unwrap();
     let (clock, mute) = (
@@ -210,26 +210,26 @@ async fn sweep_does_not_change_when_a_job_ended() {
     let fleet = InProcessFleet::new();
     let (job, _) = fleet.roll_out(&fleet.ports, "1", 1).await;
     let control = fleet.control_with_own_ports();
-    let row = control.job(&job).await.unwrap();
+    let row = control.jobs.job(&job).await.unwrap();
     // As before the sweep.
     let running = Job { state: JobState::Running, finished: None, ..row.value };
     fleet.ports.table.commit_job(&running, &row.etag, &[]).await.unwrap();
-    let operations = control.operations(&running).await.unwrap();
+    let operations = control.jobs.operations(&running).await.unwrap();
     let last = operations.iter().map(|row| row.value.updated).max();
 
     let clock = ManualClock::at(after(Timestamp::now(), Duration::from_secs(3600)));
     let control = fleet.control_with(Ports { clock: Arc::new(clock), ..fleet.ports.clone() });
-    let before = status(&control, &running).await.unwrap();
+    let before = status(&control.jobs, &running).await.unwrap();
     assert_eq!((before.state, before.finished), (ReportedState::Succeeded, last));
     assert_eq!(reconcile_job_by_id(&control, &job).await.unwrap(), JobCheck::Ended);
-    let row = control.job(&job).await.unwrap().value;
+    let row = control.jobs.job(&job).await.unwrap().value;
     assert_eq!((row.state, row.finished), (JobState::Succeeded, last));
-    let after = status(&control, &row).await.unwrap();
+    let after = status(&control.jobs, &row).await.unwrap();
     let same = |status: Status| (status.state, status.seconds, status.bytes_per_second, status.finished);
     assert_eq!(same(after.clone()), same(before));
-    let listed = SummaryCache::default().all(&control).await.unwrap();
+    let listed = SummaryCache::default().all(&control.jobs).await.unwrap();
     assert_eq!(listed[0].finished, last);
-    let page = read_view(&control, &job, &mut Throughput::default()).await.unwrap();
+    let page = read_view(&control.jobs, &job, &mut Throughput::default()).await.unwrap();
     assert_eq!(same(page.status.clone()), same(after));
 }
 
@@ -272,7 +272,7 @@ async fn staged_vhd_removal_is_reported() {
     let fleet = InProcessFleet::new();
     let (job, status) = fleet.roll_out_with_one_failure().await;
     assert!(!status.staged_removed);
-    assert_eq!(cleanup_job(&fleet.control_with_own_ports(), &job).await.unwrap().vhds, 3);
+    assert_eq!(cleanup_job(&fleet.control_with_own_ports().jobs, &job).await.unwrap().vhds, 3);
     assert!(fleet.status(&job).await.staged_removed);
     fleet.retry(&job).await;
     assert!(!fleet.status(&job).await.staged_removed);
@@ -287,7 +287,7 @@ async fn failing_job_does_not_block_reconcile() {
     let (second, _) = fleet.roll_out(&fleet.ports, "2", 1).await;
     let control = fleet.control_with_own_ports();
     for job in [&first, &second] {
-        let reopened = control.job(job).await.unwrap();
+        let reopened = control.jobs.job(job).await.unwrap();
         let row = Job { state: JobState::Running, ..reopened.value };
         fleet.ports.table.commit_job(&row, &reopened.etag, &[]).await.unwrap();
     }
@@ -307,7 +307,7 @@ async fn job_with_all_operations_ended_is_not_open() {
     let fleet = InProcessFleet::new();
     let (job, _) = fleet.roll_out_with_one_failure().await;
     let control = fleet.control_with_own_ports();
-    control.apply_event(&job, JobEvent::Retry, |_| {}).await.unwrap();
+    control.jobs.apply_event(&job, JobEvent::Retry, |_| {}).await.unwrap();
     assert_eq!(state(&control, &job).await, JobState::Running);
 
     let (image, version) = ("golden".parse().unwrap(), "1".parse().unwrap());
@@ -317,7 +317,7 @@ async fn job_with_all_operations_ended_is_not_open() {
     assert_eq!((same.job.id, same.new), (again.job.id.clone(), false));
     assert!(delete_version(&control, &image, &version).await.unwrap_err().to_string().contains(again.job.id.as_str()));
 
-    cancel(&control, &again.job.id).await.unwrap();
+    cancel(&control.jobs, &again.job.id).await.unwrap();
     reconcile_job_by_id(&control, &again.job.id).await.unwrap();
     assert!(delete_version(&control, &image, &version).await.unwrap());
 }
@@ -340,14 +340,14 @@ async fn staged_vhds_that_another_job_uses_stay() {
     let there = || vhds().filter(|name| fleet.cloud().join(name).exists()).count();
     let control = removing(&fleet);
     let remove = async || {
-        let job = control.job(&first).await.unwrap().value;
+        let job = control.jobs.job(&first).await.unwrap().value;
         remove_staged(&control, &job).await.unwrap()
     };
     let second = fleet.request("1").await;
     assert_eq!((remove().await, there()), (StagedOutcome::Left, 4), "the other is not planned yet");
     fan_out(&control, &second).await.unwrap();
     assert_eq!((remove().await, there()), (StagedOutcome::Left, 4), "the other is planned");
-    cancel(&control, &second).await.unwrap();
+    cancel(&control.jobs, &second).await.unwrap();
     reconcile_job_by_id(&control, &second).await.unwrap();
     assert_eq!((remove().await, there()), (StagedOutcome::Removed, 0), "the other has ended");
 }
@@ -362,7 +362,7 @@ async fn staged_vhds_of_another_fleet_stay() {
     let text = std::fs::read_to_string(&sidecar).unwrap();
     assert!(text.contains(job.as_str()), "{text}");
     std::fs::write(&sidecar, text.replace(job.as_str(), "20200101-000000-abcd")).unwrap();
-    let removed = cleanup_job(&fleet.control_with_own_ports(), &job).await.unwrap();
+    let removed = cleanup_job(&fleet.control_with_own_ports().jobs, &job).await.unwrap();
     assert_eq!((removed.vhds, removed.left), (3, 1), "{removed:?}");
     assert!(fleet.cloud().join("stage1eastus/vhds/golden/1.vhd").exists());
 }

@@ -99,7 +99,7 @@ async fn reads(fleet: &InProcessFleet, ports: Ports, operations: u32) -> [BTreeM
         ports.queue.send(QueueName::Copy, &message, Duration::ZERO).await.unwrap();
     }
     let counted = async |control: ControlContext, reads: Arc<Reads>| {
-        evaluate_gate(&control, &job.id, &GateKey::ring(1)).await.unwrap();
+        evaluate_gate(&control.jobs, &job.id, &GateKey::ring(1)).await.unwrap();
         let of_gate = std::mem::take(&mut *reads.0.lock().unwrap());
         assert_eq!(reconcile_job_by_id(&control, &job.id).await.unwrap(), JobCheck::Open);
         [of_gate, std::mem::take(&mut *reads.0.lock().unwrap())]
@@ -148,7 +148,7 @@ async fn opened_gate_reads_only_the_rows_that_wait() {
     }
     let reads = Arc::new(Reads::default());
     let control = fleet.control_with(intercepted(&fleet.ports, &reads));
-    evaluate_gate(&control, &job.id, &GateKey::ring(1)).await.unwrap();
+    evaluate_gate(&control.jobs, &job.id, &GateKey::ring(1)).await.unwrap();
     let counted = reads.0.lock().unwrap().clone();
     assert_eq!(counted["JobTable.awaiting"].1, 10);
     assert_eq!(counted["JobTable.group"], (10, 20));
@@ -186,7 +186,7 @@ async fn broken_gate_blocks_all_rings_behind_it() {
         let event = ended.apply(OperationEvent::Cancel, now, "test").unwrap();
         table.commit(&[Change::new(&row, ended)], &[event]).await.unwrap();
     }
-    evaluate_gate(&control, &job.id, &GateKey::ring(1)).await.unwrap();
+    evaluate_gate(&control.jobs, &job.id, &GateKey::ring(1)).await.unwrap();
     let rows = table.operations(&job.id).await.unwrap();
     assert!(rows.iter().all(|row| row.value.state == OperationState::Cancelled), "{rows:#?}");
     let stopped = table.operation(&job.id, &last).await.unwrap().unwrap().value;

@@ -7,6 +7,7 @@ mod chunk_retention;
 mod cloud_sources;
 mod dashboard;
 mod data_disks;
+mod dead_letters;
 mod fan_out;
 mod faulted_runs;
 mod galleries;

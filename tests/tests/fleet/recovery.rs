@@ -63,10 +63,10 @@ async fn job_cancelled_before_planning_can_be_retried() {
     let fleet = InProcessFleet::new();
     let job = fleet.request_after_upload("1").await;
     let control = fleet.control_with_own_ports();
-    cancel(&control, &job).await.unwrap();
+    cancel(&control.jobs, &job).await.unwrap();
     reconcile_job_by_id(&control, &job).await.unwrap();
     fan_out(&control, &job).await.unwrap();
-    assert_eq!(control.job(&job).await.unwrap().value.state, JobState::Cancelled);
+    assert_eq!(control.jobs.job(&job).await.unwrap().value.state, JobState::Cancelled);
 
     let only_copies = RetryFilter { phase: Some("copy".parse().unwrap()), ..RetryFilter::default() };
     let refusal = retry(&control, &job, &only_copies).await.unwrap_err().to_string();
@@ -86,7 +86,7 @@ async fn message_of_an_operation_that_another_worker_claimed_is_soon_discarded()
     let copy = rows.into_iter().find(|row| row.value.position == 0).unwrap();
     let other = WorkerContext::new(fleet.ports.clone(), fleet.settings());
     let (ports, id) = (fleet.ports.clone(), copy.value.id.clone());
-    fleet.control_with_own_ports().enqueue_operation(&copy.value).await.unwrap();
+    fleet.control_with_own_ports().jobs.enqueue_operation(&copy.value).await.unwrap();
     let claimed_by_other = async move {
         let stop = CancellationToken::new();
         let consumer = Consumer::new(other, stop.clone());

@@ -37,7 +37,7 @@ async fn remove_old_jobs(control: &ControlContext) -> RetentionReport {
 /// Two ended jobs of two versions. The staged VHDs of the first are removed.
 async fn two_jobs(fleet: &InProcessFleet) -> [JobId; 2] {
     let (first, _) = fleet.roll_out(&fleet.ports, "1", 1).await;
-    cleanup_job(&fleet.control_with_own_ports(), &first).await.unwrap();
+    cleanup_job(&fleet.control_with_own_ports().jobs, &first).await.unwrap();
     fleet.change_golden();
     let (second, _) = fleet.roll_out(&fleet.ports, "2", 1).await;
     [first, second]
@@ -67,7 +67,7 @@ async fn old_jobs_are_removed_and_newest_kept() {
     );
     assert_gone(&fleet, &first).await;
     assert_eq!(remove_old_jobs(&control).await, RetentionReport::default());
-    assert_eq!(control.job_or_newest(None).await.unwrap().value.id, second);
+    assert_eq!(control.jobs.job_or_newest(None).await.unwrap().value.id, second);
     assert_eq!(fleet.ports.table.events(&second, None).await.unwrap().len(), events);
     fleet.assert_all_done(&second).await;
     // Existing images are found by inspection, not from rows.
@@ -88,7 +88,7 @@ async fn job_is_kept_until_staged_vhds_are_removed() {
     // The second job had nothing to do, and staged nothing.
     let expected = RetentionReport { removed: vec![again], staged: vec![first.clone()], ..RetentionReport::default() };
     assert_eq!(remove_old_jobs(&control).await, expected);
-    assert_eq!(cleanup_job(&control, &first).await.unwrap().vhds, 4);
+    assert_eq!(cleanup_job(&control.jobs, &first).await.unwrap().vhds, 4);
     assert_eq!(remove_old_jobs(&control).await.removed, [first]);
 }
 
@@ -101,7 +101,7 @@ async fn job_is_kept_if_only_reference_to_store() {
     fleet.change_golden();
     let (east, _) = fleet.roll_out(&fleet.ports, "2", 1).await;
     for job in [&oldest, &east] {
-        cleanup_job(&fleet.control_with_own_ports(), job).await.unwrap();
+        cleanup_job(&fleet.control_with_own_ports().jobs, job).await.unwrap();
     }
     fleet.delete_all_images();
     let selection = ["region=westeurope".parse().unwrap()];
@@ -111,7 +111,7 @@ async fn job_is_kept_if_only_reference_to_store() {
     let west =
         request_job(&control, &"golden".parse().unwrap(), &"2".parse().unwrap(), &selection, false).await.unwrap().job;
     fleet.run(&fleet.ports, 1, &west.id).await;
-    let row = control.job(&open.id).await.unwrap();
+    let row = control.jobs.job(&open.id).await.unwrap();
     let reopened = Job { state: JobState::Requested, finished: None, ..row.value };
     fleet.ports.table.commit_job(&reopened, &row.etag, &[]).await.unwrap();
     let forgotten = remove_old_jobs(&later(&fleet, &fleet.ports)).await;
@@ -125,11 +125,11 @@ async fn job_is_kept_if_only_reference_to_store() {
 async fn the_newest_job_of_a_source_store_stays() {
     let fleet = InProcessFleet::new();
     let [first, second] = two_jobs(&fleet).await;
-    cleanup_job(&fleet.control_with_own_ports(), &second).await.unwrap();
+    cleanup_job(&fleet.control_with_own_ports().jobs, &second).await.unwrap();
     let third = fleet.request("1").await;
-    cancel(&fleet.control_with_own_ports(), &third).await.unwrap();
+    cancel(&fleet.control_with_own_ports().jobs, &third).await.unwrap();
     reconcile_job_by_id(&fleet.control_with_own_ports(), &third).await.unwrap();
-    assert_eq!(fleet.control_with_own_ports().job(&third).await.unwrap().value.tree, None);
+    assert_eq!(fleet.control_with_own_ports().jobs.job(&third).await.unwrap().value.tree, None);
     let expected = RetentionReport { removed: vec![first], stores: vec![second], ..RetentionReport::default() };
     assert_eq!(remove_old_jobs(&later(&fleet, &fleet.ports)).await, expected);
 }
@@ -157,7 +157,7 @@ async fn interrupted_removal_is_resumed() {
 async fn with_an_old_failure() -> (InProcessFleet, JobId) {
     let fleet = InProcessFleet::new();
     let (failed, _) = fleet.roll_out_with_one_failure().await;
-    cleanup_job(&fleet.control_with_own_ports(), &failed).await.unwrap();
+    cleanup_job(&fleet.control_with_own_ports().jobs, &failed).await.unwrap();
     fleet.change_golden();
     fleet.roll_out(&fleet.ports, "2", 1).await;
     (fleet, failed)

@@ -141,7 +141,7 @@ async fn ring_waits_for_approval() {
     fleet.upload(&fleet.ports, "1").await.unwrap();
     let job = fleet.request_with_approval("1").await;
     let control = fleet.control_with_own_ports();
-    let early = approve(&control, &job, None, "alice").await.unwrap_err().to_string();
+    let early = approve(&control.jobs, &job, None, "alice").await.unwrap_err().to_string();
     assert!(early.contains("is not planned yet"), "{early}");
 
     let cancelled = async {
@@ -151,22 +151,22 @@ async fn ring_waits_for_approval() {
         assert_eq!(second_ring(&fleet, &job).await, [OperationState::Waiting; 2]);
         let seeds = fleet.status(&job).await.phases.of_kind("seed");
         assert_eq!(seeds.succeeded, seeds.total, "stores are filled meanwhile");
-        cancel(&control, &job).await.unwrap();
+        cancel(&control.jobs, &job).await.unwrap();
     };
     run_with(&fleet, &job, cancelled).await;
     assert_eq!(fleet.status(&job).await.state, ReportedState::Cancelled);
-    let late = approve(&control, &job, None, "alice").await.unwrap_err();
+    let late = approve(&control.jobs, &job, None, "alice").await.unwrap_err();
     assert!(late.to_string().contains("is cancelled"), "{late}");
     assert_eq!(late.exit_code(), 2);
 
     fleet.retry(&job).await;
     let approved = async {
         assert_eq!(until_it_waits(&fleet, &job).await, 1, "a retry is no approval");
-        let other = approve(&control, &job, Some(2), "alice").await.unwrap_err().to_string();
+        let other = approve(&control.jobs, &job, Some(2), "alice").await.unwrap_err().to_string();
         assert!(other.contains("waits for approval of ring 1"), "{other}");
         let lost = with_faults(&fleet.ports, &Faults::failing_at("JobTable.commit_job", 0, LostPart::Answer));
-        approve(&fleet.control_with(lost), &job, None, "alice").await.unwrap_err();
-        let again = approve(&control, &job, Some(1), "bob").await.unwrap();
+        approve(&fleet.control_with(lost).jobs, &job, None, "alice").await.unwrap_err();
+        let again = approve(&control.jobs, &job, Some(1), "bob").await.unwrap();
         assert_eq!((again.new, again.approval.ring, again.approval.by.as_str()), (false, 1, "alice"));
     };
     run_with(&fleet, &job, approved).await;
@@ -176,7 +176,7 @@ async fn ring_waits_for_approval() {
     let events = fleet.ports.table.events(&job, None).await.unwrap();
     let given: Vec<_> = events.iter().filter(|event| event.what == "approve").map(|event| event.who.as_str()).collect();
     assert_eq!(given, ["alice"]);
-    let done = approve(&control, &job, None, "alice").await.unwrap_err().to_string();
+    let done = approve(&control.jobs, &job, None, "alice").await.unwrap_err().to_string();
     assert!(done.contains("is succeeded"), "{done}");
 }
 
@@ -192,7 +192,7 @@ async fn existing_first_ring_does_not_approve_next() {
     let approved = async {
         assert_eq!(until_it_waits(&fleet, &job).await, 1);
         assert_eq!(second_ring(&fleet, &job).await, [OperationState::Waiting; 2]);
-        approve(&control, &job, None, "alice").await.unwrap();
+        approve(&control.jobs, &job, None, "alice").await.unwrap();
     };
     run_with(&fleet, &job, approved).await;
     let status = fleet.status(&job).await;

@@ -84,7 +84,7 @@ async fn repeated_steps_are_idempotent() {
         again.state = goldfleet_model::operation::OperationState::Ready;
         let change = Change::new(&row, again);
         fleet.ports.table.commit(&[change], &[]).await.unwrap();
-        fleet.control_with_own_ports().enqueue_operation(&row.value).await.unwrap();
+        fleet.control_with_own_ports().jobs.enqueue_operation(&row.value).await.unwrap();
     }
     let second = fleet.run(&fleet.ports, 1, &job).await;
     assert_eq!(second.state, ReportedState::Succeeded);
@@ -109,7 +109,7 @@ async fn operation_runs_on_one_worker() {
     let control = fleet.control_with_own_ports();
     for row in fleet.ports.table.operations(&job).await.unwrap() {
         for _ in 0..2 {
-            control.enqueue_operation(&row.value).await.unwrap();
+            control.jobs.enqueue_operation(&row.value).await.unwrap();
         }
     }
     fleet.run(&fleet.ports, 3, &job).await;
@@ -135,7 +135,7 @@ async fn failed_target_is_retried_alone() {
 async fn cancelled_job_stops_and_can_be_retried() {
     let fleet = InProcessFleet::new();
     let job = fleet.plan_job("1").await;
-    let counts = cancel(&fleet.control_with_own_ports(), &job).await.unwrap();
+    let counts = cancel(&fleet.control_with_own_ports().jobs, &job).await.unwrap();
     assert_eq!((counts.done, counts.cancelled, counts.stopping), (0, 9, 0));
     let status = fleet.run(&fleet.ports, 1, &job).await;
     assert_eq!(status.state, ReportedState::Cancelled);
@@ -185,7 +185,7 @@ async fn corrupt_chunk_is_not_copied() {
     for chunk in fleet.chunks("stage1eastus", "vhds").keys() {
         flip(chunk, 100);
     }
-    cleanup_job(&fleet.control_with_own_ports(), &job).await.unwrap();
+    cleanup_job(&fleet.control_with_own_ports().jobs, &job).await.unwrap();
     fleet.delete_all_images();
     let (job, _) = fleet.request_and_run(&fleet.ports, "1", 1).await;
     fleet.assert_all_done(&job).await;

@@ -66,7 +66,7 @@ async fn expire(fleet: &InProcessFleet, job: &JobId) {
         let Some(lease) = &mut operation.lease else { continue };
         lease.expires = fleet.ports.clock.now();
         fleet.ports.table.commit(&[Change::new(&row, operation)], &[]).await.unwrap();
-        fleet.control_with_own_ports().enqueue_operation(&row.value).await.unwrap();
+        fleet.control_with_own_ports().jobs.enqueue_operation(&row.value).await.unwrap();
     }
 }
 

@@ -133,7 +133,8 @@ async fn replaced_chunk_is_not_removed() {
         });
         let control = fleet.control_with(with_faults(&fleet.ports, &replaced));
         let how = VerifyOptions { read: true, remove: true };
-        let found = verify(&control, job.image(), &VerifyScope::scope_of_source(&control), how, &|_| {}).await.unwrap();
+        let found =
+            verify(&control, job.image(), &VerifyScope::scope_of_source(&control.config), how, &|_| {}).await.unwrap();
         assert!(replaced.was_hit());
         assert_eq!((found.faults.len(), found.removed), (1, 0), "{call}: {found:#?}");
         assert!(std::fs::read(&chunk).unwrap() == whole, "{call}");
@@ -148,7 +149,7 @@ async fn a_chunk_that_only_a_manifest_calls_wrong_is_not_removed() {
     fleet.upload(&fleet.ports, "1").await.unwrap();
     let control = fleet.control_with_own_ports();
     let (name, version) = ("golden".parse().unwrap(), "1".parse().unwrap());
-    let whole = load_version(&control, &name, &version).await.unwrap().manifests.remove(0);
+    let whole = load_version(&control.ports, &control.config, &name, &version).await.unwrap().manifests.remove(0);
     let chunks = fleet.chunks("goldsource", "golden");
     let mut other_checksum = whole.clone();
     other_checksum.chunks[0].runs[0].crc64 ^= 1;
@@ -160,7 +161,7 @@ async fn a_chunk_that_only_a_manifest_calls_wrong_is_not_removed() {
         let image = replace_version(&fleet, &control, wrong).await;
         let how = VerifyOptions { read: true, remove: true };
         let found =
-            verify(&control, Some(&image), &VerifyScope::scope_of_source(&control), how, &|_| {}).await.unwrap();
+            verify(&control, Some(&image), &VerifyScope::scope_of_source(&control.config), how, &|_| {}).await.unwrap();
         assert_eq!((found.faults.len(), found.removed), (1, 0), "{found:#?}");
         assert_eq!(fleet.chunks("goldsource", "golden"), chunks);
     }
@@ -169,7 +170,8 @@ async fn a_chunk_that_only_a_manifest_calls_wrong_is_not_removed() {
 /// Replaces version 1 by one whose disk has this manifest.
 async fn replace_version(fleet: &InProcessFleet, control: &ControlContext, manifest: Manifest) -> ImageRef {
     let (name, version) = ("golden".parse().unwrap(), "1".parse().unwrap());
-    let ArtifactRecord { artifact, provenance } = artifact_record(control, &name, &version).await.unwrap();
+    let ArtifactRecord { artifact, provenance } =
+        artifact_record(&control.ports, &control.config, &name, &version).await.unwrap();
     let other = LoadedVersion::of_os_disk((&name, &version), (artifact.os, artifact.generation), manifest);
     let store = control.config.source.store().container();
     let (disk, manifest) = other.disks().next().unwrap();

@@ -3,6 +3,7 @@
 mod cli;
 mod data_disks;
 mod formats;
+mod operators;
 mod processes;
 mod region;
 mod systems;

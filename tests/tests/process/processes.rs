@@ -452,6 +452,13 @@ fn values_are_completed() {
     assert_eq!(complete(&["cleanup", "--image", ""]).trim(), "golden");
     assert_eq!(complete(&["cleanup", "--image", "golden", "--version", ""]).trim(), "1");
     assert_eq!(complete(&["upload", "--target", "ea"]).trim(), "eastus");
+    assert_eq!(complete(&["upload", "--target", "ring=0,ea"]).trim(), "ring=0,eastus");
+    assert_eq!(complete(&["upload", "--target", "0000"]).trim(), "00000000-0000-0000-0000-000000000001");
+    let targets = std::fs::read_to_string(fixture.path("targets.toml")).unwrap();
+    let named = "name = \"Payments prod\"\ntags = { env = \"prod\" }\n";
+    std::fs::write(fixture.path("targets.toml"), targets + named).unwrap();
+    assert_eq!(complete(&["upload", "--target", "tag"]).trim(), "tag.env=prod");
+    assert_eq!(complete(&["upload", "--target", "name="]).trim(), "name=Payments prod");
     assert_eq!(complete(&["targets", "disable", "ea"]).trim(), "eastus");
     assert_eq!(complete(&["explain", "ring-s"]).trim(), "ring-stopped");
     assert_eq!(complete(&["help", "snapshots-"]).trim(), "snapshots-page");
@@ -459,8 +466,25 @@ fn values_are_completed() {
     std::fs::write(fixture.path("goldfleet.toml"), config + SYNC).unwrap();
     assert_eq!(complete(&["snapshots", "sync", "ci"]).trim(), "citrix");
     assert_eq!(complete(&["rehearse", "--sync", ""]).trim(), "citrix");
-    let script = fixture.run(&["completions", "bash"]);
-    assert!(script.status.success() && String::from_utf8_lossy(&script.stdout).contains("goldfleet"));
+    // Bash splits words at '=', and needs blanks to be escaped.
+    std::fs::write(fixture.path("complete.bash"), fixture.run(&["completions", "bash"]).stdout).unwrap();
+    let in_bash = |line: &str, words: &str| {
+        let script = format!(
+            "source ./complete.bash; COMP_LINE={line:?} COMP_POINT={}; COMP_WORDS=({words}); \
+             COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _goldfleet goldfleet; printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+            line.len()
+        );
+        let path = format!("{}:{}", process_fixture::programs().display(), std::env::var("PATH").unwrap());
+        let mut bash = std::process::Command::new("bash");
+        let output = bash.args(["--norc", "-c", &script]).env("PATH", path).current_dir(fixture.path(".")).output();
+        String::from_utf8(output.unwrap().stdout).unwrap()
+    };
+    let upload = "goldfleet upload --target";
+    assert_eq!(in_bash(&format!("{upload} name=Pay"), &format!("{upload} name = Pay")), "Payments\\ prod\n");
+    assert_eq!(in_bash(&format!("{upload} tag.env="), &format!("{upload} tag.env =")), "prod\n");
+    assert_eq!(in_bash(&format!("{upload} ring=0,ea"), &format!("{upload} ring = 0,ea")), "0,eastus\n");
+    assert_eq!(in_bash(&format!("{upload} ea"), &format!("{upload} ea")), "eastus\n");
+    assert_eq!(in_bash("goldfleet upload --os l", "goldfleet upload --os l"), "linux\n");
 }
 
 /// One unusable account neither hides the results of the others nor stops their clean-up.

@@ -39,10 +39,12 @@ pub(crate) async fn random_action(fleet: &Arc<SimFleet>) {
         57..65 => with_job(fleet, "retry", async |control, job| {
             Ok(format!("{} operations", retry(&control, &job, &RetryFilter::default()).await?))
         }),
-        65..71 => with_job(fleet, "cancel", async |control, job| Ok(format!("{:?}", cancel(&control, &job).await?))),
+        65..71 => {
+            with_job(fleet, "cancel", async |control, job| Ok(format!("{:?}", cancel(&control.jobs, &job).await?)));
+        }
         71..76 => remove_staged(fleet),
         76..80 => with_job(fleet, "approve", async |control, job| {
-            Ok(format!("{:?}", approve(&control, &job, None, "someone").await?))
+            Ok(format!("{:?}", approve(&control.jobs, &job, None, "someone").await?))
         }),
         80..85 => collect_garbage(fleet),
         85..89 => toggle_target(fleet),
@@ -170,11 +172,13 @@ fn remove_staged(fleet: &Arc<SimFleet>) {
         versions.jobs.values().filter_map(|job| Some(job.image()?.version.to_string())).collect();
     drop(versions);
     fleet.cleaned.lock().unwrap().extend(of_jobs);
-    with_job(fleet, "cleanup", async |control, job| Ok(format!("{:?}", cleanup::cleanup_job(&control, &job).await?)));
+    with_job(fleet, "cleanup", async |control, job| {
+        Ok(format!("{:?}", cleanup::cleanup_job(&control.jobs, &job).await?))
+    });
 }
 
 async fn verify_job(control: ControlContext, job: JobId) -> anyhow::Result<String> {
-    let job = control.job(&job).await?.value;
+    let job = control.jobs.job(&job).await?.value;
     let places = VerifyScope::scope_of_job(&control, &job).await?;
     let verified = verify(&control, job.image(), &places, VerifyOptions { read: true, remove: true }, &|_| {})
         .await

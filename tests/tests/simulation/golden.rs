@@ -115,5 +115,5 @@ async fn loaded(asked: &UploadRequest) -> LoadedVersion {
     let model = Model::new(LimitMode::Unlimited, clock, &config.source.region, 0);
     let control = ControlContext::new(model.ports(), config, "test");
     upload(&control, asked, &|_| {}, &CancellationToken::new()).await.unwrap();
-    load_version(&control, &asked.image, &asked.version).await.unwrap()
+    load_version(&control.ports, &control.config, &asked.image, &asked.version).await.unwrap()
 }

@@ -69,12 +69,12 @@ fn wrong(fleet: &SimFleet, what: String) {
 
 async fn check_job(fleet: &SimFleet, job: &Job) {
     let control = ControlContext::new(fleet.services.clone(), std::sync::Arc::clone(&fleet.config), "judge");
-    let row = control.job(&job.id).await.unwrap().value;
+    let row = control.jobs.job(&job.id).await.unwrap().value;
     let rows = fleet.services.table.operations(&job.id).await.unwrap();
     if &row != job {
         wrong(fleet, format!("job {} is another than what was written", job.id));
     }
-    let status = status(&control, &row).await.unwrap();
+    let status = status(&control.jobs, &row).await.unwrap();
     // Rows of another planning attempt are not part of the job.
     let rows: Vec<_> = rows.into_iter().filter(|operation| operation.value.plan == row.plan).collect();
     if row.operations.is_some_and(|planned| planned != rows.len() as u64) {

@@ -84,7 +84,7 @@ async fn take_out_corrupt(fleet: &SimFleet, image: &ImageRef, job: Option<&Job>)
     let (_, control) = fleet.control("verify");
     let places = match job {
         Some(job) => VerifyScope::scope_of_job(&control, job).await.unwrap(),
-        None => VerifyScope::scope_of_source(&control),
+        None => VerifyScope::scope_of_source(&control.config),
     };
     match verify(&control, Some(image), &places, VerifyOptions { read: true, remove: true }, &|_| {}).await {
         Ok(verified) => {
@@ -103,11 +103,11 @@ async fn take_out_corrupt(fleet: &SimFleet, image: &ImageRef, job: Option<&Job>)
 /// created, at the second retry.
 async fn retry_until_succeeded(fleet: &Arc<SimFleet>, job: &Job) {
     let (_, control) = fleet.control("retry");
-    if control.job(&job.id).await.unwrap().value.tree.is_none() {
+    if control.jobs.job(&job.id).await.unwrap().value.tree.is_none() {
         return;
     }
     for _ in 0..RETRIES {
-        let state = control.job(&job.id).await.unwrap().value.state;
+        let state = control.jobs.job(&job.id).await.unwrap().value.state;
         if state == JobState::Succeeded {
             return;
         }
@@ -119,7 +119,7 @@ async fn retry_until_succeeded(fleet: &Arc<SimFleet>, job: &Job) {
         }
         wait_for_jobs(fleet).await;
     }
-    let state = control.job(&job.id).await.unwrap().value.state;
+    let state = control.jobs.job(&job.id).await.unwrap().value.state;
     if state != JobState::Succeeded {
         fleet
             .faults

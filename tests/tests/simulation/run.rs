@@ -136,7 +136,7 @@ pub(crate) async fn wait_for_jobs(fleet: &Arc<SimFleet>) {
         for job in open.iter().filter(|job| job.state == JobState::Running && job.approvals.is_some()) {
             let (_, control) = fleet.control("approve");
             // Usually no ring waits.
-            let _ = goldfleet_dispatcher::control::approve::approve(&control, &job.id, None, "someone").await;
+            let _ = goldfleet_dispatcher::control::approve::approve(&control.jobs, &job.id, None, "someone").await;
         }
         fleet.sleep(Duration::from_secs(5)).await;
     }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
-use clap_complete::ArgValueCandidates;
+use clap_complete::{ArgValueCandidates, ArgValueCompleter};
 use goldfleet_model::ids::{ImageName, ImageVersion};
 use goldfleet_model::selector::Selector;
 
@@ -23,7 +23,7 @@ pub struct RehearseArguments {
     #[arg(long, value_name = "SIZE", conflicts_with = "image")]
     pub data: Option<Size>,
     /// Only targets that match: a glob such as 'west*', or terms such as 'ring=0,tag.env=prod'; can be given several times
-    #[arg(long = "target", value_name = "SELECTOR", conflicts_with = "targets_like", add = ArgValueCandidates::new(complete::selectors))]
+    #[arg(long = "target", value_name = "SELECTOR", conflicts_with = "targets_like", add = ArgValueCompleter::new(complete::selectors))]
     pub targets: Vec<Selector>,
     /// Instead of the configured targets: this many
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=20_000))]

@@ -1,7 +1,7 @@
 //! Which targets a command is for.
 
 use clap::Args;
-use clap_complete::ArgValueCandidates;
+use clap_complete::ArgValueCompleter;
 use goldfleet_model::selector::Selector;
 
 use crate::cli::complete;
@@ -10,7 +10,7 @@ use crate::cli::complete;
 #[derive(Debug, Clone, Default, Args)]
 pub struct SelectionArguments {
     /// Only targets that match: a glob such as 'west*', or terms such as 'ring=0,tag.env=prod'; can be given several times
-    #[arg(long = "target", value_name = "SELECTOR", add = ArgValueCandidates::new(complete::selectors))]
+    #[arg(long = "target", value_name = "SELECTOR", add = ArgValueCompleter::new(complete::selectors))]
     pub targets: Vec<Selector>,
     /// Only targets of this ring; can be given several times or with commas
     #[arg(long = "ring", value_name = "NUMBER", value_delimiter = ',')]

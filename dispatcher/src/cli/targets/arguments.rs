@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-use clap_complete::ArgValueCandidates;
+use clap_complete::ArgValueCompleter;
 use goldfleet_config::targets::{AccountPrefix, Format, OnDuplicate};
 use goldfleet_model::ids::{AccountName, ContainerName, Region, ResourceGroup, SubscriptionId};
 use goldfleet_model::selector::Selector;
@@ -19,7 +19,7 @@ pub enum TargetsCommand {
     /// List targets, enabled or not
     List {
         /// Which targets: globs such as 'west*', or terms such as 'ring=0,tag.env=prod' [default: all]
-        #[arg(value_name = "SELECTOR", add = ArgValueCandidates::new(complete::selectors))]
+        #[arg(value_name = "SELECTOR", add = ArgValueCompleter::new(complete::selectors))]
         selectors: Vec<Selector>,
     },
     /// Add a target
@@ -40,7 +40,7 @@ pub enum TargetsCommand {
 #[derive(Debug, Args)]
 pub struct Selection {
     /// Which targets: globs such as 'west*', or terms such as 'ring=0,tag.env=prod'
-    #[arg(value_name = "SELECTOR", required_unless_present = "all", conflicts_with = "all", add = ArgValueCandidates::new(complete::selectors))]
+    #[arg(value_name = "SELECTOR", required_unless_present = "all", conflicts_with = "all", add = ArgValueCompleter::new(complete::selectors))]
     pub selectors: Vec<Selector>,
     /// All targets
     #[arg(long)]

@@ -137,7 +137,8 @@ fn set_enabled(
     enabled: bool,
     console: &mut Console<'_>,
 ) -> Result<(), TargetsError> {
-    // Loading fails if the file does not exist: for a change that means a wrong path. Only additions create the file.
+    // Loading fails if the file does not exist, because then the path of a change is probably wrong. Only additions
+    // create the file.
     TargetsFile::load(path)?;
     let switched = TargetsDocument::edit(path, |document| document.set_enabled(&selection.selectors, enabled))?;
     Ok(report::switched(&switched, enabled, console)?)

@@ -15,6 +15,9 @@ use crate::terminal::color::Tone;
 const COLUMNS: [&str; 9] =
     ["subscription", "name", "region", "ring", "enabled", "resource group", "staging", "tags", "sinks"];
 
+/// The column of the display names of subscriptions.
+const NAME: usize = 1;
+
 /// The columns that are always shown.
 const SHOWN: [&str; 3] = ["subscription", "region", "staging"];
 
@@ -55,7 +58,11 @@ fn write_list(targets: &[&Target], console: &mut Console<'_>) -> io::Result<()> 
     if !alike.is_empty() {
         writeln!(console.out, "all targets: {}", alike.join(", "))?;
     }
-    let shown: Vec<usize> = filled(shown).collect();
+    let mut shown: Vec<usize> = filled(shown).collect();
+    // People recognise the name. The sort is stable.
+    if rows.iter().all(|row| !row[NAME].is_empty()) {
+        shown.sort_by_key(|column| *column != NAME);
+    }
     let header: Vec<&str> = shown.iter().map(|&column| COLUMNS[column]).collect();
     let cell = |row: &[String; 9], column: usize| match (COLUMNS[column], row[column].as_str()) {
         ("enabled", "yes") => Cell::toned(Tone::Success, "yes"),

@@ -7,6 +7,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::cli::output::Output;
+use goldfleet_config::Config;
 
 #[derive(Debug, Parser)]
 #[command(name = "goldfleet targets")]

@@ -9,11 +9,11 @@ use super::Finding;
 pub(super) fn check_for_vhds(subject: &str, facts: &AccountFacts) -> Vec<Finding> {
     let mut findings = Vec::new();
     if !is_general_purpose(facts) {
-        let message = format!("account {} is a {}, which takes no page blobs", facts.name, facts.kind);
+        let message = format!("account {} is a {}, which does not support page blobs", facts.name, facts.kind);
         findings.push(Finding::error(subject, "account-kind", message, "use a general-purpose v2 account"));
     }
     if facts.hierarchical {
-        let message = format!("account {} has a hierarchical namespace, and so takes no page blobs", facts.name);
+        let message = format!("account {} has a hierarchical namespace, so it does not support page blobs", facts.name);
         let remedy = "name an account without one; it cannot be disabled on an account";
         findings.push(Finding::error(subject, "account-hierarchical", message, remedy));
     }
@@ -27,7 +27,8 @@ pub(super) fn check_for_chunks(subject: &str, facts: &AccountFacts) -> Vec<Findi
     let mut findings = Vec::new();
     if facts.kind == "FileStorage" || (facts.premium && is_general_purpose(facts)) {
         let premium = if facts.premium { "premium " } else { "" };
-        let message = format!("account {} is a {premium}{}, which takes no block blobs", facts.name, facts.kind);
+        let message =
+            format!("account {} is a {premium}{}, which does not support block blobs", facts.name, facts.kind);
         let remedy = "use a standard general-purpose v2 account; for a region, name it in a [[store]]";
         findings.push(Finding::error(subject, "account-kind", message, remedy));
     }
@@ -42,8 +43,8 @@ pub(super) fn check_for_copies(subject: &str, facts: &AccountFacts, other_tenant
         CopyScope::Tenant if other_tenant => "of its own tenant, which differs from the fleet's tenant",
         CopyScope::Tenant | CopyScope::All => return None,
     };
-    let message = format!("account {} takes copies only from accounts {sources}", facts.name);
-    let remedy = "take the limit (allowedCopyScope) away, or see that the stores it copies from meet it";
+    let message = format!("account {} accepts copies only from accounts {sources}", facts.name);
+    let remedy = "remove the limit (allowedCopyScope), or check that the stores from which it copies are within it";
     Some(Finding::warning(subject, "copy-scope", message, remedy))
 }
 
@@ -55,15 +56,16 @@ pub(super) fn check_for_readers(subject: &str, facts: &AccountFacts) -> Option<F
         return None;
     }
     let message =
-        "its firewall is closed: the services of other accounts read it only for workers that it lets in itself";
-    let remedy = "run all workers in networks that it lets in (a private endpoint must be in the workers' own network); or \
+        "its firewall denies public access: other accounts can copy from it only on behalf of workers that it admits";
+    let remedy = "run all workers in networks that it admits (a private endpoint must be in the workers' own network); or \
                   allow all networks on it (it stays private: tokens only)";
     Some(Finding::warning(subject, "store-firewall", message, remedy))
 }
 
 fn elsewhere(subject: &str, facts: &AccountFacts) -> Option<Finding> {
     let endpoint = facts.elsewhere.as_ref()?;
-    let message = format!("account {} has its blobs at {endpoint}, where the configuration does not lead", facts.name);
+    let message =
+        format!("account {} has its blob endpoint at {endpoint}, which differs from the configured one", facts.name);
     let remedy =
         "check [cloud] environment, blob_suffix and blob_endpoint; or name an account with a standard endpoint";
     Some(Finding::error(subject, "account-endpoint", message, remedy))

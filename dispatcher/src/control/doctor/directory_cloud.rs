@@ -1,30 +1,32 @@
-//! Checks of targets whose cloud is not Azure. Little can be checked there. The findings say so, because no finding at
-//! all would look like a successful check.
+//! Checks of targets whose cloud is not Azure. Little can be checked there. The findings state this, because a report
+//! without findings would look like a successful check.
 
 use futures::stream::{self, StreamExt as _};
 use goldfleet_config::Cloud;
+use goldfleet_config::Config;
 use goldfleet_model::target::Target;
+use goldfleet_ports::Ports;
 
 use super::Finding;
 use super::services::container_exists;
-use crate::control::context::{ControlContext, MAX_IN_FLIGHT};
+use crate::control::context::MAX_IN_FLIGHT;
 
 const NOTHING_ELSE: &str = "without subscriptions, permissions or firewalls to examine";
 
 /// The findings for the targets. Empty if the cloud is Azure or there is no target.
-pub(super) async fn targets(control: &ControlContext, targets: &[&Target]) -> Vec<Finding> {
+pub(super) async fn targets(ports: &Ports, config: &Config, targets: &[&Target]) -> Vec<Finding> {
     if targets.is_empty() {
         return Vec::new();
     }
-    match &control.config.cloud {
+    match &config.cloud {
         Cloud::Azure(_) => Vec::new(),
         Cloud::Modelled(_) => vec![Finding::ok("cloud", format!("this is a model, {NOTHING_ELSE} at targets"))],
         Cloud::Directory(directory) => {
-            let mut findings = blocked_accounts(control, targets).await;
+            let mut findings = blocked_accounts(ports, targets).await;
             let (all, free) = (targets.len(), targets.len() - findings.len());
             let message = format!(
-                "{} is a folder, {NOTHING_ELSE}; at {free} of {all} enabled targets nothing is in the way of the account's \
-                 folder (whether it can be written to is not tried)",
+                "{} is a folder, {NOTHING_ELSE}; the account's folder is usable at {free} of {all} enabled \
+                 targets (write access was not tested)",
                 directory.root.display()
             );
             findings.insert(0, Finding::ok("cloud", message));
@@ -34,11 +36,11 @@ pub(super) async fn targets(control: &ControlContext, targets: &[&Target]) -> Ve
 }
 
 /// The targets whose account path is not an accessible directory. A worker creates a directory that does not exist.
-async fn blocked_accounts(control: &ControlContext, targets: &[&Target]) -> Vec<Finding> {
+async fn blocked_accounts(ports: &Ports, targets: &[&Target]) -> Vec<Finding> {
     let looked = stream::iter(targets)
         .map(async |target| {
-            let error = container_exists(control, &target.staging()).await.err()?;
-            let remedy = "take away what stands where the account's folder must be, or see that you may write there";
+            let error = container_exists(ports, &target.staging()).await.err()?;
+            let remedy = "remove the file at the path of the account's folder, or check that you may write there";
             Some(Finding::from_port_error(format!("target {}", target.key()), &error, remedy))
         })
         .buffered(MAX_IN_FLIGHT);

@@ -9,6 +9,7 @@ use goldfleet_galleries::settings::Gallery;
 use goldfleet_galleries::spec::definition_of;
 use goldfleet_model::ids::{ImageName, ImageVersion};
 use goldfleet_model::resource::{ResourceId, ResourceType};
+use goldfleet_ports::Ports;
 use goldfleet_ports::inspector::Inspector;
 use goldfleet_ports::resources::emulation::galleries::changed_property;
 use goldfleet_ports::resources::{ResourceQuery, list_all};
@@ -19,6 +20,7 @@ use super::{Finding, group};
 use crate::control::artifacts::artifact_record;
 use crate::control::context::{ControlContext, ControlError};
 use crate::control::images::images;
+use goldfleet_config::Config;
 
 /// The number of versions in a subscription and region from which a finding warns. Source: Azure, azure-compute-gallery, limits:
 /// 10,000.
@@ -29,7 +31,8 @@ const ROLE: &str = "the custom role of infra/bicep on the group";
 
 /// Checks a gallery. A gallery without problems gives a single finding. Without an inspector, rights and regions are not checked.
 pub(super) async fn examine(
-    control: &ControlContext,
+    ports: &Ports,
+    config: &Config,
     inspector: Option<&dyn Inspector>,
     (gallery, file): (&Gallery, &TargetsFile),
     newest: &[(ImageName, ImageVersion)],
@@ -42,7 +45,7 @@ pub(super) async fn examine(
     {
         return vec![finding];
     }
-    let ready = match control.ports.resources.get(&gallery.id(), None).await {
+    let ready = match ports.resources.get(&gallery.id(), None).await {
         Ok(Some(found)) if found.body.region == gallery.region => "ready".to_owned(),
         // Versions can be in other regions than their gallery.
         Ok(Some(found)) => format!("ready; the gallery itself is in {}", found.body.region),
@@ -55,9 +58,9 @@ pub(super) async fn examine(
         Some(inspector) => regions(inspector, &subject, gallery).await,
         None => Vec::new(),
     };
-    findings.extend(hub(control, &subject, gallery, file));
+    findings.extend(hub(config, &subject, gallery, file));
     for (image, version) in newest.iter().filter(|(image, _)| gallery.receives(image)) {
-        match definition(control, &subject, gallery, (image, version)).await {
+        match definition(ports, config, &subject, gallery, (image, version)).await {
             Ok(found) => findings.extend(found),
             Err(ControlError::Port(error)) => findings.push(access_error(subject.clone(), &error, ROLE)),
             // The images themselves are not checked here.
@@ -70,7 +73,7 @@ pub(super) async fn examine(
     findings
 }
 
-/// The newest uploaded version of each image. None of an image whose records cannot be read.
+/// The newest uploaded version of each image. Images whose records cannot be read are left out.
 pub(super) async fn newest_versions(control: &ControlContext) -> Vec<(ImageName, ImageVersion)> {
     let Ok((lines, _)) = images(control, None).await else { return Vec::new() };
     let mut newest = BTreeMap::new();
@@ -116,13 +119,13 @@ async fn regions(inspector: &dyn Inspector, subject: &str, gallery: &Gallery) ->
 }
 
 /// The hub from which the route `region` publishes.
-fn hub(control: &ControlContext, subject: &str, gallery: &Gallery, file: &TargetsFile) -> Option<Finding> {
+fn hub(config: &Config, subject: &str, gallery: &Gallery, file: &TargetsFile) -> Option<Finding> {
     if file.hubs.contains_key(&gallery.region) {
         return None;
     }
     let message = format!("{} has no hub, from which uploaded versions are published", gallery.region);
     let remedy = "give a [[store]] of the region subscription and resource_group";
-    Some(match control.config.plan.route {
+    Some(match config.plan.route {
         UploadRoute::Region => Finding::error(subject, "hub-missing", message, remedy),
         UploadRoute::Staging => Finding::warning(subject, "hub-missing", message, remedy),
     })
@@ -130,16 +133,17 @@ fn hub(control: &ControlContext, subject: &str, gallery: &Gallery, file: &Target
 
 /// The faults of the definition of an image.
 async fn definition(
-    control: &ControlContext,
+    ports: &Ports,
+    config: &Config,
     subject: &str,
     gallery: &Gallery,
     (image, version): (&ImageName, &ImageVersion),
 ) -> Result<Vec<Finding>, ControlError> {
-    let artifact = artifact_record(control, image, version).await?.artifact;
+    let artifact = artifact_record(ports, config, image, version).await?.artifact;
     let wanted = definition_of(gallery, image, artifact.os, artifact.generation);
     let id = gallery.definition_of(image).map_err(|error| ControlError::Refused(error.to_string()))?;
     let mut findings = Vec::new();
-    let Some(found) = control.ports.resources.get(&id, None).await? else {
+    let Some(found) = ports.resources.get(&id, None).await? else {
         if !gallery.create_definition {
             let message = format!("there is no image definition {id} for {image}");
             let remedy = "create it, or set create_definition = true";
@@ -154,7 +158,7 @@ async fn definition(
         let remedy = "change the configuration, or name another definition: the property cannot be changed";
         findings.push(Finding::error(subject, "definition-differs", message, remedy));
     }
-    let versions = versions(control, &id).await?;
+    let versions = versions(ports, &id).await?;
     if versions >= MANY_VERSIONS {
         let message = format!("{id} has {versions} versions, and a subscription has at most 10000 in a region");
         let remedy = "delete versions that nothing uses, or have the limit raised";
@@ -164,7 +168,7 @@ async fn definition(
 }
 
 /// The number of versions of a definition.
-async fn versions(control: &ControlContext, definition: &ResourceId) -> Result<usize, ControlError> {
+async fn versions(ports: &Ports, definition: &ResourceId) -> Result<usize, ControlError> {
     let query = ResourceQuery {
         resource_type: ResourceType::GalleryVersion,
         subscription: definition.subscription,
@@ -173,6 +177,6 @@ async fn versions(control: &ControlContext, definition: &ResourceId) -> Result<u
         tags: BTreeMap::new(),
         tenant: None,
     };
-    let page = list_all(control.ports.resources.as_ref(), control.ports.clock.as_ref(), &query).await?;
+    let page = list_all(ports.resources.as_ref(), ports.clock.as_ref(), &query).await?;
     Ok(page.resources.len() + page.unreadable.len())
 }

@@ -11,6 +11,7 @@ use goldfleet_snapshots::id::GroupRef;
 use super::access::{Needed, SCRATCH, UPLOADS};
 use super::{Finding, Level, group};
 use crate::control::context::ControlContext;
+use goldfleet_config::Config;
 
 /// Checks the hubs. Each hub without problems gives a finding.
 pub(super) async fn examine(control: &ControlContext, inspector: &dyn Inspector, file: &TargetsFile) -> Vec<Finding> {
@@ -19,7 +20,7 @@ pub(super) async fn examine(control: &ControlContext, inspector: &dyn Inspector,
         let subject = format!("hub {region}");
         let mut found = group::examine(inspector, &subject, &hub.group, &needed()).await;
         if found.is_none() {
-            found = upload(control, inspector, &subject, &hub.group).await;
+            found = upload(&control.config, inspector, &subject, &hub.group).await;
         }
         findings.push(found.unwrap_or_else(|| Finding::ok(subject, "ready")));
     }
@@ -28,15 +29,10 @@ pub(super) async fn examine(control: &ControlContext, inspector: &dyn Inspector,
 
 /// The right to give and end access to a disk, which the route `region` needs to fill it. A fleet that does not use that route by default
 /// gets a warning.
-async fn upload(
-    control: &ControlContext,
-    inspector: &dyn Inspector,
-    subject: &str,
-    group: &GroupRef,
-) -> Option<Finding> {
+async fn upload(config: &Config, inspector: &dyn Inspector, subject: &str, group: &GroupRef) -> Option<Finding> {
     let needed: Vec<&Needed> = UPLOADS.iter().collect();
     let found = group::examine(inspector, subject, group, &needed).await?;
-    Some(match control.config.plan.route {
+    Some(match config.plan.route {
         UploadRoute::Region => found,
         UploadRoute::Staging => {
             Finding { level: Level::Warning, message: format!("{}: the route region needs it", found.message), ..found }
@@ -44,7 +40,7 @@ async fn upload(
     })
 }
 
-/// What is missing at a target. Its snapshots are copied from those of a hub.
+/// The missing rights at a target. Its snapshots are copied from those of a hub.
 pub(super) async fn examine_target(inspector: &dyn Inspector, file: &TargetsFile, target: &Target) -> Option<Finding> {
     let has_copies = target.sinks.has(Sink::Snapshot) || target.sinks.has(Sink::Disk);
     // Copies to another tenant are refused.

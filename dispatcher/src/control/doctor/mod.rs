@@ -23,6 +23,7 @@ use goldfleet_galleries::settings::Gallery;
 use goldfleet_model::ids::{AccountName, Region, SubscriptionId};
 use goldfleet_model::target::Target;
 use goldfleet_plan::stores_of_first_rollout;
+use goldfleet_ports::Ports;
 use goldfleet_ports::error::PortResult;
 use goldfleet_ports::inspector::{AccountFacts, Inspector};
 use goldfleet_rates::Rates;
@@ -32,6 +33,7 @@ use crate::control::request::plan_order;
 use crate::control::sample_regions::similar_region;
 
 pub use finding::{Finding, Level};
+use goldfleet_config::Config;
 use probe::questions::Answer;
 use probe::record::{ProbeResult, results};
 pub(crate) use services::container_exists;
@@ -50,7 +52,7 @@ pub async fn examine(
     let file = TargetsFile::load(&control.config.targets.file)?;
     let rates = Rates::load(control.config.plan.rates.as_deref())?;
     let targets: Vec<&Target> = file.targets.iter().filter(|target| target.enabled).collect();
-    let mut findings = vec![configuration(control), targets_found(control, &file, targets.len())];
+    let mut findings = vec![configuration(&control.config), targets_found(&control.config, &file, targets.len())];
     findings.extend(unknown_regions(&targets));
     if let Some(inspector) = inspector.as_deref() {
         match inspector.sign_in().await {
@@ -62,11 +64,12 @@ pub async fn examine(
             }
         }
     }
-    findings.extend(services::coordination(control).await);
-    findings.extend(probed(control).await);
-    findings.extend(services::store(control, &control.config.source.store(), "source store").await);
+    findings.extend(services::coordination(&control.ports, &control.config).await);
+    findings.extend(probed(&control.ports).await);
+    findings
+        .extend(services::store(&control.ports, &control.config, &control.config.source.store(), "source store").await);
     for store in &file.stores {
-        findings.extend(services::store(control, store, "store").await);
+        findings.extend(services::store(&control.ports, &control.config, store, "store").await);
     }
     match inspector.as_deref() {
         Some(inspector) => {
@@ -76,21 +79,23 @@ pub async fn examine(
                 findings.extend(sync::examine(inspector, sync, &control.config.tenants).await);
             }
         }
-        None => findings.extend(directory_cloud::targets(control, &targets).await),
+        None => findings.extend(directory_cloud::targets(&control.ports, &control.config, &targets).await),
     }
     let galleries: Vec<&Gallery> = file.galleries.iter().filter(|gallery| gallery.enabled).collect();
     let newest = if galleries.is_empty() { Vec::new() } else { gallery::newest_versions(control).await };
     for gallery in galleries {
-        findings.extend(gallery::examine(control, inspector.as_deref(), (gallery, &file), &newest).await);
+        findings.extend(
+            gallery::examine(&control.ports, &control.config, inspector.as_deref(), (gallery, &file), &newest).await,
+        );
     }
     findings.extend(sources::examine(control, inspector.as_deref(), asked).await);
     Ok(findings)
 }
 
 /// The newest stored result of the probe for each pair of places. Without tables there are none.
-async fn probed(control: &ControlContext) -> Vec<Finding> {
+async fn probed(ports: &Ports) -> Vec<Finding> {
     let mut newest: BTreeMap<Vec<String>, ProbeResult> = BTreeMap::new();
-    for result in results(control.ports.records.as_ref()).await.unwrap_or_default() {
+    for result in results(ports.records.as_ref()).await.unwrap_or_default() {
         match newest.get(&result.places) {
             Some(known) if known.at >= result.at => {}
             _ => drop(newest.insert(result.places.clone(), result)),
@@ -105,8 +110,8 @@ async fn probed(control: &ControlContext) -> Vec<Finding> {
     newest.into_iter().map(finding).collect()
 }
 
-fn configuration(control: &ControlContext) -> Finding {
-    let file = control.config.file.as_ref();
+fn configuration(config: &Config) -> Finding {
+    let file = config.file.as_ref();
     let text = file.map_or_else(|| "environment variables only, no file".to_owned(), |file| file.display().to_string());
     Finding::ok("configuration", text)
 }
@@ -122,8 +127,8 @@ fn unknown_regions(targets: &[&Target]) -> Vec<Finding> {
     misspelt.map(finding).collect()
 }
 
-fn targets_found(control: &ControlContext, file: &TargetsFile, enabled: usize) -> Finding {
-    let path = control.config.targets.file.display();
+fn targets_found(config: &Config, file: &TargetsFile, enabled: usize) -> Finding {
+    let path = config.targets.file.display();
     if enabled == 0 {
         let remedy = "add targets, or enable some with 'goldfleet targets enable'";
         return Finding::warning("targets", "no-targets", format!("{path} has no enabled target"), remedy);
@@ -141,11 +146,11 @@ async fn cloud(
     targets: &[&Target],
     rates: &Rates,
 ) -> Vec<Finding> {
-    let accounts = accounts(control, inspector, targets).await;
-    let stores = store_accounts(control, file, targets, rates);
+    let accounts = accounts(&control.config, inspector, targets).await;
+    let stores = store_accounts(&control.config, file, targets, rates);
     let mut findings = Vec::new();
     for account in &stores {
-        findings.extend(services::readable_by_others(control, inspector, account, file, &accounts).await);
+        findings.extend(services::readable_by_others(&control.config, inspector, account, file, &accounts).await);
     }
     let examined = stream::iter(targets)
         .map(|target| target::examine(control, inspector, (target, file), &accounts))
@@ -155,19 +160,14 @@ async fn cloud(
     findings
 }
 
-/// The accounts that others read: those of configured stores, even if no plan needs them, and those that a plan for all
-/// targets would choose.
-fn store_accounts(
-    control: &ControlContext,
-    file: &TargetsFile,
-    targets: &[&Target],
-    rates: &Rates,
-) -> BTreeSet<AccountName> {
+/// The accounts from which other accounts read: those of configured stores, even if no plan needs them, and those that
+/// a plan for all targets would choose.
+fn store_accounts(config: &Config, file: &TargetsFile, targets: &[&Target], rates: &Rates) -> BTreeSet<AccountName> {
     let mut in_order = targets.to_vec();
     in_order.sort_by_key(|target| plan_order(target));
-    let planned = match control.config.plan.route {
+    let planned = match config.plan.route {
         UploadRoute::Staging => {
-            stores_of_first_rollout(&control.config.source.store(), &in_order, &file.stores_by_region(), rates)
+            stores_of_first_rollout(&config.source.store(), &in_order, &file.stores_by_region(), rates)
         }
         // Its stores are the configured ones.
         UploadRoute::Region => Vec::new(),
@@ -175,8 +175,8 @@ fn store_accounts(
     file.stores.iter().chain(&planned).map(|store| store.account.clone()).collect()
 }
 
-async fn accounts(control: &ControlContext, inspector: &dyn Inspector, targets: &[&Target]) -> Accounts {
-    let source = (control.config.source.subscription, None);
+async fn accounts(config: &Config, inspector: &dyn Inspector, targets: &[&Target]) -> Accounts {
+    let source = (config.source.subscription, None);
     let wanted: BTreeMap<SubscriptionId, Option<String>> =
         targets.iter().map(|target| (target.subscription, target.tenant.clone())).chain([source]).collect();
     stream::iter(wanted)

@@ -1,5 +1,5 @@
-//! Checks of what a source in the cloud needs, and a clone of a machine: the resource groups, and what the identity may do there.
-//! They are not in the configuration, so the command names them.
+//! Checks of a source in the cloud, and of a clone of a machine: the resource groups, and the rights of the identity
+//! there. The command names the source, because the configuration does not.
 
 use std::collections::BTreeMap;
 
@@ -19,12 +19,12 @@ use super::{Finding, group};
 use crate::control::context::ControlContext;
 use crate::control::versions::find;
 
-/// What an operator asks the doctor to check besides the configuration.
+/// The checks that an operator requests in addition to those of the configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AskedSources {
     /// Sources of `upload --from` and `dispatch --from`.
     pub from: Vec<SourceLocation>,
-    /// Where machines among them are cloned to.
+    /// The place to which machines among the sources are cloned.
     pub clone_to: Option<Place>,
 }
 
@@ -98,7 +98,7 @@ async fn groups(control: &ControlContext, from: &SourceLocation, clone_to: Optio
 
 /// The managed disks of a machine. None of a machine that does not exist.
 async fn disks_of(control: &ControlContext, id: &ResourceId) -> PortResult<Vec<ResourceId>> {
-    let found = find(control, id).await?;
+    let found = find(&control.ports, id).await?;
     let machine = found.as_ref().and_then(|found| found.body.properties.machine());
     let disks = machine.into_iter().flat_map(MachineProperties::disks);
     Ok(disks.filter_map(|disk| disk.disk_id()?.parse().ok()).collect())

@@ -31,8 +31,8 @@ pub(super) async fn examine(inspector: &dyn Inspector, sync: &Sync, tenants: &Te
     findings
 }
 
-/// The subscriptions of a sync that are not registered for snapshots. An identity without rights on a whole subscription
-/// cannot read that, and its first copy reports it.
+/// The subscriptions of a sync that are not registered for snapshots. An identity without rights on a whole
+/// subscription cannot read the registration. If it is missing, the first copy fails.
 async fn unregistered(inspector: &dyn Inspector, subject: &str, sync: &Sync) -> Vec<Finding> {
     let subscriptions: BTreeSet<SubscriptionId> = groups_of(sync).into_iter().map(|group| group.subscription).collect();
     let mut findings = Vec::new();

@@ -68,12 +68,12 @@ impl Examined<'_> {
         let mut findings = Vec::new();
         match self.inspector.subscription(subscription, self.tenant()).await? {
             None => {
-                let message = format!("subscription {subscription} is not there, or not to be seen");
+                let message = format!("subscription {subscription} does not exist, or the identity cannot see it");
                 let remedy = "correct the targets file, or give the identity Reader on the subscription";
                 return Ok(vec![self.bad("subscription-not-found", message, remedy)]);
             }
             Some(state) if !matches!(state.as_str(), "Enabled" | "Warned" | "PastDue") => {
-                let message = format!("the subscription is {state}, and takes no changes");
+                let message = format!("the subscription is {state}, so nothing in it can be changed");
                 findings.push(self.bad("subscription-disabled", message, "have it enabled, or disable the target"));
             }
             Some(_) => {}
@@ -138,12 +138,12 @@ impl Examined<'_> {
         let read_only: Vec<&Lock> = locks.iter().filter(|lock| lock.read_only).collect();
         if !read_only.is_empty() {
             let message =
-                format!("locks on resource group {group} ({}) keep images from being made", names(&read_only));
-            return Some(self.bad("scope-locked", message, "take the locks away"));
+                format!("locks on resource group {group} ({}) prevent the creation of images", names(&read_only));
+            return Some(self.bad("scope-locked", message, "remove the locks"));
         }
         let all: Vec<&Lock> = locks.iter().collect();
-        let message = format!("locks on resource group {group} ({}) keep images from being replaced", names(&all));
-        let remedy = "take the locks away, or give changed content a new version";
+        let message = format!("locks on resource group {group} ({}) prevent the replacement of images", names(&all));
+        let remedy = "remove the locks, or give changed content a new version";
         (!all.is_empty()).then(|| Finding::warning(&self.subject, "scope-locked", message, remedy))
     }
 
@@ -196,12 +196,12 @@ impl Examined<'_> {
 
     async fn access(&self, facts: &AccountFacts) -> PortResult<Vec<Finding>> {
         let container = self.target.staging();
-        let there = container_exists(self.control, &container).await;
+        let there = container_exists(&self.control.ports, &container).await;
         let mut findings = self.rights(facts, &container, !matches!(there, Ok(false))).await?;
         match there {
             Ok(true) => {}
             Ok(false) => {
-                let message = format!("there is no container {container} yet; a worker would make it");
+                let message = format!("container {container} does not exist yet; a worker creates it");
                 findings.push(Finding::warning(&self.subject, "container-not-found", message, "run 'goldfleet setup'"));
             }
             Err(error) if error.kind == ErrorKind::Denied && facts.is_closed() => {
@@ -227,14 +227,14 @@ impl Examined<'_> {
         let lacking = missing(&on_container, &BLOBS);
         if !lacking.is_empty() {
             let message = format!("the identity may not {} in container {container}", lacking.join(", "));
-            let remedy = "give it the role Storage Blob Data Contributor on the container or its account; new roles take \
-                          minutes to hold";
+            let remedy = "give it the role Storage Blob Data Contributor on the container or its account; a new role is \
+                          effective after some minutes";
             findings.push(self.bad("authorization-failed", message, remedy));
         }
         let lacking = missing(&account, &SOURCES);
         if !lacking.is_empty() {
             let message = format!(
-                "the identity may not {} on account {}; Azure may want it of whoever makes images of its blobs",
+                "the identity may not {} on account {}; Azure may require this right to create images from its blobs",
                 lacking.join(", "),
                 facts.name
             );

@@ -46,7 +46,7 @@ pub(super) static CODES: &[Code] = &[
         remedy: "Create it or grant access, then run `goldfleet retry JOB`; or correct the target, and dispatch again.",
     },
     Code {
-        codes: &["authorization-failed", "authorization-permission-mismatch"],
+        codes: &["authorization-failed", "authorization-permission-mismatch", "linked-authorization-failed"],
         cause: "The identity lacks a permission; the reason names the action.",
         remedy: "Assign the role that `goldfleet doctor` names, then run `goldfleet retry JOB`.",
     },
@@ -57,8 +57,15 @@ pub(super) static CODES: &[Code] = &[
     },
     Code {
         codes: &["credential-unavailable"],
-        cause: "No credential gave a token.",
-        remedy: "Check `[cloud] credential` and what it needs (`goldfleet help configuration`).",
+        cause: "No credential gave a token: the sign-in service refused it, or could not be reached.",
+        remedy: "Check the identity that `[cloud] credential` selects, and that the service can be reached.",
+    },
+    Code {
+        codes: &["credential-not-set-up"],
+        cause: "The credential needs something that this machine lacks: a program, an environment variable, a file, or a sign-in. \
+                No service was asked.",
+        remedy: "With `azure-cli` or `default`, install `az` and run `az login`; `goldfleet help configuration` lists what other \
+                 credentials need. Then run `goldfleet retry JOB`.",
     },
     Code {
         codes: &["blob-immutable-due-to-policy", "blob-immutable-due-to-legal-hold"],

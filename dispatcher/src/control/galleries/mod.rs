@@ -21,11 +21,13 @@ use goldfleet_model::resource::{ResourceType, VersionNumber};
 use goldfleet_model::selector::Selector;
 use goldfleet_plan::GalleryReceiver;
 use goldfleet_ports::ETag;
+use goldfleet_ports::Ports;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::records::RecordName;
 
-use crate::control::context::{ControlContext, ControlError};
+use crate::control::context::ControlError;
 use crate::control::suggest::command_line;
+use goldfleet_config::Config;
 
 pub use plan::{plan, remember};
 
@@ -35,7 +37,7 @@ pub const UNSERVED: &str = "galleries-not-served";
 /// The code of a version whose name no gallery accepts.
 pub const VERSION_NAME: &str = "gallery-version-name";
 
-/// The fault of the name of a version that a gallery should receive. None if its name is valid.
+/// The finding for a version whose name no gallery accepts. None if the name is valid.
 #[must_use]
 pub fn name_fault(gallery: &str, version: &ImageVersion) -> Option<Finding> {
     let error = version.as_str().parse::<VersionNumber>().err()?;
@@ -48,12 +50,12 @@ pub fn name_fault(gallery: &str, version: &ImageVersion) -> Option<Finding> {
 /// # Errors
 /// [`ControlError::NotCopied`], or [`ControlError::Targets`] if the targets file is not valid.
 pub fn receivers(
-    control: &ControlContext,
+    config: &Config,
     image: &ImageName,
     version: &ImageVersion,
     selection: &[Selector],
 ) -> Result<Vec<String>, ControlError> {
-    let file = match TargetsFile::load(&control.config.targets.file) {
+    let file = match TargetsFile::load(&config.targets.file) {
         // An upload without a dispatch needs no targets.
         Err(TargetsFileError::NoSuchFile(_)) => return Ok(Vec::new()),
         file => file?,
@@ -94,7 +96,7 @@ pub fn groups(galleries: &[Gallery], image: &ImageName, version: &ImageVersion) 
     galleries.iter().filter_map(group).collect()
 }
 
-/// What a job by the route `staging` does not do: galleries receive versions from golden snapshots, and the route has none. None
+/// The finding of a job by the route `staging`, which publishes to no gallery, because it has no golden snapshots. None
 /// if no gallery receives the image.
 #[must_use]
 pub fn unserved(galleries: &[String], image: &ImageName, version: &ImageVersion) -> Option<Finding> {
@@ -116,9 +118,10 @@ struct Recorded {
     publication: Publication,
 }
 
-/// All publications, in the order of the names of their records. One that another version of the program wrote is left out.
-async fn recorded(control: &ControlContext) -> PortResult<Vec<Recorded>> {
-    let records = control.ports.records.list(PREFIX).await?;
+/// All publications, in the order of the names of their records. A record that another version of the program wrote is
+/// left out.
+async fn recorded(ports: &Ports) -> PortResult<Vec<Recorded>> {
+    let records = ports.records.list(PREFIX).await?;
     let read = records.into_iter().filter_map(|found| match record::of_document(&found.document.value) {
         Ok(publication) => Some(Recorded { name: found.name, etag: found.document.etag, publication }),
         Err(error) => {
@@ -130,8 +133,8 @@ async fn recorded(control: &ControlContext) -> PortResult<Vec<Recorded>> {
 }
 
 /// As [`recorded`], without the records.
-async fn publications(control: &ControlContext) -> PortResult<Vec<Publication>> {
-    Ok(recorded(control).await?.into_iter().map(|recorded| recorded.publication).collect())
+async fn publications(ports: &Ports) -> PortResult<Vec<Publication>> {
+    Ok(recorded(ports).await?.into_iter().map(|recorded| recorded.publication).collect())
 }
 
 /// The error of a pass over a version, for an operator.

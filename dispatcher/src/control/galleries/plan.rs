@@ -1,4 +1,4 @@
-//! What galleries receive, and what they have.
+//! What galleries must receive, and what they have.
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use goldfleet_galleries::converge::{Existing, Reported, classify, missing, reported};
@@ -9,6 +9,7 @@ use goldfleet_galleries::spec::{PublishSpec, Published};
 use goldfleet_kinds::publish::{SOFT_DELETED, record};
 use goldfleet_model::job::Finding;
 use goldfleet_model::resource::ResourceId;
+use goldfleet_ports::Ports;
 use goldfleet_ports::error::PortResult;
 use goldfleet_ports::resources::Resource;
 use goldfleet_ports::resources::emulation::galleries::changed_property;
@@ -50,18 +51,18 @@ async fn one(
         Ok(spec) => spec,
         Err(error) => return Ok(Err(Finding::failure("name-invalid", place, error.to_string()))),
     };
-    if let Some(fault) = definition_fault(control, &place, &spec).await? {
+    if let Some(fault) = definition_fault(&control.ports, &place, &spec).await? {
         return Ok(Err(fault));
     }
-    let found = read(control, &spec.version).await?;
+    let found = read(&control.ports, &spec.version).await?;
     let existing = found.as_ref().map(|found| classify(spec.fleet, &spec.image, &found.body));
     let is_done = match existing {
         Some(Existing::Foreign(reason)) => {
             let message = format!("{} exists, and {reason}", spec.version);
             return Ok(Err(Finding::failure("gallery-version-foreign", place, message)));
         }
-        Some(Existing::Same) => is_ready(control, &spec, found.as_ref()).await?,
-        None if is_soft_deleted(control, &spec.version).await? => {
+        Some(Existing::Same) => is_ready(&control.ports, &spec, found.as_ref()).await?,
+        None if is_soft_deleted(&control.ports, &spec.version).await? => {
             let message =
                 format!("{} was deleted, and the gallery keeps it: restore it, or use another version", spec.version);
             return Ok(Err(Finding::failure(SOFT_DELETED, place, message)));
@@ -73,9 +74,9 @@ async fn one(
 }
 
 /// Reads a resource. None if the service refuses that: the step gets the same error, and only its operation fails.
-async fn read(control: &ControlContext, id: &ResourceId) -> PortResult<Option<Resource>> {
-    let get = || control.ports.resources.get(id, None);
-    match control.retry(get).await {
+async fn read(ports: &Ports, id: &ResourceId) -> PortResult<Option<Resource>> {
+    let get = || ports.resources.get(id, None);
+    match ports.retry(get).await {
         Err(error) if !error.is_retryable() => {
             tracing::warn!(%error, code = error.code, "the job is planned as if {id} did not exist");
             Ok(None)
@@ -84,19 +85,20 @@ async fn read(control: &ControlContext, id: &ResourceId) -> PortResult<Option<Re
     }
 }
 
-/// Whether a deleted version still has this name. False if the service does not say so: the step gets the same error.
-async fn is_soft_deleted(control: &ControlContext, version: &ResourceId) -> PortResult<bool> {
-    let look = || control.ports.resources.is_soft_deleted(version);
-    match control.retry(look).await {
+/// Whether a deleted version still has this name. False if the service does not report it: the step gets the same
+/// error.
+async fn is_soft_deleted(ports: &Ports, version: &ResourceId) -> PortResult<bool> {
+    let look = || ports.resources.is_soft_deleted(version);
+    match ports.retry(look).await {
         Err(error) if !error.is_retryable() => Ok(false),
         found => found,
     }
 }
 
-async fn definition_fault(control: &ControlContext, place: &str, spec: &PublishSpec) -> PortResult<Option<Finding>> {
+async fn definition_fault(ports: &Ports, place: &str, spec: &PublishSpec) -> PortResult<Option<Finding>> {
     let id = spec.definition_id();
-    let get = || control.ports.resources.get(&id, None);
-    let found = match control.retry(get).await {
+    let get = || ports.resources.get(&id, None);
+    let found = match ports.retry(get).await {
         Ok(found) => found,
         Err(error) if error.is_retryable() => return Err(error),
         // The step gets the same error.
@@ -126,8 +128,8 @@ async fn definition_fault(control: &ControlContext, place: &str, spec: &PublishS
 }
 
 /// Whether a version is ready in all wanted regions.
-async fn is_ready(control: &ControlContext, spec: &PublishSpec, found: Option<&Resource>) -> PortResult<bool> {
-    let known = record::read(&control.ports, &spec.version).await?;
+async fn is_ready(ports: &Ports, spec: &PublishSpec, found: Option<&Resource>) -> PortResult<bool> {
+    let known = record::read(ports, &spec.version).await?;
     let ready = known.map(|publication| publication.ready()).unwrap_or_default();
     let existing = found.and_then(|found| found.body.properties.gallery_version());
     let wanted = spec.version_body().ok();
@@ -142,10 +144,10 @@ async fn is_ready(control: &ControlContext, spec: &PublishSpec, found: Option<&R
 ///
 /// # Errors
 /// If the table cannot be reached.
-pub async fn remember(control: &ControlContext, galleries: &[PlannedGallery]) -> Result<(), ControlError> {
+pub async fn remember(ports: &Ports, galleries: &[PlannedGallery]) -> Result<(), ControlError> {
     for planned in galleries {
         let spec = &planned.spec;
-        record::update(&control.ports, spec, |publication| {
+        record::update(ports, spec, |publication| {
             // The last version of this name was deleted, or had another content.
             let is_new = publication.gone || publication.spec.image != spec.image;
             *publication = match is_new {

@@ -17,6 +17,7 @@ use goldfleet_kinds::publish::record;
 use goldfleet_model::ids::{ImageName, ImageVersion};
 use goldfleet_model::job::Finding;
 use goldfleet_model::resource::{GalleryVersionProperties, ResourceId, ResourceType, VersionNumber};
+use goldfleet_ports::Ports;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::records::RecordName;
 use goldfleet_ports::resources::{ChangeStatus, PutMode, PutRequest, Resource, ResourceQuery, list_all};
@@ -24,6 +25,8 @@ use serde::Serialize;
 
 use super::{control_error, publications};
 use crate::control::context::{ControlContext, ControlError};
+use crate::control::job_store::JobStore;
+use goldfleet_config::Config;
 
 /// The number of times that a version is written and read before the command fails. Others may write it too.
 const ATTEMPTS: u32 = 12;
@@ -54,7 +57,7 @@ pub struct Promotion {
 pub struct PromotedGallery {
     /// The resource id of the version.
     pub version: ResourceId,
-    /// The latest version in the region of the gallery before. None if there was none.
+    /// The previous latest version in the region of the gallery. None if there was none.
     pub before: Option<String>,
     /// The regions in which it is the latest one.
     pub regions: Vec<String>,
@@ -94,34 +97,34 @@ struct Place {
 pub async fn promote(control: &ControlContext, request: &PromoteRequest) -> Result<Promotion, PromoteError> {
     let number: VersionNumber =
         request.version.as_str().parse().map_err(|error| ControlError::Refused(format!("{error}")))?;
-    let publications = published(control, request).await?;
-    let mut faults = verification_fault(control, request, &publications).await?;
+    let publications = published(&control.ports, &control.config, request).await?;
+    let mut faults = verification_fault(&control.ports, request, &publications).await?;
     for publication in &publications {
-        faults.extend(region_faults(control, publication).await?);
+        faults.extend(region_faults(&control.ports, publication).await?);
     }
     if !faults.is_empty() {
         return Err(PromoteError::NotReady(faults));
     }
     let mut places = Vec::new();
     for publication in publications {
-        places.push(place(control, publication, number, request.backwards).await?);
+        places.push(place(&control.ports, publication, number, request.backwards).await?);
     }
-    intend(control, &places).await?;
+    intend(&control.jobs, &places).await?;
     let mut galleries = Vec::new();
     for place in &places {
-        galleries.push(carry_out(control, place).await?);
+        galleries.push(carry_out(&control.ports, place).await?);
     }
     Ok(Promotion { galleries })
 }
 
 /// The publications of the version. Each gallery of the configuration that receives the image has one.
-async fn published(control: &ControlContext, request: &PromoteRequest) -> Result<Vec<Publication>, PromoteError> {
+async fn published(ports: &Ports, config: &Config, request: &PromoteRequest) -> Result<Vec<Publication>, PromoteError> {
     let is_of = |publication: &Publication| {
         let image = &publication.spec.image;
         image.name == request.image && image.version == request.version && !publication.gone
     };
-    let found: Vec<Publication> = publications(control).await?.into_iter().filter(is_of).collect();
-    let file = TargetsFile::load(&control.config.targets.file).map_err(ControlError::from)?;
+    let found: Vec<Publication> = publications(ports).await?.into_iter().filter(is_of).collect();
+    let file = TargetsFile::load(&config.targets.file).map_err(ControlError::from)?;
     let known: BTreeSet<String> = found.iter().map(|publication| publication.spec.definition_id().key()).collect();
     let mut missing = Vec::new();
     for gallery in file.galleries_of(&request.image, &[]) {
@@ -140,13 +143,13 @@ async fn published(control: &ControlContext, request: &PromoteRequest) -> Result
 }
 
 async fn verification_fault(
-    control: &ControlContext,
+    ports: &Ports,
     request: &PromoteRequest,
     publications: &[Publication],
 ) -> Result<Vec<Finding>, PromoteError> {
     let name = Verification::record_name(&request.image, &request.version);
     let name: RecordName = name.parse().map_err(|error| ControlError::Refused(format!("{error}")))?;
-    let found = control.ports.records.get(&name).await?;
+    let found = ports.records.get(&name).await?;
     let verified: Option<Verification> = found.and_then(|found| found.value.read(FORMAT).ok());
     let has_succeeded = |publication: &Publication| {
         verified.as_ref().is_some_and(|verified| verified.succeeded_for(&publication.spec.image))
@@ -167,16 +170,16 @@ async fn verification_fault(
     Ok(vec![Finding::failure("not-verified", format!("{} {}", request.image, request.version), message)])
 }
 
-async fn get(control: &ControlContext, id: &ResourceId) -> PortResult<Option<Resource>> {
-    let read = || control.ports.resources.get(id, None);
-    control.retry(read).await
+async fn get(ports: &Ports, id: &ResourceId) -> PortResult<Option<Resource>> {
+    let read = || ports.resources.get(id, None);
+    ports.retry(read).await
 }
 
 /// The wanted regions in which a version is not ready now.
-async fn region_faults(control: &ControlContext, publication: &Publication) -> Result<Vec<Finding>, PromoteError> {
+async fn region_faults(ports: &Ports, publication: &Publication) -> Result<Vec<Finding>, PromoteError> {
     let spec = &publication.spec;
     let fault = |message: String| Finding::failure("not-ready", &spec.version, message);
-    let Some(found) = get(control, &spec.version).await? else {
+    let Some(found) = get(ports, &spec.version).await? else {
         return Ok(vec![fault("it does not exist".to_owned())]);
     };
     if let Existing::Foreign(reason) = classify(spec.fleet, &spec.image, &found.body) {
@@ -194,7 +197,7 @@ async fn region_faults(control: &ControlContext, publication: &Publication) -> R
 
 /// Compares the version with the others of its definition.
 async fn place(
-    control: &ControlContext,
+    ports: &Ports,
     publication: Publication,
     number: VersionNumber,
     backwards: bool,
@@ -209,7 +212,6 @@ async fn place(
         tags: std::collections::BTreeMap::new(),
         tenant: None,
     };
-    let ports = &control.ports;
     let page = list_all(ports.resources.as_ref(), ports.clock.as_ref(), &query).await?;
     if let Some(unreadable) = page.unreadable.first() {
         // It may be the latest version.
@@ -258,17 +260,17 @@ fn refusal(definition: &ResourceId, number: VersionNumber, refused: Refused) -> 
 }
 
 /// Records what is the latest version, before any version is written.
-async fn intend(control: &ControlContext, places: &[Place]) -> PortResult<()> {
+async fn intend(jobs: &JobStore, places: &[Place]) -> PortResult<()> {
     for place in places {
         for newer in &place.exclude {
-            if let Some(known) = record::read(&control.ports, &newer.id).await? {
-                record::update(&control.ports, &known.spec, |publication| publication.promoted = None).await?;
+            if let Some(known) = record::read(&jobs.ports, &newer.id).await? {
+                record::update(&jobs.ports, &known.spec, |publication| publication.promoted = None).await?;
             }
         }
     }
-    let promoted = Promoted { by: control.actor.clone(), at: control.ports.clock.now() };
+    let promoted = Promoted { by: jobs.actor.clone(), at: jobs.ports.clock.now() };
     for place in places {
-        record::update(&control.ports, &place.publication.spec, |publication| {
+        record::update(&jobs.ports, &place.publication.spec, |publication| {
             publication.promoted.get_or_insert_with(|| promoted.clone());
         })
         .await?;
@@ -277,13 +279,13 @@ async fn intend(control: &ControlContext, places: &[Place]) -> PortResult<()> {
 }
 
 /// Writes the version of a gallery, and then newer versions that must not be the latest ones.
-async fn carry_out(control: &ControlContext, place: &Place) -> Result<PromotedGallery, PromoteError> {
+async fn carry_out(ports: &Ports, place: &Place) -> Result<PromotedGallery, PromoteError> {
     let spec = &place.publication.spec;
     let mut attempts = 0;
     let regions = loop {
-        let watch = Watch { ports: &control.ports, spec, ensure: &|| Ok(()), trials: false, take_out: None };
+        let watch = Watch { ports, spec, ensure: &|| Ok(()), trials: false, take_out: None };
         let passed = pass(watch).await.map_err(control_error)?;
-        let found = get(control, &spec.version).await?;
+        let found = get(ports, &spec.version).await?;
         let version = found.as_ref().and_then(|found| found.body.properties.gallery_version());
         let is_latest = |name: &String| {
             let region = goldfleet_galleries::publication::region(name);
@@ -303,10 +305,10 @@ async fn carry_out(control: &ControlContext, place: &Place) -> Result<PromotedGa
                 format!("{}: it could not be made the latest version: {why}; the dispatcher goes on", spec.version);
             return Err(PortError::new(ErrorKind::Unavailable, message).into());
         }
-        control.ports.clock.sleep(PAUSE).await;
+        ports.clock.sleep(PAUSE).await;
     };
     for newer in &place.exclude {
-        exclude(control, newer).await?;
+        exclude(ports, newer).await?;
     }
     Ok(PromotedGallery {
         version: spec.version.clone(),
@@ -317,9 +319,9 @@ async fn carry_out(control: &ControlContext, place: &Place) -> Result<PromotedGa
 }
 
 /// Excludes a newer version of ours from the latest version.
-async fn exclude(control: &ControlContext, newer: &Resource) -> Result<(), PromoteError> {
+async fn exclude(ports: &Ports, newer: &Resource) -> Result<(), PromoteError> {
     for _ in 0..ATTEMPTS {
-        let Some(found) = get(control, &newer.id).await? else { return Ok(()) };
+        let Some(found) = get(ports, &newer.id).await? else { return Ok(()) };
         let mut body = found.body;
         let Some(version) = body.properties.gallery_version_mut() else { return Ok(()) };
         if version.is_excluded() {
@@ -327,11 +329,11 @@ async fn exclude(control: &ControlContext, newer: &Resource) -> Result<(), Promo
         }
         version.publishing_profile.get_or_insert_default().exclude_from_latest = Some(true);
         let request = PutRequest { id: newer.id.clone(), tenant: None, mode: PutMode::CreateOrUpdate, body };
-        match control.ports.resources.put(&request).await {
+        match ports.resources.put(&request).await {
             Ok(ChangeStatus::Failed(error)) | Err(error)
                 if error.kind == ErrorKind::Conflict || error.is_retryable() =>
             {
-                control.ports.clock.sleep(PAUSE).await;
+                ports.clock.sleep(PAUSE).await;
             }
             Ok(ChangeStatus::Failed(error)) | Err(error) => return Err(error.into()),
             Ok(ChangeStatus::Done | ChangeStatus::Pending(_)) => {}

@@ -9,6 +9,7 @@ use goldfleet_galleries::rota::{Rota, Watched};
 use goldfleet_kinds::publish::pass::{Passed, Watch, pass};
 use goldfleet_kinds::publish::record;
 use goldfleet_model::ids::JobId;
+use goldfleet_ports::Ports;
 use goldfleet_ports::error::ErrorKind;
 
 use super::{Recorded, control_error, recorded};
@@ -18,7 +19,7 @@ use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT};
 /// subscription after a burst of 250 (source: `[resource_manager]` of the rates); workers need them too.
 pub const MAX_CHECKS: usize = 100;
 
-/// Checks all published versions, as far as a single pass does that. Returns the number of checked versions.
+/// Checks published versions, as many as a single pass permits. Returns the number of checked versions.
 ///
 /// # Errors
 /// As [`watch_next`].
@@ -26,14 +27,14 @@ pub async fn watch(control: &ControlContext) -> Result<usize, ControlError> {
     watch_next(control, &mut Rota::default(), MAX_CHECKS).await
 }
 
-/// Checks published versions, at most `limit`, where the last pass ended. Returns their number. Records that nothing needs any more
-/// are removed.
+/// Checks at most `limit` published versions, starting where the last pass ended. Returns their number. Removes records
+/// that are not needed any more.
 ///
 /// # Errors
 /// If the records cannot be read, or if no version could be checked. An error of one version only is logged, and does not
 /// delay the others.
 pub async fn watch_next(control: &ControlContext, rota: &mut Rota, limit: usize) -> Result<usize, ControlError> {
-    let all = recorded(control).await?;
+    let all = recorded(&control.ports).await?;
     let open: BTreeSet<JobId> = match all.len() {
         0 => BTreeSet::new(),
         _ => control.ports.table.open_jobs().await?.into_iter().map(|job| job.value.id).collect(),
@@ -42,7 +43,7 @@ pub async fn watch_next(control: &ControlContext, rota: &mut Rota, limit: usize)
         .into_iter()
         .partition(|recorded| recorded.publication.is_obsolete() && !open.contains(&recorded.publication.spec.job));
     for recorded in &obsolete {
-        forget(control, recorded).await?;
+        forget(&control.ports, recorded).await?;
     }
     let existing = kept.iter().filter(|recorded| !recorded.publication.is_obsolete());
     let watched: Vec<Watched<'_>> = existing
@@ -56,7 +57,7 @@ pub async fn watch_next(control: &ControlContext, rota: &mut Rota, limit: usize)
     let is_chosen = |recorded: &Recorded| chosen.contains(recorded.name.as_str());
     let due: Vec<Publication> = kept.into_iter().filter(is_chosen).map(|recorded| recorded.publication).collect();
     let open = &open;
-    let checks = stream::iter(due).map(|publication| async move { check(control, &publication, open).await });
+    let checks = stream::iter(due).map(|publication| async move { check(&control.ports, &publication, open).await });
     let results: Vec<Result<(), ControlError>> = checks.buffered(MAX_IN_FLIGHT).collect().await;
     let mut failed: Vec<ControlError> = results.into_iter().filter_map(Result::err).collect();
     match failed.pop() {
@@ -66,8 +67,8 @@ pub async fn watch_next(control: &ControlContext, rota: &mut Rota, limit: usize)
 }
 
 /// Removes the record of a version that was never created or does not exist any more, unless a job has written it since.
-async fn forget(control: &ControlContext, recorded: &Recorded) -> Result<(), ControlError> {
-    match control.ports.records.remove(&recorded.name, &recorded.etag).await {
+async fn forget(ports: &Ports, recorded: &Recorded) -> Result<(), ControlError> {
+    match ports.records.remove(&recorded.name, &recorded.etag).await {
         Err(error) if error.kind == ErrorKind::Conflict => Ok(()),
         removed => {
             removed?;
@@ -77,15 +78,11 @@ async fn forget(control: &ControlContext, recorded: &Recorded) -> Result<(), Con
     }
 }
 
-async fn check(
-    control: &ControlContext,
-    publication: &Publication,
-    open: &BTreeSet<JobId>,
-) -> Result<(), ControlError> {
+async fn check(ports: &Ports, publication: &Publication, open: &BTreeSet<JobId>) -> Result<(), ControlError> {
     let spec = &publication.spec;
-    // The workers of an open job try its versions.
+    // The workers of an open job create the trial disks of its versions.
     let trials = !open.contains(&spec.job);
-    let watch = Watch { ports: &control.ports, spec, ensure: &|| Ok(()), trials, take_out: None };
+    let watch = Watch { ports, spec, ensure: &|| Ok(()), trials, take_out: None };
     let passed = match pass(watch).await.map_err(control_error) {
         Ok(passed) => passed,
         Err(error) => {
@@ -96,7 +93,7 @@ async fn check(
     match passed {
         Passed::Absent => {
             tracing::warn!(version = %spec.version, "a published gallery version was deleted; it is not checked any more");
-            record::update(&control.ports, spec, |publication| publication.gone = true).await?;
+            record::update(ports, spec, |publication| publication.gone = true).await?;
         }
         Passed::Later(error) => tracing::debug!(version = %spec.version, %error, "the service is busy"),
         Passed::Report(report) if !report.foreign.is_empty() => {

@@ -1,4 +1,4 @@
-//! The plan of a clone: reads the machine, its disks, and what has the names of the clone.
+//! The plan of a clone: reads the machine, its disks, and existing resources with the names of the clone.
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use goldfleet_machines::graph::{groups, own_tags};
@@ -9,13 +9,14 @@ use goldfleet_machines::spec::Row;
 use goldfleet_model::ids::JobId;
 use goldfleet_model::job::Finding;
 use goldfleet_model::resource::{MachineDisk, MachineProperties, ResourceId, ResourceType, tag};
+use goldfleet_ports::Ports;
 use goldfleet_ports::resources::Resource;
 use goldfleet_rates::{Money, Rates};
 use serde::Serialize;
 
 use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT, join_findings};
 
-/// What a job does, or why the machine is not cloned.
+/// The operations of a job, or the reasons why the machine is not cloned.
 #[derive(Debug, Clone)]
 pub struct PlannedClone {
     /// The groups of rows. Empty if it is refused.
@@ -30,13 +31,13 @@ pub struct PlannedClone {
     pub disks: Vec<ClonedDisk>,
     /// Whether the source runs now.
     pub runs: bool,
-    /// What the copies move between regions. None if the clone is in the region of the source, or refused.
+    /// The estimate of the copies between regions. None if the clone is in the region of the source, or refused.
     pub estimate: Option<CloneEstimate>,
 }
 
-/// What the copies of a clone move to another region, cost and take. The service reports the size of a disk and not how much of
-/// it has data, so the figures are upper bounds. Its speed is not documented: the time assumes that of copies between storage
-/// accounts.
+/// The bytes, the cost and the time of the copies of a clone to another region. The service reports the size of a disk
+/// and not how much of it has data, so the figures are upper bounds. Its speed is not documented: the time assumes that
+/// of copies between storage accounts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct CloneEstimate {
     /// The sizes of the disks in bytes.
@@ -136,13 +137,13 @@ async fn read_source(control: &ControlContext, id: &ResourceId) -> Result<Source
             id.resource_type.noun()
         )));
     }
-    let found = read(control, id).await?;
+    let found = read(&control.ports, id).await?;
     let found = found.ok_or_else(|| ControlError::Refused(format!("there is no machine {id}")))?;
     let machine = found.body.properties.machine().into_iter();
     let attachments: Vec<MachineDisk> = machine.flat_map(MachineProperties::disks).cloned().collect();
     let disks = stream::iter(attachments).map(|attachment| async move {
         let Some(Ok(id)) = attachment.disk_id().map(str::parse::<ResourceId>) else { return Ok(None) };
-        let disk = read(control, &id).await?;
+        let disk = read(&control.ports, &id).await?;
         Ok::<_, ControlError>(disk.map(|disk| SourceDisk { id, body: disk.body, attachment }))
     });
     let disks: Vec<Option<SourceDisk>> = disks.buffered(MAX_IN_FLIGHT).try_collect().await?;
@@ -163,7 +164,7 @@ async fn taken_names(
     let checks = stream::iter(names).map(|(id, source)| async move {
         let own = own_tags(by, &source);
         let is_own = |found: &Resource| own.iter().all(|(name, value)| tag(&found.body.tags, name) == Some(value));
-        let is_taken = read(control, &id).await?.is_some_and(|found| !is_own(&found));
+        let is_taken = read(&control.ports, &id).await?.is_some_and(|found| !is_own(&found));
         Ok::<_, ControlError>(is_taken.then(|| refusal_of(&id)))
     });
     let taken: Vec<Option<Finding>> = checks.buffered(MAX_IN_FLIGHT).try_collect().await?;
@@ -179,8 +180,7 @@ fn refusal_of(id: &ResourceId) -> Finding {
     Finding::failure(code, id, format!("it exists: choose another name with {option}"))
 }
 
-async fn read(control: &ControlContext, id: &ResourceId) -> Result<Option<Resource>, ControlError> {
-    let ports = &control.ports;
+async fn read(ports: &Ports, id: &ResourceId) -> Result<Option<Resource>, ControlError> {
     let read = || ports.resources.get(id, None);
-    Ok(control.retry(read).await?)
+    Ok(ports.retry(read).await?)
 }

@@ -5,7 +5,8 @@ use goldfleet_model::document::Document;
 use goldfleet_model::job::Work;
 
 use super::{ROUTE, VERSION};
-use crate::control::context::{ControlContext, ControlError};
+use crate::control::context::ControlError;
+use crate::control::job_store::JobStore;
 use crate::control::request::{RequestResult, request_work};
 
 /// The work of a clone.
@@ -27,11 +28,11 @@ pub fn work(request: &CloneRequest) -> Result<Work, ControlError> {
 /// # Errors
 /// As [`request_work`].
 pub async fn request(
-    control: &ControlContext,
+    jobs: &JobStore,
     clone: &CloneRequest,
     note: Option<String>,
 ) -> Result<RequestResult, ControlError> {
-    request_work(control, work(clone)?, note, |_, _| true).await
+    request_work(jobs, work(clone)?, note, |_, _| true).await
 }
 
 /// The command that requests the same clone.

@@ -1,4 +1,4 @@
-//! What the copies of a disk or snapshot move between regions, cost and take.
+//! The bytes, the cost and the time of the copies of a disk or snapshot between regions.
 //!
 //! The service does not report how much of a disk is data, so the figures are upper bounds. The speed of the service's copies
 //! is not documented: the times assume that of copies between storage accounts.
@@ -56,7 +56,7 @@ pub struct GalleryCopy {
     pub regions: usize,
     /// The number of replicas in all regions.
     pub replicas: u32,
-    /// Whether it has the version, ready in all regions.
+    /// Whether it has the version, and the version is ready in all regions.
     pub done: bool,
     /// The price of replication to the other regions in US dollars.
     pub egress_at_most: Money,
@@ -64,7 +64,7 @@ pub struct GalleryCopy {
     pub storage_at_most: Money,
 }
 
-/// What galleries receive. A gallery that has the version costs nothing more.
+/// The estimates of galleries. A gallery that has the version adds no cost.
 #[must_use]
 pub fn gallery_copies(delivery: &Delivery, rates: &Rates) -> Vec<GalleryCopy> {
     let bytes = delivery.size().unwrap_or_default();

@@ -3,7 +3,7 @@
 //!
 //! - [`request`] creates the job.
 //! - `source` reads the source, and [`plan`] the targets. `goldfleet-hubs` decides.
-//! - [`estimate`] is what the copies move, cost and take.
+//! - [`estimate`] has the bytes, the cost and the time of the copies.
 
 pub mod estimate;
 pub mod plan;
@@ -94,14 +94,14 @@ impl PlatformSpec {
         named.into_iter().chain(&self.disks).map(GroupRef::from)
     }
 
-    /// Whether both name the same source. Disks may have been attached to a machine since, or detached.
+    /// Whether both name the same source. Disks may have been attached or detached in between.
     #[must_use]
     pub fn is_same_source(&self, other: &Self) -> bool {
         self.source == other.source && self.unique_id == other.unique_id
     }
 
-    /// The digest that stands for the content. A snapshot does not change, and a version of an own gallery neither. The content of
-    /// others may be another one in the next job, so each job takes its own copy of it.
+    /// The digest that represents the content. A snapshot and a version of an own gallery do not change. The content of
+    /// other sources may differ in the next job, so each job makes its own copy of it.
     #[must_use]
     pub fn digest(&self, job: &JobId) -> Digest {
         let is_fixed = match &self.source {

@@ -15,6 +15,7 @@ use goldfleet_model::resource::{Properties, ResourceId, ResourceType};
 use goldfleet_model::selector::Selector;
 use goldfleet_model::sink::Sink;
 use goldfleet_model::target::Target;
+use goldfleet_ports::Ports;
 use goldfleet_ports::error::PortResult;
 use goldfleet_snapshots::id::GroupRef;
 use goldfleet_snapshots::tags::Role;
@@ -28,13 +29,14 @@ use crate::control::galleries;
 use crate::control::measured;
 use crate::control::request::plan_order;
 use crate::control::routes::rows::group_of;
+use goldfleet_config::Config;
 
 /// What a job does.
 #[derive(Debug, Clone)]
 pub struct PlannedDelivery {
     /// The copies.
     pub delivery: Delivery,
-    /// What the copies do not have that the source has.
+    /// The properties of the source that the copies lack.
     pub findings: Vec<Finding>,
 }
 
@@ -50,7 +52,7 @@ pub async fn plan(control: &ControlContext, job: &Job) -> Result<PlannedDelivery
     let found = requested_source(control, &spec).await?;
     let file = TargetsFile::load(&control.config.targets.file)?;
     let hubs = hubs(&file);
-    let preferred = preferred_regions(control, &file, job);
+    let preferred = preferred_regions(&control.config, &file, job);
     let preferred: Vec<&Region> = preferred.iter().collect();
     let PlacedSource { os_disk: source, data, image: source_image, scratch } = found.place(&hubs, &preferred)?;
     let fleet = control.ports.table.fleet().await?;
@@ -73,8 +75,8 @@ pub async fn plan(control: &ControlContext, job: &Job) -> Result<PlannedDelivery
         return Err(ControlError::NoTargets { file: control.config.targets.file.clone() });
     }
     selected.sort_by_key(plan_order);
-    let targets: Vec<PlannedTarget> = stream::iter(name_images(control, image, selected)?)
-        .map(|(target, name)| planned_target(control, (image, &luns), target, name))
+    let targets: Vec<PlannedTarget> = stream::iter(name_images(&control.config, image, selected)?)
+        .map(|(target, name)| planned_target(&control.ports, (image, &luns), target, name))
         .buffered(MAX_IN_FLIGHT)
         .try_collect()
         .await?;
@@ -102,7 +104,7 @@ pub async fn plan(control: &ControlContext, job: &Job) -> Result<PlannedDelivery
 
 /// What a probe found not to work.
 async fn measured_refusals(control: &ControlContext, delivery: &Delivery) -> Result<Vec<Finding>, ControlError> {
-    let known = Known::read(control).await?;
+    let known = Known::read(&control.ports).await?;
     let mut found = measured::refusals_of_targets(&known, delivery.to_do());
     let disk = &delivery.source;
     let from = if delivery.needs_scratch(disk) { delivery.scratch(disk) } else { GroupRef::from(&disk.id) };
@@ -112,7 +114,7 @@ async fn measured_refusals(control: &ControlContext, delivery: &Delivery) -> Res
     Ok(found)
 }
 
-/// Reads the source, and refuses another one than that for which the job was requested.
+/// Reads the source. Refuses it if it is not the one for which the job was requested.
 async fn requested_source(control: &ControlContext, spec: &PlatformSpec) -> Result<FoundSource, ControlError> {
     let location = spec.location();
     let found = source::read(control, &location).await?;
@@ -124,22 +126,19 @@ async fn requested_source(control: &ControlContext, spec: &PlatformSpec) -> Resu
 
 /// The regions in which the temporary disks of a gallery version are best: that of the source store, and then those with the most
 /// targets.
-fn preferred_regions(control: &ControlContext, file: &TargetsFile, job: &Job) -> Vec<Region> {
+fn preferred_regions(config: &Config, file: &TargetsFile, job: &Job) -> Vec<Region> {
     let mut targets: BTreeMap<&Region, usize> = BTreeMap::new();
     for target in file.targets.iter().filter(|target| Selector::any(&job.selection, target)) {
         *targets.entry(&target.region).or_default() += 1;
     }
     let mut regions: Vec<(&Region, usize)> = targets.into_iter().collect();
     regions.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-    std::iter::once(&control.config.source.region)
-        .chain(regions.into_iter().map(|(region, _)| region))
-        .cloned()
-        .collect()
+    std::iter::once(&config.source.region).chain(regions.into_iter().map(|(region, _)| region)).cloned().collect()
 }
 
 /// A target, and whether it has all that it should receive.
 async fn planned_target(
-    control: &ControlContext,
+    ports: &Ports,
     (image, luns): (&ImageRef, &[u8]),
     target: Target,
     name: ManagedImageName,
@@ -148,9 +147,9 @@ async fn planned_target(
     let planned = PlannedTarget { target, name, group, is_done: false };
     for sink in planned.target.sinks.iter() {
         let has = match sink {
-            Sink::Image => has_image(control, image, &planned.target, planned.name.clone()).await?,
-            Sink::Snapshot => has_copies(control, (image, luns), &planned, ResourceType::Snapshot).await?,
-            Sink::Disk => has_copies(control, (image, luns), &planned, ResourceType::Disk).await?,
+            Sink::Image => has_image(ports, image, &planned.target, planned.name.clone()).await?,
+            Sink::Snapshot => has_copies(ports, (image, luns), &planned, ResourceType::Snapshot).await?,
+            Sink::Disk => has_copies(ports, (image, luns), &planned, ResourceType::Disk).await?,
         };
         if !has {
             return Ok(planned);
@@ -161,26 +160,21 @@ async fn planned_target(
 
 /// Whether a target has exactly this version as snapshots or disks.
 async fn has_copies(
-    control: &ControlContext,
+    ports: &Ports,
     (image, luns): (&ImageRef, &[u8]),
     planned: &PlannedTarget,
     resource_type: ResourceType,
 ) -> PortResult<bool> {
     for role in std::iter::once(DiskRole::Os).chain(luns.iter().copied().map(DiskRole::Data)) {
-        if !has_copy(control, image, planned, &sink_id(planned, resource_type, role)).await? {
+        if !has_copy(ports, image, planned, &sink_id(planned, resource_type, role)).await? {
             return Ok(false);
         }
     }
     Ok(true)
 }
 
-async fn has_copy(
-    control: &ControlContext,
-    image: &ImageRef,
-    planned: &PlannedTarget,
-    id: &ResourceId,
-) -> PortResult<bool> {
-    let found = existing_at_target(control, &planned.target, id).await?;
+async fn has_copy(ports: &Ports, image: &ImageRef, planned: &PlannedTarget, id: &ResourceId) -> PortResult<bool> {
+    let found = existing_at_target(ports, &planned.target, id).await?;
     Ok(found.is_some_and(|found| {
         let is_complete = match &found.body.properties {
             Properties::Snapshot(snapshot) => snapshot.is_complete(),

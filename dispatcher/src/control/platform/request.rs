@@ -7,6 +7,7 @@ use goldfleet_model::image::ImageRef;
 use goldfleet_model::job::{Delivery, Job, Payload, Subject};
 use goldfleet_model::manifest::{Generation, OsType};
 use goldfleet_model::selector::Selector;
+use goldfleet_ports::Ports;
 use goldfleet_ports::error::ErrorKind;
 use goldfleet_ports::rng;
 use goldfleet_sources::{Refusal, SourceLocation, codes};
@@ -16,6 +17,7 @@ use super::{PlatformSpec, ROUTE, source};
 use crate::control::context::{ControlContext, ControlError};
 use crate::control::galleries::groups;
 use crate::control::request::{RequestResult, Terms, find_open_job, insert_job, new_job, selected_targets};
+use goldfleet_config::Config;
 
 /// A source, and the version that it becomes.
 #[derive(Debug, Clone)]
@@ -45,11 +47,11 @@ pub async fn request_from(
     terms: Terms,
 ) -> Result<RequestResult, ControlError> {
     let (spec, payload) = read(control, request).await?;
-    refuse_uploaded(control, request).await?;
+    refuse_uploaded(&control.ports, &control.config, request).await?;
     let file = TargetsFile::load(&control.config.targets.file)?;
     let galleries: Vec<Gallery> = file.galleries_of(&request.image, selection).into_iter().cloned().collect();
     if galleries.is_empty() {
-        selected_targets(control, selection)?;
+        selected_targets(&control.config, selection)?;
     }
     let groups = groups(&galleries, &request.image, &request.version);
     let targets = file.into_selected(selection);
@@ -57,16 +59,16 @@ pub async fn request_from(
         let other = job.delivery().and_then(|delivery| PlatformSpec::in_delivery(delivery).ok());
         job.is_for(&request.image, &request.version) && other.is_some_and(|other| other.is_same_source(&spec))
     };
-    if let Some(job) = find_open_job(control, is_same, selection, (&targets, &groups)).await? {
-        return terms.continue_job(control, job).await;
+    if let Some(job) = find_open_job(&control.jobs, is_same, selection, (&targets, &groups)).await? {
+        return terms.continue_job(&control.jobs, job).await;
     }
-    let job = terms.apply_to(control, job_of(control, request, (&spec, payload), selection).await?);
-    // What the dispatcher would refuse is refused now.
+    let job = terms.apply_to(&control.jobs, job_of(&control.ports, request, (&spec, payload), selection).await?);
+    // Refuse now what the dispatcher would refuse later.
     plan(control, &job).await?;
-    insert_job(control, job).await
+    insert_job(&control.jobs, job).await
 }
 
-/// What a request would do. Changes nothing.
+/// Plans what a request would do. Changes nothing.
 ///
 /// # Errors
 /// As [`request_from`].
@@ -76,22 +78,22 @@ pub async fn preview(
     selection: &[Selector],
 ) -> Result<PlannedDelivery, ControlError> {
     let (spec, payload) = read(control, request).await?;
-    refuse_uploaded(control, request).await?;
-    let job = job_of(control, request, (&spec, payload), selection).await?;
+    refuse_uploaded(&control.ports, &control.config, request).await?;
+    let job = job_of(&control.ports, request, (&spec, payload), selection).await?;
     plan(control, &job).await
 }
 
 /// The job of a request.
 async fn job_of(
-    control: &ControlContext,
+    ports: &Ports,
     request: &PlatformRequest,
     (spec, payload): (&PlatformSpec, Payload),
     selection: &[Selector],
 ) -> Result<Job, ControlError> {
-    let now = control.ports.clock.now();
+    let now = ports.clock.now();
     let id = JobId::new(now, rng::random_u64());
     let image = ImageRef { name: request.image.clone(), version: request.version.clone(), digest: spec.digest(&id) };
-    refuse_other_source(control, &image, spec).await?;
+    refuse_other_source(ports, &image, spec).await?;
     let subject = Subject::Image { image, payload, delivery: Some(Box::new(spec.delivery()?)) };
     Ok(new_job(id, subject, selection.to_vec(), now))
 }
@@ -104,11 +106,11 @@ async fn read(control: &ControlContext, request: &PlatformRequest) -> Result<(Pl
     Ok((found.spec, payload))
 }
 
-/// A version that was uploaded has another content.
-async fn refuse_uploaded(control: &ControlContext, request: &PlatformRequest) -> Result<(), ControlError> {
-    let blobs = &control.ports.blobs;
-    let record = control.config.source.store().container().artifact(&request.image, &request.version);
-    let uploaded = match control.retry(|| blobs.properties(&record)).await {
+/// A version that was uploaded has other content.
+async fn refuse_uploaded(ports: &Ports, config: &Config, request: &PlatformRequest) -> Result<(), ControlError> {
+    let blobs = &ports.blobs;
+    let record = config.source.store().container().artifact(&request.image, &request.version);
+    let uploaded = match ports.retry(|| blobs.properties(&record)).await {
         // A fleet that only copies needs no source store.
         Err(error) if error.kind == ErrorKind::NotFound => None,
         found => found?,
@@ -125,12 +127,8 @@ async fn refuse_uploaded(control: &ControlContext, request: &PlatformRequest) ->
 ///
 /// # Errors
 /// [`ControlError::Refused`]; or if the table cannot be reached.
-pub async fn refuse_dispatched(
-    control: &ControlContext,
-    image: &ImageName,
-    version: &ImageVersion,
-) -> Result<(), ControlError> {
-    let jobs = control.ports.table.jobs().await?;
+pub async fn refuse_dispatched(ports: &Ports, image: &ImageName, version: &ImageVersion) -> Result<(), ControlError> {
+    let jobs = ports.table.jobs().await?;
     let is_other =
         |job: &&Job| job.is_for(image, version) && job.operations.is_some() && platform_delivery(job).is_some();
     let Some(job) = jobs.iter().map(|row| &row.value).find(is_other) else { return Ok(()) };
@@ -146,14 +144,10 @@ fn platform_delivery(job: &Job) -> Option<&Delivery> {
     job.delivery().filter(|delivery| delivery.route == ROUTE)
 }
 
-/// A version of another source has another content. Of the same source, it is replaced.
-async fn refuse_other_source(
-    control: &ControlContext,
-    image: &ImageRef,
-    spec: &PlatformSpec,
-) -> Result<(), ControlError> {
+/// A version from another source has other content. A version from the same source is replaced.
+async fn refuse_other_source(ports: &Ports, image: &ImageRef, spec: &PlatformSpec) -> Result<(), ControlError> {
     let of_version = |job: &Job| job.is_for(&image.name, &image.version) && job.operations.is_some();
-    let jobs = control.ports.table.jobs().await?;
+    let jobs = ports.table.jobs().await?;
     for job in jobs.iter().map(|row| &row.value).filter(|job| of_version(job)) {
         let other = platform_delivery(job).map(PlatformSpec::in_delivery).transpose()?;
         match other {

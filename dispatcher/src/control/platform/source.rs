@@ -28,7 +28,7 @@ pub(super) struct FoundSource {
     kind: Kind,
 }
 
-/// What states the operating system and the generation.
+/// The resource that states the operating system and the generation.
 enum System {
     Disk(Box<DiskFacts>),
     Version,
@@ -53,7 +53,7 @@ pub(super) struct PlacedSource {
     pub(super) scratch: Option<GroupRef>,
 }
 
-/// Reads a source, and what a copy needs to know about it.
+/// Reads a source and the properties that a copy needs.
 ///
 /// # Errors
 /// [`ControlError::Source`] if it or its group does not exist, or if a copy of it is no image.
@@ -76,7 +76,7 @@ fn unidentified(location: &str) -> Refusal {
 async fn read_disk(control: &ControlContext, id: &ResourceId, location: &str) -> Result<FoundSource, ControlError> {
     let missing =
         || Refusal::new(&codes::SOURCE_NOT_FOUND, location, format!("there is no {}", id.resource_type.noun()));
-    let found = find(control, id).await?.ok_or_else(missing)?;
+    let found = find(&control.ports, id).await?.ok_or_else(missing)?;
     let facts = DiskFacts::for_copy(location, &found)?;
     let source = Source::of(found.id.clone(), found.body).ok_or_else(|| unidentified(location))?;
     let spec =
@@ -111,7 +111,7 @@ async fn read_version(control: &ControlContext, location: &SourceLocation) -> Re
         VersionSource::Image(id) | VersionSource::Version(VersionRef::Own(id)) => SourceRef::Resource(id.clone()),
         VersionSource::Version(VersionRef::Shared(shared)) => SourceRef::Shared(shared.clone()),
     };
-    // It is a value of a tag, so it is short.
+    // It becomes the value of a tag, so it must be short.
     let identity = facts.identity.clone().unwrap_or_else(|| text.clone());
     let unique_id = format!("version-{}", &blake3::hash(identity.as_bytes()).to_hex()[..40]);
     let spec = PlatformSpec { source: named, unique_id, disks: Vec::new() };

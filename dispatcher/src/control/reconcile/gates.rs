@@ -11,11 +11,13 @@ use goldfleet_model::graph::{After, GateCondition, GateKey};
 use goldfleet_model::ids::JobId;
 use goldfleet_model::job::{Job, JobState};
 use goldfleet_model::operation::{Operation, OperationId, OperationState};
+use goldfleet_ports::Ports;
 use goldfleet_ports::error::PortResult;
 use goldfleet_workflow::gates::{GateState, Gates};
 use goldfleet_workflow::group::GroupChange;
 
-use crate::control::context::{ControlContext, ControlError, Group, MAX_IN_FLIGHT};
+use crate::control::context::{ControlError, MAX_IN_FLIGHT};
+use crate::control::job_store::{Group, JobStore};
 
 /// The number of groups that are written between two checks whether the job was cancelled.
 const RELEASE_BATCH: usize = 64;
@@ -44,21 +46,21 @@ pub(super) struct Evaluated {
     pub(super) awaits_approval: bool,
 }
 
-/// Evaluates one gate of a job, and the gates behind it that it breaks.
+/// Evaluates one gate of a job, and the gates that its operations open if they are blocked.
 ///
 /// # Errors
 /// If the table or the queue cannot be reached.
-pub async fn evaluate_gate(control: &ControlContext, id: &JobId, gate: &GateKey) -> Result<(), ControlError> {
-    let job = control.job(id).await?.value;
-    if matches!(job.state, JobState::Running | JobState::Cancelling) && !job.holds_gates(control.ports.clock.now()) {
-        evaluate_gates(control, &job, BTreeSet::from([gate.clone()])).await?;
+pub async fn evaluate_gate(jobs: &JobStore, id: &JobId, gate: &GateKey) -> Result<(), ControlError> {
+    let job = jobs.job(id).await?.value;
+    if matches!(job.state, JobState::Running | JobState::Cancelling) && !job.holds_gates(jobs.ports.clock.now()) {
+        evaluate_gates(jobs, &job, BTreeSet::from([gate.clone()])).await?;
     }
     Ok(())
 }
 
-/// Evaluates gates of a job, and then those gates behind them whose openers have ended because of that.
+/// Evaluates gates of a job, and then the gates whose openers have ended because of that.
 pub(super) async fn evaluate_gates(
-    control: &ControlContext,
+    jobs: &JobStore,
     job: &Job,
     gates: BTreeSet<GateKey>,
 ) -> Result<Evaluated, ControlError> {
@@ -67,7 +69,7 @@ pub(super) async fn evaluate_gates(
     while let Some(gate) = due.pop_front() {
         // The openers may have changed since an earlier evaluation.
         let mut known = Gates::default();
-        find_openers(control, job, &mut known, &gate).await?;
+        find_openers(&jobs.ports, job, &mut known, &gate).await?;
         for on in GateCondition::ALL {
             match known.state(job, &After { gate: gate.clone(), on, count: 1 }) {
                 GateState::Closed => continue,
@@ -77,8 +79,8 @@ pub(super) async fn evaluate_gates(
                 }
                 GateState::Open | GateState::Broken { .. } => {}
             }
-            let waiting = control.ports.table.awaiting(&job.id, job.plan, &gate, on).await?;
-            let Some(released) = release(control, job, &mut known, waiting).await? else { return Ok(evaluated) };
+            let waiting = jobs.ports.table.awaiting(&job.id, job.plan, &gate, on).await?;
+            let Some(released) = release(jobs, job, &mut known, waiting).await? else { return Ok(evaluated) };
             evaluated.written += released.written;
             due.extend(released.gates.into_iter().filter(|next| !due.contains(next)).collect::<Vec<_>>());
         }
@@ -87,10 +89,10 @@ pub(super) async fn evaluate_gates(
 }
 
 /// Reads the openers of a gate that decide its state.
-async fn find_openers(control: &ControlContext, job: &Job, known: &mut Gates, gate: &GateKey) -> PortResult<()> {
-    let openers = control.ports.table.openers(&job.id, job.plan, gate).await?;
+async fn find_openers(ports: &Ports, job: &Job, known: &mut Gates, gate: &GateKey) -> PortResult<()> {
+    let openers = ports.table.openers(&job.id, job.plan, gate).await?;
     let bad = match openers.failed.or(openers.cancelled).filter(|_| openers.pending.is_none()) {
-        Some(id) => control.ports.table.operation(&job.id, &id).await?.map(|row| row.value),
+        Some(id) => ports.table.operation(&job.id, &id).await?.map(|row| row.value),
         None => None,
     };
     // A retry may have started the operation in the meantime. Then the gate is closed.
@@ -99,7 +101,7 @@ async fn find_openers(control: &ControlContext, job: &Job, known: &mut Gates, ga
     Ok(())
 }
 
-/// What the release of operations wrote, and the gates that operations which have ended because of it open.
+/// The changes that the release of operations wrote, and the gates that operations open that it has ended.
 #[derive(Debug, Default)]
 struct Released {
     written: Written,
@@ -109,28 +111,29 @@ struct Released {
 /// Releases or blocks the operations that wait for a gate, group by group. None if the job was cancelled, was retried or
 /// has ended in the meantime.
 async fn release(
-    control: &ControlContext,
+    jobs: &JobStore,
     job: &Job,
     known: &mut Gates,
     waiting: Vec<OperationId>,
 ) -> Result<Option<Released>, ControlError> {
     let mut released = Released::default();
     for ids in one_for_each_group(waiting).chunks(RELEASE_BATCH) {
-        let current = control.job(&job.id).await?.value;
-        // A retry that began and ended meanwhile has written the row too, and openers may not be as they were read.
+        let current = jobs.job(&job.id).await?.value;
+        // A retry that began and ended in between has written the row too, and openers may have changed since they were
+        // read.
         let is_changed = current.state != job.state || current.updated != job.updated;
-        if is_changed || current.holds_gates(control.ports.clock.now()) {
+        if is_changed || current.holds_gates(jobs.ports.clock.now()) {
             return Ok(None);
         }
         for ids in ids.chunks(MAX_IN_FLIGHT) {
-            let groups: Vec<Group> = try_join_all(ids.iter().map(|id| control.group(job, id))).await?;
+            let groups: Vec<Group> = try_join_all(ids.iter().map(|id| jobs.group(job, id))).await?;
             for gate in other_gates(&groups) {
                 if !known.has(&gate) {
-                    find_openers(control, job, known, &gate).await?;
+                    find_openers(&jobs.ports, job, known, &gate).await?;
                 }
             }
             let known = &*known;
-            let writes = try_join_all(groups.iter().map(|group| write_gates(control, job, known, group))).await?;
+            let writes = try_join_all(groups.iter().map(|group| write_gates(jobs, job, known, group))).await?;
             for (written, group) in writes.into_iter().zip(&groups) {
                 released.written += written;
                 if written.ended {
@@ -144,12 +147,12 @@ async fn release(
 
 /// Applies the gates that are known to a group.
 pub(super) async fn write_gates(
-    control: &ControlContext,
+    jobs: &JobStore,
     job: &Job,
     known: &Gates,
     group: &Group,
 ) -> Result<Written, ControlError> {
-    write_group(control, job, known, group, |_, _| {}).await
+    write_group(jobs, job, known, group, |_, _| {}).await
 }
 
 /// The gates that rows of these groups wait for.
@@ -173,28 +176,28 @@ pub(super) fn one_for_each_group(mut ids: Vec<OperationId>) -> Vec<OperationId> 
 /// Changes a group: `repair` first, then the gates that are known, and the chain of the group. Sends the messages of
 /// operations that became ready.
 pub(super) async fn write_group(
-    control: &ControlContext,
+    jobs: &JobStore,
     job: &Job,
     gates: &Gates,
     group: &Group,
     repair: impl Fn(&mut GroupChange<'_>, &Operation),
 ) -> Result<Written, ControlError> {
-    let now = control.ports.clock.now();
-    let mut change = GroupChange::new(group, now, &control.actor);
+    let now = jobs.ports.clock.now();
+    let mut change = GroupChange::new(group, now, &jobs.actor);
     for row in group {
         repair(&mut change, &row.value);
     }
     gates.apply(job, &mut change, now);
     let commit = change.into_commit();
-    // If another process committed first, the group makes progress. The next sweep checks it again.
-    if commit.is_empty() || !control.commit(&commit).await? {
+    // If another process committed first, the group makes progress. The next pass checks it again.
+    if commit.is_empty() || !jobs.commit(&commit).await? {
         return Ok(Written::default());
     }
     for operation in commit.operations().filter(|operation| operation.state == OperationState::Ready) {
         tracing::info!(job = %operation.job, operation = %operation.id, "its message is sent");
-        control.enqueue_operation(operation).await?;
+        jobs.enqueue_operation(operation).await?;
         if group.iter().any(|row| row.value.id == operation.id && row.value.state != OperationState::Waiting) {
-            control.monitor.metrics.operation_requeued(operation.kind.as_str());
+            jobs.monitor.metrics.operation_requeued(operation.kind.as_str());
         }
     }
     Ok(Written { any: true, ended: commit.operations().any(|operation| operation.state.is_terminal()) })

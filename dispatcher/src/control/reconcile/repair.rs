@@ -11,7 +11,8 @@ use goldfleet_workflow::gates::Gates;
 use goldfleet_workflow::group::GroupChange;
 use jiff::Timestamp;
 
-use crate::control::context::{ControlContext, ControlError};
+use crate::control::context::ControlError;
+use crate::control::job_store::JobStore;
 use crate::control::reconcile::gates::{Written, one_for_each_group, write_group};
 
 /// How long an operation is ready before its message counts as lost, if the queue cannot tell whether it exists. The
@@ -37,43 +38,43 @@ enum Reason<'a> {
 }
 
 /// Repairs operations whose message is lost, and those whose lease has expired.
-pub(super) async fn repair_operations(control: &ControlContext, job: &Job) -> Result<Written, ControlError> {
-    let now = control.ports.clock.now();
-    let mut written = announce_lost(control, job, now).await?;
-    written += end_leases(control, job, now, &Reason::Expired).await?;
+pub(super) async fn repair_operations(jobs: &JobStore, job: &Job) -> Result<Written, ControlError> {
+    let now = jobs.ports.clock.now();
+    let mut written = announce_lost(jobs, job, now).await?;
+    written += end_leases(jobs, job, now, &Reason::Expired).await?;
     Ok(written)
 }
 
 /// Ends the leases that expire before `until`, if the reason applies to them.
 async fn end_leases(
-    control: &ControlContext,
+    jobs: &JobStore,
     job: &Job,
     until: Timestamp,
     reason: &Reason<'_>,
 ) -> Result<Written, ControlError> {
     let mut written = Written::default();
     for state in [OperationState::Running, OperationState::Cancelling] {
-        let ids = control.ports.table.in_state_before(&job.id, job.plan, state, until, MAX_REPAIRS).await?;
-        written += repair_groups(control, job, ids, reason).await?;
+        let ids = jobs.ports.table.in_state_before(&job.id, job.plan, state, until, MAX_REPAIRS).await?;
+        written += repair_groups(jobs, job, ids, reason).await?;
     }
     Ok(written)
 }
 
 /// Sends messages of ready operations again that are lost: those that do not exist, or, if that cannot be known, those
 /// that were sent long ago.
-async fn announce_lost(control: &ControlContext, job: &Job, now: Timestamp) -> Result<Written, ControlError> {
-    // Until all messages of a new job were sent, the fan-out sends them. It does nothing for a job that was cancelled before,
-    // whose `always` operations run nevertheless.
+async fn announce_lost(jobs: &JobStore, job: &Job, now: Timestamp) -> Result<Written, ControlError> {
+    // The fan-out sends the messages of a new job until all were sent, except if the job was cancelled before. Then the
+    // `always` operations of the job still run.
     if !job.announced && job.state == JobState::Running {
         return Ok(Written::default());
     }
-    if let Some(ids) = control.ports.liveness.without_message(&job.id, job.plan).await? {
+    if let Some(ids) = jobs.ports.liveness.without_message(&job.id, job.plan).await? {
         let lost = ids.iter().cloned().collect();
-        return repair_groups(control, job, ids, &Reason::NoMessage(&lost)).await;
+        return repair_groups(jobs, job, ids, &Reason::NoMessage(&lost)).await;
     }
     let (ready, long_ago) = (OperationState::Ready, before(now, ANNOUNCE_AGAIN));
-    let ids = control.ports.table.in_state_before(&job.id, job.plan, ready, long_ago, MAX_REPAIRS).await?;
-    repair_groups(control, job, ids, &Reason::SentLongAgo).await
+    let ids = jobs.ports.table.in_state_before(&job.id, job.plan, ready, long_ago, MAX_REPAIRS).await?;
+    repair_groups(jobs, job, ids, &Reason::SentLongAgo).await
 }
 
 /// Releases the work of processes that have ended: their leases, then the messages that they received, and then ready
@@ -81,8 +82,8 @@ async fn announce_lost(control: &ControlContext, job: &Job, now: Timestamp) -> R
 ///
 /// # Errors
 /// If the table or the queue cannot be reached. The next call continues.
-pub async fn release_ended(control: &ControlContext) -> Result<usize, ControlError> {
-    let ports = &control.ports;
+pub async fn release_ended(store: &JobStore) -> Result<usize, ControlError> {
+    let ports = &store.ports;
     let ended: BTreeSet<ProcessName> = ports.liveness.ended().await?.into_iter().collect();
     if ended.is_empty() {
         return Ok(0);
@@ -90,43 +91,37 @@ pub async fn release_ended(control: &ControlContext) -> Result<usize, ControlErr
     let jobs: Vec<Job> = ports.table.open_jobs().await?.into_iter().map(|row| row.value).collect();
     let planned = || jobs.iter().filter(|job| job.state != JobState::Requested);
     for job in planned() {
-        end_leases(control, job, Timestamp::MAX, &Reason::Ended(&ended)).await?;
+        end_leases(store, job, Timestamp::MAX, &Reason::Ended(&ended)).await?;
     }
     for process in &ended {
         ports.liveness.forget(process).await?;
         tracing::warn!(process = %process.0, "a process has ended without releasing its work; it is released");
     }
     for job in planned() {
-        announce_lost(control, job, ports.clock.now()).await?;
+        announce_lost(store, job, ports.clock.now()).await?;
     }
     Ok(ended.len())
 }
 
 /// Repairs the groups of these operations.
 async fn repair_groups(
-    control: &ControlContext,
+    jobs: &JobStore,
     job: &Job,
     ids: Vec<OperationId>,
     reason: &Reason<'_>,
 ) -> Result<Written, ControlError> {
     let mut written = Written::default();
     for id in one_for_each_group(ids) {
-        let group = control.group(job, &id).await?;
-        let now = control.ports.clock.now();
-        let repair = |change: &mut GroupChange<'_>, row: &Operation| repair(control, change, row, reason, now);
-        written += write_group(control, job, &Gates::default(), &group, repair).await?;
+        let group = jobs.group(job, &id).await?;
+        let now = jobs.ports.clock.now();
+        let repair = |change: &mut GroupChange<'_>, row: &Operation| repair(jobs, change, row, reason, now);
+        written += write_group(jobs, job, &Gates::default(), &group, repair).await?;
     }
     Ok(written)
 }
 
 /// Adds the repair that a row needs to the change of its group.
-fn repair(
-    control: &ControlContext,
-    change: &mut GroupChange<'_>,
-    row: &Operation,
-    reason: &Reason<'_>,
-    now: Timestamp,
-) {
+fn repair(jobs: &JobStore, change: &mut GroupChange<'_>, row: &Operation, reason: &Reason<'_>, now: Timestamp) {
     let is_lost = match (row.state, reason) {
         (OperationState::Ready, Reason::NoMessage(lost)) => lost.contains(&row.id),
         (OperationState::Ready, Reason::SentLongAgo) => was_sent_long_ago(row, now),
@@ -140,10 +135,10 @@ fn repair(
         return;
     }
     if row.state == OperationState::Ready {
-        // Not `updated`, so that the time since then shows how often the message was sent.
+        // `updated` does not change, so that the time since then shows how often the message was sent.
         return change.edit(&row.id, |operation| operation.queued = Some(now));
     }
-    control.monitor.metrics.lease_expired(row.kind.as_str());
+    jobs.monitor.metrics.lease_expired(row.kind.as_str());
     let expiry = |operation: &mut Operation, now, who: &str| expire_lease(operation, MAX_LOST, now, who);
     if let Err(illegal) = change.transform(&row.id, expiry) {
         tracing::error!(%illegal, "a lease could not be expired");

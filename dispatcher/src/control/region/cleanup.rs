@@ -9,6 +9,7 @@ use goldfleet_config::targets::TargetsFile;
 use goldfleet_model::ids::{ImageName, ImageVersion};
 use goldfleet_model::image::ImageTags;
 use goldfleet_model::resource::{ResourceType, tag};
+use goldfleet_ports::Ports;
 use goldfleet_ports::error::{PortError, PortResult};
 use goldfleet_ports::resources::Resource;
 use goldfleet_snapshots::id::GroupRef;
@@ -67,9 +68,9 @@ pub async fn clean_hubs(
     let groups: BTreeSet<GroupRef> = file.hubs.values().map(|hub| hub.group.clone()).collect();
     let fleet = control.ports.table.fleet().await?;
     for group in groups {
-        let found = match list(control, &group, fleet, image, version).await {
+        let found = match list(&control.ports, &group, fleet, image, version).await {
             Ok(found) => found,
-            // Nothing of ours is in a group that does not exist.
+            // A group that does not exist has no resources of this fleet.
             Err(error) if error.code == "resource-group-not-found" => continue,
             Err(error) => {
                 result.failed.push(HubCleanupFailure::of(&group, &error));
@@ -77,7 +78,7 @@ pub async fn clean_hubs(
             }
         };
         for resource in found {
-            if !may_remove(control, &resource).await? {
+            if !may_remove(&control.ports, &resource).await? {
                 continue;
             }
             match mode {
@@ -94,7 +95,7 @@ pub async fn clean_hubs(
 
 /// The snapshots and disks in a hub that this fleet created for the version.
 async fn list(
-    control: &ControlContext,
+    ports: &Ports,
     group: &GroupRef,
     fleet: Uuid,
     image: &ImageName,
@@ -105,16 +106,16 @@ async fn list(
         (ImageTags::IMAGE, image.to_string()),
         (ImageTags::VERSION, version.to_string()),
     ];
-    list_tagged(control, group, &[ResourceType::Snapshot, ResourceType::Disk], wanted).await
+    list_tagged(ports, group, &[ResourceType::Snapshot, ResourceType::Disk], wanted).await
 }
 
 /// Whether a resource is a golden snapshot, or a temporary whose job is known to have ended.
-async fn may_remove(control: &ControlContext, found: &Resource) -> PortResult<bool> {
+async fn may_remove(ports: &Ports, found: &Resource) -> PortResult<bool> {
     match Role::in_tags(&found.body.tags) {
         Some(Role::Golden) => Ok(found.id.resource_type == ResourceType::Snapshot),
         Some(Role::Temporary) => {
             let Some(job) = tag(&found.body.tags, tags::JOB).and_then(|job| job.parse().ok()) else { return Ok(false) };
-            Ok(control.ports.table.job(&job).await?.is_some_and(|job| job.value.state.is_terminal()))
+            Ok(ports.table.job(&job).await?.is_some_and(|job| job.value.state.is_terminal()))
         }
         _ => Ok(false),
     }
@@ -122,14 +123,14 @@ async fn may_remove(control: &ControlContext, found: &Resource) -> PortResult<bo
 
 async fn remove(control: &ControlContext, listed: &Resource, fleet: Uuid) -> PortResult<()> {
     if Role::in_tags(&listed.body.tags) == Some(Role::Temporary) {
-        return orphans::remove(control, listed, fleet).await;
+        return orphans::remove(&control.ports, listed, fleet).await;
     }
-    let Some(found) = look_again(control, listed).await? else { return Ok(()) };
+    let Some(found) = look_again(&control.ports, listed).await? else { return Ok(()) };
     if unique_id(&found).is_none() || unique_id(&found) != unique_id(listed) || found.body.tags != listed.body.tags {
         return Err(refused("snapshot-foreign", format!("{} was changed in the meantime", listed.id)));
     }
     if let Some(lock) = control.ports.locks.locks(&listed.id, None).await?.first() {
         return Err(refused("scope-locked", format!("{}: lock {} protects it", listed.id, lock.id)));
     }
-    tagged::delete(control, &listed.id).await
+    tagged::delete(&control.ports, &listed.id).await
 }

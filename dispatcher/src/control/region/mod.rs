@@ -37,7 +37,8 @@ pub(crate) fn delivery() -> Result<Delivery, ControlError> {
     Ok(Delivery { route: ROUTE.to_owned(), options: format!("--route {ROUTE}"), spec })
 }
 
-/// The configured hubs. A target's resource group is no hub: the golden snapshot would be in the way of its owner.
+/// The configured hubs. A target's resource group is not used as a hub, because its owner does not expect the golden
+/// snapshot there.
 pub(crate) fn hubs(file: &TargetsFile) -> BTreeMap<Region, HubPlace> {
     let place = |hub: &goldfleet_config::targets::Hub| HubPlace {
         group: hub.group.clone(),

@@ -1,6 +1,6 @@
 //! The plan of a job of the region route: reads what the targets, the galleries and the hubs have.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use goldfleet_config::HumanDuration;
@@ -13,8 +13,10 @@ use goldfleet_model::artifact::LoadedVersion;
 use goldfleet_model::ids::Region;
 use goldfleet_model::job::Job;
 use goldfleet_model::resource::{Properties, ResourceId};
+use goldfleet_model::store::Store;
 use goldfleet_model::target::Target;
 use goldfleet_plan::{GalleryReceiver, Inventory, Plan, PlanContent, PlanRequest, hub_targets};
+use goldfleet_ports::Ports;
 use goldfleet_ports::error::PortResult;
 use goldfleet_ports::resources::{Provisioning, Resource};
 use goldfleet_rates::Rates;
@@ -58,9 +60,9 @@ pub async fn plan(
         return Err(ControlError::NoTargets { file: control.config.targets.file.clone() });
     }
     selected.sort_by_key(plan_order);
-    let targets: Vec<PlannedTarget> = stream::iter(name_images(control, image, selected)?)
+    let targets: Vec<PlannedTarget> = stream::iter(name_images(&control.config, image, selected)?)
         .map(|(target, name)| async move {
-            let is_done = has_image(control, image, &target, name.clone()).await?;
+            let is_done = has_image(&control.ports, image, &target, name.clone()).await?;
             PortResult::Ok(PlannedTarget { group: group_of(&target, &name), target, name, is_done })
         })
         .buffered(MAX_IN_FLIGHT)
@@ -91,11 +93,23 @@ pub async fn plan(
         galleries,
     };
     let mut refusals = delivery.refusals();
-    refusals.extend(measured::refusals_of_targets(&Known::read(control).await?, delivery.to_do()));
+    refusals.extend(measured::refusals_of_targets(&Known::read(&control.ports).await?, delivery.to_do()));
     if !refusals.is_empty() {
         return Err(ControlError::NotCopied(refusals));
     }
-    let finished = regions_with_snapshots(control, &delivery).await?;
+    let plan = plan_chunks(control, version, &delivery, &configured, &rates).await?;
+    Ok(PlannedRegions { delivery, plan })
+}
+
+/// Plans how chunks reach the hubs whose golden snapshots do not exist. If no plan is fast enough, the fastest is used.
+async fn plan_chunks(
+    control: &ControlContext,
+    version: &LoadedVersion,
+    delivery: &RegionDelivery,
+    configured: &BTreeMap<Region, Vec<Store>>,
+    rates: &Rates,
+) -> Result<Plan, ControlError> {
+    let finished = regions_with_snapshots(&control.ports, delivery).await?;
     let is_wanted = |target: &&Target| !finished.contains(&target.region);
     let wanted: Vec<&Target> = delivery.to_do().map(|planned| &planned.target).filter(is_wanted).collect();
     let receivers: Vec<GalleryReceiver> = delivery
@@ -105,53 +119,49 @@ pub async fn plan(
         .collect();
     let hubs = hub_targets(&wanted, &receivers);
     let (source, content) = (control.config.source.store(), PlanContent::from_manifests(&version.manifests));
-    // Chunks come only from stores: the accounts of targets play no part.
-    let inventory: Inventory = read_inventory(control, &configured, &[], &content).await?;
+    // Chunks come only from stores, so the accounts of targets are not used.
+    let inventory: Inventory = read_inventory(&control.ports, &control.config, configured, &[], &content).await?;
     let made = Plan::make(&PlanRequest {
         source: &source,
         targets: &hubs.iter().collect::<Vec<_>>(),
-        configured: &configured,
+        configured,
         content: &content,
         inventory: &inventory,
-        rates: &rates,
+        rates,
         within: control.config.plan.within.map(HumanDuration::get),
     });
-    let plan = made.unwrap_or_else(|too_slow| {
-        tracing::warn!(image = %image, %too_slow, "the fastest plan is taken");
+    Ok(made.unwrap_or_else(|too_slow| {
+        tracing::warn!(image = %version.image, %too_slow, "the fastest plan is taken");
         *too_slow.fastest
-    });
-    Ok(PlannedRegions { delivery, plan })
+    }))
 }
 
 /// The regions whose golden snapshots exist. They need no chunks.
-async fn regions_with_snapshots(
-    control: &ControlContext,
-    delivery: &RegionDelivery,
-) -> Result<BTreeSet<Region>, ControlError> {
+async fn regions_with_snapshots(ports: &Ports, delivery: &RegionDelivery) -> Result<BTreeSet<Region>, ControlError> {
     let regions: Vec<(&Region, &HubPlace)> = delivery.regions().collect();
-    let looks = stream::iter(0..regions.len()).map(|index| has_snapshots(control, delivery, regions[index]));
+    let looks = stream::iter(0..regions.len()).map(|index| has_snapshots(ports, delivery, regions[index]));
     let has: Vec<bool> = looks.buffered(MAX_IN_FLIGHT).try_collect().await?;
     Ok(regions.iter().zip(has).filter(|(_, has)| *has).map(|((region, _), _)| (*region).clone()).collect())
 }
 
 /// Whether a hub has the golden snapshots of all disks.
 async fn has_snapshots(
-    control: &ControlContext,
+    ports: &Ports,
     delivery: &RegionDelivery,
     (region, hub): (&Region, &HubPlace),
 ) -> PortResult<bool> {
     for disk in &delivery.disks {
         let id = delivery.golden(region, hub, disk);
-        if !found(control, &id).await?.is_some_and(|found| is_golden(&found, delivery)) {
+        if !found(ports, &id).await?.is_some_and(|found| is_golden(&found, delivery)) {
             return Ok(false);
         }
     }
     Ok(true)
 }
 
-/// What has this id. None if the service refuses the request: the operation gets the same error.
-async fn found(control: &ControlContext, id: &ResourceId) -> PortResult<Option<Resource>> {
-    match control.retry(|| control.ports.resources.get(id, None)).await {
+/// The resource with this id. None if the service refuses the request: the operation gets the same error.
+async fn found(ports: &Ports, id: &ResourceId) -> PortResult<Option<Resource>> {
+    match ports.retry(|| ports.resources.get(id, None)).await {
         Err(error) if !error.is_retryable() => {
             tracing::warn!(%error, code = error.code, "planned as if {id} did not exist");
             Ok(None)

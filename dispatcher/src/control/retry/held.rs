@@ -12,7 +12,7 @@ use goldfleet_workflow::retry::RetryStart;
 pub(super) struct Held {
     /// Their indexes.
     pub(super) groups: BTreeSet<usize>,
-    /// What has to succeed first. None if there are no such groups.
+    /// The operations that must succeed first. None if there are no such groups.
     pub(super) reason: Option<String>,
 }
 

@@ -14,6 +14,7 @@ use async_trait::async_trait;
 use goldfleet_model::job::{Finding, Job, Subject};
 use goldfleet_model::operation::{KindId, Operation};
 use goldfleet_model::tree::Tree;
+use goldfleet_ports::Ports;
 use goldfleet_snapshots::id::GroupRef;
 use jiff::Timestamp;
 
@@ -34,7 +35,7 @@ pub trait Route: Send + Sync {
         false
     }
 
-    /// The resource groups in which jobs about this create temporaries, besides those of targets and hubs.
+    /// The resource groups, besides those of targets and hubs, in which jobs with this subject create temporaries.
     fn groups(&self, _subject: &Subject) -> Vec<GroupRef> {
         Vec::new()
     }
@@ -58,7 +59,7 @@ pub trait PlannedJob: Send + Sync {
         None
     }
 
-    /// What the plan reports besides its operations, the most important first. The job's row holds only the first ones.
+    /// The findings of the plan, the most important first. The job's row contains only the first ones.
     fn findings(&self) -> Vec<Finding> {
         Vec::new()
     }
@@ -67,7 +68,7 @@ pub trait PlannedJob: Send + Sync {
     ///
     /// # Errors
     /// If another process has written it since the plan was made, or if the table cannot be reached.
-    async fn prepare(&self, _control: &ControlContext) -> Result<(), ControlError> {
+    async fn prepare(&self, _ports: &Ports) -> Result<(), ControlError> {
         Ok(())
     }
 }

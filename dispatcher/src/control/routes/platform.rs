@@ -14,6 +14,7 @@ use goldfleet_hubs::plan::PlannedTarget;
 use goldfleet_kinds::context::write_spec;
 use goldfleet_model::job::{Finding, Job, Subject};
 use goldfleet_model::operation::Operation;
+use goldfleet_ports::Ports;
 use goldfleet_snapshots::id::GroupRef;
 use jiff::Timestamp;
 
@@ -59,8 +60,8 @@ impl PlannedJob for PlannedDelivery {
         self.findings.clone()
     }
 
-    async fn prepare(&self, control: &ControlContext) -> Result<(), ControlError> {
-        galleries::remember(control, &self.delivery.galleries).await
+    async fn prepare(&self, ports: &Ports) -> Result<(), ControlError> {
+        galleries::remember(ports, &self.delivery.galleries).await
     }
 }
 

@@ -21,6 +21,7 @@ use goldfleet_model::job::Job;
 use goldfleet_model::operation::{Operation, Place, TransferProgress};
 use goldfleet_model::store::Store;
 use goldfleet_model::tree::Tree;
+use goldfleet_ports::Ports;
 use jiff::Timestamp;
 
 use crate::control::artifacts::load_version_of;
@@ -53,7 +54,7 @@ impl Route for RegionRoute {
     }
 
     async fn plan(&self, control: &ControlContext, job: &Job) -> Result<Box<dyn PlannedJob>, ControlError> {
-        let version = load_version_of(control, job).await?;
+        let version = load_version_of(&control.ports, &control.config, job).await?;
         Ok(Box::new(plan(control, job, &version).await?))
     }
 }
@@ -74,8 +75,8 @@ impl PlannedJob for PlannedRegions {
         Some(&self.plan.tree)
     }
 
-    async fn prepare(&self, control: &ControlContext) -> Result<(), ControlError> {
-        galleries::remember(control, &self.delivery.galleries).await
+    async fn prepare(&self, ports: &Ports) -> Result<(), ControlError> {
+        galleries::remember(ports, &self.delivery.galleries).await
     }
 }
 

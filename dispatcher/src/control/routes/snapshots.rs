@@ -1,7 +1,7 @@
 //! The route of a sync: the plan of `goldfleet-snapshots` as rows of a job. The platform copies the content, so no byte
 //! passes through goldfleet.
 //!
-//! - A group for each copy: the snapshot, and the removal of what a cancelled copy leaves behind.
+//! - A group for each copy: the snapshot, and the removal of the incomplete replica of a cancelled copy.
 //! - Two groups for each full snapshot that is copied to another region: its temporaries, and their removal.
 //! - A group for each copy to another tenant: the disk that is filled, the snapshot, and the removal of the disk.
 //! - A group for each staged replica that gets its final name, for each removal, and for each lock.
@@ -11,6 +11,7 @@ use goldfleet_kinds::context::write_spec;
 use goldfleet_model::document::Document;
 use goldfleet_model::job::{Finding, Job, Subject};
 use goldfleet_model::operation::Operation;
+use goldfleet_ports::Ports;
 use goldfleet_snapshots::graph::{Row, RowSpec};
 use goldfleet_snapshots::id::GroupRef;
 use jiff::Timestamp;
@@ -60,9 +61,9 @@ impl PlannedJob for PlannedRun {
         self.findings.clone()
     }
 
-    async fn prepare(&self, control: &ControlContext) -> Result<(), ControlError> {
+    async fn prepare(&self, ports: &Ports) -> Result<(), ControlError> {
         if let Some((stored, state)) = &self.state {
-            stored.replace(control.ports.records.as_ref(), state).await?;
+            stored.replace(ports.records.as_ref(), state).await?;
         }
         Ok(())
     }

@@ -59,7 +59,7 @@ impl Route for Staging {
     }
 
     async fn plan(&self, control: &ControlContext, job: &Job) -> Result<Box<dyn PlannedJob>, ControlError> {
-        let version = load_version_of(control, job).await?;
+        let version = load_version_of(&control.ports, &control.config, job).await?;
         Ok(Box::new(plan_with_preferred_time(control, &version, &job.selection).await?))
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures::stream::{self, StreamExt as _};
 use goldfleet_config::targets::TargetsFile;
 use goldfleet_model::ids::SubscriptionId;
+use goldfleet_ports::Ports;
 use goldfleet_ports::backoff::Backoff;
 use goldfleet_ports::clock::elapsed;
 use goldfleet_ports::error::{PortError, PortResult};
@@ -14,6 +15,7 @@ use goldfleet_ports::retry::retry_transient;
 
 use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT};
 use crate::control::snapshots::groups_of;
+use goldfleet_config::Config;
 
 /// The provider of images, disks and snapshots.
 pub const COMPUTE: &str = "Microsoft.Compute";
@@ -38,7 +40,7 @@ pub enum RegisterOutcome {
     New,
     /// The service accepted the registration, and has not finished it.
     InProgress,
-    /// It is not registered, and nothing was changed, because that was requested.
+    /// It is not registered, and nothing was changed, because a dry run was requested.
     Missing,
     /// It could not be read or registered.
     Failed(PortError),
@@ -65,11 +67,11 @@ pub async fn register(
     providers: &dyn Providers,
     dry_run: bool,
 ) -> Result<Vec<RegisterResult>, ControlError> {
-    let wanted = wanted(control)?;
+    let wanted = wanted(&control.config)?;
     let registered = stream::iter(wanted)
         .map(async |((subscription, namespace), tenant)| {
             let tenant = tenant.as_deref();
-            let outcome = one(control, providers, &subscription, namespace, tenant, dry_run).await;
+            let outcome = one(&control.ports, providers, &subscription, namespace, tenant, dry_run).await;
             RegisterResult { subscription, namespace, outcome: outcome.unwrap_or_else(RegisterOutcome::Failed) }
         })
         .buffered(MAX_IN_FLIGHT);
@@ -77,14 +79,14 @@ pub async fn register(
 }
 
 /// The registrations that the configuration needs, each with the tenant of its subscription.
-fn wanted(control: &ControlContext) -> Result<BTreeMap<(SubscriptionId, &'static str), Option<String>>, ControlError> {
-    let mut wanted = BTreeMap::from([((control.config.source.subscription, STORAGE), None)]);
-    for group in control.config.sync.iter().flat_map(groups_of) {
+fn wanted(config: &Config) -> Result<BTreeMap<(SubscriptionId, &'static str), Option<String>>, ControlError> {
+    let mut wanted = BTreeMap::from([((config.source.subscription, STORAGE), None)]);
+    for group in config.sync.iter().flat_map(groups_of) {
         wanted.insert((group.subscription, COMPUTE), None);
     }
     // A configuration for syncs alone needs no targets file.
-    if control.config.targets.file.exists() {
-        let file = TargetsFile::load(&control.config.targets.file)?;
+    if config.targets.file.exists() {
+        let file = TargetsFile::load(&config.targets.file)?;
         for target in file.targets.iter().filter(|target| target.enabled) {
             for namespace in [COMPUTE, STORAGE] {
                 wanted.insert((target.subscription, namespace), target.tenant.clone());
@@ -95,14 +97,14 @@ fn wanted(control: &ControlContext) -> Result<BTreeMap<(SubscriptionId, &'static
 }
 
 async fn one(
-    control: &ControlContext,
+    ports: &Ports,
     providers: &dyn Providers,
     subscription: &SubscriptionId,
     namespace: &str,
     tenant: Option<&str>,
     dry_run: bool,
 ) -> PortResult<RegisterOutcome> {
-    let clock = control.ports.clock.as_ref();
+    let clock = ports.clock.as_ref();
     let read = || providers.registration(subscription, namespace, tenant);
     let mut state = retry_transient(clock, PortError::is_retryable, read).await?;
     if state == Registration::Registered {

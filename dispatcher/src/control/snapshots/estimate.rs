@@ -1,4 +1,4 @@
-//! What the copies of a run move between regions, cost and take.
+//! The bytes, the cost and the time of the copies of a run between regions.
 //!
 //! The service reports the size of a disk and not how much of it differs, so the figures are upper bounds. The speed of the
 //! service's copies is not documented: the times assume that of copies between storage accounts.

@@ -1,16 +1,15 @@
 //! The snapshots of a resource group, and single snapshots, from the resource port.
 
 use goldfleet_model::resource::{ResourceId, ResourceType};
+use goldfleet_ports::Ports;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::resources::{Resource, ResourcePage, ResourceQuery};
 use goldfleet_snapshots::difference::Evidence;
 use goldfleet_snapshots::id::{GroupRef, SnapshotId};
 use goldfleet_snapshots::listing::{Listing, ListingReader};
 
-use crate::control::context::ControlContext;
-
-/// Reads all pages of a group. If one of them cannot be read, the listing says so. One page is in memory at a time.
-pub async fn list(control: &ControlContext, group: &GroupRef) -> Listing {
+/// Reads all pages of a group. If a page cannot be read, the listing records this. One page is in memory at a time.
+pub async fn list(ports: &Ports, group: &GroupRef) -> Listing {
     let mut reader = ListingReader::new(group.clone());
     let query = ResourceQuery {
         resource_type: ResourceType::Snapshot,
@@ -22,7 +21,7 @@ pub async fn list(control: &ControlContext, group: &GroupRef) -> Listing {
     };
     let mut marker = None;
     loop {
-        match next_page(control, &query, marker.as_deref()).await {
+        match next_page(ports, &query, marker.as_deref()).await {
             Ok(page) => marker = read(&mut reader, page),
             Err(error) => reader.fail(&error.to_string()),
         }
@@ -32,9 +31,9 @@ pub async fn list(control: &ControlContext, group: &GroupRef) -> Listing {
     }
 }
 
-async fn next_page(control: &ControlContext, query: &ResourceQuery, marker: Option<&str>) -> PortResult<ResourcePage> {
-    let read = || control.ports.resources.list(query, marker);
-    control.retry(read).await
+async fn next_page(ports: &Ports, query: &ResourceQuery, marker: Option<&str>) -> PortResult<ResourcePage> {
+    let read = || ports.resources.list(query, marker);
+    ports.retry(read).await
 }
 
 /// Adds a page to a listing. Returns the marker of the next page.
@@ -50,14 +49,14 @@ fn read(reader: &mut ListingReader, page: ResourcePage) -> Option<String> {
     page.next
 }
 
-/// What the service returns for a snapshot that a complete list of its group does not contain.
-pub async fn look_up(control: &ControlContext, id: &SnapshotId) -> Evidence {
+/// The result of a request for a snapshot that a complete list of its group does not contain.
+pub async fn look_up(ports: &Ports, id: &SnapshotId) -> Evidence {
     let looked = async || {
         let id: ResourceId =
             id.to_string().parse().map_err(|error| PortError::new(ErrorKind::Invalid, format!("{id}: {error}")))?;
-        control.ports.resources.get(&id, None).await
+        ports.resources.get(&id, None).await
     };
-    match control.retry(looked).await {
+    match ports.retry(looked).await {
         Ok(None) => Evidence::Absent,
         Ok(Some(found)) => present(found),
         Err(error) => Evidence::Unknown(error.to_string()),

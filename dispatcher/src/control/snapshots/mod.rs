@@ -2,8 +2,8 @@
 //!
 //! - [`request`] creates the jobs, [`schedule`] those of syncs with an interval.
 //! - [`listing`] and [`run`] read both sides and compare them. `goldfleet-snapshots` decides.
-//! - [`estimate`] is what a run moves, costs and takes.
-//! - [`state`] is what a sync remembers between its runs.
+//! - [`estimate`] has the bytes, the cost and the time of a run.
+//! - [`state`] is the state that a sync stores between its runs.
 //! - [`overview`] is what `goldfleet snapshots list` shows.
 
 pub mod estimate;

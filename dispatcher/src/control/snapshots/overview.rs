@@ -25,7 +25,7 @@ pub struct SyncOverview {
     pub from: String,
     /// The snapshots that are selected, and replicas whose source is not.
     pub snapshots: Vec<SnapshotLine>,
-    /// Groups that could not be listed completely, with the reason. What is in them is not known.
+    /// Groups that could not be listed completely, with the reason. Their contents are not known.
     pub unlisted: Vec<Unlisted>,
     /// Snapshots that cannot be read. They are not copied, and never changed.
     pub unreadable: Vec<UnreadableSnapshot>,

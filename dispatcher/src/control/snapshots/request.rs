@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use goldfleet_config::{HumanDuration, RESERVED_NAME, Sync, SyncDestination};
+use goldfleet_config::{Config, HumanDuration, RESERVED_NAME, Sync, SyncDestination};
 use goldfleet_model::document::Document;
 use goldfleet_model::job::Work;
 use goldfleet_model::tenants::Tenants;
@@ -12,7 +12,8 @@ use goldfleet_snapshots::names::ReplicaName;
 use goldfleet_snapshots::rules::{DeletePolicy, Speed};
 
 use super::{ROUTE, RunSpec, VERSION};
-use crate::control::context::{ControlContext, ControlError};
+use crate::control::context::ControlError;
+use crate::control::job_store::JobStore;
 use crate::control::request::{RequestResult, request_work};
 
 /// The largest number of snapshots that one copy names. The job's row contains their ids.
@@ -46,8 +47,8 @@ pub struct CopyRequest {
 ///
 /// # Errors
 /// [`ControlError::Refused`] if there is no such sync, or none at all.
-pub fn configured<'c>(control: &'c ControlContext, names: &[String]) -> Result<Vec<&'c Sync>, ControlError> {
-    let all = &control.config.sync;
+pub fn configured<'c>(config: &'c Config, names: &[String]) -> Result<Vec<&'c Sync>, ControlError> {
+    let all = &config.sync;
     if all.is_empty() {
         return Err(no_sync());
     }
@@ -183,12 +184,8 @@ fn work(sync: &Sync, options: &RunOptions, title: String, resume: String) -> Res
 ///
 /// # Errors
 /// As [`request_work`].
-pub async fn request(
-    control: &ControlContext,
-    work: Work,
-    note: Option<String>,
-) -> Result<RequestResult, ControlError> {
-    // Copies of other snapshots can have the same title, and have nothing to do with each other.
+pub async fn request(jobs: &JobStore, work: Work, note: Option<String>) -> Result<RequestResult, ControlError> {
+    // Copies of other snapshots can have the same title, but are separate jobs.
     let is_copy = RunSpec::of(&work)?.sync.name == RESERVED_NAME;
-    request_work(control, work, note, |open, work| !is_copy || open.spec == work.spec).await
+    request_work(jobs, work, note, |open, work| !is_copy || open.spec == work.spec).await
 }

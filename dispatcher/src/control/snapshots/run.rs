@@ -7,6 +7,7 @@ use goldfleet_config::RESERVED_NAME;
 use goldfleet_machines::request::Place;
 use goldfleet_model::ids::{JobId, Region};
 use goldfleet_model::job::Finding;
+use goldfleet_ports::Ports;
 use goldfleet_rates::Rates;
 use goldfleet_snapshots::difference::{Difference, Evidence};
 use goldfleet_snapshots::graph::{Graph, Row};
@@ -42,13 +43,13 @@ pub struct PlannedRun {
     pub removals: usize,
     /// Replicas that were copied before the sync had locks, and get one.
     pub locks: usize,
-    /// What the copies move between regions, cost and take.
+    /// The bytes, the cost and the time of copies between regions.
     pub estimate: RunEstimate,
     /// Replicas that are complete already.
     pub complete: usize,
     /// Whether a destination could not be listed completely, and is left out.
     pub is_unlisted: bool,
-    /// What the sync remembers, and the record that has it. None if the run cannot conclude anything for later ones.
+    /// The state of the sync, and the record that contains it. None if the run found nothing that later runs may use.
     pub(crate) state: Option<(StoredState, SyncState)>,
 }
 
@@ -75,7 +76,7 @@ async fn measured(
     rules: &Rules,
     source: &Listing,
 ) -> Result<BTreeMap<(Region, usize), Measured>, ControlError> {
-    let known = Known::read(control).await?;
+    let known = Known::read(&control.ports).await?;
     let regions: BTreeSet<&Region> = source.snapshots.values().map(|snapshot| &snapshot.region).collect();
     let destinations = || rules.destinations.iter().enumerate();
     let pairs = regions.into_iter().flat_map(|region| destinations().map(move |(index, to)| (region, index, to)));
@@ -102,7 +103,8 @@ fn place(group: &GroupRef, region: &Region) -> Place {
 pub(super) async fn list_sides(control: &ControlContext, rules: &Rules) -> Sides {
     let destinations = rules.destinations.iter().map(|to| to.group.clone());
     let groups: Vec<_> = std::iter::once(rules.source.clone()).chain(destinations).collect();
-    let listed = stream::iter(groups).map(|group| async move { list(control, &group).await }).buffered(MAX_IN_FLIGHT);
+    let listed =
+        stream::iter(groups).map(|group| async move { list(&control.ports, &group).await }).buffered(MAX_IN_FLIGHT);
     let mut destinations: Vec<Listing> = listed.collect().await;
     let source = destinations.remove(0);
     Sides { source, destinations }
@@ -135,13 +137,13 @@ pub async fn plan(control: &ControlContext, spec: &RunSpec, job: &JobId) -> Resu
     rules.measured = measured(control, &rules, &sides.source).await?;
     let is_unlisted = sides.destinations.iter().any(|listing| !listing.is_complete());
     let difference = Difference::new(&rules, &run, &sides.source, &sides.destinations);
-    let evidence = look_up_all(control, difference.lookups()).await;
+    let evidence = look_up_all(&control.ports, difference.lookups()).await;
     let remembered = stored.as_ref().map(|stored| stored.state.clone()).unwrap_or_default();
     let mut plan = difference.decide(&evidence, &remembered);
     if let Some(reason) = &plan.stopped {
         return Err(ControlError::Refused(reason.clone()));
     }
-    let unlocked = lock_all(control, &rules, &mut plan).await;
+    let unlocked = lock_all(&control.ports, &rules, &mut plan).await;
     let mut findings = findings(&plan, &rules);
     findings.extend(unlocked);
     findings.sort_by_key(|finding| !finding.failed);
@@ -163,16 +165,16 @@ pub async fn plan(control: &ControlContext, spec: &RunSpec, job: &JobId) -> Resu
     })
 }
 
-/// Has the plan lock the replicas that have no lock of the sync. Returns a finding for each destination whose locks cannot
-/// be read: nothing is locked there.
-async fn lock_all(control: &ControlContext, rules: &Rules, plan: &mut Plan<'_>) -> Vec<Finding> {
+/// Adds a lock to the plan for each replica that has no lock of the sync. Returns a finding for each destination whose
+/// locks cannot be read: nothing is locked there.
+async fn lock_all(ports: &Ports, rules: &Rules, plan: &mut Plan<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     let lockable = std::mem::take(&mut plan.lockable);
     let places: BTreeSet<usize> = lockable.iter().map(|each| each.destination).collect();
     for place in places {
         let GroupRef { subscription, resource_group } = &rules.destinations[place].group;
-        let read = || control.ports.locks.group_locks(subscription, resource_group, None);
-        match control.retry(read).await {
+        let read = || ports.locks.group_locks(subscription, resource_group, None);
+        match ports.retry(read).await {
             Ok(locks) => {
                 let own = |lock: &&Lock| lock.name.eq_ignore_ascii_case(&Lock::name_of(&rules.name));
                 let ids: HashSet<String> = locks.iter().filter(own).map(|lock| lock.id.to_ascii_lowercase()).collect();
@@ -206,13 +208,10 @@ fn require_all(rules: &Rules, source: &Listing, findings: &mut Vec<Finding>) {
     findings.sort_by_key(|finding| !finding.failed);
 }
 
-async fn look_up_all(
-    control: &ControlContext,
-    ids: impl IntoIterator<Item = SnapshotId>,
-) -> BTreeMap<SnapshotId, Evidence> {
+async fn look_up_all(ports: &Ports, ids: impl IntoIterator<Item = SnapshotId>) -> BTreeMap<SnapshotId, Evidence> {
     stream::iter(ids)
         .map(|id| async move {
-            let evidence = look_up(control, &id).await;
+            let evidence = look_up(ports, &id).await;
             (id, evidence)
         })
         .buffer_unordered(MAX_IN_FLIGHT)

@@ -1,8 +1,8 @@
 //! The schedule of syncs: a dispatcher requests a run in each interval.
 //!
 //! The id of a run's job follows from the sync and its slot, so several dispatchers request one run. A record holds the
-//! last slot of a sync. The job is requested before the record is written: a dispatcher that is killed in between leaves
-//! nothing undone.
+//! last slot of a sync. The job is requested before the record is written: if a dispatcher is killed in between, the
+//! run is still requested.
 
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use super::request::{RunOptions, work_of_sync};
 use super::state::record_name;
 use crate::control::context::{ControlContext, ControlError};
 use crate::control::fan_out::is_same_work;
+use crate::control::job_store::JobStore;
 use crate::control::request::new_job;
 
 /// The time between two checks whether a run is due.
@@ -30,7 +31,7 @@ const VERSION: u16 = 1;
 /// The record of a sync's schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Schedule {
-    /// The begin of the last slot for which a run was requested, or was skipped because another one was open.
+    /// The begin of the last slot for which a run was requested, or was skipped because another run was open.
     slot: Timestamp,
 }
 
@@ -39,7 +40,7 @@ pub async fn run(control: &ControlContext) -> std::convert::Infallible {
     let mut complaint = RepeatLimiter::default();
     loop {
         for sync in &control.config.sync {
-            if let Err(error) = request_if_due(control, sync).await
+            if let Err(error) = request_if_due(&control.jobs, sync).await
                 && complaint.should_log(&error)
             {
                 tracing::warn!(sync = sync.name, %error, "a run of the sync could not be requested");
@@ -54,29 +55,29 @@ pub async fn run(control: &ControlContext) -> std::convert::Infallible {
 ///
 /// # Errors
 /// If the table or the queue cannot be reached.
-pub async fn request_if_due(control: &ControlContext, sync: &Sync) -> Result<Option<JobId>, ControlError> {
+pub async fn request_if_due(jobs: &JobStore, sync: &Sync) -> Result<Option<JobId>, ControlError> {
     let Some(every) = sync.every else { return Ok(None) };
-    let slot = slot(control.ports.clock.now(), every.get());
-    let records = control.ports.records.as_ref();
+    let slot = slot(jobs.ports.clock.now(), every.get());
+    let records = jobs.ports.records.as_ref();
     let name = record_name("sync-schedule", &sync.name)?;
     let found = records.get(&name).await?;
     let last = found.as_ref().and_then(|found| found.value.read::<Schedule>(VERSION).ok());
     if last.is_some_and(|last| last.slot >= slot) {
         return Ok(None);
     }
-    let job = job(control, sync, slot)?;
-    let open = control.ports.table.open_jobs().await?;
+    let job = job(jobs, sync, slot)?;
+    let open = jobs.ports.table.open_jobs().await?;
     let requested = if let Some(open) = open.iter().find(|other| is_same_work(&other.value, &job)) {
         tracing::info!(sync = sync.name, job = %open.value.id, "a run is still open, so this one is skipped");
         None
     } else {
-        match control.ports.table.insert_job(&job).await {
+        match jobs.ports.table.insert_job(&job).await {
             Ok(()) => tracing::info!(sync = sync.name, job = %job.id, "a run is requested by schedule"),
             // Another dispatcher requested it.
             Err(error) if error.kind == ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error.into()),
         }
-        control.enqueue_job(&job.id).await?;
+        jobs.enqueue_job(&job.id).await?;
         Some(job.id)
     };
     let document = Document::new(VERSION, &Schedule { slot })
@@ -92,19 +93,19 @@ pub async fn request_if_due(control: &ControlContext, sync: &Sync) -> Result<Opt
 /// The begin of the interval that contains `now`. Intervals are counted from 1970.
 fn slot(now: Timestamp, every: Duration) -> Timestamp {
     let seconds = i64::try_from(every.as_secs()).unwrap_or(i64::MAX).max(1);
-    // Rounded down, so it is not earlier than the smallest timestamp for any clock of our time.
+    // Rounded down. The result is a valid timestamp for any present time.
     Timestamp::from_second(now.as_second().div_euclid(seconds) * seconds).unwrap_or(now)
 }
 
-fn job(control: &ControlContext, sync: &Sync, slot: Timestamp) -> Result<Job, ControlError> {
+fn job(jobs: &JobStore, sync: &Sync, slot: Timestamp) -> Result<Job, ControlError> {
     let text = format!("{} {slot}", sync.name.to_ascii_lowercase());
     let digest = goldfleet_model::hash::digest_of(text.as_bytes()).to_string();
     let hash = digest.trim_start_matches("b3:");
     let digits = u64::from_str_radix(&hash[..4], 16).unwrap_or_default();
     let work = work_of_sync(sync, &RunOptions::default())?;
-    let now = control.ports.clock.now();
+    let now = jobs.ports.clock.now();
     let job = new_job(JobId::new(slot, digits), Subject::Work { work }, Vec::new(), now);
-    Ok(Job { requested_by: Some(control.actor.clone()), ..job })
+    Ok(Job { requested_by: Some(jobs.actor.clone()), ..job })
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What a sync remembers between its runs, as a record of the table.
+//! The state that a sync stores between its runs, as a record of the table.
 
 use goldfleet_model::document::{Document, DocumentError};
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
@@ -7,7 +7,7 @@ use goldfleet_ports::{ETag, Versioned};
 use goldfleet_snapshots::state::SyncState;
 
 /// The largest number of absences that a record holds: each has about 200 bytes of JSON, and a record at most 512 KiB.
-/// Replicas whose absence is not remembered are deleted by later runs.
+/// Replicas whose absence is not recorded are deleted by later runs.
 const MAX_ABSENCES: usize = 2000;
 
 /// The state of a sync, as it was read.

@@ -27,9 +27,10 @@ use goldfleet_ports::clock::elapsed;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::control::context::{ControlContext, ControlError, states};
+use crate::control::context::ControlError;
 use crate::control::explain;
 use crate::control::fan_out::NOT_LISTED;
+use crate::control::job_store::{JobStore, states};
 use crate::control::rings::RingAction;
 use crate::control::suggest::resume_command;
 pub use disks::DiskStatus;
@@ -235,8 +236,8 @@ pub struct Status {
     /// Seconds since a worker was last active. None if a worker is active or there is no work to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idle_seconds: Option<f64>,
-    /// What failed, and why. Images that were not started because their copy failed are counted as cancelled and are
-    /// not listed.
+    /// The failed operations, with the reasons. Images that were not started because their copy failed are counted as
+    /// cancelled and are not listed.
     pub failures: Vec<FailureRow>,
     /// What operations did and why, if their states do not say it: what was deleted, for example.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -327,9 +328,9 @@ impl Status {
 ///
 /// # Errors
 /// If the table cannot be reached.
-pub async fn status(control: &ControlContext, job: &Job) -> Result<Status, ControlError> {
-    let operations = control.operations(job).await?;
-    status_of(control, job, &operations).await
+pub async fn status(jobs: &JobStore, job: &Job) -> Result<Status, ControlError> {
+    let operations = jobs.operations(job).await?;
+    status_of(jobs, job, &operations).await
 }
 
 /// The status of a job whose operations have already been read.
@@ -337,15 +338,15 @@ pub async fn status(control: &ControlContext, job: &Job) -> Result<Status, Contr
 /// # Errors
 /// If the table cannot be reached.
 pub async fn status_of(
-    control: &ControlContext,
+    jobs: &JobStore,
     job: &Job,
     operations: &[Versioned<Operation>],
 ) -> Result<Status, ControlError> {
     let upload = match job.image() {
-        Some(image) => control.ports.table.newest_upload(&image.name, &image.version).await?,
+        Some(image) => jobs.ports.table.newest_upload(&image.name, &image.version).await?,
         None => None,
     };
-    Ok(count_rows(&control.registry, job, upload.as_ref(), operations, control.ports.clock.now()))
+    Ok(count_rows(&jobs.registry, job, upload.as_ref(), operations, jobs.ports.clock.now()))
 }
 
 /// Computes the status from a job's rows.
@@ -362,7 +363,8 @@ fn count_rows(
     }
     let standing = ReportedState::from_rows(job, operations);
     let has_ended = standing != ReportedState::Running;
-    // Before a sweep writes it to the job's row: the same moment, so that what is derived from it does not change.
+    // Before the reconciler writes it to the job's row, use the same moment, so that values derived from it do not
+    // change.
     let finished = has_ended.then(|| job.end_time(operations.iter().map(|row| row.value.updated).max()));
     let end = finished.unwrap_or(now);
     let left = rate::bytes_left(operations);
@@ -376,7 +378,7 @@ fn count_rows(
         ReportedState::Running => rate::recent_rate(operations, now).unwrap_or(0.0),
         _ => rate::average_rate(job, operations, end),
     };
-    // Nobody knows when work continues that no worker does.
+    // If no worker is active, the time at which work continues is not known.
     let is_worked_on = goes_on && rate::is_active(operations, now);
     Status {
         job: job.id.to_string(),

@@ -14,7 +14,7 @@ use super::phases::as_f64;
 /// rate.
 const RATE_WINDOW_SECONDS: f64 = 300.0;
 
-/// The shortest time over which a rate says something, in seconds. In less, start-up and latency count more than bytes.
+/// The shortest time for a meaningful rate, in seconds. In a shorter time, start-up and latency determine the rate.
 const MIN_RATE_SECONDS: f64 = 1.0;
 
 /// Bytes that were put in place between two times. The times are seconds before now.

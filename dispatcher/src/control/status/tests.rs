@@ -120,7 +120,7 @@ fn no_rate_of_less_than_a_second() {
     assert_eq!((status(&scene).state, status(&scene).rate_words()), (ReportedState::Succeeded, None));
 }
 
-/// After an interrupt, the bytes of the last minutes must not look like work that goes on.
+/// After an interrupt, the bytes of the last minutes must not look like work in progress.
 #[test]
 fn no_estimate_without_an_active_worker() {
     let mut scene = Scene::new(1);
@@ -325,7 +325,7 @@ fn rings_are_counted_and_a_stopped_one_says_why() {
     assert_eq!(rings(&scene)[2].reason.as_deref(), Some("ring 0 did not succeed"));
 }
 
-/// Between the end of the last operation and the sweep that writes it to the job's row, and after that, the status is the same.
+/// The status is the same before and after the reconciler writes the end of the last operation to the job's row.
 #[test]
 fn a_job_ends_when_its_last_operation_does() {
     let mut scene = Scene::new(2);

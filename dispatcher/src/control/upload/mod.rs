@@ -1,10 +1,10 @@
 //! Upload: from the disks of a source to chunks, manifests and an artifact record in the source store.
 //!
 //! Reading, zero-scanning, hashing and sending overlap. A few threads turn windows of the disk into chunks, in reusable
-//! buffers; others compute the MD5 of each run; requests send the chunks that the store lacks. The manifests are written
-//! after the chunks, and the artifact record last: only then does the version exist. An upload after a killed one finds by
-//! name what that one has sent, and reads back the chunks that it may have left unproven. If the version exists already,
-//! chunks and manifests are sent again if the store lacks them.
+//! buffers; others compute the MD5 of each run; requests send the chunks that the store lacks. The manifests are
+//! written after the chunks, and the artifact record last: only then does the version exist. An upload after a killed
+//! one finds the chunks that the killed one has sent by their names, and reads back those that may be unproven. If the
+//! version exists already, chunks and manifests are sent again if the store lacks them.
 
 mod buffers;
 pub mod from;
@@ -188,8 +188,8 @@ async fn upload_as(
     let size = disks.iter().map(|disk| disk.disk.disk.size()).sum();
     let container = control.config.source.store().container();
     control.ports.blobs.ensure_container(&container).await?;
-    version::refuse_earlier_store(control, &container).await?;
-    let there = ExistingVersion::read(control, request).await?;
+    version::refuse_earlier_store(&control.ports, &container).await?;
+    let there = ExistingVersion::read(&control.ports, &control.config, request).await?;
 
     let record = UploadRecord::new(control, (request, id), size, report.system.as_ref(), watch);
     let md5s = Md5s::new(control.readers);

@@ -48,7 +48,7 @@ fn location(source: &dyn ArtifactSource) -> Option<String> {
     std::path::absolute(location).ok().map(|file| file.display().to_string())
 }
 
-/// What other processes have seen of the upload.
+/// The state of the row that other processes may have read.
 struct SeenState {
     /// The time in the row that was committed last.
     last: Timestamp,
@@ -67,8 +67,9 @@ impl<'a> UploadRecord<'a> {
     ) -> Self {
         let now = control.ports.clock.now();
         let row = Upload {
-            by: Some(control.actor.clone()),
+            by: Some(control.jobs.actor.clone()),
             file: location(request.source.as_ref()),
+            resume: control.command.clone(),
             origin: request.source.origin().cloned(),
             size: Some(size),
             system: system.map(System::to_stored),
@@ -230,8 +231,8 @@ impl<'a> UploadRecord<'a> {
         }
     }
 
-    /// Takes over the system that an earlier upload of the same content found, if this one has not found one. So the newest
-    /// complete upload of a version has its system, and readers need no other row.
+    /// Takes over the system that an earlier upload of the same content found, if this one has not found one. The row
+    /// of the newest complete upload of a version therefore contains the system, and readers need no other row.
     pub(super) async fn inherit_system(&self, digest: &Digest) -> PortResult<()> {
         if self.row().system.is_some() {
             return Ok(());
@@ -246,7 +247,7 @@ impl<'a> UploadRecord<'a> {
         let uploaded = self.control.ports.clock.now();
         let row = self.row();
         let (upload, source, system) = (row.id.clone(), row.file.clone(), row.system.clone());
-        Provenance { uploaded, upload, by: self.control.actor.clone(), source, system }
+        Provenance { uploaded, upload, by: self.control.jobs.actor.clone(), source, system }
     }
 
     /// Writes the end, with the digest of the content.

@@ -81,14 +81,14 @@ impl UploadRun<'_> {
         Ok(FinishedUpload { digest, repaired })
     }
 
-    /// The chunks of an existing version, for each disk whose manifest exists. A disk that the version does not have makes
-    /// other content: nothing of it is sent.
+    /// The chunks of an existing version, for each disk whose manifest exists. If the version lacks the disk, the
+    /// content differs, and no chunk of the disk is sent.
     fn listed_in(&self, there: &ExistingVersion) -> BTreeMap<DiskRole, HashSet<ChunkHash>> {
         let hashes = |manifest: &Manifest| manifest.chunks.iter().map(|entry| entry.hash).collect();
         let listed = self.disks.iter().filter_map(|disk| match there.manifest(disk.role) {
             Some(manifest) => Some((disk.role, hashes(manifest))),
             None if there.artifact.disk(disk.role).is_none() => Some((disk.role, HashSet::new())),
-            // Which chunks the disk has is not known. Those of other content are collected later.
+            // The chunks of the disk are not known. Garbage collection removes those that do not belong to the version.
             None => None,
         });
         listed.collect()

@@ -9,6 +9,7 @@ use goldfleet_model::hash::Digest;
 use goldfleet_model::ids::{ImageName, ImageVersion};
 use goldfleet_model::manifest::{MANIFESTS, Manifest, ManifestName, digest_of};
 use goldfleet_model::store::{BlobAddress, Container};
+use goldfleet_ports::Ports;
 use goldfleet_ports::blob_store::ListedBlob;
 use goldfleet_ports::chunk_store::{delete_listed, list, renew_if_old};
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
@@ -17,8 +18,9 @@ use goldfleet_ports::retry::retry_transient;
 use super::{UnreadableVersion, UploadError, UploadRequest};
 use crate::control::artifacts::{EarlierVersion, read_optional};
 use crate::control::context::ControlContext;
+use goldfleet_config::Config;
 
-/// How often a blob is written that another process deletes or writes at the same time.
+/// The number of attempts to write a blob that another process deletes or writes at the same time.
 const MAX_WRITES: usize = 4;
 
 /// A version that exists in the store.
@@ -32,14 +34,18 @@ pub(super) struct ExistingVersion {
 
 impl ExistingVersion {
     /// Reads a version from the source store. None if it does not exist.
-    pub(super) async fn read(control: &ControlContext, request: &UploadRequest) -> Result<Option<Self>, UploadError> {
+    pub(super) async fn read(
+        ports: &Ports,
+        config: &Config,
+        request: &UploadRequest,
+    ) -> Result<Option<Self>, UploadError> {
         let (image, version) = (&request.image, &request.version);
-        let container = control.config.source.store().container();
-        let Some(encoded) = read_optional(control, &container.artifact(image, version)).await? else { return Ok(None) };
+        let container = config.source.store().container();
+        let Some(encoded) = read_optional(ports, &container.artifact(image, version)).await? else { return Ok(None) };
         let artifact = decode(request, &encoded)?;
         let mut manifests = BTreeMap::new();
         for DiskRef { role, manifest: digest } in artifact.disks.iter().map(|disk| disk.disk) {
-            let encoded = read_optional(control, &container.manifest(image, version, &digest)).await?;
+            let encoded = read_optional(ports, &container.manifest(image, version, &digest)).await?;
             let intact = encoded.filter(|encoded| digest_of(encoded) == digest);
             manifests.extend(intact.and_then(|encoded| Some((role, Manifest::decode(&encoded).ok()?))));
         }
@@ -66,8 +72,8 @@ fn unreadable(request: &UploadRequest, error: ArtifactError) -> UploadError {
 
 /// Refuses a store to which an earlier release uploaded. Its versions have no artifact records, so this release does not
 /// know which chunks they need.
-pub(super) async fn refuse_earlier_store(control: &ControlContext, store: &Container) -> Result<(), UploadError> {
-    let manifests = list(control.ports.blobs.as_ref(), store, MANIFESTS).await?;
+pub(super) async fn refuse_earlier_store(ports: &Ports, store: &Container) -> Result<(), UploadError> {
+    let manifests = list(ports.blobs.as_ref(), store, MANIFESTS).await?;
     let earlier = manifests.iter().find_map(|listed| match ManifestName::parse(&listed.name) {
         Some(ManifestName::Earlier(image, version)) => Some(EarlierVersion { image, version, store: store.clone() }),
         Some(ManifestName::Disk(..)) | None => None,
@@ -86,13 +92,13 @@ pub(super) async fn ensure_manifest(
     let store = control.config.source.store().container();
     let blob = store.manifest(image, version, &digest_of(&encoded));
     for _ in 0..MAX_WRITES {
-        if put(control, &blob, &encoded).await? {
+        if put(&control.ports, &blob, &encoded).await? {
             return Ok(true);
         }
         let Some(found) = control.ports.blobs.properties(&blob).await? else { continue };
         let name = blob.name.clone();
         let listed = ListedBlob { name, length: found.length, etag: found.etag, modified: found.modified };
-        match read_optional(control, &blob).await? {
+        match read_optional(&control.ports, &blob).await? {
             Some(there) if there == encoded => {
                 // A collection waits for a whole grace period. Half of it is reserved for clock differences.
                 let age = control.config.cleanup.chunk_grace.get() / 2;
@@ -121,14 +127,14 @@ pub(super) async fn write_record(
     let blob = store.artifact(&request.image, &request.version);
     let encoded = Bytes::from(record.encode());
     for _ in 0..MAX_WRITES {
-        if put(control, &blob, &encoded).await? {
+        if put(&control.ports, &blob, &encoded).await? {
             return Ok(None);
         }
-        match read_optional(control, &blob).await? {
+        match read_optional(&control.ports, &blob).await? {
             // This upload wrote it in a request whose response was lost.
             Some(there) if there == encoded => return Ok(None),
             Some(there) if decode(request, &there)?.digest() == record.artifact.digest() => return Ok(None),
-            Some(_) => return ExistingVersion::read(control, request).await,
+            Some(_) => return ExistingVersion::read(&control.ports, &control.config, request).await,
             // The version was deleted just now.
             None => {}
         }
@@ -137,10 +143,10 @@ pub(super) async fn write_record(
 }
 
 /// Writes a blob if none exists. Returns whether this request wrote it.
-async fn put(control: &ControlContext, blob: &BlobAddress, encoded: &Bytes) -> PortResult<bool> {
+async fn put(ports: &Ports, blob: &BlobAddress, encoded: &Bytes) -> PortResult<bool> {
     let crc = crc64(encoded);
-    let write = || control.ports.blobs.put_blob(blob, encoded.clone(), crc.into());
-    match retry_transient(control.ports.clock.as_ref(), PortError::is_retryable, write).await {
+    let write = || ports.blobs.put_blob(blob, encoded.clone(), crc.into());
+    match retry_transient(ports.clock.as_ref(), PortError::is_retryable, write).await {
         Ok(()) => Ok(true),
         Err(error) if error.kind == ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(error),

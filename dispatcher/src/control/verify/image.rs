@@ -16,7 +16,7 @@ impl VerifyRun<'_> {
         let ports = &self.control.ports;
         let look = || ports.resources.get(&place.id, place.tenant.as_deref());
         let wanted = self.image_version()?;
-        let found = self.control.retry(look).await?;
+        let found = self.control.ports.retry(look).await?;
         seen.images = 1;
         match found {
             None => seen.faults.push(at.describe_fault("is not there")),

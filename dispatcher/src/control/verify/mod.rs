@@ -24,6 +24,7 @@ use goldfleet_model::operation::Operation;
 use goldfleet_model::resource::ResourceId;
 use goldfleet_model::store::{BlobAddress, Store};
 use goldfleet_model::target::TargetKey;
+use goldfleet_ports::Ports;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use serde::Serialize;
 
@@ -32,6 +33,7 @@ pub use store::MISSING;
 use crate::control::artifacts::{artifact_record, load_disks};
 use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT};
 use crate::control::routes::uses_chunks;
+use goldfleet_config::Config;
 
 /// The type of a location.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,20 +135,20 @@ pub struct ImageLocation {
 
 impl VerifyScope {
     /// The locations to which a job copied its version, and those that had it before: the source store, the filled
-    /// stores, the completed VHDs, and the images. For other work: the effects of its operations.
+    /// stores, the completed VHDs, and the images. For other work: the products of its operations.
     ///
     /// # Errors
     /// If the table cannot be read.
     pub async fn scope_of_job(control: &ControlContext, job: &Job) -> Result<Self, ControlError> {
         let has_chunks = job.image().is_some() && uses_chunks(&job.subject);
-        let mut places = if has_chunks { Self::scope_of_source(control) } else { Self::default() };
-        let rows: Vec<Operation> = control.operations(job).await?.into_iter().map(|row| row.value).collect();
-        let delivers = |row: &&Operation| control.registry.delivers(row);
+        let mut places = if has_chunks { Self::scope_of_source(&control.config) } else { Self::default() };
+        let rows: Vec<Operation> = control.jobs.operations(job).await?.into_iter().map(|row| row.value).collect();
+        let delivers = |row: &&Operation| control.jobs.registry.delivers(row);
         let done = rows.iter().filter(|row| row.state.is_done()).filter(delivers);
         let delivered: BTreeSet<TargetKey> = done.filter_map(|row| Some(row.target()?.key())).collect();
         for row in rows.iter().filter(|row| row.state.is_done()) {
             // This program cannot verify operations of a kind that it does not know.
-            let Some(kind) = control.registry.get(&row.kind) else { continue };
+            let Some(kind) = control.jobs.registry.get(&row.kind) else { continue };
             match kind.verification(&control.ports, row) {
                 Verification::Store(store) => drop(places.stores.insert(store)),
                 Verification::Vhd(TemporaryBlob { blob, disk }) => {
@@ -165,8 +167,8 @@ impl VerifyScope {
 
     /// The source store, for a version without a job.
     #[must_use]
-    pub fn scope_of_source(control: &ControlContext) -> Self {
-        Self { stores: BTreeSet::from([control.config.source.store()]), ..Self::default() }
+    pub fn scope_of_source(config: &Config) -> Self {
+        Self { stores: BTreeSet::from([config.source.store()]), ..Self::default() }
     }
 
     /// Whether there are places whose content the manifest describes.
@@ -252,7 +254,7 @@ pub async fn verify(
 ) -> Result<VerifyReport, ControlError> {
     // A version that the platform copied has no manifest.
     let version = match image.filter(|_| places.has_chunks()) {
-        Some(image) => Some(current_version(control, image).await?),
+        Some(image) => Some(current_version(&control.ports, &control.config, image).await?),
         None => None,
     };
     let bytes_total = version.as_ref().filter(|_| how.read).map_or(0, |version| estimated_bytes(places, version));
@@ -280,11 +282,11 @@ pub async fn verify(
 }
 
 /// A version with its manifests, if it still has the same content.
-async fn current_version(control: &ControlContext, image: &ImageRef) -> Result<LoadedVersion, ControlError> {
-    let artifact = artifact_record(control, &image.name, &image.version).await?.artifact;
+async fn current_version(ports: &Ports, config: &Config, image: &ImageRef) -> Result<LoadedVersion, ControlError> {
+    let artifact = artifact_record(ports, config, &image.name, &image.version).await?.artifact;
     let found = artifact.named(&image.name, &image.version);
     if found.digest == image.digest {
-        return load_disks(control, found, artifact).await;
+        return load_disks(ports, config, found, artifact).await;
     }
     Err(ControlError::Refused(format!(
         "{image} was replaced: it is {} now, not {}; 'goldfleet dispatch' it, and verify that job",
@@ -345,7 +347,7 @@ impl<'a> VerifyRun<'a> {
 
     /// Checks with the operation's kind whether its effect is in place.
     async fn probe(&self, at: Location<'_>, operation: &Operation, seen: &mut VerifyReport) -> PortResult<()> {
-        let Some(kind) = self.control.registry.get(&operation.kind) else { return Ok(()) };
+        let Some(kind) = self.control.jobs.registry.get(&operation.kind) else { return Ok(()) };
         seen.others = 1;
         let fault = match kind.probe(&self.control.ports, operation).await? {
             Probe::Done => return Ok(()),

@@ -8,7 +8,7 @@ use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::records::RecordName;
 
 use super::{VerifyOptions, VerifyReport};
-use crate::control::context::ControlContext;
+use crate::control::job_store::JobStore;
 
 /// The number of attempts to replace a record that others write too.
 const ATTEMPTS: u32 = 5;
@@ -18,7 +18,7 @@ const ATTEMPTS: u32 = 5;
 /// # Errors
 /// If the table cannot be reached.
 pub async fn record_result(
-    control: &ControlContext,
+    jobs: &JobStore,
     job: &Job,
     image: &ImageRef,
     report: &VerifyReport,
@@ -28,8 +28,8 @@ pub async fn record_result(
     let result = Verification {
         image: image.clone(),
         job: job.id.clone(),
-        by: control.actor.clone(),
-        at: control.ports.clock.now(),
+        by: jobs.actor.clone(),
+        at: jobs.ports.clock.now(),
         locations: report.stores + report.vhds + report.images + report.others,
         faults: report.faults.len(),
         read: how.read,
@@ -38,8 +38,8 @@ pub async fn record_result(
     let name: RecordName = name.parse().map_err(|error| invalid(format!("{error}")))?;
     let document = Document::new(FORMAT, &result).map_err(|error| invalid(error.to_string()))?;
     for _ in 0..ATTEMPTS {
-        let found = control.ports.records.get(&name).await?;
-        match control.ports.records.put(&name, &document, found.as_ref().map(|found| &found.etag)).await {
+        let found = jobs.ports.records.get(&name).await?;
+        match jobs.ports.records.put(&name, &document, found.as_ref().map(|found| &found.etag)).await {
             Err(error) if matches!(error.kind, ErrorKind::Conflict | ErrorKind::AlreadyExists) => {}
             written => return written.map(drop),
         }

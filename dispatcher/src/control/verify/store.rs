@@ -39,9 +39,8 @@ impl VerifyRun<'_> {
     }
 
     /// Removes damaged chunks, each only if its ETag is the listed one. This is safe even if jobs rely on a chunk,
-    /// because no reader accepts bytes with a wrong checksum. Each chunk is read once more before it is removed: a
-    /// chunk whose content matches its name is undamaged, even if this manifest differs, and other versions may need
-    /// it.
+    /// because no reader accepts bytes with a wrong checksum. Each chunk is read again before it is removed: a chunk
+    /// whose content matches its name is undamaged, even if this manifest differs, and other versions may need it.
     async fn remove(&self, store: &Store, wrong: &[(&ChunkEntry, ListedBlob)]) -> PortResult<usize> {
         let container = store.container();
         let mut removed = 0;

@@ -237,7 +237,7 @@ async fn run_jobs(
     // Read all statuses at the end: the first job may have changed while the last one was followed.
     let mut statuses = Vec::new();
     for job in &jobs {
-        statuses.push(status(control, &control.job(job).await?.value).await?);
+        statuses.push(status(&control.jobs, &control.jobs.job(job).await?.value).await?);
     }
     Ok(JobTotals { statuses, data_bytes, upload_bytes })
 }
@@ -282,7 +282,7 @@ async fn verify(control: &ControlContext, setup: &DemoSetup, statuses: &[Status]
         let disk = Arc::new(AzureDisk::open(&golden.file)?);
         let job: JobId = status.job.parse().map_err(|error| ControlError::Refused(format!("{error}")))?;
         for row in control.ports.table.operations(&job).await.map_err(ControlError::from)? {
-            let kind = control.registry.get(&row.value.kind);
+            let kind = control.jobs.registry.get(&row.value.kind);
             let staged = kind.and_then(|kind| kind.temporary_blob(&control.ports, &row.value));
             let Some(TemporaryBlob { blob: vhd, .. }) = staged else { continue };
             let account = cloud.root.join(vhd.container.account.as_str());

@@ -108,14 +108,14 @@ impl Engine {
         let created = self.control.ports.clock.now();
         let job: Job = request::new_job(id.clone(), subject, Vec::new(), created);
         self.control.ports.table.insert_job(&job).await?;
-        self.control.enqueue_job(id).await?;
+        self.control.jobs.enqueue_job(id).await?;
         let stop = CancellationToken::new();
         let tasks = self.start(&stop);
         let ended = self.ended(id, created).await;
         stop.cancel();
         for task in tasks {
             if let Err(error) = task.await {
-                tracing::error!(%error, "a part of the rehearsal ended badly");
+                tracing::error!(%error, "a task of the rehearsal panicked or was aborted");
             }
         }
         ended.map(|()| created)
@@ -135,7 +135,7 @@ impl Engine {
     /// Waits until the job's row says that the job has ended.
     async fn ended(&self, id: &JobId, created: Timestamp) -> Result<(), RehearsalError> {
         let clock = &self.control.ports.clock;
-        while !self.control.job(id).await?.value.state.is_terminal() {
+        while !self.control.jobs.job(id).await?.value.state.is_terminal() {
             if elapsed(created, clock.now()) > Duration::from_secs(MAX_VIRTUAL_DAYS * 24 * 3600) {
                 return Err(RehearsalError::TimedOut(MAX_VIRTUAL_DAYS));
             }

@@ -169,7 +169,7 @@ impl RehearsalRun {
         });
         let galleries = galleries.collect();
         let whole = rows.iter().all(|row| {
-            let kind = self.engine.control.registry.get(&row.value.kind);
+            let kind = self.engine.control.jobs.registry.get(&row.value.kind);
             let blob = kind.and_then(|kind| kind.temporary_blob(&self.engine.control.ports, &row.value));
             let is_whole = |TemporaryBlob { blob, disk }| {
                 version.manifest(&disk).is_some_and(|manifest| self.engine.model.is_whole(&blob, manifest))
@@ -189,7 +189,7 @@ impl RehearsalRun {
             estimate: planned.plan.estimate,
             routes: planned.routes,
             galleries,
-            tree: self.engine.control.job(&id).await?.value.tree,
+            tree: self.engine.control.jobs.job(&id).await?.value.tree,
             events,
             stats,
             real: began.elapsed(),
@@ -205,7 +205,7 @@ impl RehearsalRun {
             self.put(&store.manifest(name, number, &disk.disk.manifest), manifest.encode()).await?;
         }
         let uploaded = self.engine.control.ports.clock.now();
-        let (upload, by) = (JobId::new(uploaded, 0), self.engine.control.actor.clone());
+        let (upload, by) = (JobId::new(uploaded, 0), self.engine.control.jobs.actor.clone());
         let provenance = Provenance { uploaded, upload, by, source: None, system: None };
         let record = ArtifactRecord { artifact: version.artifact.clone(), provenance };
         self.put(&store.artifact(name, number), record.encode()).await

@@ -266,7 +266,7 @@ impl SyncRun<'_> {
         let work = work_of_sync(&self.sync, &RunOptions::default())?;
         let created = self.engine.run_job(&id, Subject::Work { work }).await?;
         let stats = self.engine.model.stats();
-        let job = control.job(&id).await?.value;
+        let job = control.jobs.job(&id).await?.value;
         let rows = control.ports.table.operations(&id).await?;
         let rates = &self.rehearsal.rates;
         let mut egress = Money::default();

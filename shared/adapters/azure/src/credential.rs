@@ -20,9 +20,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use goldfleet_azure_settings::{Credential, Environment, Identity};
 
+use super::error::first_line;
+use super::set_up::{Explained, Needs, NotSetUp, constructed};
+
 /// The timeout of the probe for a managed identity when other credentials follow in the chain. In Azure the metadata
 /// endpoint responds immediately. Outside Azure nothing responds.
 const IMDS_PROBE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(3);
+
+/// The name of the link of a chain that asks the metadata endpoint of the machine.
+const MANAGED_IDENTITY: &str = "managed-identity";
 
 /// The lifetime of a token for an emulator.
 const EMULATOR_TOKEN: Duration = Duration::hours(1);
@@ -40,7 +46,7 @@ pub(super) fn build(
     tenant: Option<&str>,
 ) -> Result<Arc<dyn TokenCredential>> {
     let maker = CredentialBuilder { identity, transport, tenant };
-    match identity.credential {
+    constructed(match identity.credential {
         Credential::Default => Ok(Arc::new(maker.chain())),
         Credential::ManagedIdentity => maker.managed_identity(),
         Credential::WorkloadIdentity => maker.workload_identity(),
@@ -49,7 +55,7 @@ pub(super) fn build(
         Credential::Emulator => {
             Ok(Arc::new(EmulatorCredential { tenant: tenant.unwrap_or(EMULATOR_TENANT).to_owned() }))
         }
-    }
+    })
 }
 
 struct CredentialBuilder<'a> {
@@ -91,7 +97,7 @@ impl CredentialBuilder<'_> {
             tenant_id: self.tenant(),
             token_file_path: None,
         };
-        Ok(WorkloadIdentityCredential::new(Some(options))?)
+        Ok(Explained::new(WorkloadIdentityCredential::new(Some(options))?, Needs::TokenFile))
     }
 
     fn managed_identity(&self) -> Result<Arc<dyn TokenCredential>> {
@@ -101,7 +107,7 @@ impl CredentialBuilder<'_> {
             && env::var("AZURE_TENANT_ID").is_ok_and(|own| own != tenant)
         {
             let message = format!("a managed identity has no token for tenant {tenant}: use workload-identity");
-            return Err(Error::with_message(ErrorKind::Credential, message));
+            return Err(NotSetUp::lasting(message));
         }
         let options = ManagedIdentityCredentialOptions {
             user_assigned_id: self.identity.client_id.clone().map(UserAssignedId::ClientId),
@@ -112,7 +118,7 @@ impl CredentialBuilder<'_> {
 
     fn azure_cli(&self) -> Result<Arc<dyn TokenCredential>> {
         let options = AzureCliCredentialOptions { tenant_id: self.tenant(), ..AzureCliCredentialOptions::default() };
-        Ok(AzureCliCredential::new(Some(options))?)
+        Ok(Explained::new(AzureCliCredential::new(Some(options))?, Needs::AZURE_CLI))
     }
 
     fn developer_cli(&self) -> Result<Arc<dyn TokenCredential>> {
@@ -120,25 +126,27 @@ impl CredentialBuilder<'_> {
             tenant_id: self.tenant(),
             ..AzureDeveloperCliCredentialOptions::default()
         };
-        Ok(AzureDeveloperCliCredential::new(Some(options))?)
+        Ok(Explained::new(AzureDeveloperCliCredential::new(Some(options))?, Needs::DEVELOPER_CLI))
     }
 
     fn chain(&self) -> CredentialChain {
         let links = [
             ("client-secret", self.client_secret()),
             ("workload-identity", self.workload_identity()),
-            ("managed-identity", self.managed_identity()),
+            (MANAGED_IDENTITY, self.managed_identity()),
             ("azure-cli", self.azure_cli()),
             ("azure-developer-cli", self.developer_cli()),
         ];
+        let links = links.map(|(name, link)| (name, constructed(link)));
         CredentialChain { links: links.into(), found: OnceLock::new() }
     }
 }
 
 fn variable(name: &str) -> Result<String> {
-    env::var(name).ok().filter(|value| !value.is_empty()).ok_or_else(|| {
-        Error::with_message(ErrorKind::Credential, format!("the environment variable {name} is not set"))
-    })
+    env::var(name)
+        .ok()
+        .filter(|value| !value.is_empty())
+        .ok_or_else(|| NotSetUp::lasting(format!("the environment variable {name} is not set")))
 }
 
 /// Credentials that are tried in order. The first one that returns a token is used from then on.
@@ -155,11 +163,13 @@ impl TokenCredential for CredentialChain {
             return credential.get_token(scopes, options).await;
         }
         let mut reasons = Vec::new();
+        let mut is_set_up = false;
         for (index, (name, credential)) in self.links.iter().enumerate() {
             let token = match credential {
                 Ok(credential) => tokio::time::timeout(probe_timeout(name), credential.get_token(scopes, None)).await,
                 Err(error) => {
-                    reasons.push(format!("{name}: {error}"));
+                    is_set_up |= NotSetUp::of(error).is_none();
+                    reasons.push(reason(name, &error));
                     continue;
                 }
             };
@@ -170,17 +180,35 @@ impl TokenCredential for CredentialChain {
                     self.found.get_or_init(|| index);
                     return Ok(token);
                 }
-                Ok(Err(error)) => reasons.push(format!("{name}: {error}")),
-                Err(_) => reasons.push(format!("{name}: no answer")),
+                Ok(Err(error)) => {
+                    is_set_up |= *name != MANAGED_IDENTITY && NotSetUp::of(&error).is_none();
+                    reasons.push(reason(name, &error));
+                }
+                Err(_) => {
+                    is_set_up |= *name != MANAGED_IDENTITY;
+                    reasons.push(format!("{name}: no answer"));
+                }
             }
         }
         let message = format!("no credential gave a token ({})", reasons.join("; "));
-        Err(Error::with_message(ErrorKind::Credential, message))
+        // Outside Azure, no managed identity answers. It is no sign of a service that cannot be reached.
+        match is_set_up {
+            true => Err(Error::with_message(ErrorKind::Credential, message)),
+            false => Err(NotSetUp::passing(message)),
+        }
     }
 }
 
+/// Why a link of a chain gave no token: short, so that a message has room for all links.
+fn reason(name: &str, error: &Error) -> String {
+    const LONGEST: usize = 90;
+    let text = first_line(&error.to_string());
+    let cut = if text.chars().count() > LONGEST { "…" } else { "" };
+    format!("{name}: {}{cut}", text.chars().take(LONGEST).collect::<String>())
+}
+
 fn probe_timeout(name: &str) -> std::time::Duration {
-    if name == "managed-identity" { IMDS_PROBE_TIMEOUT } else { std::time::Duration::from_secs(60) }
+    if name == MANAGED_IDENTITY { IMDS_PROBE_TIMEOUT } else { std::time::Duration::from_secs(60) }
 }
 
 /// Unsigned tokens, which only an emulator accepts. The configuration ensures that no other service receives one.

@@ -11,8 +11,10 @@ use azure_core::Error;
 use azure_core::error::ErrorKind as Sdk;
 use azure_core::http::RawResponse;
 use azure_core::http::headers::{HeaderName, Headers};
-use goldfleet_ports::error::{ErrorKind, PortError};
+use goldfleet_ports::error::{CREDENTIAL_NOT_SET_UP, ErrorKind, PortError};
 use serde_json::Value;
+
+use super::set_up::NotSetUp;
 
 const ERROR_CODE: HeaderName = HeaderName::from_static("x-ms-error-code");
 const SOURCE_STATUS: HeaderName = HeaderName::from_static("x-ms-copy-source-status-code");
@@ -87,13 +89,20 @@ pub(super) fn port_error(what: impl Display, error: &Error) -> PortError {
             ErrorKind::Unavailable,
             format!("{what}: the service cannot be reached: {}", innermost_cause(error)),
         ),
+        Sdk::Credential => credential_error(what, error),
+        _ => PortError::new(ErrorKind::Invalid, format!("{what}: {}", innermost_cause(error))),
+    }
+}
+
+/// The error of a credential.
+fn credential_error(what: impl Display, error: &Error) -> PortError {
+    let message = format!("{what}: no token: {}", first_line(&error.to_string()));
+    match NotSetUp::of(error) {
+        Some(fault) if fault.is_lasting => PortError::new(ErrorKind::Invalid, message).with_code(CREDENTIAL_NOT_SET_UP),
+        Some(_) => PortError::new(ErrorKind::Unavailable, message).with_code(CREDENTIAL_NOT_SET_UP),
         // The error is retryable: a token endpoint that is down for a minute must not fail a thousand operations
         // permanently.
-        Sdk::Credential => {
-            PortError::new(ErrorKind::Unavailable, format!("{what}: no token: {}", first_line(&error.to_string())))
-                .with_code("credential-unavailable")
-        }
-        _ => PortError::new(ErrorKind::Invalid, format!("{what}: {}", innermost_cause(error))),
+        None => PortError::new(ErrorKind::Unavailable, message).with_code("credential-unavailable"),
     }
 }
 

@@ -110,7 +110,6 @@ fn error_code(code: &str, message: &str, is_image: bool) -> Option<&'static str>
         // approved … quota".
         "OperationNotAllowed" if message.to_ascii_lowercase().contains("quota") => "quota-exceeded",
         "RequestDisallowedByPolicy" => "policy-denied",
-        "LinkedAuthorizationFailed" => "authorization-failed",
         "MissingSubscriptionRegistration" => "provider-not-registered",
         "SharingNotEnabled" | "ImageSharingDisabled" | "FeatureNotEnabled" => "image-sharing-off",
         "StorageAccountLocationMismatch" => "vhd-in-other-region",

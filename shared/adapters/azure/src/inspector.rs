@@ -43,6 +43,22 @@ impl AzureInspector {
         Ok(reply.check_status(path)?.body)
     }
 
+    /// A property of a subscription. None if the subscription does not exist. Source: Subscriptions - Get.
+    async fn of_subscription(
+        &self,
+        property: &str,
+        id: &SubscriptionId,
+        tenant: Option<&str>,
+    ) -> PortResult<Option<String>> {
+        let path = format!("/subscriptions/{id}");
+        let reply = self.arm.call(Method::Get, &path, SUBSCRIPTIONS, None, tenant).await?;
+        match reply.error_of_response() {
+            None => Ok(reply.body.get(property).and_then(Value::as_str).map(str::to_owned)),
+            Some(refusal) if refusal.status == 404 => Ok(None),
+            Some(refusal) => Err(error(refusal, &path)),
+        }
+    }
+
     /// Reads all pages of a list.
     async fn list(&self, path: &str, version: &str, tenant: Option<&str>) -> PortResult<Vec<Value>> {
         let mut page = self.get(path, version, tenant).await?;
@@ -77,24 +93,15 @@ impl Inspector for AzureInspector {
     }
 
     async fn subscription(&self, id: &SubscriptionId, tenant: Option<&str>) -> PortResult<Option<String>> {
-        let path = format!("/subscriptions/{id}");
-        let reply = self.arm.call(Method::Get, &path, SUBSCRIPTIONS, None, tenant).await?;
-        match reply.error_of_response() {
-            None => Ok(reply.body.get("state").and_then(Value::as_str).map(str::to_owned)),
-            Some(refusal) if refusal.status == 404 => Ok(None),
-            Some(refusal) => Err(error(refusal, &path)),
-        }
+        self.of_subscription("state", id, tenant).await
     }
 
     async fn subscription_name(&self, id: &SubscriptionId, tenant: Option<&str>) -> PortResult<Option<String>> {
-        let path = format!("/subscriptions/{id}");
-        let reply = self.arm.call(Method::Get, &path, SUBSCRIPTIONS, None, tenant).await?;
-        match reply.error_of_response() {
-            // Source: Subscriptions - Get, `displayName`.
-            None => Ok(reply.body.get("displayName").and_then(Value::as_str).map(str::to_owned)),
-            Some(refusal) if refusal.status == 404 => Ok(None),
-            Some(refusal) => Err(error(refusal, &path)),
-        }
+        self.of_subscription("displayName", id, tenant).await
+    }
+
+    async fn subscription_tenant(&self, id: &SubscriptionId, tenant: Option<&str>) -> PortResult<Option<String>> {
+        self.of_subscription("tenantId", id, tenant).await
     }
 
     async fn has_group(

@@ -17,6 +17,7 @@ mod principal;
 mod providers;
 mod queue;
 mod resources;
+mod set_up;
 mod table;
 mod timeout;
 mod tokens;

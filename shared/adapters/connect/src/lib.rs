@@ -1,6 +1,7 @@
 //! Opens the adapters that the configuration names. No other place selects adapters.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use goldfleet_azure::{
     AzureBlobs, AzureDiskPages, AzureInspector, AzureJobTable, AzureProviders, AzureQueue, AzureResources,
@@ -16,7 +17,7 @@ use goldfleet_ports::blob_store::BlobStore;
 use goldfleet_ports::clock::{Clock, SystemClock};
 use goldfleet_ports::disk_access::DiskAccess;
 use goldfleet_ports::disk_pages::DiskPages;
-use goldfleet_ports::error::{ErrorKind, PortError};
+use goldfleet_ports::error::PortError;
 use goldfleet_ports::inspector::Inspector;
 use goldfleet_ports::job_table::JobTable;
 use goldfleet_ports::linked_put::LinkedPut;
@@ -58,7 +59,7 @@ impl BackendError {
         match self {
             Self::MissingConnection(_) | Self::Connection(_) | Self::Rates(_) => 2,
             // The configuration names something that is not usable.
-            Self::Port(error) if error.kind == ErrorKind::Invalid => 2,
+            Self::Port(error) if error.is_set_up_fault() => 2,
             Self::Port(_) => 3,
         }
     }
@@ -155,7 +156,19 @@ pub fn open_with_connection(config: &Config, connection: Option<&Connection>) ->
         }
         (Cloud::Modelled(modelled), _) => modelled_cloud(config, modelled, &clock)?,
     };
-    Ok(Ports { queue, table, records, blobs, resources, locks, disk_access, disk_pages, liveness, clock })
+    Ok(Ports {
+        queue,
+        table,
+        records,
+        blobs,
+        resources,
+        locks,
+        disk_access,
+        disk_pages,
+        liveness,
+        clock,
+        longest_wait: Duration::MAX,
+    })
 }
 
 /// Opens the inspector of the configured cloud for `goldfleet doctor`. Returns None for clouds without an inspector.

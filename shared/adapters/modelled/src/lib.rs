@@ -153,6 +153,7 @@ impl Model {
             disk_pages: resources,
             liveness: Arc::new(Undetected),
             clock: Arc::clone(clock),
+            longest_wait: Duration::MAX,
         }
     }
 

@@ -4,8 +4,8 @@
 //! differ, and clears the ranges that became zero. But no checksum proves what the service copied, so the worker reads
 //! back the runs that do not change and the ranges in which the disk is zero. Reading a page blob is not faster than
 //! writing it, so this is off by default (`[worker] clone_and_patch`). The metadata of such a VHD name the base
-//! version. Like every VHD it is complete when it has the footer of its own version. So a version is a valid base only
-//! if its footer differs (every tool that writes a VHD gives it a unique id).
+//! version. Like every VHD it is complete when it has the footer of its own version. A version is therefore a valid
+//! base only if its footer differs. (Every tool that writes a VHD gives it a unique id.)
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -136,8 +136,8 @@ impl BaseVersion {
         lease.ensure_held()?;
         match shared.ports.blobs.start_copy(vhd, &self.vhd, &metadata).await {
             Ok(_) => {}
-            // The base may be deleted, or the account may not support copies. The VHD is then created from zeros. A
-            // blob that exists already is found later.
+            // The base may be deleted, or the account may not support copies. The VHD is then created from zeros. If a
+            // blob already exists, a later step finds it.
             Err(error) if !error.is_retryable() => {
                 tracing::info!(base = %self.vhd, code = error.code, "an earlier version cannot be used as the base: {error}");
                 return Ok(false);

@@ -67,7 +67,7 @@ impl VhdPreparation<'_> {
             let made = self.make(beginning).await?;
             found = self.inspect(Some(made)).await?;
         }
-        let message = || format!("{} is made by someone else at the same time", self.assembly.vhd);
+        let message = || format!("another worker creates {} at the same time", self.assembly.vhd);
         found.ok_or_else(|| PortError::new(ErrorKind::Conflict, message()).into())
     }
 
@@ -94,7 +94,12 @@ impl VhdPreparation<'_> {
             Some(named) => match self.assembly.base_from_metadata(self.attempt.shared, named).await? {
                 Some(base) => Some(base),
                 None => {
-                    return self.remove(&properties, "what it began with, of which some must go, is not known").await;
+                    return self
+                        .remove(
+                            &properties,
+                            "the version that it began as cannot be read, so the ranges to clear are not known",
+                        )
+                        .await;
                 }
             },
         };
@@ -134,7 +139,7 @@ impl VhdPreparation<'_> {
                 None | Some(CopyState::Done) => return Ok(Some(properties)),
                 Some(CopyState::Pending { .. }) => self.attempt.pause(COPY_POLL_INTERVAL).await?,
                 Some(state @ (CopyState::Aborted | CopyState::Failed(_))) => {
-                    tracing::info!(vhd = %self.assembly.vhd, ?state, "the copy of an earlier version came to nothing");
+                    tracing::info!(vhd = %self.assembly.vhd, ?state, "the copy of an earlier version failed");
                     self.attempt.lease.ensure_held()?;
                     match blobs.delete(self.assembly.vhd, Some(&properties.etag)).await {
                         Ok(_) => return Ok(None),

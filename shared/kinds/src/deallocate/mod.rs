@@ -94,8 +94,8 @@ impl Kind for Deallocate {
     }
 }
 
-/// What an earlier attempt recorded about the machine, and the number of this deallocation. A record is void once the
-/// machine was started again: whoever stopped it after that wants it stopped.
+/// What an earlier attempt recorded about the machine, and the number of this deallocation. A record is not valid after
+/// the machine was started again: if it is stopped now, its owner stopped it.
 async fn earlier_record(
     attempt: Attempt<'_>,
     spec: &DeallocateSpec,

@@ -16,8 +16,8 @@ use crate::snapshot::TEMPORARY_MISSING;
 /// before the version can be used in the region; how many is not documented.
 const MAX_LAG: Duration = Duration::from_secs(3600);
 
-/// What follows from an error at the creation of a disk. A version that exists is waited for. `is_temporary` is whether the job
-/// created the version.
+/// The outcome after an error at the creation of a disk. If the version exists, the step waits for it. `is_temporary`
+/// is whether the job created the version.
 pub(super) async fn refused(
     attempt: Attempt<'_>,
     (id, body): (&ResourceId, &ResourceBody),

@@ -157,7 +157,7 @@ async fn create_once(attempt: Attempt<'_>, spec: &CreateSpec, until: Option<Time
             is_requested = true;
             create.ensure_first(attempt)?;
             downtime::check(attempt, &create.id, until)?;
-            // The operation that created a golden snapshot has ended, so the snapshot is read only if something is wrong.
+            // The operation that created a golden snapshot has ended, so the snapshot is read only after an error.
             if spec.copied_from.is_none() && !create.source_is_complete(attempt).await? {
                 return Ok(StepOutcome::RequeueAfter(poll_delay(attempt, is_remote)));
             }
@@ -246,7 +246,7 @@ impl<'a> Create<'a> {
         }
     }
 
-    /// Rejects the second creation of what must be created at most once.
+    /// Rejects the second creation of a resource that must be created at most once.
     fn ensure_first(&self, attempt: Attempt<'_>) -> Result<(), AttemptError> {
         if !self.spec.once || attempt.operation.output.is_none() {
             return Ok(());
@@ -280,8 +280,8 @@ impl<'a> Create<'a> {
         }
     }
 
-    /// Rejects a copy of another snapshot than the golden one. The output of the operation that created it has its unique id.
-    /// The snapshot itself is read if another one got its name since.
+    /// Rejects a copy of another snapshot than the golden one. The output of the operation that created it has its
+    /// unique id. If another snapshot has its name now, that one is read.
     async fn check_golden(&self, attempt: Attempt<'_>, found: &Resource) -> Result<(), StepError> {
         let Some(operation) = &self.spec.copied_from else { return Ok(()) };
         let Attempt { shared, operation: own, .. } = attempt;

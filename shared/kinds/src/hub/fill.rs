@@ -21,8 +21,8 @@ use crate::transfer::transfer_chunks;
 /// How often missing chunks are written again.
 const PASSES: usize = 2;
 
-/// Writes what the disk lacks, proves that it has all bytes, and records that. The inner error is the outcome of a step that
-/// must wait for chunks.
+/// Writes the missing bytes of the disk, proves that it has all bytes, and records this. The inner error is the outcome
+/// of a step that must wait for chunks.
 pub(super) async fn fill(
     attempt: Attempt<'_>,
     spec: &HubSpec,
@@ -30,7 +30,7 @@ pub(super) async fn fill(
 ) -> Result<Result<FilledDisk, StepOutcome>, StepError> {
     let manifest = attempt.manifest(source_of(&spec.from)?, &spec.disk).await?;
     let unique_id = unique_id(found).unwrap_or_default().to_ascii_lowercase();
-    // Progress belongs to one disk. Another one of the same name has another unique id.
+    // Progress belongs to one disk. Another disk of the same name has another unique id.
     let incarnation = unique_id.parse().ok();
     let (done, bytes) = recorded(attempt, &manifest, incarnation);
     attempt.lease.set_progress(incarnation, done, bytes, manifest.data_bytes());

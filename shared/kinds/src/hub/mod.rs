@@ -1,13 +1,13 @@
 //! The kind `hub`: fills a disk in the hub of a region from chunks, by direct upload. The golden snapshot of the region is
 //! created from it.
 //!
-//! - The disk is a temporary of the job. Nothing is uploaded if the golden snapshot exists, or while another job of the version
-//!   uploads for it.
+//! - The disk is a temporary of the job. Nothing is uploaded if the golden snapshot exists, or while another job of the
+//!   version fills a disk for it.
 //! - Writes to such a disk support no conditions. The disk belongs to one job and one content, so a worker that was paused
 //!   can only write the same bytes to the same places.
-//! - The bytes are proven before the access ends: by the checksum in the response to each write, or by reading back. Only
-//!   then does the operation write its output, which names the disk by its unique id. An upload that ended without it
-//!   is not complete, and begins again with another disk.
+//! - The bytes are proven before the access ends: by the checksum in the response to each write, or by reading back.
+//!   After that, the operation writes its output, which names the disk by its unique id. If the access ended without an
+//!   output, the disk is not complete, and the operation begins again with another disk.
 
 mod fill;
 mod others;
@@ -188,7 +188,7 @@ pub(crate) enum Stage {
     Proven,
     /// The access has ended, and all its bytes are proven.
     Complete,
-    /// Its bytes are not proven, and it accepts no more, for this reason.
+    /// Its bytes are not proven, and it accepts no more bytes, for this reason.
     Unusable(&'static str),
 }
 

@@ -1,5 +1,5 @@
-//! Other jobs of the version that fill a disk for the same golden snapshot: those for other targets of the region. One of them
-//! uploads, and the others wait for its snapshot.
+//! Other jobs of the version that fill a disk for the same golden snapshot: those for other targets of the region. One
+//! of them fills its disk, and the others wait for its snapshot.
 
 use goldfleet_model::ids::JobId;
 use goldfleet_model::operation::Operation;
@@ -7,8 +7,9 @@ use goldfleet_model::operation::Operation;
 use crate::context::Attempt;
 use crate::outcome::StepError;
 
-/// The place of an operation in the order of those that may upload. One that has begun comes before one that has not, and an older
-/// job before a newer one. The order is total, so two operations never wait for each other.
+/// The rank of an operation among those that may fill a disk. An operation that has begun comes before one that has
+/// not, and an operation of an older job before one of a newer job. The order is total, so two operations never wait
+/// for each other.
 type Turn<'a> = (bool, &'a JobId);
 
 fn turn(operation: &Operation) -> Turn<'_> {

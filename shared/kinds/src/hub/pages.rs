@@ -25,8 +25,8 @@ use crate::outcome::StepError;
 use crate::transfer::Destination;
 use crate::transfer::unanswered::Unanswered;
 
-/// How a run reaches the disk. The first way that the service supports is used. Not every service documents which it supports
-/// for the content of a disk: see `doctor --probe`.
+/// The method by which a run reaches the disk. The first method that the service supports is used. Not every service
+/// documents which methods it supports for the content of a disk: see `doctor --probe`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
     /// The service reads it from the store, and checks it.
@@ -41,7 +41,7 @@ impl Way {
     const ALL: [Self; 3] = [Self::CheckedSource, Self::Source, Self::Through];
 }
 
-/// Makes a request with a SAS. If the SAS gives no access any more, it is replaced, and the request is made once more.
+/// Sends a request with a SAS. If the SAS gives no access any more, it is replaced, and the request is sent again.
 macro_rules! with_access {
     ($self:ident, |$sas:ident| $request:expr) => {{
         let first = $self.access.sas().await?;
@@ -70,7 +70,7 @@ pub(super) struct DiskPagesDestination<'a> {
     attempt: Attempt<'a>,
     id: &'a ResourceId,
     access: &'a SasAccess<'a>,
-    /// Stands for the disk, whose page blob is in an account of the platform.
+    /// Represents the disk, whose page blob is in an account of the platform.
     account: AccountName,
     /// The maximum number of requests in flight.
     requests: usize,
@@ -105,7 +105,7 @@ impl<'a> DiskPagesDestination<'a> {
         with_access!(self, |sas| access.layout(sas))
     }
 
-    /// Writes the footer of the VHD, and proves it. Nothing is written behind it.
+    /// Writes the footer of the VHD, and proves it. It is the last write.
     pub(super) async fn write_footer(&self, manifest: &Manifest) -> Result<(), StepError> {
         let footer = Bytes::copy_from_slice(&manifest.footer);
         let expected = Checksums { crc64: crc64(&footer), md5: Some(Md5Sum::of(&footer)) };
@@ -143,7 +143,7 @@ impl<'a> DiskPagesDestination<'a> {
         with_access!(self, |sas| pages.write(sas, offset, bytes.clone(), None))
     }
 
-    /// Whether a range has its bytes, by the answer to its write or by reading it back.
+    /// Whether a range has its bytes, according to the response to its write or a read.
     async fn prove(&self, answer: &PageAnswer, range: Range<u64>, expected: Checksums) -> PortResult<bool> {
         match answer.proves(&expected) {
             Some(proof) => Ok(proof),
@@ -216,8 +216,8 @@ fn checksums(run: &Run) -> Checksums {
     Checksums { crc64: run.crc64, md5: Some(run.md5) }
 }
 
-/// Whether a service refuses a way of writing, rather than one request. Azure's codes for the content of a disk are not
-/// documented.
+/// Whether a service refuses a method of writing, and not only one request. Azure's codes for the content of a disk are
+/// not documented.
 fn is_unsupported(error: &PortError) -> bool {
     error.source_fault().is_none() && (error.kind == ErrorKind::Invalid || error.code == "invalid-blob-type")
 }

@@ -221,7 +221,7 @@ async fn create(attempt: Attempt<'_>, request: &PutRequest, origin: &Origin) -> 
     let stale = match inspect(attempt, request).await? {
         ExistingImage::UpToDate => return Ok(StepOutcome::Done),
         ExistingImage::InProgress => return Ok(StepOutcome::RequeueAfter(shared.settings.heartbeat)),
-        // The snapshot of a failed image may be that of another job, and the source of an image cannot be changed.
+        // The snapshot of a failed image may belong to another job, and the source of an image cannot be changed.
         ExistingImage::Failed => matches!(origin, Origin::Snapshots(_)),
         standing => standing == ExistingImage::Stale,
     };
@@ -265,7 +265,7 @@ async fn verify_created(attempt: Attempt<'_>, request: &PutRequest) -> Result<St
         ExistingImage::UpToDate => Ok(StepOutcome::Done),
         ExistingImage::InProgress => Ok(StepOutcome::RequeueAfter(attempt.shared.settings.heartbeat)),
         ExistingImage::Absent => {
-            failed(ErrorKind::Unavailable, "image-vanished", "the image is gone, and was just made")
+            failed(ErrorKind::Unavailable, "image-vanished", "the image does not exist, although it was just created")
         }
         ExistingImage::Failed => {
             failed(ErrorKind::Unavailable, "image-failed", "it is shown as failed, and was just made")
@@ -333,7 +333,7 @@ fn classify(
     region: &Region,
 ) -> Result<ExistingImage, AttemptError> {
     let Some(digest) = ImageTags::digest_in(&image.body.tags) else {
-        let message = format!("{id} is in the way: an image that goldfleet did not make; remove or rename it");
+        let message = format!("{id} exists, and goldfleet did not create it: remove or rename it");
         return Err(AttemptError::fatal("image-foreign", message));
     };
     if image.body.region != *region {
@@ -342,7 +342,7 @@ fn classify(
     }
     let version = ImageTags::version_in(&image.body.tags);
     if digest != wanted.digest && version != wanted.to_string() {
-        let message = format!("{id} is in the way: it was made of {version}, whose name in [images] is the same");
+        let message = format!("{id} exists: it was created from {version}, which has the same name by [images]");
         return Err(AttemptError::fatal("image-foreign", message));
     }
     Ok(match image.provisioning {

@@ -9,8 +9,8 @@ use crate::change::{self, Changed, later};
 use crate::context::Attempt;
 use crate::outcome::{StepError, StepOutcome};
 
-/// Creates the definition, if it is missing and the row permits that. Rejects an existing one that differs in a property that
-/// cannot be changed. Returns an outcome if the service must be asked later.
+/// Creates the definition, if it is missing and the row permits that. Rejects an existing one that differs in a
+/// property that cannot be changed. Returns an outcome if the request must be sent later.
 pub(super) async fn ensure(attempt: Attempt<'_>, spec: &PublishSpec) -> Result<Option<StepOutcome>, StepError> {
     let id = spec.definition_id();
     let wanted = spec.definition_body();

@@ -1,8 +1,8 @@
 //! The kind `publish`: creates a gallery version from a snapshot, and waits until it is ready in all wanted regions.
 //!
-//! A version is created with `excludeFromLatest`, and `goldfleet promote` ends that. A region that cannot replicate does not
-//! delay the others: it is taken out and added again once, and if it fails again, the operation fails after all others are
-//! ready.
+//! A version is created with `excludeFromLatest`, and `goldfleet promote` ends that. A region that cannot replicate
+//! does not delay the others: it is removed and added again once. If it fails again, the operation fails after all
+//! others are ready.
 
 mod definition;
 pub mod pass;
@@ -37,7 +37,7 @@ use crate::snapshot::TEMPORARY_MISSING;
 /// The largest number of characters of a reason in the output. The output of an operation has at most 4 KiB.
 const MAX_REASON: usize = 60;
 
-/// The code of a version whose name a deleted one still has.
+/// The code of a version whose name a soft-deleted version still has.
 pub const SOFT_DELETED: &str = "version-soft-deleted";
 
 /// The kind `publish`.
@@ -51,7 +51,7 @@ struct PublishOutput {
     /// The regions that others have added. They are kept.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     foreign: Vec<String>,
-    /// The regions that were taken out and added again since the operation was last started.
+    /// The regions that were removed and added again since the operation was last started.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     again: Vec<String>,
 }
@@ -200,7 +200,8 @@ async fn is_complete(attempt: Attempt<'_>, spec: &PublishSpec, id: &ResourceId) 
     }
 }
 
-/// Rejects a version whose name a deleted one still has. What that one contains is not known before it is restored.
+/// Rejects a version whose name a soft-deleted version still has. The content of that version is not known before it is
+/// restored.
 async fn ensure_not_kept(attempt: Attempt<'_>, spec: &PublishSpec) -> Result<(), StepError> {
     match attempt.shared.ports.resources.is_soft_deleted(&spec.version).await {
         Ok(false) => Ok(()),
@@ -209,7 +210,7 @@ async fn ensure_not_kept(attempt: Attempt<'_>, spec: &PublishSpec) -> Result<(),
             Err(AttemptError::fatal(SOFT_DELETED, message).into())
         }
         Err(error) if error.is_retryable() => Err(error.into()),
-        // The service refuses the creation itself if it must.
+        // If this is not known, the service decides about the creation.
         Err(error) => {
             tracing::debug!(%error, code = error.code, "deleted versions are not listed");
             Ok(())
@@ -240,7 +241,7 @@ async fn create(attempt: Attempt<'_>, spec: &PublishSpec) -> Result<Option<StepO
     }
 }
 
-/// Decides what follows from the state of the regions.
+/// Decides the outcome from the state of the regions.
 async fn conclude(attempt: Attempt<'_>, watch: Watch<'_>, report: &Report) -> StepResult {
     let mut output = PublishOutput::of(attempt.operation);
     output.set(report);
@@ -267,7 +268,7 @@ async fn conclude(attempt: Attempt<'_>, watch: Watch<'_>, report: &Report) -> St
             Passed::Absent | Passed::Report(_) => Ok(StepOutcome::RequeueAfter(poll_delay(attempt, false))),
         };
     }
-    // A retry takes the failed regions out again.
+    // A retry removes the failed regions again.
     output.again.clear();
     output.record(attempt).await?;
     let failed: Vec<String> = report.failed().map(|(name, reason)| format!("{name}: {reason}")).collect();

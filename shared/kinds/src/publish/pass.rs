@@ -1,5 +1,5 @@
-//! One pass over a gallery version: it reads the version, writes what must change, and tries whether the version can be used in
-//! the next region. Workers and the reconciler make the same passes, and each can be repeated.
+//! One pass over a gallery version: it reads the version, writes the required changes, and continues the trial disk in
+//! the next region. Workers and the reconciler perform the same passes, and each can be repeated.
 //!
 //! The order of the writes matters. A region that is not complete is recorded as not ready before the version is written, so
 //! that no later pass makes the version the latest one there.
@@ -34,9 +34,9 @@ pub struct Watch<'a> {
     pub spec: &'a PublishSpec,
     /// Checks before each change whether it may still be made.
     pub ensure: &'a (dyn Fn() -> Result<(), StopReason> + Sync),
-    /// Whether it is tried whether the version can be used in the next region.
+    /// Whether the pass continues the trial of the version in the next region.
     pub trials: bool,
-    /// A region to take out, because the replication to it failed.
+    /// A region to remove, because the replication to it failed.
     pub take_out: Option<&'a str>,
 }
 
@@ -45,7 +45,7 @@ pub struct Watch<'a> {
 pub enum Passed {
     /// The version does not exist.
     Absent,
-    /// The service makes a change at a later time.
+    /// The service refused a change for now.
     Later(PortError),
     /// The version exists.
     Report(Report),
@@ -67,7 +67,7 @@ pub struct Report {
 /// The state of a region of a version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RegionState {
-    /// It is missing, and was requested again.
+    /// It was missing, and was requested again.
     Missing,
     /// It is replicated: the part that is done, in percent.
     Replicating(u32),
@@ -106,7 +106,7 @@ impl Report {
     }
 }
 
-/// Makes a pass.
+/// Performs a pass.
 ///
 /// # Errors
 /// If a service refuses or cannot be reached, if the version is not ours, or if no change may be made any more.

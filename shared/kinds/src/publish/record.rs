@@ -1,4 +1,4 @@
-//! The records of publications: what goldfleet remembers about a gallery version beyond its job.
+//! The records of publications: the state of a gallery version that is kept after the end of its job.
 
 use goldfleet_galleries::publication::{FORMAT, Publication};
 use goldfleet_galleries::spec::PublishSpec;
@@ -34,11 +34,11 @@ pub async fn read(ports: &Ports, version: &ResourceId) -> PortResult<Option<Publ
     found.map(|found| of_document(&found.value)).transpose()
 }
 
-/// Changes the publication of a version, and returns it as it is afterwards. A missing one is begun with `spec`. The change is
-/// made again if another process has written the record meanwhile.
+/// Changes the publication of a version, and returns it as it is afterwards. A missing record is created with `spec`.
+/// The change is repeated if another process has written the record in between.
 ///
 /// # Errors
-/// If the table cannot be reached, or if others write the record all the time.
+/// If the table cannot be reached, or if other processes write the record at every attempt.
 pub async fn update(
     ports: &Ports,
     spec: &PublishSpec,

@@ -1,4 +1,4 @@
-//! Whether a version can be used in a region: a disk of it is created there, and deleted.
+//! Determines whether a version can be used in a region: creates a trial disk of it there, and deletes the disk.
 //!
 //! The service reports a replication as complete minutes before the version can be used in the region. Creating a disk is what
 //! users of the version do, and no other documented request reads a version in a region. One disk of a version exists at a
@@ -20,8 +20,8 @@ use crate::change::must_wait;
 use crate::disk::{Content, content};
 use crate::outcome::StepError;
 
-/// Continues the trial of the version in the regions in which it is complete and not yet ready. Returns what is known
-/// afterwards, and whether another call may find more at once.
+/// Continues the trial of the version in the regions in which it is complete and not yet ready. Returns the new state,
+/// and whether another call may change it immediately.
 pub(super) async fn run(
     watch: Watch<'_>,
     publication: Publication,
@@ -111,7 +111,7 @@ async fn judge(
     }
 }
 
-/// What names the current replication to a region.
+/// The name of the current replication to a region.
 fn replication(publication: &Publication, name: &str) -> String {
     let since = publication.regions.get(name).and_then(|region| region.since);
     since.map(|since| since.to_string()).unwrap_or_default()

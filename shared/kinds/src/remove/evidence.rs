@@ -14,7 +14,7 @@ use crate::context::Attempt;
 use crate::outcome::StepError;
 use crate::snapshot::{Reading, read};
 
-/// All that the decision about a snapshot needs, besides the snapshot.
+/// The facts that the decision about a snapshot needs, besides the snapshot.
 pub(super) struct Evidences {
     source: Evidence,
     done: Option<Box<Snapshot>>,
@@ -23,7 +23,7 @@ pub(super) struct Evidences {
 }
 
 impl Evidences {
-    /// Reads what the reason of the deletion needs.
+    /// Reads the facts that the reason of the deletion needs.
     pub(super) async fn read(attempt: Attempt<'_>, spec: &RemoveSpec, id: &ResourceId) -> Result<Self, StepError> {
         let ports = &attempt.shared.ports;
         let source = match spec.because {
@@ -60,7 +60,7 @@ async fn existing(ports: &Ports, id: &SnapshotId) -> Result<Option<Box<Snapshot>
 async fn evidence(ports: &Ports, source: &SnapshotId) -> Result<Evidence, StepError> {
     let id = read_id(&source.to_string())?;
     let found = match ports.resources.get(&id, None).await {
-        // A request that failed for the moment proves nothing.
+        // A request with a transient error proves nothing.
         Err(error) if error.is_retryable() => return Err(error.into()),
         Err(error) => return Ok(Evidence::Unknown(error.to_string())),
         Ok(found) => found,

@@ -20,13 +20,13 @@ use crate::kind::{Kind, Probe};
 use crate::outcome::{StepError, StepOutcome, StepResult};
 use crate::snapshot::{Reading, read};
 
-/// How often a lock of the sync is lifted in one attempt. Another one that appears afterwards is not ours to lift.
+/// How many times one attempt deletes the lock of the sync. A lock that appears after that is not deleted.
 const LIFTS: usize = 2;
 
 /// The kind `remove`. Its specification is [`RowSpec::Remove`], [`RowSpec::RemoveTemporary`] or [`RowSpec::Discard`].
 pub struct Remove;
 
-/// The output of an operation that deleted nothing, because what it was about to delete has a use.
+/// The output of an operation that deleted nothing, because the resource is needed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kept {
     /// Why it has a use.
@@ -76,7 +76,7 @@ impl Kind for Remove {
         let (id, unique_id) = match read_spec(operation) {
             Ok(RowSpec::Remove(spec)) => (spec.id.to_string(), Some(spec.unique_id)),
             Ok(RowSpec::RemoveTemporary(spec)) => (spec.id, None),
-            // What a copy left incomplete was deleted, or the copy is complete and its own row is verified.
+            // The incomplete replica was deleted, or the copy is complete and its own row is verified.
             Ok(RowSpec::Discard(_)) => return Ok(Probe::Done),
             _ => return Ok(Probe::Foreign),
         };
@@ -101,7 +101,7 @@ impl Kind for Remove {
     }
 }
 
-/// Deletes a snapshot. All facts are read again after a lock was lifted.
+/// Deletes a snapshot. All facts are read again after a lock was deleted.
 async fn remove(attempt: Attempt<'_>, spec: &RemoveSpec) -> StepResult {
     let ports = &attempt.shared.ports;
     let id = read_id(&spec.id.to_string())?;
@@ -127,7 +127,7 @@ async fn remove_temporary(attempt: Attempt<'_>, spec: &TemporarySpec) -> StepRes
     let Some(found) = attempt.shared.ports.resources.get(&id, None).await? else { return Ok(StepOutcome::Done) };
     let locks = locks_on(attempt, &id).await?;
     let decision = spec.decide(Some(&found.body.tags), &locks);
-    // An upload that was cancelled has left access, with which the service does not delete a disk.
+    // An upload that was cancelled has left access to the disk. The service does not delete a disk while it has access.
     let state = found.body.properties.disk().and_then(|disk| disk.disk_state.as_ref());
     if decision == Decision::Delete && matches!(state, Some(DiskState::ActiveSas | DiskState::ActiveUpload)) {
         change::end_access(attempt, &id).await?;
@@ -170,7 +170,7 @@ async fn carry_out(attempt: Attempt<'_>, id: &ResourceId, decision: Decision) ->
             Ok(StepOutcome::Done)
         }
         Decision::Refuse { code, message } => {
-            // Another attempt may find what is not known now. It deletes nothing before.
+            // A fact is not known now. Another attempt may find it, and nothing is deleted until then.
             let retryable = code == "source-unknown";
             Err(AttemptError { retryable, ..AttemptError::fatal(code, format!("{id}: {message}")) }.into())
         }

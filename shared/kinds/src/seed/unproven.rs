@@ -31,9 +31,10 @@ struct Suspect {
 /// The names of the listed chunks that must be read back before this attempt relies on them, because another seed, an upload, or
 /// an earlier attempt of this one, may have written them and not proven them.
 ///
-/// The chunks of writers that have ended are read back here, whether this operation needs them or not, and their records
-/// are removed: so records do not accumulate. They have ended if no write of theirs took effect after `listed_at`, the time before
-/// the list. Chunks that are found corrupt are removed from the store and from `listed`.
+/// The chunks of writers that have ended are read back here, whether this operation needs them or not, and the records
+/// of these writers are removed, so that records do not accumulate. They have ended if no write of theirs took effect
+/// after `listed_at`, the time before the list. Chunks that are found corrupt are removed from the store and from
+/// `listed`.
 pub(super) async fn unproven_chunks(
     attempt: Attempt<'_>,
     store: &Container,
@@ -71,8 +72,9 @@ pub(super) async fn unproven_chunks(
     Ok(unproven)
 }
 
-/// The listed chunks that a writer may not have proven: those that were written in its time and that its row does not record as in
-/// place. If its manifest is not known, as that of an upload, all chunks that were written in its time.
+/// The listed chunks that a writer may not have proven: those that were written in its time and that its row does not
+/// record as in place. If its manifest is not known, as for an upload, these are all chunks that were written in its
+/// time.
 async fn suspects(attempt: Attempt<'_>, writer: &Writer, listed: &Listed) -> Vec<Suspect> {
     if writer.has_proven_all() {
         return Vec::new();

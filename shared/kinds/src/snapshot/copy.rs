@@ -202,7 +202,7 @@ impl Copy<'_> {
     }
 
     /// Deletes the remains of a failed copy, after the same check as a row that removes them. Returns an outcome if the
-    /// service must be asked later.
+    /// request must be sent later.
     async fn clear(&self, found: &Snapshot) -> Result<Option<StepOutcome>, StepError> {
         let CopySpec { fleet, sync, id, copied, .. } = self.spec;
         let remove = RemoveSpec {

@@ -103,8 +103,8 @@ pub(super) fn is_source_fault(error: &PortError) -> bool {
     matches!(error.source_fault(), Some(SourceFault::Missing | SourceFault::Corrupt))
 }
 
-/// The wait after so many tries: between half and one and a half times that of [`BACKOFF`], so that requests that failed
-/// together are not repeated together. A hash decides the jitter, because rehearsals must repeat.
+/// The wait after this number of tries: 0.5 to 1.5 times that of [`BACKOFF`], so that requests that failed together are
+/// not repeated together. A hash decides the jitter, because rehearsals must repeat.
 fn backoff(account: &AccountName, chunk: u32, tries: u32) -> Duration {
     let mut hasher = DefaultHasher::new();
     (account, chunk, tries).hash(&mut hasher);

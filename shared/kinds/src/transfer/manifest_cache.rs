@@ -40,7 +40,7 @@ struct CacheKey {
 /// The reason why a manifest is not available.
 #[derive(Debug)]
 pub enum ManifestLoadError {
-    /// The version was withdrawn or replaced, or its manifest is damaged. A retry cannot succeed.
+    /// The version was deleted or replaced, or its manifest is damaged. A retry cannot succeed.
     Missing(AttemptError),
     /// The manifest could not be read. A retry may succeed.
     Unavailable(PortError),

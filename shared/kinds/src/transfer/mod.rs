@@ -1,4 +1,4 @@
-//! Moves chunks: many at once, each from a source that has it. Each chunk is recorded once it is in place.
+//! Transfers chunks: many at once, each from a source that has it. Each chunk is recorded when it is in place.
 
 pub mod availability;
 mod chunk_retry;
@@ -27,8 +27,8 @@ use request::{Batch, ChunkResponse};
 /// Begins the log line of a chunk that is read from another store instead.
 pub const CHUNK_UNREADABLE: &str = "a chunk cannot be read from this store";
 
-/// How many heartbeats a step keeps its lease while its sources have no new chunks. After that it makes room for other
-/// operations.
+/// How many heartbeats a step keeps its lease while its sources have no new chunks. After that it releases its permit
+/// to other operations.
 const MAX_IDLE_HEARTBEATS: u32 = 2;
 
 /// The time between two listings of sources that have no new chunks.

@@ -1,15 +1,16 @@
 //! The seeds and uploads that write chunks to a store and have not proven all that they wrote.
 //!
-//! A writer proves each chunk that it writes, or deletes it. A writer that is killed in between leaves the chunk as it
-//! arrived, and a request of its may take effect even later. A writer that still runs may find one of its chunks corrupt and
-//! delete it. A list of the store shows neither.
+//! A writer proves each chunk that it writes, or deletes it. If a writer is killed in between, the chunk stays as it
+//! arrived, and a request of the writer may take effect even later. A writer that still runs may find one of its chunks
+//! corrupt and delete it. A list of the store shows neither.
 //!
 //! Therefore each writer has a record in the store, the blob `writers/JOB/OPERATION` of a seed or `writers/uploads/UPLOAD`,
 //! from before its first write until all its chunks are proven. A process that relies on listed chunks lists the records after
 //! the chunks: for each listed chunk that is not proven, there is a record. Usually there is no record of another writer, so
 //! this costs one request, independent of the number of jobs and uploads.
 //!
-//! A record has no content, because nothing would prove it. The row of the writer says what it may have left unproven.
+//! A record has no content, because no checksum would prove it. The row of the writer states which chunks may be
+//! unproven.
 
 mod writer;
 

@@ -12,9 +12,9 @@ use goldfleet_ports::chunk_store::{MAX_CLOCK_DIFFERENCE, MAX_WRITE_DELAY};
 use goldfleet_ports::clock::{after, before, elapsed};
 use jiff::Timestamp;
 
-/// From which age on a record without a row belongs to a writer that has ended. Its job was removed long after its end, or its row
-/// is in the job table of another fleet. The record of a seed is as old as its last attempt, and an upload renews its record
-/// while it runs.
+/// The age from which a record without a row belongs to a writer that has ended. Its job was removed long after its
+/// end, or its row is in the job table of another fleet. The record of a seed is as old as its last attempt, and an
+/// upload renews its record while it runs.
 const MAX_AGE_WITHOUT_ROW: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The part of the names of records that distinguishes uploads from jobs.

@@ -1,4 +1,4 @@
-//! The facts of an operation that job tables index, so that no question about a job reads all its rows.
+//! The facts of an operation that job tables index, so that a query about a job does not read all its rows.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -10,8 +10,8 @@ use crate::serde_as_string;
 
 /// The id of a kind of operation, such as `seed`, `copy` or `image`.
 ///
-/// The set is open: a row can name a kind that this program does not know, because a newer program wrote it. Such a row
-/// is kept and shown, and never claimed.
+/// The set is open: a row can name a kind that this program does not know, because a newer program wrote it. This
+/// program keeps and shows such a row, and never claims it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct KindId(String);

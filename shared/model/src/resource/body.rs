@@ -151,9 +151,9 @@ pub enum BodyError {
 /// The name of the member of a disk that names the machine to which it is attached.
 pub(super) const MANAGED_BY: &str = "managedBy";
 
-/// What the owner of a resource sets. A resource that was read has in addition the properties that the platform sets.
+/// What the owner of a resource sets. A resource that was read also has the properties that the platform sets.
 ///
-/// Members that goldfleet does not know are kept. So a body that was read, changed and written keeps them.
+/// Members that goldfleet does not know are kept. A body that is read, changed and written therefore keeps them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ResourceBody {
     /// The region.

@@ -248,7 +248,7 @@ pub struct DiskImageEncryption {
     pub other: Map<String, Value>,
 }
 
-/// From what a gallery version was created. It cannot be changed.
+/// The source from which a gallery version was created. It cannot be changed.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct VersionStorage {
@@ -349,7 +349,7 @@ open_enum! {
     ReplicationState {
         /// It is in progress.
         Replicating = "Replicating",
-        /// It is done. The version may still be unusable in the region for some time.
+        /// The replication is complete. The version may still be unusable in the region for some time.
         Completed = "Completed",
         /// It failed.
         Failed = "Failed",

@@ -162,8 +162,8 @@ impl ImageProperties {
         self.storage_profile.as_ref().map_or(&[][..], |profile| &profile.data_disks)
     }
 
-    /// What distinguishes the image from another one that gets its id later, as far as the platform permits it: managed images
-    /// have no unique id. It is the same as long as the disks have the same sources.
+    /// A text that distinguishes the image from another one that gets its id later. Managed images have no unique id,
+    /// so two images whose disks have the same sources have the same text.
     #[must_use]
     pub fn fingerprint(&self, id: &ResourceId) -> String {
         let sources: Vec<&str> = self.disks().map(|disk| disk.source().unwrap_or_default()).collect();

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::ResourceId;
 use crate::ids::InvalidName;
 
-/// What separates the scope of a lock from its name, in the id of the lock.
+/// The separator between the scope and the name in the id of a lock.
 const SEGMENT: &str = "/providers/Microsoft.Authorization/locks/";
 
 /// What a lock forbids.
@@ -63,7 +63,8 @@ impl Lock {
         Self { id, name: name.to_owned(), level: level.to_owned() }
     }
 
-    /// Whether this is the lock of a sync on the resource itself. A lock of a group or subscription is never ours.
+    /// Whether this is the lock of a sync on the resource itself. goldfleet never puts a lock on a group or
+    /// subscription.
     #[must_use]
     pub fn is_of(&self, sync: &str, resource: &impl fmt::Display) -> bool {
         let own = Self::at(&resource.to_string(), &Self::name_of(sync), LockLevel::CanNotDelete.as_str());
@@ -79,7 +80,8 @@ impl Lock {
     }
 
     /// Whether the lock applies to a resource: whether its scope is the resource, or contains it. A lock whose scope
-    /// cannot be read applies to every resource, because a lock that is overlooked does more harm.
+    /// cannot be read applies to every resource, because to overlook a lock does more harm than to honour a foreign
+    /// one.
     #[must_use]
     pub fn applies_to(&self, resource: &ResourceId) -> bool {
         let Some(scope) = self.scope() else { return true };

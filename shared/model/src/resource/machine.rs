@@ -20,7 +20,7 @@ pub struct MachineProperties {
     /// The disks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub storage_profile: Option<MachineStorageProfile>,
-    /// The security type, and what belongs to it.
+    /// The security type and its settings.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub security_profile: Option<MachineSecurityProfile>,
     /// The licence that the owner brings, such as `Windows_Server`.
@@ -29,7 +29,7 @@ pub struct MachineProperties {
     /// The availability set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub availability_set: Option<Attachment>,
-    /// What the platform knows at the moment. It is read with the machine, and is not in lists.
+    /// The current state that the platform reports. It is read with a single machine, and is not in lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instance_view: Option<InstanceView>,
     /// Properties that goldfleet does not use, such as the network profile.
@@ -139,7 +139,7 @@ pub struct ManagedDiskRef {
     pub other: Map<String, Value>,
 }
 
-/// What the platform knows about a machine at the moment.
+/// The current state of a machine that the platform reports.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct InstanceView {

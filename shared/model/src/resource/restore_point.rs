@@ -18,8 +18,8 @@ pub struct CollectionProperties {
     pub other: Map<String, Value>,
 }
 
-/// The properties of a restore point: the contents of all disks of a machine at one moment. It has no region and no tags: those
-/// of its collection are its own.
+/// The properties of a restore point: the contents of all disks of a machine at one moment. It has no separate region
+/// and tags: those of its collection apply.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RestorePointProperties {

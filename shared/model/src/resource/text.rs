@@ -1,6 +1,6 @@
 //! Values of properties that the platform spells in its own way.
 
-/// Defines an enum of the values that goldfleet knows. Any other value is kept as it is, so that a resource that is
+/// Defines an enum of the values that goldfleet knows. Any other value is kept unchanged, so that a resource that is
 /// read and written again does not change.
 macro_rules! open_enum {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)* }) => {

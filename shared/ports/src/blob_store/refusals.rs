@@ -10,7 +10,7 @@ use crate::error::{ErrorKind, PortError, PortResult, SourceFault};
 /// Checks that a range is in a blob of this length.
 ///
 /// # Errors
-/// `Invalid` where the range ends beyond the blob, or before it begins.
+/// `Invalid` if the range ends beyond the blob, or before it begins.
 pub fn check_inside(blob: &BlobAddress, range: &Range<u64>, length: u64) -> PortResult<()> {
     if range.start <= range.end && range.end <= length {
         return Ok(());
@@ -22,7 +22,7 @@ pub fn check_inside(blob: &BlobAddress, range: &Range<u64>, length: u64) -> Port
 /// Checks the length of a page blob that is to be created.
 ///
 /// # Errors
-/// `Invalid` where it is no multiple of [`PAGE`].
+/// `Invalid` if it is not a multiple of [`PAGE`].
 pub fn check_page_blob_length(blob: &BlobAddress, length: u64) -> PortResult<()> {
     if length.is_multiple_of(PAGE) {
         return Ok(());
@@ -31,10 +31,10 @@ pub fn check_page_blob_length(blob: &BlobAddress, length: u64) -> PortResult<()>
     Err(PortError::new(ErrorKind::Invalid, message))
 }
 
-/// Checks that a blob may be written under `fence`, where `newest` is the last one that was taken.
+/// Checks that a blob may be written under `fence`. `newest` is the last fence that was taken.
 ///
 /// # Errors
-/// `Fenced` where `newest` is another one.
+/// `Fenced` if `newest` is another fence.
 pub fn check_fence(blob: &BlobAddress, fence: Fence, newest: Fence) -> PortResult<()> {
     if fence >= newest {
         return Ok(());
@@ -46,7 +46,7 @@ pub fn check_fence(blob: &BlobAddress, fence: Fence, newest: Fence) -> PortResul
 /// Checks that the range of a source is in its blob, which has `length` bytes.
 ///
 /// # Errors
-/// `Invalid` where the range ends before it begins, `Corrupt` (`source-corrupt`) where the blob is too short.
+/// `Invalid` if the range ends before it begins, `Corrupt` (`source-corrupt`) if the blob is too short.
 pub fn check_source(source: &SourceRange, length: u64) -> PortResult<()> {
     let SourceRange { blob, range, .. } = source;
     if range.start > range.end {
@@ -59,10 +59,10 @@ pub fn check_source(source: &SourceRange, length: u64) -> PortResult<()> {
     Ok(())
 }
 
-/// Checks that the range of a source is all of its blob, which has `length` bytes.
+/// Checks that the range of a source is its whole blob, which has `length` bytes.
 ///
 /// # Errors
-/// As [`check_source`], and `Corrupt` where the blob is longer than the range.
+/// As [`check_source`], and `Corrupt` if the blob is longer than the range.
 pub fn check_whole_source(source: &SourceRange, length: u64) -> PortResult<()> {
     check_source(source, length)?;
     if source.range == (0..length) {
@@ -83,13 +83,13 @@ pub fn blob_exists(blob: &BlobAddress) -> PortError {
     PortError::new(ErrorKind::AlreadyExists, format!("the blob {blob} already exists"))
 }
 
-/// `Conflict` of a blob that is not in the version that a request names.
+/// The error `Conflict` for a blob that is not in the version that a request names.
 #[must_use]
 pub fn version_changed(blob: &BlobAddress) -> PortError {
     PortError::new(ErrorKind::Conflict, format!("{blob} has changed since its version was read"))
 }
 
-/// `Invalid` of a request for pages of another kind of blob.
+/// The error `Invalid` for a request for pages of a blob that is not a page blob.
 #[must_use]
 pub fn not_a_page_blob(blob: &BlobAddress) -> PortError {
     PortError::new(ErrorKind::Invalid, format!("{blob} is no page blob")).with_code("not-a-page-blob")

@@ -1,5 +1,5 @@
-//! Time for the suites. It is advanced by hand if the clock of the adapter is injected, and passes by itself for a real
-//! service.
+//! The time of the suites. If the clock of the adapter is injected, a test advances it; the time of a real service
+//! passes by itself.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

@@ -342,6 +342,7 @@ pub async fn uploads_are_upserted_by_id(table: &dyn JobTable) {
         bytes_reused: 0,
         by: Some("alice@build7".to_owned()),
         file: Some("/images/golden.vhd".to_owned()),
+        resume: Some("goldfleet upload golden.vhd --image ubuntu --version 1 --os linux".to_owned()),
         origin: Some(Origin {
             source: "disk:d".to_owned(),
             unique_id: Some("u".to_owned()),
@@ -392,6 +393,7 @@ pub async fn newest_upload_of_version_is_found(table: &dyn JobTable) {
         bytes_reused: 0,
         by: None,
         file: None,
+        resume: None,
         origin: None,
         size: None,
         proven_until: None,

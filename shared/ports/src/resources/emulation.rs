@@ -75,7 +75,7 @@ pub fn region_change(resource_type: ResourceType) -> &'static str {
     }
 }
 
-/// What cannot be changed: how the resource gets its content, and from what.
+/// The properties that cannot be changed: how the resource gets its content, and its source.
 fn origin(properties: &Properties) -> (Option<&CreateOption>, Cow<'_, str>) {
     match properties {
         Properties::Image(image) => {
@@ -412,7 +412,7 @@ pub fn begin_access(resource: &Resource, access: Access) -> PortResult<DiskState
 #[must_use]
 pub fn end_access(resource: &Resource) -> DiskState {
     match resource.body.properties.disk().and_then(|disk| disk.disk_state.as_ref()) {
-        // There is no access to them, so nothing ends.
+        // They have no access that could end.
         Some(state @ (DiskState::ReadyToUpload | DiskState::Attached | DiskState::Reserved)) => state.clone(),
         _ => DiskState::Unattached,
     }

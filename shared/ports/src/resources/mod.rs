@@ -165,8 +165,8 @@ pub struct ResourceQuery {
     pub subscription: SubscriptionId,
     /// The resource group. None for all groups of the subscription.
     pub resource_group: Option<ResourceGroup>,
-    /// The name of the resource that contains them, such as the gallery of image definitions. Types whose resources are in no
-    /// other have none, and all others have one.
+    /// The name of the resource that contains them, such as the gallery of image definitions. Required for types whose
+    /// resources are nested, and None for all others.
     pub parent: Option<ResourceName>,
     /// The tags that a resource must have, with their values.
     pub tags: BTreeMap<String, String>,
@@ -224,7 +224,7 @@ pub struct Unreadable {
     /// Its id. None if goldfleet cannot express it, for example because the resource group has letters outside of ASCII.
     /// goldfleet has not created such a resource.
     pub id: Option<ResourceId>,
-    /// What the service calls it: its id, or a part of it.
+    /// The name that the service returns: its id, or a part of it.
     pub name: String,
     /// Why it cannot be read.
     pub reason: String,
@@ -321,9 +321,10 @@ pub trait ResourceService: Send + Sync {
     async fn get(&self, id: &ResourceId, tenant: Option<&str>) -> PortResult<Option<Resource>>;
 
     /// Returns one page of a list: the first one, or the one at `marker`. A list is complete only after its last page:
-    /// see [`list_all`]. A missing resource group is an error with the code `resource-group-not-found`: nothing can be
-    /// concluded about what was in it. A resource that cannot be read is in [`ResourcePage::unreadable`]. Ids in a list may differ in case from the ids of the same resources elsewhere. Machines in a list
-    /// may have no instance view, and gallery versions no state of their replication.
+    /// see [`list_all`]. A missing resource group is an error with the code `resource-group-not-found`: the earlier
+    /// contents of the group are not known. Resources that cannot be read are in [`ResourcePage::unreadable`]. Ids in a
+    /// list may differ in case from the ids of the same resources elsewhere. Machines in a list may have no instance
+    /// view, and gallery versions no state of their replication.
     ///
     /// # Errors
     /// If the service refuses or cannot be reached.

@@ -70,7 +70,7 @@ async fn kill_seed(azure: &AzureFixture, fleet: &InProcessFleet, version: &str, 
     }
     until(|| chunks_copied(azure) > 0).await;
     behave(azure, NOTHING_CHECKED);
-    cancel(&fleet.control_with_own_ports(), &job).await.unwrap();
+    cancel(&fleet.control_with_own_ports().jobs, &job).await.unwrap();
 }
 
 /// The job of the killed seed is cancelled, so nobody repeats the seed. The seed of another version with the same content ends with intact
@@ -87,10 +87,14 @@ fn seeds_of_other_jobs_do_not_rely_on_unproven_chunks() {
             kill_seed(&azure, &fleet, &version, moment).await;
             let (job, status) = fleet.roll_out(&fleet.ports, &other, 1).await;
             assert_eq!(status.state, ReportedState::Succeeded, "{moment:?}: {status:#?}");
-            let loaded =
-                load_version(&fleet.control_with_own_ports(), &"golden".parse().unwrap(), &other.parse().unwrap())
-                    .await
-                    .unwrap();
+            let loaded = load_version(
+                &fleet.control_with_own_ports().ports,
+                &fleet.control_with_own_ports().config,
+                &"golden".parse().unwrap(),
+                &other.parse().unwrap(),
+            )
+            .await
+            .unwrap();
             let rows = fleet.ports.table.operations(&job).await.unwrap();
             let seed = rows.iter().find(|row| row.value.kind.as_str() == "seed").unwrap();
             let SeedSpec { store, .. } = read_spec(&seed.value).unwrap();

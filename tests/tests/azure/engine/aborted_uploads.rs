@@ -119,7 +119,10 @@ async fn assert_uploads_whole(azure: &AzureFixture, fleet: &InProcessFleet, vers
     upload_until(fleet, version, &CancellationToken::new()).await.unwrap();
     let container = Container { account: "goldsource".parse().unwrap(), container: "golden".parse().unwrap() };
     let (image, version) = ("golden".parse().unwrap(), version.parse().unwrap());
-    let loaded = load_version(&fleet.control_with_own_ports(), &image, &version).await.unwrap();
+    let loaded =
+        load_version(&fleet.control_with_own_ports().ports, &fleet.control_with_own_ports().config, &image, &version)
+            .await
+            .unwrap();
     assert_chunks(azure, &container, &loaded.manifests[0], name).await;
 }
 

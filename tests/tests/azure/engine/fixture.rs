@@ -71,7 +71,9 @@ impl<'a> EngineFixture<'a> {
         let text = version.to_string();
         let job = fleet.request_after_upload(&text).await;
         let control = fleet.control_with_own_ports();
-        let loaded = load_version(&control, &"golden".parse().unwrap(), &text.parse().unwrap()).await.unwrap();
+        let loaded = load_version(&control.ports, &control.config, &"golden".parse().unwrap(), &text.parse().unwrap())
+            .await
+            .unwrap();
         let manifest = loaded.manifests[0].clone();
         // A VHD of the previous case would be used as a base version.
         for region in ["westeurope", "eastus"] {

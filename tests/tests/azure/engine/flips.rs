@@ -175,7 +175,7 @@ fn an_upload_never_ends_with_a_flipped_bit() {
                     };
                     assert!(times.is_some(), "{name}: it ended well though every bit flipped");
                     let control = fleet.control_with(ports.clone());
-                    let loaded = load_version(&control, &image, &number).await.unwrap();
+                    let loaded = load_version(&control.ports, &control.config, &image, &number).await.unwrap();
                     assert_eq!(loaded.image, uploaded.image, "{name}");
                     assert_chunks(&azure, &container, &loaded.manifests[0], &name).await;
                 }

@@ -76,8 +76,13 @@ impl Scene {
     async fn roles_of(&self, uploaded: &UploadResult) -> Vec<(DiskRole, String)> {
         let control = self.fleet.control_with_own_ports();
         let image = &uploaded.image;
-        let record =
-            goldfleet_dispatcher::control::artifacts::artifact_record(&control, &image.name, &image.version).await;
+        let record = goldfleet_dispatcher::control::artifacts::artifact_record(
+            &control.ports,
+            &control.config,
+            &image.name,
+            &image.version,
+        )
+        .await;
         record.unwrap().artifact.disks.iter().map(|disk| (disk.disk.role, disk.disk.manifest.to_string())).collect()
     }
 }

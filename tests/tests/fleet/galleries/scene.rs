@@ -158,11 +158,11 @@ impl Scene {
     /// Verifies a job, and records the result, as the command does.
     pub(crate) async fn verify(&self, job: &JobId) -> VerifyReport {
         let control = self.control();
-        let row = control.job(job).await.unwrap().value;
+        let row = control.jobs.job(job).await.unwrap().value;
         let places = VerifyScope::scope_of_job(&control, &row).await.unwrap();
         let how = VerifyOptions::default();
         let report = verify(&control, row.image(), &places, how, &|_| ()).await.unwrap();
-        record_result(&control, &row, row.image().unwrap(), &report, how).await.unwrap();
+        record_result(&control.jobs, &row, row.image().unwrap(), &report, how).await.unwrap();
         report
     }
 

@@ -104,7 +104,8 @@ async fn a_manifest_that_cannot_be_read_stops_it() {
     assert!(fleet.delete_version("1").await);
     let store = fleet.cloud().join("goldsource/golden");
     let control = fleet.control_with_own_ports();
-    let loaded = load_version(&control, &"golden".parse().unwrap(), &"2".parse().unwrap()).await.unwrap();
+    let loaded =
+        load_version(&control.ports, &control.config, &"golden".parse().unwrap(), &"2".parse().unwrap()).await.unwrap();
     let digest = loaded.artifact.disks[0].disk.manifest;
     let manifest =
         control.config.source.store().container().manifest(&loaded.image.name, &loaded.image.version, &digest);

@@ -101,7 +101,7 @@ async fn cancelled_before(name: &'static str, nth: usize) -> bool {
     let (control, id) = (scene.fleet.control_with_own_ports(), job.clone());
     let faults = Faults::before(name, nth, async move {
         // A job whose operations have all ended is not cancelled.
-        let _ = cancel(&control, &id).await;
+        let _ = cancel(&control.jobs, &id).await;
     });
     let status = scene.fleet.run(&with_faults(scene.ports(), &faults), 2, &job).await;
     scene.assert_source(PowerState::Running).await;
@@ -134,7 +134,7 @@ async fn repeated_rows_change_nothing() {
         for row in table.operations(&job).await.unwrap().into_iter().filter(|row| row.value.id.step() == step) {
             let again = Operation { state: OperationState::Ready, opened: true, ..row.value.clone() };
             table.commit(&[Change::new(&row, again)], &[]).await.unwrap();
-            scene.fleet.control_with_own_ports().enqueue_operation(&row.value).await.unwrap();
+            scene.fleet.control_with_own_ports().jobs.enqueue_operation(&row.value).await.unwrap();
         }
         assert_succeeded(&scene.fleet.run(scene.ports(), 1, &job).await);
     }

@@ -72,7 +72,7 @@ async fn cancelled(at: (&'static str, usize)) {
     let request = with_stop(scene.to(&remote()));
     let stop = |scene: Arc<Scene>, job: JobId| -> BoxFuture<'static, ()> {
         Box::pin(async move {
-            cancel(&scene.fleet.control_with_own_ports(), &job).await.unwrap();
+            cancel(&scene.fleet.control_with_own_ports().jobs, &job).await.unwrap();
         })
     };
     let (job, status) = interrupted(&scene, &request, at, stop).await;
@@ -176,7 +176,7 @@ async fn a_retry_does_not_start_a_machine_that_its_owner_stopped() {
     let scene = Arc::new(Scene::running().await);
     let stop = |scene: Arc<Scene>, job: JobId| -> BoxFuture<'static, ()> {
         Box::pin(async move {
-            cancel(&scene.fleet.control_with_own_ports(), &job).await.unwrap();
+            cancel(&scene.fleet.control_with_own_ports().jobs, &job).await.unwrap();
         })
     };
     let request = with_stop(scene.to(&near()));

@@ -135,7 +135,7 @@ async fn a_live_clone_that_is_cancelled_at_any_step_leaves_nothing() {
         let job = scene.request(&live(&scene, &remote())).await;
         let (control, of_job) = (scene.fleet.control_with_own_ports(), job.clone());
         let faults = Faults::before(CHANGES[0], nth, async move {
-            let _ = cancel(&control, &of_job).await;
+            let _ = cancel(&control.jobs, &of_job).await;
         });
         let status = scene.fleet.run(&with_faults(scene.ports(), &faults), 2, &job).await;
         assert_eq!(status.state, ReportedState::Cancelled, "{nth}");
@@ -163,7 +163,7 @@ async fn repeated_rows_of_a_live_clone_change_nothing() {
         for row in table.operations(&job).await.unwrap().into_iter().filter(|row| row.value.id.step() == step) {
             let again = Operation { state: OperationState::Ready, opened: true, ..row.value.clone() };
             table.commit(&[Change::new(&row, again)], &[]).await.unwrap();
-            scene.fleet.control_with_own_ports().enqueue_operation(&row.value).await.unwrap();
+            scene.fleet.control_with_own_ports().jobs.enqueue_operation(&row.value).await.unwrap();
         }
         assert_succeeded(&scene.fleet.run(scene.ports(), 1, &job).await);
     }

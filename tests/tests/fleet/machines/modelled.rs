@@ -123,7 +123,7 @@ impl Modelled {
 
     /// Clones the machine with two workers. Returns the time until the clone exists, and that for which the source was stopped.
     async fn clone(&self) -> (Duration, Duration) {
-        let job = request(&self.control, &self.request(), None).await.unwrap().job.id;
+        let job = request(&self.control.jobs, &self.request(), None).await.unwrap().job.id;
         let stop = CancellationToken::new();
         let (serving, until) = (self.control.clone(), stop.clone());
         let mut tasks = vec![tokio::spawn(async move { run(&serving, RunUntil::Stopped, &until).await })];

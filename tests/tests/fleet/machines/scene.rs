@@ -146,7 +146,7 @@ impl Scene {
     /// Requests a clone as the command does.
     pub(crate) async fn request(&self, clone: &CloneRequest) -> JobId {
         let control = self.fleet.control_with_own_ports();
-        request(&control, clone, None).await.unwrap().job.id
+        request(&control.jobs, clone, None).await.unwrap().job.id
     }
 
     /// Requests a clone and performs it.

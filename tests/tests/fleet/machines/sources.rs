@@ -58,7 +58,8 @@ async fn all_disks_of_a_stopped_machine_become_a_version() {
     scene.assert_no_temporaries().await;
     scene.assert_source(PowerState::Deallocated).await;
     let control = scene.fleet.control_with_own_ports();
-    let record = artifact_record(&control, &uploaded.image.name, &uploaded.image.version).await.unwrap();
+    let record =
+        artifact_record(&control.ports, &control.config, &uploaded.image.name, &uploaded.image.version).await.unwrap();
     let roles: Vec<_> = record.artifact.disks.iter().map(|disk| (disk.disk.role, disk.size)).collect();
     let data = LUNS.map(|lun| (DiskRole::Data(u8::try_from(lun).unwrap()), SIZE));
     assert_eq!(roles, [(DiskRole::Os, SIZE), data[0], data[1]]);

@@ -157,7 +157,7 @@ async fn later_rings_wait_for_approval_and_the_snapshots_of_regions_wait_for_the
         let status = waits.await;
         let regions = (status.regions["westeurope"].images, status.regions["eastus"].images);
         assert_eq!(regions, (2, 0), "only ring 0");
-        approve(&control, &job, Some(1), "test").await.unwrap();
+        approve(&control.jobs, &job, Some(1), "test").await.unwrap();
     };
     let (status, ()) = tokio::join!(run, operate);
     assert_succeeded(&status);

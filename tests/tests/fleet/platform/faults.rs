@@ -139,7 +139,7 @@ async fn a_dispatch_of_an_image_that_is_cancelled_at_each_change_leaves_nothing(
         let scene = Arc::new(scene);
         let (of_scene, of_job) = (Arc::clone(&scene), job.clone());
         let stop: BoxFuture<'static, ()> = Box::pin(async move {
-            cancel(&of_scene.fleet.control_with_own_ports(), &of_job).await.unwrap();
+            cancel(&of_scene.fleet.control_with_own_ports().jobs, &of_job).await.unwrap();
         });
         let faults = Faults::before(CHANGES[0], nth, stop);
         let status = scene.fleet.run(&with_faults(scene.ports(), &faults), 1, &job).await;

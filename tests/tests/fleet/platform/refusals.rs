@@ -86,7 +86,7 @@ async fn a_version_has_one_content() {
     assert_eq!(scene.refusal(&other).await, "version-exists");
     let control = scene.fleet.control_with_own_ports();
     let (image, version) = ("golden".parse().unwrap(), "1".parse().unwrap());
-    let refused = refuse_dispatched(&control, &image, &version).await.unwrap_err();
+    let refused = refuse_dispatched(&control.ports, &image, &version).await.unwrap_err();
     assert!(refused.to_string().contains("a version has one content"), "{refused}");
     scene.fleet.upload(scene.ports(), "2").await.unwrap();
     let refused = scene.try_request_version(&one, "2", Terms::default()).await.unwrap_err();

@@ -156,7 +156,7 @@ async fn temporary_galleries_are_removed_after_a_cancel_and_as_orphans() {
     let id = gallery.spec.data["id"].as_str().unwrap().parse().unwrap();
     let body = ResourceBody::from_json(ResourceType::Gallery, gallery.spec.data["body"].clone());
     scene.put(&id, body.unwrap()).await;
-    cancel(&scene.fleet.control_with_own_ports(), &job).await.unwrap();
+    cancel(&scene.fleet.control_with_own_ports().jobs, &job).await.unwrap();
     let status = scene.fleet.run(scene.ports(), 1, &job).await;
     assert_eq!(status.state, ReportedState::Cancelled);
     scene.assert_no_temporaries().await;

@@ -96,7 +96,7 @@ async fn a_cancelled_upload_leaves_no_disk_and_can_be_retried() {
         let scene = Arc::new(scene);
         let (of_scene, of_job) = (Arc::clone(&scene), job.clone());
         let stop: BoxFuture<'static, ()> = Box::pin(async move {
-            cancel(&of_scene.fleet.control_with_own_ports(), &of_job).await.unwrap();
+            cancel(&of_scene.fleet.control_with_own_ports().jobs, &of_job).await.unwrap();
         });
         let faults = Faults::before(name, nth, stop);
         let status = scene.fleet.run(&with_faults(scene.ports(), &faults), 1, &job).await;

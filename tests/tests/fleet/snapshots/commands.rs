@@ -67,7 +67,7 @@ pub(super) fn control(scene: &Scene, sync: &Sync) -> ControlContext {
 
 pub(super) async fn run(scene: &Scene, control: &ControlContext, sync: &Sync) -> Status {
     let work = work_of_sync(sync, &RunOptions::default()).unwrap();
-    let job = request(control, work, None).await.unwrap().job.id;
+    let job = request(&control.jobs, work, None).await.unwrap().job.id;
     scene.fleet.run(&scene.fleet.ports, 1, &job).await
 }
 
@@ -125,18 +125,18 @@ async fn an_open_run_is_joined_or_refused_and_never_overlapped() {
     let control = control(&scene, &sync);
     scene.family("one", &["a1"]).await;
     let work = |options| work_of_sync(&sync, &options).unwrap();
-    let first = request(&control, work(RunOptions::default()), Some("ticket 7".to_owned())).await.unwrap();
+    let first = request(&control.jobs, work(RunOptions::default()), Some("ticket 7".to_owned())).await.unwrap();
     assert!(first.new && first.job.note.as_deref() == Some("ticket 7"));
-    let again = request(&control, work(RunOptions::default()), None).await.unwrap();
+    let again = request(&control.jobs, work(RunOptions::default()), None).await.unwrap();
     assert!(!again.new && again.job.id == first.job.id);
     let other = RunOptions { allow_empty: true, ..RunOptions::default() };
-    let refused = request(&control, work(other), None).await.unwrap_err();
+    let refused = request(&control.jobs, work(other), None).await.unwrap_err();
     assert!(matches!(refused, ControlError::Refused(_)) && refused.to_string().contains(first.job.id.as_str()));
 
     // The schedule skips the slot, and does not ask again in it.
-    assert_eq!(request_if_due(&control, &sync).await.unwrap(), None);
+    assert_eq!(request_if_due(&control.jobs, &sync).await.unwrap(), None);
     assert_succeeded(&scene.fleet.run(&scene.fleet.ports, 1, &first.job.id).await);
-    assert_eq!(request_if_due(&control, &sync).await.unwrap(), None);
+    assert_eq!(request_if_due(&control.jobs, &sync).await.unwrap(), None);
 }
 
 /// Two dispatchers request one run. In the next slot they request another one.
@@ -146,7 +146,7 @@ async fn a_slot_has_one_run() {
     let sync = sync(&scene);
     let (one, other) = (control(&scene, &sync), control(&scene, &sync));
     scene.family("one", &["a1"]).await;
-    let (first, second) = tokio::join!(request_if_due(&one, &sync), request_if_due(&other, &sync));
+    let (first, second) = tokio::join!(request_if_due(&one.jobs, &sync), request_if_due(&other.jobs, &sync));
     let requested: Vec<JobId> = [first.unwrap(), second.unwrap()].into_iter().flatten().collect();
     assert!(!requested.is_empty() && requested.iter().all(|job| *job == requested[0]), "{requested:?}");
     assert_eq!(scene.fleet.ports.table.jobs().await.unwrap().len(), 1);
@@ -158,7 +158,7 @@ async fn a_slot_has_one_run() {
     let yesterday = Document { data: json!({ "slot": "2020-01-01T00:00:00Z" }), ..row.value };
     records.put(&name, &yesterday, Some(&row.etag)).await.unwrap();
     // The job of this slot exists: the dispatcher that requested it was killed before it wrote the record.
-    assert_eq!(request_if_due(&one, &sync).await.unwrap().as_ref(), Some(&requested[0]));
+    assert_eq!(request_if_due(&one.jobs, &sync).await.unwrap().as_ref(), Some(&requested[0]));
     assert_eq!(scene.fleet.ports.table.jobs().await.unwrap().len(), 1);
 }
 
@@ -174,7 +174,7 @@ async fn copies_on_request_take_the_named_snapshots_and_forget_nothing_of_syncs(
     let [rules] = &copies(&asked).unwrap()[..] else { panic!("one group") };
     let work = work_of_copy(rules, &RunOptions::default()).unwrap();
     assert!(work.resume.starts_with("goldfleet snapshots copy '/subscriptions/"), "{}", work.resume);
-    let job = request(&control, work, None).await.unwrap().job.id;
+    let job = request(&control.jobs, work, None).await.unwrap().job.id;
     assert_succeeded(&scene.fleet.run(&scene.fleet.ports, 1, &job).await);
     let mut copied: Vec<String> = scene.sync.replicas(0).await.into_iter().map(|(name, _)| name).collect();
     copied.sort();
@@ -196,7 +196,7 @@ async fn orphans_are_deleted_only_with_proof() {
     let control = control(&scene, &sync);
     scene.family("one", &["a1"]).await;
     let ended = work_of_sync(&sync, &RunOptions::default()).unwrap();
-    let ended = request(&control, ended, None).await.unwrap().job.id;
+    let ended = request(&control.jobs, ended, None).await.unwrap().job.id;
     assert_succeeded(&scene.fleet.run(&scene.fleet.ports, 1, &ended).await);
     let fleet = scene.fleet.ports.table.fleet().await.unwrap().to_string();
     let other_fleet = uuid::Uuid::from_u128(9).to_string();
@@ -285,7 +285,7 @@ async fn a_copy_of_a_snapshot_that_does_not_exist_fails() {
     let [rules] = &copies(&asked).unwrap()[..] else { panic!("one group") };
     let work = work_of_copy(rules, &RunOptions::default()).unwrap();
     assert!(work.resume.contains(" --scratch ") && work.resume.ends_with(" --enhanced"), "{}", work.resume);
-    let job = request(&control, work, None).await.unwrap().job.id;
+    let job = request(&control.jobs, work, None).await.unwrap().job.id;
     let status = scene.fleet.run(&scene.fleet.ports, 1, &job).await;
     assert_eq!((status.state, codes(&status)), (ReportedState::Failed, vec!["copy-source-not-found"]), "{status:#?}");
     assert_eq!(scene.sync.replicas(0).await.len(), 1, "the other snapshot is copied");

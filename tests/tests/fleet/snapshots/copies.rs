@@ -72,7 +72,7 @@ async fn a_finished_job_is_verified() {
     let (job, status) = scene.run().await;
     assert_succeeded(&status);
     let control = scene.fleet.control_with_own_ports();
-    let row = control.job(&job).await.unwrap().value;
+    let row = control.jobs.job(&job).await.unwrap().value;
     let scope = VerifyScope::scope_of_job(&control, &row).await.unwrap();
     let report = verify(&control, None, &scope, VerifyOptions::default(), &|_| {}).await.unwrap();
     assert_eq!((report.others, report.faults.len()), (8, 0), "{report:#?}");

@@ -180,7 +180,7 @@ async fn repeat_rows(scene: &Scene, job: &JobId, state: impl Fn(&str, &str) -> O
         let again = Operation { state, opened: true, ..row.value.clone() };
         table.commit(&[Change::new(&row, again)], &[]).await.unwrap();
         if state == OperationState::Ready {
-            scene.fleet.control_with_own_ports().enqueue_operation(&row.value).await.unwrap();
+            scene.fleet.control_with_own_ports().jobs.enqueue_operation(&row.value).await.unwrap();
         }
     }
     assert_succeeded(&scene.fleet.run(&scene.fleet.ports, 1, job).await);

@@ -159,7 +159,7 @@ async fn a_cancelled_copy_leaves_no_incomplete_replica() {
     with_dispatcher(fleet, async {
         let _worker = Worker::start(fleet, &with_faults(&fleet.ports, &faults), 1);
         in_progress(&scene, &planned.job).await;
-        cancel(&fleet.control_with_own_ports(), &planned.job).await.unwrap();
+        cancel(&fleet.control_with_own_ports().jobs, &planned.job).await.unwrap();
         ended(fleet, &planned.job).await;
     })
     .await;
@@ -194,7 +194,7 @@ async fn a_cancelled_job_removes_its_temporaries() {
     let planned = scene.plan().await;
     let (control, job) = (scene.fleet.control_with_own_ports(), planned.job.clone());
     let faults = Faults::late("ResourceService.put", async move {
-        cancel(&control, &job).await.unwrap();
+        cancel(&control.jobs, &job).await.unwrap();
     });
     let status = scene.fleet.run(&with_faults(&scene.fleet.ports, &faults), 1, &planned.job).await;
     assert_eq!(status.state, ReportedState::Cancelled, "{status:#?}");

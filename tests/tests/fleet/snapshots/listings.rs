@@ -107,7 +107,7 @@ async fn unreadable_replica_counts_as_foreign() {
     for _ in 0..3 {
         let work = work_of_sync(&sync, &all).unwrap();
         let job =
-            goldfleet_dispatcher::control::snapshots::request::request(&control, work, None).await.unwrap().job.id;
+            goldfleet_dispatcher::control::snapshots::request::request(&control.jobs, work, None).await.unwrap().job.id;
         scene.fleet.run(&scene.fleet.ports, 1, &job).await;
         assert_eq!(scene.bytes(&replica), before);
     }
@@ -120,9 +120,8 @@ async fn sync_that_deletes_nothing_reads_no_state() {
     scene.family("one", &["a1"]).await;
     for (delete, reads) in [(DeletePolicy::Never, 0), (DeletePolicy::Mirror, 1)] {
         let sync = Sync { delete, ..sync(&scene) };
-        let mut control = control(&scene, &sync);
         let counting = Faults::counting();
-        control.ports = with_faults(&control.ports, &counting);
+        let control = control(&scene, &sync).with_ports(with_faults(&scene.fleet.ports, &counting));
         let spec = RunSpec::of(&work_of_sync(&sync, &RunOptions::default()).unwrap()).unwrap();
         plan(&control, &spec, &"20261129-120000-abcd".parse().unwrap()).await.unwrap();
         assert_eq!(counting.calls().get("Records.get").copied().unwrap_or(0), reads, "{delete:?}");

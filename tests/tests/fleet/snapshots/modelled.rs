@@ -143,7 +143,7 @@ async fn a_job_that_is_cancelled_in_the_middle_leaves_only_complete_replicas() {
     let is_middle =
         |rows: &[Operation]| rows.iter().any(is_partial) && rows.iter().any(|row| is_copied(row) && row.position == 0);
     scene.until(&planned.job, |_, rows| is_middle(rows)).await;
-    cancel(&scene.control, &planned.job).await.unwrap();
+    cancel(&scene.control.jobs, &planned.job).await.unwrap();
     scene.until(&planned.job, |state, _| state == JobState::Cancelled).await;
     stopped(stop, tasks).await;
     for destination in 0..3 {

@@ -27,7 +27,7 @@ async fn each_removal_has_its_reason() {
     Scene::edit(&untagged, |value| value["tags"] = serde_json::json!({ "owner": "payments" }));
     let options = RunOptions { allow_empty: true, ..RunOptions::default() };
     let work = work_of_sync(&sync, &options).unwrap();
-    let first = request(&control, work.clone(), None).await.unwrap().job.id;
+    let first = request(&control.jobs, work.clone(), None).await.unwrap().job.id;
     assert_succeeded(&scene.fleet.run(&scene.fleet.ports, 1, &first).await);
 
     let planned = plan(&control, &RunSpec::of(&work).unwrap(), &"20261129-120000-abcd".parse().unwrap()).await.unwrap();
@@ -35,7 +35,7 @@ async fn each_removal_has_its_reason() {
     let (gone, lost) = ("its source a1 does not exist any more", "its source a2 lost the tag that selects it");
     assert_eq!(reasons, [gone, lost]);
 
-    let job = request(&control, work, None).await.unwrap().job.id;
+    let job = request(&control.jobs, work, None).await.unwrap().job.id;
     let status = scene.fleet.run(&scene.fleet.ports, 1, &job).await;
     assert_succeeded(&status);
     let mut remarks: Vec<&str> = status.remarks.iter().map(|remark| remark.text.as_str()).collect();
@@ -59,7 +59,7 @@ async fn copy(scene: &Scene, names: &[&str], template: &str) -> Result<Status, C
     let [copied] = &copies(&asked)?[..] else { panic!("one group") };
     let work = work_of_copy(copied, &options)?;
     assert!(work.resume.contains(&format!(" --name '{template}'")), "{}", work.resume);
-    let job = request(&control, work, None).await?.job.id;
+    let job = request(&control.jobs, work, None).await?.job.id;
     Ok(scene.fleet.run(&scene.fleet.ports, 1, &job).await)
 }
 

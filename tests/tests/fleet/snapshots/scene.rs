@@ -207,7 +207,7 @@ impl Sync {
         for batch in rows.chunk_by(|one, other| one.id.group() == other.id.group()) {
             self.ports.table.insert_operations(batch).await.unwrap();
         }
-        control.enqueue_job(&job).await.unwrap();
+        control.jobs.enqueue_job(&job).await.unwrap();
         let notes = plan.notes.iter().map(|note| note.code).collect();
         let planned = Planned { job, rows: rows.len(), notes };
         self.state = plan.state;

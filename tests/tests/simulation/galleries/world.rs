@@ -250,7 +250,7 @@ impl World {
     async fn sweep(&mut self, pass: u32, is_hostile: bool) {
         let before = self.see().await;
         let (ports, killer) = self.ports_of(is_hostile && self.killed_in_row < 2);
-        let control = ControlContext { ports, ..self.control.clone() };
+        let control = self.control.clone().with_ports(ports);
         let ended = tokio::select! {
             ended = watch(&control) => Some(ended),
             () = killed(killer.as_deref()) => None,
@@ -279,7 +279,7 @@ impl World {
     async fn promotion(&mut self, pass: u32, is_hostile: bool) -> bool {
         let before = self.see().await;
         let (ports, killer) = self.ports_of(is_hostile);
-        let control = ControlContext { ports, ..self.control.clone() };
+        let control = self.control.clone().with_ports(ports);
         let image = &self.spec.image;
         let request = PromoteRequest { image: image.name.clone(), version: image.version.clone(), backwards: false };
         let ended = tokio::select! {

@@ -122,7 +122,7 @@ impl GraphFleet {
         self.services.table.insert_job(&job).await.unwrap();
         self.services.table.insert_operations(&rows).await.unwrap();
         let control = ControlContext::new(self.services.clone(), Arc::clone(&self.config), "planner");
-        control.enqueue_job(&job.id).await.unwrap();
+        control.jobs.enqueue_job(&job.id).await.unwrap();
     }
 
     /// A new process and its ports.
@@ -147,7 +147,7 @@ impl GraphFleet {
         let (process, ports) = self.process(what);
         let control = ControlContext::new(ports, Arc::clone(&self.config), process.name.clone());
         let registry = registry(&self.notes, true);
-        (process, ControlContext { readers: ScanThreads::Sender, registry, ..control })
+        (process, ControlContext { readers: ScanThreads::Sender, ..control.with_registry(registry) })
     }
 
     /// Starts a worker. An old one does not know all kinds.
@@ -179,7 +179,7 @@ impl GraphFleet {
             if self.watch.seen().job.approvals.is_some() {
                 let (_, control) = self.control("approve");
                 // Usually no ring waits.
-                let _ = approve(&control, &id, None, "someone").await;
+                let _ = approve(&control.jobs, &id, None, "someone").await;
             }
             tokio::time::sleep(Duration::from_secs(5)).await;
         }
@@ -283,9 +283,11 @@ fn command(fleet: &Arc<GraphFleet>, what: &'static str) {
     let (faults, id) = (Arc::clone(&fleet.faults), fleet.watch.seen().job.id.clone());
     tokio::task::spawn_local(async move {
         let result = match what {
-            "cancel" => cancel(&control, &id).await.map(|counts| format!("{counts:?}")),
+            "cancel" => cancel(&control.jobs, &id).await.map(|counts| format!("{counts:?}")),
             "retry" => retry(&control, &id, &RetryFilter::default()).await.map(|count| format!("{count} rows")),
-            _ => approve(&control, &id, None, "someone").await.map(|result| format!("ring {}", result.approval.ring)),
+            _ => approve(&control.jobs, &id, None, "someone")
+                .await
+                .map(|result| format!("ring {}", result.approval.ring)),
         };
         let result = result.unwrap_or_else(|error| format!("failed: {error}"));
         faults.trace.line(format_args!("{} ends: {result}", process.name));

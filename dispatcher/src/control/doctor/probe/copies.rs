@@ -7,11 +7,9 @@ use goldfleet_ports::error::{PortError, PortResult};
 use super::questions::{Answer, COPY_ACROSS_SUBSCRIPTIONS, COPY_START_ACROSS_SUBSCRIPTIONS, COPY_START_IN_REGION};
 use super::steps::{Prober, unmeasured, verdict};
 
-/// Whether the service refused a source because it is in another tenant. A missing right has the same code. Source: seen,
-/// MicrosoftDocs/azure-docs#48443: the message names the tenant.
-fn is_other_tenant(error: &PortError) -> bool {
-    error.code == "authorization-failed" && error.message.contains("tenant")
-}
+/// The code with which the service refuses a source: it is in another tenant, or the identity lacks a right on it. Source: seen,
+/// MicrosoftDocs/azure-docs#48443.
+const SOURCE_REFUSED: &str = "linked-authorization-failed";
 
 impl Prober<'_> {
     /// Copies to the second place, and to the third.
@@ -19,15 +17,29 @@ impl Prober<'_> {
         let is_near = self.request.first.region == second.region;
         let option = if is_near { "Copy" } else { "CopyStart" };
         let begun = self.begin_snapshot(second, "copied", option, snapshot, None).await;
-        if let Err(error) = &begun
-            && is_other_tenant(error)
-        {
+        if matches!(&begun, Err(error) if error.code == SOURCE_REFUSED) && self.is_other_tenant(second).await {
             return self.across_tenants(snapshot, second, option).await;
         }
         if is_near {
             self.in_region(begun, snapshot, second).await;
         } else {
             self.between_regions(begun, snapshot, second).await;
+        }
+    }
+
+    /// Whether the subscriptions of both places are in two tenants. False if that cannot be read.
+    async fn is_other_tenant(&self, second: &Place) -> bool {
+        let Some(inspector) = self.inspector else { return false };
+        let [first, second] = [&self.request.first, second].map(|place| place.subscription);
+        let (first, second) =
+            futures::join!(inspector.subscription_tenant(&first, None), inspector.subscription_tenant(&second, None));
+        match (first, second) {
+            (Ok(Some(first)), Ok(Some(second))) => !first.eq_ignore_ascii_case(&second),
+            (Err(error), _) | (_, Err(error)) => {
+                self.say(&format!("the tenants of the subscriptions cannot be read: {error}"));
+                false
+            }
+            _ => false,
         }
     }
 
@@ -91,7 +103,8 @@ impl Prober<'_> {
         Ok(id)
     }
 
-    /// The service refused the source because it is in another tenant: the same request with a token of that tenant too.
+    /// The service refused the source because it is in another tenant. Send the same request with a token of that
+    /// tenant too.
     async fn across_tenants(&mut self, snapshot: &ResourceId, second: &Place, option: &str) {
         let id = "auxiliary-tokens";
         let Some(linked) = self.linked else {
@@ -104,8 +117,8 @@ impl Prober<'_> {
         };
         let made = self.when_arrived(made).await;
         let answer = match made {
-            // Without the token, the same request got the same refusal.
-            Err(error) if is_other_tenant(&error) => (Answer::No, refused_with_token(&error)),
+            // The request without the token was refused in the same way.
+            Err(error) if error.code == SOURCE_REFUSED => (Answer::No, refused_with_token(&error)),
             made => verdict(made.map(|id| id.to_string())),
         };
         self.record(id, answer);

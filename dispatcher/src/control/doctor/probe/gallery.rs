@@ -40,7 +40,7 @@ impl Prober<'_> {
         let unnamed = |error| PortError::new(ErrorKind::Invalid, format!("{gallery}: {error}"));
         let definition = gallery.child(ResourceType::Definition, &DEFINITION.parse().map_err(unnamed)?);
         let version = definition.child(ResourceType::GalleryVersion, &VERSION.parse().map_err(unnamed)?);
-        // Without a gallery or definition, the service was not asked about the version.
+        // Without a gallery or definition, no version was requested.
         let unasked = |error: PortError| PortError { kind: ErrorKind::Unavailable, ..error };
         let body = json!({ "location": region, "properties": {} });
         self.temporaries.create(&gallery, body).await.map_err(unasked)?;

@@ -1,17 +1,17 @@
-//! What the stored results of probes say about the places of a plan.
+//! The answers in the stored results of probes that apply to the places of a plan.
 //!
-//! An answer is used for 180 days, and the newest one that is yes or no wins. A question about one place is
-//! about the platform in its region, so it applies to the whole region. A question about two places depends on how their
-//! subscriptions are related too, so it applies to the same subscriptions and regions only.
+//! An answer is used for 180 days. Of several, the newest one that is yes or no is used. A question about one place is
+//! about the platform in its region, so it applies to the whole region. A question about two places depends on how
+//! their subscriptions are related too, so it applies to the same subscriptions and regions only.
 
 use goldfleet_machines::request::Place;
 use goldfleet_model::ids::Region;
+use goldfleet_ports::Ports;
 use goldfleet_ports::error::PortResult;
 use jiff::{SignedDuration, Timestamp};
 
 use super::questions::Answer;
 use super::record::{self, ProbeResult};
-use crate::control::context::ControlContext;
 
 /// The time after which a result is not used any more: the platform changes.
 const VALID: SignedDuration = SignedDuration::from_hours(24 * 180);
@@ -43,9 +43,9 @@ impl Known {
     ///
     /// # Errors
     /// If the table cannot be reached.
-    pub async fn read(control: &ControlContext) -> PortResult<Self> {
-        let results = record::results(control.ports.records.as_ref()).await?;
-        Ok(Self::new(results, control.ports.clock.now()))
+    pub async fn read(ports: &Ports) -> PortResult<Self> {
+        let results = record::results(ports.records.as_ref()).await?;
+        Ok(Self::new(results, ports.clock.now()))
     }
 
     /// The answer to a question about one place, for this region. None if no valid probe of the region answered it.

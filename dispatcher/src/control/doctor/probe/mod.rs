@@ -1,7 +1,8 @@
 //! The probe: measures behaviour of the platform that is not documented, with a disk of 20 MiB, on the user's own Azure.
 //!
 //! - [`questions`]: what is measured. - `steps`, `copies`, `gallery`: how. - `temporaries`: the resources, and their removal in any case.
-//! - [`record`]: the stored results. - [`known`]: what the planner gets from them. Without a result, it takes the safe way.
+//! - [`record`]: the stored results. - [`known`]: the answers for the planner. Without an answer, the planner uses the
+//!   safe request.
 
 mod copies;
 mod gallery;
@@ -76,8 +77,8 @@ pub struct ProbeReport {
     pub left: Vec<(String, PortError)>,
 }
 
-/// Runs a probe. Everything that it creates is deleted at the end, also if it fails or `stop` is cancelled. `report` gets
-/// its progress in words.
+/// Runs a probe. Everything that it creates is deleted at the end, also if it fails or `stop` is cancelled. `report` is
+/// called with descriptions of the progress.
 ///
 /// # Errors
 /// If the table cannot be reached before anything was created. A later failure is part of the report.

@@ -42,7 +42,7 @@ const fn question(id: &'static str, text: &'static str) -> Question {
 /// The id of the question that decides how syncs copy to another subscription in the same region.
 pub const COPY_ACROSS_SUBSCRIPTIONS: &str = "copy-across-subscriptions";
 
-/// The id of the question that decides it if Copy does not work, or is not measured.
+/// The id of the question that decides this if Copy does not work or was not measured.
 pub const COPY_START_IN_REGION: &str = "copy-start-in-region";
 
 /// The id of the question that decides whether something is copied to another subscription and region.
@@ -54,7 +54,7 @@ pub const ENCRYPTION_SET_AT_COPY: &str = "encryption-set-at-copy";
 /// The id of the question that decides whether images are created from temporary snapshots.
 pub const IMAGE_OUTLIVES_SNAPSHOT: &str = "image-outlives-snapshot";
 
-/// The id of the question that decides whether managed images are read by way of temporary gallery versions.
+/// The id of the question that decides whether managed images are read through temporary gallery versions.
 pub const GALLERY_SHALLOW_DISK: &str = "gallery-shallow-disk";
 
 /// All questions, in the order of the report.

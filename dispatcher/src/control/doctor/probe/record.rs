@@ -48,7 +48,7 @@ pub struct OpenProbe {
 }
 
 impl OpenProbe {
-    /// Whether it has ended, so that what is left of it can be deleted.
+    /// Whether it has ended, so that its remaining resources can be deleted.
     #[must_use]
     pub fn has_ended(&self, now: Timestamp) -> bool {
         now.duration_since(self.since) > LONGEST
@@ -71,7 +71,7 @@ pub async fn open(records: &dyn Records, probe: &OpenProbe) -> PortResult<()> {
     records.put(&name(&format!("{OPEN}{}", probe.job))?, &document(probe)?, None).await.map(drop)
 }
 
-/// Records that nothing of a probe is left.
+/// Records that no resource of a probe remains.
 ///
 /// # Errors
 /// If the table cannot be reached.

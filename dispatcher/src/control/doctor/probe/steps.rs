@@ -46,7 +46,7 @@ pub(super) struct Prober<'a> {
     pub(super) report: &'a (dyn Fn(&str) + Sync),
 }
 
-/// The answer that a request gives: it succeeds, the service refuses it, or nothing is known.
+/// The answer from the result of a request: it succeeded, the service refused it, or the answer is not known.
 pub(super) fn verdict(result: PortResult<String>) -> (Answer, String) {
     match result {
         Ok(detail) => (Answer::Yes, detail),
@@ -90,7 +90,7 @@ impl Prober<'_> {
         self.measurements.push(Measurement { id: id.to_owned(), answer, detail });
     }
 
-    /// Says why the other questions were not measured.
+    /// Records why the other questions were not measured.
     fn fill_in(&mut self) {
         for question in QUESTIONS {
             if self.measurements.iter().any(|found| found.id == question.id) {
@@ -136,7 +136,7 @@ impl Prober<'_> {
         self.record("rights", answer);
     }
 
-    /// A disk with some data, made by an upload. The writes are measured on the way.
+    /// Creates a disk with some data by an upload, and measures the writes.
     async fn disk(&mut self, part: &str) -> PortResult<ResourceId> {
         let place = &self.request.first;
         let id = self.temporaries.id(place, ResourceType::Disk, part)?;
@@ -158,7 +158,7 @@ impl Prober<'_> {
         Ok(id)
     }
 
-    /// What writes to the content of a disk verify and return.
+    /// Measures what writes to the content of a disk verify and return.
     async fn writes(&mut self, pages: &dyn DiskPages, sas: &DiskSas) {
         let bytes = Bytes::from(vec![0x5a; PAGE]);
         let sum = crc64(&bytes);
@@ -254,7 +254,7 @@ impl Prober<'_> {
         Ok((id, body))
     }
 
-    /// A second SAS, and the state after the end of one.
+    /// Measures a second SAS, and the state of a snapshot after its SAS has expired.
     async fn access(&mut self, snapshot: &ResourceId) {
         let renewal = self.renewal(snapshot).await;
         self.record(
@@ -355,7 +355,8 @@ pub(super) fn unmeasured(error: &PortError) -> (Answer, String) {
     (Answer::Unmeasured, format!("{}: {error}", error.code))
 }
 
-/// Whether the service refused a checksum. Usually the request is sent again then, because bytes changed on their way.
+/// Whether the service refused a checksum. Other code sends such a request again, because bytes may have changed in
+/// transit.
 fn is_mismatch(error: &PortError) -> bool {
     matches!(error.code.as_str(), "crc64-mismatch" | "md5-mismatch" | "source-corrupt")
 }

@@ -1,5 +1,5 @@
-//! The resources that the probe creates. Each has the tags of a temporary of this fleet, so `cleanup --orphans` finds what a
-//! killed probe leaves behind.
+//! The resources that the probe creates. Each has the tags of a temporary of this fleet, so `cleanup --orphans` finds
+//! the resources of a killed probe.
 
 use std::time::Duration;
 
@@ -36,9 +36,9 @@ pub(super) struct Temporaries<'a> {
     pub(super) control: &'a ControlContext,
     pub(super) fleet: Uuid,
     pub(super) job: JobId,
-    /// What may exist, in the order of creation.
+    /// The resources that may exist, in the order of creation.
     made: Vec<ResourceId>,
-    /// A resource whose request has no answer yet. It may appear later than the next read.
+    /// A resource whose request has no response yet. It may appear after the next read.
     pending: Option<ResourceId>,
 }
 
@@ -83,7 +83,7 @@ impl<'a> Temporaries<'a> {
         let body = ResourceBody::from_json(id.resource_type, body)
             .map_err(|error| PortError::new(ErrorKind::Invalid, format!("{id}: {error}")))?;
         let body = body.with_tags(tags::of_temporary(self.fleet, &self.job, SOURCE));
-        // Before the request: one whose answer is lost may have taken effect.
+        // Before the request, because a request whose response is lost may have taken effect.
         self.made.push(id.clone());
         self.pending = Some(id.clone());
         Ok(PutRequest { id: id.clone(), tenant: None, mode: PutMode::Create, body })
@@ -143,7 +143,7 @@ impl<'a> Temporaries<'a> {
 
     /// Ends all access.
     pub(super) async fn end(&self, id: &ResourceId) -> PortResult<()> {
-        end_access(self.control, id).await
+        end_access(&self.control.ports, id).await
     }
 
     /// Deletes one of the temporaries. The service may need some attempts: a resource can be busy.

@@ -89,7 +89,7 @@ impl Session<'_> {
     /// The uploads of snapshots of the same family, the newest first, and the family.
     async fn candidates(&self, facts: &DiskFacts) -> Result<(Vec<Candidate>, String), String> {
         let family = facts.family_id.clone().ok_or("it is no incremental snapshot")?;
-        let uploads = retried(self.control, || self.control.ports.table.uploads()).await;
+        let uploads = retried(&self.control.ports, || self.control.ports.table.uploads()).await;
         let uploads = uploads.map_err(|error| format!("the earlier uploads are not known: {error}"))?;
         let mut seen = HashSet::new();
         let candidates = uploads.iter().filter_map(|upload| Candidate::of(upload, &family));
@@ -110,7 +110,7 @@ impl Session<'_> {
         (access, family): (&ContentAccess, &str),
     ) -> Result<(Manifest, Vec<Range<u64>>), String> {
         let (name, version) = (&candidate.image.name, &candidate.image.version);
-        let loaded = load_version(self.control, name, version).await.map_err(|error| error.to_string())?;
+        let loaded = load_version(&self.control.ports, &self.control.config, name, version).await.map_err(|error| error.to_string())?;
         if loaded.image.digest != candidate.image.digest {
             return Err("the version was uploaded again with other content".to_owned());
         }
@@ -149,7 +149,7 @@ impl Session<'_> {
     /// Checks that the earlier snapshot exists, is the one whose content is in the store, and can be compared.
     async fn check_earlier(&self, candidate: &Candidate, facts: &DiskFacts, family: &str) -> Result<DiskFacts, String> {
         let location = format!("snapshot:{}", candidate.snapshot);
-        let found = find(self.control, &candidate.snapshot).await.map_err(|error| error.to_string())?;
+        let found = find(&self.control.ports, &candidate.snapshot).await.map_err(|error| error.to_string())?;
         let found = found.ok_or("the earlier snapshot does not exist any more")?;
         let earlier = DiskFacts::of(&location, &found).map_err(|refusal| refusal.to_string())?;
         if earlier.unique_id.as_ref().is_none_or(|id| !id.eq_ignore_ascii_case(&candidate.unique_id)) {

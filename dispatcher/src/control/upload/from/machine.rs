@@ -26,11 +26,11 @@ impl Session<'_> {
         let mut origin = Origin { source: location.clone(), unique_id: Some(vm_id.clone()), ..Origin::default() };
         for (disk, _) in &disks {
             temporary::remove_abandoned(self.control, &disk.found).await;
-            let temporary = Temporary::of(self.control, &disk.found, &self.id).await?;
+            let temporary = Temporary::of(&self.control.ports, &disk.found, &self.id).await?;
             origin.add_temporary(temporary.id.clone());
             self.temporaries.push(temporary);
         }
-        // A killed upload names all of them, whichever exist.
+        // The row of a killed upload names all of them, because any of them may exist.
         self.record(&origin).await?;
         tracing::info!(source = %location, disks = disks.len(), "temporary snapshots of the disks are read");
         let mut snapshots = Vec::with_capacity(disks.len());

@@ -1,7 +1,8 @@
 //! Uploads of disks, snapshots, images, gallery versions, machines and blobs in the cloud: what happens before and after the upload.
 //!
-//! The properties of the resource are checked first. A disk that a machine has is snapshotted. Then the upload reads the
-//! content by a SAS as it reads a file. However the upload ends, the access is ended and all temporaries are deleted.
+//! The properties of the resource are checked first. For an attached disk, a temporary snapshot is created. Then the
+//! upload reads the content by a SAS in the same way as a file. When the upload ends, with or without success, the
+//! access is ended and all temporaries are deleted.
 
 mod earlier;
 mod machine;
@@ -18,6 +19,7 @@ use goldfleet_model::origin::Origin;
 use goldfleet_model::resource::ResourceId;
 use goldfleet_model::store::BlobAddress;
 use goldfleet_model::upload::{Upload, UploadState};
+use goldfleet_ports::Ports;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::retry::retry_transient;
 use goldfleet_ports::rng;
@@ -95,7 +97,7 @@ pub async fn upload_from(
     ended
 }
 
-/// An upload from the cloud, and what must be cleaned up after it.
+/// An upload from the cloud, and its access and temporaries that must be removed at its end.
 struct Session<'a> {
     control: &'a ControlContext,
     request: &'a CloudUploadRequest,
@@ -153,14 +155,14 @@ impl Session<'_> {
         let location = self.request.from.to_string();
         let missing =
             || Refusal::new(&codes::SOURCE_NOT_FOUND, &location, format!("there is no {}", id.resource_type.noun()));
-        let found = find(self.control, id).await?.ok_or_else(missing)?;
+        let found = find(&self.control.ports, id).await?.ok_or_else(missing)?;
         let named = DiskFacts::of(&location, &found)?;
         let (os, generation) = named.system(self.request.os, self.request.check.disk.generation)?;
         let mut origin = named.origin();
         let facts = if named.is_attached {
             tracing::info!(source = %location, "a machine has the disk: a temporary snapshot of it is read");
             temporary::remove_abandoned(self.control, &found).await;
-            let temporary = Temporary::of(self.control, &found, &self.id).await?;
+            let temporary = Temporary::of(&self.control.ports, &found, &self.id).await?;
             origin.add_temporary(temporary.id.clone());
             self.record(&origin).await?;
             self.temporaries.push(temporary.clone());
@@ -202,12 +204,13 @@ impl Session<'_> {
     async fn record(&self, origin: &Origin) -> PortResult<()> {
         let CloudUploadRequest { image, version, .. } = self.request;
         let row = Upload {
-            by: Some(self.control.actor.clone()),
+            by: Some(self.control.jobs.actor.clone()),
             file: Some(origin.source.clone()),
+            resume: self.control.command.clone(),
             origin: Some(origin.clone()),
             ..Upload::new(self.id.clone(), image.clone(), version.clone(), self.control.ports.clock.now())
         };
-        retried(self.control, || self.control.ports.table.put_upload(&row)).await
+        retried(&self.control.ports, || self.control.ports.table.put_upload(&row)).await
     }
 
     /// Ends the access and deletes the temporary. An error is logged: the upload has ended in any case.
@@ -219,7 +222,7 @@ impl Session<'_> {
                     tracing::warn!(%error, "the access to the source could not be ended: it ends by itself within an hour");
                 }
             }
-            // A gallery is deleted after what is in it.
+            // A gallery is deleted after its contents.
             for temporary in self.temporaries.iter().rev() {
                 if let Err(error) = temporary.remove(self.control).await {
                     tracing::warn!(
@@ -246,18 +249,18 @@ impl Session<'_> {
     /// Ends the row of an upload that failed before it wrote its row itself.
     async fn close_row(&self) -> PortResult<()> {
         let table = &self.control.ports.table;
-        let Some(row) = retried(self.control, || table.upload(&self.id)).await? else { return Ok(()) };
+        let Some(row) = retried(&self.control.ports, || table.upload(&self.id)).await? else { return Ok(()) };
         if row.state != UploadState::Running {
             return Ok(());
         }
         let row = Upload { state: UploadState::Failed, updated: self.control.ports.clock.now(), ..row };
-        retried(self.control, || table.put_upload(&row)).await
+        retried(&self.control.ports, || table.put_upload(&row)).await
     }
 }
 
-async fn retried<T, F>(control: &ControlContext, request: impl FnMut() -> F) -> PortResult<T>
+async fn retried<T, F>(ports: &Ports, request: impl FnMut() -> F) -> PortResult<T>
 where
     F: Future<Output = PortResult<T>>,
 {
-    retry_transient(control.ports.clock.as_ref(), PortError::is_retryable, request).await
+    retry_transient(ports.clock.as_ref(), PortError::is_retryable, request).await
 }

@@ -1,4 +1,5 @@
-//! The temporaries of an upload: the snapshot of a disk that a machine has, and what an image or gallery version is read by.
+//! The temporaries of an upload: the snapshot of an attached disk, and the resources through which an image or gallery
+//! version is read.
 
 use std::time::Duration;
 
@@ -6,6 +7,7 @@ use goldfleet_model::ids::JobId;
 use goldfleet_model::resource::{
     CreationData, Properties, ResourceBody, ResourceId, ResourceType, Sku, SnapshotProperties, tag,
 };
+use goldfleet_ports::Ports;
 use goldfleet_ports::disk_access::wait_until_ended;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::resource_locks::check_deletion;
@@ -24,7 +26,7 @@ use crate::control::context::ControlContext;
 use crate::control::orphans::has_ended;
 use crate::control::tagged::{list_in_galleries, list_tagged};
 
-/// The time between two reads of what is not complete.
+/// The time between two reads of a resource that is not complete.
 pub(super) const POLL: Duration = Duration::from_secs(5);
 
 /// The number of times for which a deletion is requested while something else still uses the resource.
@@ -41,8 +43,8 @@ pub(super) struct Temporary {
 impl Temporary {
     /// The temporary of an upload: in the group of the disk, because an incremental snapshot must be in the subscription
     /// of its disk. Source: Azure, disks-incremental-snapshots, restrictions.
-    pub(super) async fn of(control: &ControlContext, disk: &Resource, job: &JobId) -> Result<Self, UploadError> {
-        let fleet = retried(control, || control.ports.table.fleet()).await?;
+    pub(super) async fn of(ports: &Ports, disk: &Resource, job: &JobId) -> Result<Self, UploadError> {
+        let fleet = retried(ports, || ports.table.fleet()).await?;
         let digits = blake3::hash(format!("{fleet}:{}:{job}", disk.id.key()).as_bytes()).to_hex();
         let invalid = |error| PortError::new(ErrorKind::Invalid, format!("the name of a temporary: {error}"));
         let name = format!("gf-{}-{}", Role::Temporary.as_str(), &digits[..20]).parse().map_err(invalid)?;
@@ -56,7 +58,8 @@ impl Temporary {
         Self { id: id.clone(), spec: TemporarySpec { fleet, id: id.to_string(), job: job.clone() } }
     }
 
-    /// Creates what an image or gallery version is read by, and waits until the service has created it.
+    /// Creates a resource through which an image or gallery version is read, and waits until the service has created
+    /// it.
     ///
     /// # Errors
     /// [`codes::TEMPORARY_DENIED`] if it cannot be created or could not be deleted; or if the service cannot be reached.
@@ -74,13 +77,13 @@ impl Temporary {
             }
             _ => UploadError::Port(error),
         };
-        check_deletion(&self.id, &locks(control, &self.id).await?).map_err(denied)?;
+        check_deletion(&self.id, &locks(&control.ports, &self.id).await?).map_err(denied)?;
         let request =
             PutRequest { id: self.id.clone(), tenant: None, mode: PutMode::CreateOrUpdate, body: body.clone() };
-        retried(control, || put(control, &request)).await.map_err(denied)?;
+        retried(&control.ports, || put(control, &request)).await.map_err(denied)?;
         loop {
             let unavailable = |what: &str| PortError::new(ErrorKind::Unavailable, format!("{}: {what}", self.id));
-            let found = find(control, &self.id).await?;
+            let found = find(&control.ports, &self.id).await?;
             let found = found.ok_or_else(|| unavailable("it was created, and does not exist"))?;
             match found.provisioning {
                 Provisioning::Succeeded => return Ok(found),
@@ -113,13 +116,13 @@ impl Temporary {
             }
             _ => UploadError::Port(error),
         };
-        // The service would refuse to delete the snapshot.
-        check_deletion(&self.id, &locks(control, &self.id).await?).map_err(denied)?;
+        // With a lock, the service would refuse to delete the snapshot.
+        check_deletion(&self.id, &locks(&control.ports, &self.id).await?).map_err(denied)?;
         let request = self.request(disk);
-        retried(control, || put(control, &request)).await.map_err(denied)?;
+        retried(&control.ports, || put(control, &request)).await.map_err(denied)?;
         let expected = disk.body.properties.disk().and_then(|disk| disk.unique_id.as_deref());
         loop {
-            let found = find(control, &self.id).await?;
+            let found = find(&control.ports, &self.id).await?;
             let vanished =
                 || PortError::new(ErrorKind::Unavailable, format!("{} was created, and does not exist", self.id));
             let found = found.ok_or_else(vanished)?;
@@ -162,7 +165,7 @@ impl Temporary {
     }
 }
 
-/// Deletes the temporary snapshots of a disk that ended uploads have left behind. What cannot be deleted is logged:
+/// Deletes the temporary snapshots of a disk that remain after uploads that have ended. Errors are logged:
 /// `goldfleet cleanup --orphans` lists it.
 pub(super) async fn remove_abandoned(control: &ControlContext, disk: &Resource) {
     if let Err(error) = try_remove_abandoned(control, disk).await {
@@ -175,7 +178,8 @@ async fn try_remove_abandoned(control: &ControlContext, disk: &Resource) -> Port
     remove_tagged(control, &GroupRef::from(&disk.id), &source.to_ascii_lowercase()).await
 }
 
-/// As [`remove_abandoned`], for what an image or gallery version is read by. `source` is the value of the tag of the source.
+/// As [`remove_abandoned`], for the resources through which an image or gallery version is read. `source` is the value
+/// of the tag of the source.
 pub(super) async fn remove_abandoned_of(control: &ControlContext, group: &GroupRef, source: &str) {
     if let Err(error) = remove_tagged(control, group, source).await {
         tracing::warn!(%group, %error, "the temporaries of earlier uploads could not be looked for");
@@ -183,15 +187,15 @@ pub(super) async fn remove_abandoned_of(control: &ControlContext, group: &GroupR
 }
 
 async fn remove_tagged(control: &ControlContext, group: &GroupRef, source: &str) -> PortResult<()> {
-    let fleet = retried(control, || control.ports.table.fleet()).await?;
+    let fleet = retried(&control.ports, || control.ports.table.fleet()).await?;
     let wanted = [
         (tags::FLEET, fleet.to_string()),
         (tags::ROLE, Role::Temporary.as_str().to_owned()),
         (tags::SOURCE, source.to_owned()),
     ];
     let types = [ResourceType::Disk, ResourceType::Snapshot];
-    let plain = list_tagged(control, group, &types, wanted.clone()).await?;
-    for found in plain.iter().chain(&list_in_galleries(control, group, wanted).await?) {
+    let plain = list_tagged(&control.ports, group, &types, wanted.clone()).await?;
+    for found in plain.iter().chain(&list_in_galleries(&control.ports, group, wanted).await?) {
         remove_if_abandoned(control, found, fleet).await?;
     }
     Ok(())
@@ -200,30 +204,30 @@ async fn remove_tagged(control: &ControlContext, group: &GroupRef, source: &str)
 /// Deletes a temporary if the row of its upload proves that the upload has ended.
 async fn remove_if_abandoned(control: &ControlContext, found: &Resource, fleet: Uuid) -> PortResult<()> {
     let Some(Ok(job)) = tag(&found.body.tags, tags::JOB).map(str::parse::<JobId>) else { return Ok(()) };
-    let row = retried(control, || control.ports.table.upload(&job)).await?;
+    let row = retried(&control.ports, || control.ports.table.upload(&job)).await?;
     let origin = row.as_ref().and_then(|row| row.origin.as_ref());
     let is_named = origin.is_some_and(|origin| origin.temporaries().any(|id| *id == found.id));
-    if !is_named || !row.as_ref().is_some_and(|row| has_ended(control, row)) {
+    if !is_named || !row.as_ref().is_some_and(|row| has_ended(&control.ports, &control.config, row)) {
         return Ok(());
     }
     tracing::info!(temporary = %found.id, "the temporary of an earlier upload is deleted");
     if found.body.properties.disk().is_some() {
-        end_access(control, &found.id).await?;
+        end_access(&control.ports, &found.id).await?;
     }
     remove(control, &found.id, &TemporarySpec { fleet, id: found.id.to_string(), job }).await
 }
 
 /// A killed upload may have left access to the snapshot, which the service then does not delete.
-pub(crate) async fn end_access(control: &ControlContext, id: &ResourceId) -> PortResult<()> {
-    let access = &control.ports.disk_access;
-    let status = retried(control, || access.end(id, None)).await?;
-    wait_until_ended(access.as_ref(), control.ports.clock.as_ref(), status).await
+pub(crate) async fn end_access(ports: &Ports, id: &ResourceId) -> PortResult<()> {
+    let access = &ports.disk_access;
+    let status = retried(ports, || access.end(id, None)).await?;
+    wait_until_ended(access.as_ref(), ports.clock.as_ref(), status).await
 }
 
 /// Deletes a temporary if its tags prove that this upload created it, and no lock protects it.
 async fn remove(control: &ControlContext, id: &ResourceId, spec: &TemporarySpec) -> PortResult<()> {
-    let Some(found) = find(control, id).await? else { return Ok(()) };
-    let locks = locks(control, id).await?;
+    let Some(found) = find(&control.ports, id).await? else { return Ok(()) };
+    let locks = locks(&control.ports, id).await?;
     match spec.decide(Some(&found.body.tags), &locks) {
         Decision::Delete => {}
         Decision::Refuse { code, message } => {
@@ -231,9 +235,13 @@ async fn remove(control: &ControlContext, id: &ResourceId, spec: &TemporarySpec)
         }
         Decision::Done | Decision::LiftLock(_) | Decision::Keep(_) => return Ok(()),
     }
-    let delete =
-        || retried(control, || async { follow(control, control.ports.resources.delete(id, None).await?).await });
-    // What was created from a resource, or was in it, may be deleted a moment later than the service reports.
+    let delete = || {
+        retried(&control.ports, || async {
+            follow(&control.ports, control.ports.resources.delete(id, None).await?).await
+        })
+    };
+    // A resource that was created from another one, or was in it, may be deleted a moment later than the service
+    // reports.
     for _ in 1..DELETIONS {
         match delete().await {
             Err(error) if error.kind == ErrorKind::Conflict => control.ports.clock.sleep(POLL).await,
@@ -244,18 +252,18 @@ async fn remove(control: &ControlContext, id: &ResourceId, spec: &TemporarySpec)
 }
 
 /// The locks that apply to a resource. The service respects them also if this identity may not read them.
-async fn locks(control: &ControlContext, id: &ResourceId) -> PortResult<Vec<goldfleet_model::resource::Lock>> {
-    match retried(control, || control.ports.locks.locks(id, None)).await {
+async fn locks(ports: &Ports, id: &ResourceId) -> PortResult<Vec<goldfleet_model::resource::Lock>> {
+    match retried(ports, || ports.locks.locks(id, None)).await {
         Err(error) if error.kind == ErrorKind::Denied => Ok(Vec::new()),
         locks => locks,
     }
 }
 
 async fn put(control: &ControlContext, request: &PutRequest) -> PortResult<()> {
-    follow(control, control.ports.resources.put(request).await?).await
+    follow(&control.ports, control.ports.resources.put(request).await?).await
 }
 
 /// Waits until a change ends.
-async fn follow(control: &ControlContext, change: ChangeStatus) -> PortResult<()> {
-    wait_until_done(control.ports.resources.as_ref(), control.ports.clock.as_ref(), change).await
+async fn follow(ports: &Ports, change: ChangeStatus) -> PortResult<()> {
+    wait_until_done(ports.resources.as_ref(), ports.clock.as_ref(), change).await
 }

@@ -31,15 +31,15 @@ impl Session<'_> {
         let location = self.request.from.to_string();
         let facts = source.read(self.control, &location).await?;
         let asked = (self.request.os, self.request.check.disk.generation);
-        // What others share is known only after a disk of it was created.
+        // The properties of a shared version are known only after a disk of it was created.
         let stated = facts.os.is_some() || self.request.os.is_some();
         let known = if stated { Some(facts.system(asked.0, asked.1)?) } else { None };
         let invalid = |error: ControlError| PortError::new(ErrorKind::Invalid, error.to_string());
-        let hubs = configured_hubs(self.control).map_err(invalid)?;
+        let hubs = configured_hubs(&self.control.config).map_err(invalid)?;
         let place = source.place(&facts, &hubs, &[&self.control.config.source.region])?;
         let identity = facts.identity.clone().unwrap_or_else(|| location.clone());
         let identity = format!("{}", blake3::hash(identity.as_bytes()).to_hex());
-        let fleet = retried(self.control, || self.control.ports.table.fleet()).await?;
+        let fleet = retried(&self.control.ports, || self.control.ports.table.fleet()).await?;
         let job = self.id.clone();
         let scratch = Scratch { fleet, job: &job, source: &identity, place: &place.group, region: &place.region };
         remove_abandoned_of(self.control, &place.group, &identity).await;
@@ -78,7 +78,7 @@ impl Session<'_> {
             self.temporaries.push(Temporary::named(fleet, id, &self.id));
             origin.add_temporary(id.clone());
         }
-        // A killed upload names all of them, whichever exist.
+        // The row of a killed upload names all of them, because any of them may exist.
         self.record(&origin).await?;
         let temporaries = self.temporaries.clone();
         let (of_items, of_disks) = temporaries.split_at(items.len());
@@ -96,7 +96,7 @@ impl Session<'_> {
         self.read_disks(&facts, created, &origin).await
     }
 
-    /// Creates a disk of a version. A version that cannot be used yet is waited for.
+    /// Creates a disk of a version. Waits if the version cannot be used yet.
     async fn disk_of(
         &self,
         temporary: &Temporary,
@@ -112,7 +112,7 @@ impl Session<'_> {
                 Err(error) => error,
             };
             let is_unusable = matches!(&error, UploadError::Port(error) if error.code == NOT_IN_REGION);
-            // Nothing is known about the regions of what others share.
+            // The regions of a shared version are not known.
             if is_unusable && facts.regions.is_empty() {
                 let reason = format!("there is no such version in {}, or it may not be used", body.region);
                 return Err(Refusal::new(&codes::VERSION_ELSEWHERE, location, reason).into());

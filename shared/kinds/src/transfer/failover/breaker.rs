@@ -10,8 +10,8 @@ use jiff::Timestamp;
 /// moves one chunk to another store.
 const FAILURE_THRESHOLD: u32 = 5;
 
-/// How long a store is left at first. It doubles each time that the store turns out to be slow or failing again, so that a
-/// store that is well only as long as nobody uses it does not go back and forth for ever. At most 32 minutes.
+/// How long a store is avoided at first. The time doubles each time the store is slow or fails again, so that a store
+/// that is healthy only without load is not used and avoided in turn forever. At most 32 minutes.
 const OPEN_DURATION: Backoff = Backoff::new(Duration::from_secs(2 * 60), Duration::from_secs(32 * 60));
 
 /// How long a store must be healthy before the time is reset to its first value.
@@ -39,7 +39,7 @@ pub(super) enum Admission {
 pub(super) struct CircuitBreaker {
     failures: u32,
     open: Option<OpenCircuit>,
-    /// How often it was left since its past was last forgotten.
+    /// How many times it was avoided since the count was last reset.
     times_opened: u32,
     closed_at: Timestamp,
 }

@@ -38,8 +38,8 @@ const MIN_SPEEDUP: f64 = 3.0;
 /// The number of probes that are needed before a store is replaced. A single probe may be fast by chance.
 const PROBES: usize = 3;
 
-/// How long a way is left in peace after a probe that was no faster. It doubles each time: what is not the store's fault
-/// stays so, and each probe may cross the WAN. At most an hour.
+/// The wait after a probe that was not faster. It doubles each time, because the cause is probably not the store, and
+/// each probe may cross the WAN. At most an hour.
 const PROBE_BACKOFF: Backoff = Backoff::new(Duration::from_secs(60), Duration::from_secs(60 * 60));
 
 /// The age from which a probe without a reported result counts as lost. It is longer than any request.

@@ -261,14 +261,14 @@ impl SelectorState {
                 if let ProbeVerdict::SourceIsSlow(times) = self.route(nearer, to).record_probe(slowness, now) {
                     let hold = self.route(nearer, to).open_circuit(now);
                     let (slow, times) = (nearer, format!("{times:.1}"));
-                    tracing::warn!(store = %slow, account = %to, other = %store, times, ?hold, "a store is so many times slower than the next nearest store: the account's chunks come from there");
+                    tracing::warn!(store = %slow, account = %to, other = %store, times, ?hold, "a store is slower than the next nearest store by this factor: chunks for the account are read from that one");
                 }
             }
             // The latency for one account does not show whether a store still fails.
             ChoiceReason::HalfOpen if slowness > 1.0 && !self.is_failing(store) => self.reopen(store, to, now),
             ChoiceReason::HalfOpen => {
                 if self.half_open_entry(store, to).record_trial_success(now) {
-                    tracing::info!(%store, account = %to, "the store is well again: chunks come from it as before");
+                    tracing::info!(%store, account = %to, "the store is healthy again: chunks are read from it");
                 }
             }
         }
@@ -327,6 +327,6 @@ impl SelectorState {
 
     fn reopen(&mut self, store: &Store, to: &AccountName, now: Timestamp) {
         let hold = self.half_open_entry(store, to).open(now);
-        tracing::info!(%store, account = %to, ?hold, "a store is not well yet");
+        tracing::info!(%store, account = %to, ?hold, "a store is still slow or failing");
     }
 }

@@ -124,7 +124,7 @@ async fn gates_know_the_rows_that_wait(table: &dyn JobTable) {
     assert_eq!(listed("ring.1", ended).await, [waits[2].id.clone()]);
 }
 
-/// The rows of another planning attempt mean nothing for a gate, nor for counts.
+/// The rows of another planning attempt do not affect gates or counts.
 async fn gates_belong_to_a_planning_attempt(table: &dyn JobTable) {
     let job = job_id();
     insert(table, &[opener(&job, 1), waiting(&job, 2, "ring.1", GateCondition::Opened)]).await;

@@ -153,7 +153,7 @@ impl ResourceSuite<'_> {
             Err(error) if error.kind == ErrorKind::Unavailable && error.code == "vhd-not-accessible" => {}
             other => panic!("expected that the VHD is missing, but got {other:?}"),
         }
-        // A platform may keep the name of what it could not make.
+        // A platform may keep the name of a resource that it could not create.
         let left = self.find(&request.id).await.map(|image| image.provisioning);
         assert!(matches!(left, None | Some(Provisioning::Failed)), "an image of no VHD: {left:?}");
     }

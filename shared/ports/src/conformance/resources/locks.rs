@@ -9,7 +9,7 @@ use crate::error::ErrorKind;
 use crate::resource_locks::{LockRequest, ResourceLocks};
 use crate::resources::PutRequest;
 
-/// Locks that somebody else puts, at any scope: the id of a subscription, resource group or resource.
+/// Puts foreign locks, at any scope: the id of a subscription, resource group or resource.
 #[async_trait]
 pub trait ForeignLocks: Send + Sync {
     /// Puts a lock.
@@ -18,7 +18,7 @@ pub trait ForeignLocks: Send + Sync {
     async fn remove(&self, scope: &str, name: &str);
 }
 
-/// The ports under test: locks, and a way around them.
+/// The ports under test: locks, and a method to put foreign locks.
 #[derive(Clone, Copy)]
 pub struct LockPorts<'a> {
     /// The locks.

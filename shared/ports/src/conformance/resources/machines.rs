@@ -171,7 +171,8 @@ impl ResourceSuite<'_> {
         self.assert_disk(&disk.id, None, DiskState::Unattached).await;
     }
 
-    /// A machine is not created twice. A machine that is read, gets a tag and is written again keeps all else.
+    /// A machine is not created twice. A machine that is read, gets a tag and is written again keeps all other
+    /// properties.
     pub async fn machine_gets_other_tags(self) {
         let disk = self.new_disk().await;
         let request = self.machine_with(&[&disk.id]);

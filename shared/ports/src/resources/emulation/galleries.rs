@@ -186,8 +186,8 @@ fn check_definition(
     }
 }
 
-/// The property that a definition has, that another one has with another value, and that cannot be changed. None if both
-/// agree. Source: GalleryRP 2024-03-03: the other properties are described as updatable.
+/// The name of a property that cannot be changed and that has different values in two definitions. None if there is
+/// none. Source: GalleryRP 2024-03-03: the other properties are described as updatable.
 #[must_use]
 pub fn changed_property(before: &DefinitionProperties, wanted: &DefinitionProperties) -> Option<&'static str> {
     let is_same_text = |one: Option<&str>, other: Option<&str>, default: &str| {
@@ -368,14 +368,14 @@ pub fn keeps_deleted(gallery: &Resource) -> bool {
     properties.other.get("softDeletePolicy").and_then(|policy| policy.get("isSoftDeleteEnabled")) == Some(&json!(true))
 }
 
-/// The refusal of a version whose name a deleted one still has. The specification has no code for it.
+/// The refusal of a version whose name a soft-deleted version still has. The specification has no code for it.
 #[must_use]
 pub fn soft_deleted(id: &ResourceId) -> PortError {
     let message = format!("{id} was deleted, and its gallery keeps it");
     refused(ErrorKind::Conflict, "version-soft-deleted", message)
 }
 
-/// What contains others is not deleted.
+/// Rejects the deletion of a resource that contains others.
 ///
 /// # Errors
 /// `Conflict` if it contains others.

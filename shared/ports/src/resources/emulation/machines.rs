@@ -66,7 +66,7 @@ pub fn check_machine(request: &PutRequest, disks: &[Option<Resource>]) -> PortRe
     Ok(())
 }
 
-/// A disk is attached to one machine at most, and only if nothing else uses it.
+/// Checks that a disk may be attached: to one machine at most, and only if nothing else uses it.
 fn check_attachable(machine_id: &ResourceId, disk: &Resource) -> PortResult<()> {
     let owner = disk.body.machine();
     if owner.is_some_and(|owner| owner.eq_ignore_ascii_case(&machine_id.to_string())) {
@@ -117,7 +117,7 @@ pub fn act(machine: &mut Resource, action: MachineAction) -> PowerState {
     state
 }
 
-/// A disk that a machine has is not deleted.
+/// Rejects the deletion of an attached disk.
 ///
 /// # Errors
 /// `Conflict` if a machine has it.
