@@ -1,4 +1,4 @@
-//! Access of a step to the content of a disk or snapshot. A SAS is valid for an hour, and is renewed before it expires.
+//! Access of a step to the content of a disk or snapshot. A SAS is valid for an hour and is renewed before it expires.
 
 use std::time::Duration;
 

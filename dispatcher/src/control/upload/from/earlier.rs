@@ -110,7 +110,9 @@ impl Session<'_> {
         (access, family): (&ContentAccess, &str),
     ) -> Result<(Manifest, Vec<Range<u64>>), String> {
         let (name, version) = (&candidate.image.name, &candidate.image.version);
-        let loaded = load_version(&self.control.ports, &self.control.config, name, version).await.map_err(|error| error.to_string())?;
+        let loaded = load_version(&self.control.ports, &self.control.config, name, version)
+            .await
+            .map_err(|error| error.to_string())?;
         if loaded.image.digest != candidate.image.digest {
             return Err("the version was uploaded again with other content".to_owned());
         }
