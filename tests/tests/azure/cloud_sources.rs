@@ -160,9 +160,10 @@ fn later_snapshot_is_read_where_it_differs() {
         golden[3 * window + page * 512..][..512].fill(u8::from(page != 4) * 7);
     }
     let (uploaded, read, asked, errors) = later("s2", &golden, "family");
-    assert_eq!((uploaded["origin"]["earlier"]["version"].as_str(), asked), (Some("1"), 1), "{uploaded:#} {errors}");
-    let full = first["bytes_read"].as_u64().unwrap();
-    assert!(uploaded["bytes_read"].as_u64().unwrap() < full, "{uploaded:#}");
+    assert_eq!(uploaded["origin"]["earlier"]["version"], "1", "{uploaded:#} {errors}");
+    assert!(asked > 1, "the list has several pages");
+    let full = first["bytes_total"].as_u64().unwrap();
+    assert!(uploaded["bytes_total"].as_u64().unwrap() < full / 2, "{uploaded:#}");
     assert!(read < full, "{read} of {full}: the check of the partition table is included");
     // The same bytes from a snapshot of another disk, which are read in full.
     let (other, _, asked, _) = later("o", &golden, "another");
@@ -175,9 +176,8 @@ fn later_snapshot_is_read_where_it_differs() {
         }
     });
     golden[4 * window..][..512].fill(9);
-    let (full, _, asked, errors) = later("s3", &golden, "family");
+    let (full, _, asked, _) = later("s3", &golden, "family");
     assert_eq!((&full["origin"]["earlier"], asked), (&Value::Null, 0), "{full:#}");
-    assert!(errors.contains("everything is read") || errors.is_empty(), "{errors}");
 }
 
 /// The managed image of a target gives the version from which it was created, also without the snapshot of that, and so does a version

@@ -14,6 +14,17 @@ pub(super) static CODES: &[Code] = &[
         remedy: "Delete or rename that resource, or use another `scratch` group; then run `goldfleet retry JOB`.",
     },
     Code {
+        codes: &["security-not-exported"],
+        cause: "The destination is in another tenant, and the source has a security type such as Trusted Launch. The guest state of \
+                such a machine is not in the disk, so it cannot be exported. Nothing was begun.",
+        remedy: "Copy it within its tenant. To another tenant, take a snapshot of a disk without a security type.",
+    },
+    Code {
+        codes: &["size-unknown"],
+        cause: "The destination is in another tenant, and the service reports no `diskSizeBytes` of the source, which an upload needs.",
+        remedy: "Take another snapshot of the disk, and copy that.",
+    },
+    Code {
         codes: &["not-supported-here"],
         cause: "A probe (`goldfleet help probe`) found that the platform does not do what the copy or the image needs in this region, or \
                 between these subscriptions. Nothing was begun.",
