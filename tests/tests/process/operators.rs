@@ -82,8 +82,8 @@ fn commands_at_the_same_time_raise_no_alarm() {
             let mut text = String::new();
             std::io::Read::read_to_string(process.0.stderr.as_mut().unwrap(), &mut text).unwrap();
             let code = process.0.wait().unwrap().code();
-            // A retry after another one finds nothing that failed.
-            assert!(code == Some(0) || (command == "retry" && code == Some(2)), "{command}: {code:?} {text}");
+            // A command that comes later finds a job that was cancelled already, or nothing to retry.
+            assert!(matches!(code, Some(0 | 2)), "{command}: {code:?} {text}");
             succeeded += usize::from(code == Some(0));
             assert!(!text.contains("WARN") && !text.contains("ERROR"), "{command}: {text}");
         }
