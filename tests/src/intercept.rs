@@ -27,6 +27,7 @@ use goldfleet_ports::disk_content::{ContentLayout, DiskContent};
 use goldfleet_ports::disk_pages::{DiskPages, PageAnswer, PageSource};
 use goldfleet_ports::error::PortResult;
 use goldfleet_ports::job_table::{Change, GateOpeners, JobTable};
+use goldfleet_ports::listing::{Listing, UnreadableRow};
 use goldfleet_ports::queue::{Queue, Receipt, Received};
 use goldfleet_ports::records::{Record, RecordName, Records};
 use goldfleet_ports::resource_locks::{LockRequest, ResourceLocks};
@@ -127,27 +128,29 @@ intercept!(JobTable {
     fleet() -> Uuid;
     insert_job(job: &Job) -> ();
     job(id: &JobId) -> Option<Versioned<Job>>;
-    jobs() -> Vec<Versioned<Job>>;
-    newest_jobs(limit: usize) -> Vec<Versioned<Job>>;
-    open_jobs() -> Vec<Versioned<Job>>;
+    list_jobs() -> Listing<Versioned<Job>>;
+    list_newest_jobs(limit: usize) -> Listing<Versioned<Job>>;
+    list_open_jobs() -> Listing<Versioned<Job>>;
     commit_job(job: &Job, if_match: &ETag, events: &[Event]) -> ETag;
     remove_job(id: &JobId, if_match: &ETag) -> ();
     insert_operations(operations: &[Operation]) -> usize;
     remove_earlier_plans(job: &JobId, plan: u32) -> usize;
     operation(job: &JobId, id: &OperationId) -> Option<Versioned<Operation>>;
-    group(job: &JobId, id: &OperationId) -> Vec<Versioned<Operation>>;
-    operations(job: &JobId) -> Vec<Versioned<Operation>>;
+    list_group(job: &JobId, id: &OperationId) -> Listing<Versioned<Operation>>;
+    list_operations(job: &JobId) -> Listing<Versioned<Operation>>;
+    unreadable_operations(job: &JobId) -> Vec<UnreadableRow>;
     census(job: &JobId, plan: u32) -> Vec<StateCount>;
     in_state_before(job: &JobId, plan: u32, state: OperationState, before: Timestamp, limit: usize) -> Vec<OperationId>;
+    in_state_after(job: &JobId, plan: u32, state: OperationState, after: Timestamp, limit: usize) -> Vec<OperationId>;
     openers(job: &JobId, plan: u32, gate: &GateKey) -> GateOpeners;
     awaiting(job: &JobId, plan: u32, gate: &GateKey, on: GateCondition) -> Vec<OperationId>;
     awaited_gates(job: &JobId, plan: u32) -> Vec<(GateKey, GateCondition)>;
     commit(changes: &[Change], events: &[Event]) -> Vec<ETag>;
-    events(job: &JobId, operation: Option<&OperationId>) -> Vec<Event>;
+    list_events(job: &JobId, operation: Option<&OperationId>) -> Listing<Event>;
     put_upload(upload: &Upload) -> ();
     upload(id: &JobId) -> Option<Upload>;
     newest_upload(image: &ImageName, version: &ImageVersion) -> Option<Upload>;
-    uploads() -> Vec<Upload>;
+    list_uploads() -> Listing<Upload>;
 });
 
 intercept!(Records {
@@ -211,6 +214,10 @@ intercept!(ResourceLocks {
 impl<M: Interceptor> DiskContent for Intercepted<M, dyn DiskAccess> {
     async fn layout(&self, sas: &DiskSas) -> PortResult<ContentLayout> {
         call!(self, DiskContent.layout(sas))
+    }
+
+    async fn changes_since(&self, sas: &DiskSas, earlier: &DiskSas) -> PortResult<Vec<Range<u64>>> {
+        call!(self, DiskContent.changes_since(sas, earlier))
     }
 
     async fn read(&self, sas: &DiskSas, range: Range<u64>) -> PortResult<Bytes> {

@@ -321,6 +321,8 @@ mod tests {
             bytes_per_second: 3e8,
             seconds: 75.0,
             seconds_left: Some(130.0),
+            unreadable: Vec::new(),
+            unreadable_jobs: Vec::new(),
             remarks: Vec::new(),
             unlisted: false,
             failures: Vec::new(),

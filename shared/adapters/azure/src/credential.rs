@@ -169,7 +169,7 @@ impl TokenCredential for CredentialChain {
                 Ok(credential) => tokio::time::timeout(probe_timeout(name), credential.get_token(scopes, None)).await,
                 Err(error) => {
                     is_set_up |= NotSetUp::of(error).is_none();
-                    reasons.push(reason(name, &error));
+                    reasons.push(reason(name, error));
                     continue;
                 }
             };

@@ -17,7 +17,7 @@ use goldfleet_ports::error::{ErrorKind, PortError, PortResult, SourceFault};
 use goldfleet_ports::retry::retry_within;
 use goldfleet_ports::timeout::MAX_WAIT_IN_PLACE;
 
-use super::access::WriteAccess;
+use crate::access::SasAccess;
 use crate::attempt_error::AttemptError;
 use crate::context::Attempt;
 use crate::lease::StopReason;
@@ -69,7 +69,7 @@ fn retry_later(error: PortError) -> PortError {
 pub(super) struct DiskPagesDestination<'a> {
     attempt: Attempt<'a>,
     id: &'a ResourceId,
-    access: &'a WriteAccess<'a>,
+    access: &'a SasAccess<'a>,
     /// Represents the disk, whose page blob is in an account of the platform.
     account: AccountName,
     /// The maximum number of requests in flight.
@@ -84,7 +84,7 @@ impl<'a> DiskPagesDestination<'a> {
         attempt: Attempt<'a>,
         id: &'a ResourceId,
         unique_id: &str,
-        access: &'a WriteAccess<'a>,
+        access: &'a SasAccess<'a>,
     ) -> Result<Self, AttemptError> {
         let digits: String = digest_of(unique_id.as_bytes()).to_string().chars().rev().take(20).collect();
         let account = format!("md{digits}").parse();
