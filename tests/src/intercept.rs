@@ -216,6 +216,10 @@ impl<M: Interceptor> DiskContent for Intercepted<M, dyn DiskAccess> {
         call!(self, DiskContent.layout(sas))
     }
 
+    async fn changes_since(&self, sas: &DiskSas, earlier: &DiskSas) -> PortResult<Vec<Range<u64>>> {
+        call!(self, DiskContent.changes_since(sas, earlier))
+    }
+
     async fn read(&self, sas: &DiskSas, range: Range<u64>) -> PortResult<Bytes> {
         call!(self, DiskContent.read(sas, range))
     }

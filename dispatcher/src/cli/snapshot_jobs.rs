@@ -209,6 +209,7 @@ fn write_estimate(estimate: &RunEstimate, console: &mut Console<'_>) -> Result<(
 fn action(row: &Row) -> String {
     match &row.spec {
         RowSpec::Copy(_) => "copy to",
+        RowSpec::Export(_) => "fill temporary",
         RowSpec::Create(_) => "create temporary",
         RowSpec::Sink(_) | RowSpec::Golden(_) => "create",
         RowSpec::Remove(_) => "delete",
@@ -222,6 +223,7 @@ fn action(row: &Row) -> String {
 fn resource(row: &Row) -> String {
     match &row.spec {
         RowSpec::Copy(spec) => spec.id.to_string(),
+        RowSpec::Export(spec) => spec.disk.clone(),
         RowSpec::Create(spec) | RowSpec::Sink(spec) => spec.id.clone(),
         RowSpec::Golden(spec) => spec.create.id.clone(),
         RowSpec::Remove(spec) => spec.id.to_string(),

@@ -238,7 +238,8 @@ fn write_totals(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
         return writeln!(console.out, "{time}");
     }
     if wan == 0 {
-        return writeln!(console.out, "nothing over the WAN{rate}, {time}");
+        let yet = if status.state == ReportedState::Running { " yet" } else { "" };
+        return writeln!(console.out, "nothing over the WAN{yet}{rate}, {time}");
     }
     writeln!(
         console.out,

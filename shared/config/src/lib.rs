@@ -87,6 +87,7 @@ use std::{env, io};
 
 use goldfleet_azure_settings::{AzureCloud, AzureCoordination, Identity};
 use goldfleet_diagnostics::{Node, Origin, Value, read_text};
+use goldfleet_model::tenants::Tenants;
 use serde::{Deserialize, Serialize};
 
 pub use accept::{AcceptedFindings, CodeCheck};
@@ -143,6 +144,9 @@ pub struct Config {
     /// The output to standard error.
     #[serde(default)]
     pub log: Log,
+    /// The tenants of subscriptions that are not in the tenant of the credential.
+    #[serde(default, skip_serializing_if = "Tenants::is_empty")]
+    pub tenants: Tenants,
     /// The syncs of snapshots.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sync: Vec<Sync>,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
 use goldfleet_model::ids::{Region, ResourceGroup, SubscriptionId};
+use goldfleet_model::tenants::Tenants;
 use goldfleet_snapshots::id::GroupRef;
 use goldfleet_snapshots::rules::{DeletePolicy, Destination, RuleError, Rules, Speed};
 use goldfleet_snapshots::select::{InvalidPattern, Pattern, Selection};
@@ -103,11 +104,11 @@ fn default_grace() -> HumanDuration {
 }
 
 impl Sync {
-    /// The rules of the sync for a fleet, without results of probes.
+    /// The rules of the sync for a fleet, with the tenants of subscriptions, without results of probes.
     ///
     /// # Errors
     /// [`InvalidPattern`] if a glob is not valid. A configuration that was loaded has no such glob.
-    pub fn rules(&self, fleet: Uuid) -> Result<Rules, InvalidPattern> {
+    pub fn rules(&self, fleet: Uuid, tenants: &Tenants) -> Result<Rules, InvalidPattern> {
         Ok(Rules {
             name: self.name.clone(),
             fleet,
@@ -121,7 +122,11 @@ impl Sync {
                 min_age: self.min_age.map(signed),
                 max_age: self.max_age.map(signed),
             },
-            destinations: self.to.iter().map(SyncDestination::destination).collect(),
+            destinations: self
+                .to
+                .iter()
+                .map(|to| to.destination(tenants.differ(&self.from.subscription, &to.subscription)))
+                .collect(),
             scratch: self.scratch.clone(),
             delete: self.delete,
             keep: self.keep,
@@ -161,7 +166,7 @@ impl Sync {
 
     /// The rules that contradict each other. The globs are valid.
     pub(super) fn contradictions(&self) -> Vec<(&'static str, String)> {
-        let Ok(rules) = self.rules(Uuid::nil()) else { return Vec::new() };
+        let Ok(rules) = self.rules(Uuid::nil(), &Tenants::default()) else { return Vec::new() };
         let key = |error: &RuleError| match error {
             RuleError::KeepWithoutMirror => "keep",
             RuleError::NegativeGrace => "grace",
@@ -186,11 +191,12 @@ impl SyncDestination {
         GroupRef { subscription: self.subscription, resource_group: self.resource_group.clone() }
     }
 
-    fn destination(&self) -> Destination {
+    fn destination(&self, other_tenant: bool) -> Destination {
         Destination {
             group: self.group(),
             region: self.region.clone(),
             encryption_set: self.disk_encryption_set.clone(),
+            other_tenant,
             disk_access: self.disk_access.clone(),
         }
     }

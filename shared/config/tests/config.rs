@@ -430,6 +430,22 @@ fn documented_defaults_are_correct() {
     assert_eq!((file.targets.len(), file.stores.len()), (1, 1));
 }
 
+#[test]
+fn tenants_of_subscriptions_are_read() {
+    let text = "[tenants]\n\"00000000-0000-0000-0000-000000000002\" = \"Contoso.com\"\n";
+    let config = Given::besides_source(text).load().unwrap();
+    let id = goldfleet_model::ids::SubscriptionId::nth_for_tests;
+    assert_eq!(config.tenants.of(&id(2)).map(ToString::to_string).as_deref(), Some("contoso.com"));
+    assert!(config.tenants.differ(&id(1), &id(2)) && config.tenants.of(&id(1)).is_none());
+    for (bad, expected) in [
+        ("[tenants]\n\"00000000-0000-0000-0000-000000000002\" = \"contoso\"\n", "use its id or its domain"),
+        ("[tenants]\nproduction = \"contoso.com\"\n", "use the subscription's id"),
+    ] {
+        let error = Given::besides_source(bad).load().unwrap_err().to_string();
+        assert!(error.contains(expected) && error.contains("tenants"), "{error}");
+    }
+}
+
 const SYNC: &str = r#"
 [[sync]]
 name = "citrix"
@@ -443,7 +459,7 @@ fn sync_has_safe_defaults() {
     let config = Given::besides_source(SYNC).load().unwrap();
     let [sync] = &config.sync[..] else { panic!("{:?}", config.sync) };
     assert_eq!((sync.max_deletes, sync.grace, sync.every), (5, HumanDuration::seconds(86_400), None));
-    let rules = sync.rules(uuid::Uuid::nil()).unwrap();
+    let rules = sync.rules(uuid::Uuid::nil(), &config.tenants).unwrap();
     assert_eq!(rules.delete, goldfleet_snapshots::rules::DeletePolicy::Never);
     assert_eq!(rules.destinations[0].region.as_str(), "eastus");
     assert!(rules.check().is_empty() && !rules.lock);

@@ -41,6 +41,10 @@ impl fmt::Debug for AzureDisk {
 }
 
 impl AzureDisk {
+    /// All changes to the bytes of a disk are at most this many bytes from its start or its end: a copy of the GPT, whose table
+    /// has at most 1 MiB.
+    pub const CHANGED_EDGE: u64 = 2 * MIB;
+
     /// Opens an image with the default options.
     ///
     /// # Errors
@@ -76,6 +80,9 @@ impl AzureDisk {
         let guid = azure.plan_gpt(repair_gpt)?;
         azure.footer = azure.make_footer(open, guid)?.to_bytes();
         azure.patches.sort_by_key(|(at, _)| *at);
+        debug_assert!(azure.patches.iter().all(|(at, bytes)| {
+            at + bytes.len() as u64 <= Self::CHANGED_EDGE || *at >= size.saturating_sub(Self::CHANGED_EDGE)
+        }));
         Ok(azure)
     }
 

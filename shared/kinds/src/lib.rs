@@ -5,15 +5,17 @@
 //! - [`messages`]: the messages of operations.
 //! - [`outcome`], [`attempt_error`]: the results of steps.
 //! - [`transfer`]: moves chunks between stores and VHDs for several kinds.
+//! - `access`: access to the content of disks and snapshots for several kinds.
 //! - `change`: changes of resources for several kinds.
 //! - `creation`: resources that a row creates once and never updates, for several kinds.
 //! - `power`, `downtime`: the power state of machines, and the limit of the time for which a job stops one.
 //! - [`writers`]: the records of those who write chunks to a store.
-//! - [`seed`], [`copy`], [`hub`], [`image`], [`snapshot`], [`disk`], [`gallery`], [`publish`], [`lock`], [`remove`], [`deallocate`],
+//! - [`seed`], [`copy`], [`hub`], [`export`], [`image`], [`snapshot`], [`disk`], [`gallery`], [`publish`], [`lock`], [`remove`], [`deallocate`],
 //!   [`start`], [`restore`], [`machine`], [`capture`]: the kinds.
 //!
 //! To add a kind, write its folder and add one line to [`registry`].
 
+mod access;
 pub mod attempt_error;
 pub mod capture;
 mod change;
@@ -23,6 +25,7 @@ mod creation;
 pub mod deallocate;
 pub mod disk;
 mod downtime;
+pub mod export;
 pub mod gallery;
 pub mod hub;
 pub mod image;

@@ -8,8 +8,8 @@ use goldfleet_ports::Ports;
 
 use crate::kind::{Kind, TemporaryBlob};
 use crate::{
-    capture, copy, deallocate, disk, gallery, hub, image, lock, machine, publish, remove, restore, seed, snapshot,
-    start,
+    capture, copy, deallocate, disk, export, gallery, hub, image, lock, machine, publish, remove, restore, seed,
+    snapshot, start,
 };
 
 /// The kinds that a process knows, in the order in which status shows them.
@@ -23,6 +23,7 @@ impl Default for Registry {
             Arc::new(seed::Seed), //
             Arc::new(copy::Copy),
             Arc::new(hub::Hub),
+            Arc::new(export::Export),
             Arc::new(image::Image),
             Arc::new(gallery::Gallery),
             Arc::new(disk::Disk),

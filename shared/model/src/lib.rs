@@ -28,6 +28,7 @@ pub mod state;
 pub mod store;
 pub mod system;
 pub mod target;
+pub mod tenants;
 pub mod text;
 pub mod tree;
 pub mod upload;

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::image::ImageRef;
 use super::resource::ResourceId;
 
 /// The origin of an uploaded disk. It is a part of the upload's row and not of the manifest: the digest of a manifest
@@ -17,6 +18,10 @@ pub struct Origin {
     /// The id that all incremental snapshots of one disk share.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub family_id: Option<String>,
+    /// The version whose manifest has what this upload did not read, because the service lists it as unchanged. None if
+    /// everything was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub earlier: Option<ImageRef>,
     /// The temporary snapshot that is read instead of an attached disk. This upload deletes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub temporary: Option<ResourceId>,

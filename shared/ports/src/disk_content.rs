@@ -15,6 +15,10 @@ pub const MAX_READ: u64 = 4 * 1024 * 1024;
 /// The code of an error for a SAS that gives no access: it has expired, or the access was ended.
 pub const ACCESS_ENDED: &str = "access-ended";
 
+/// The code of an error for two contents whose difference the service does not list: they are not incremental snapshots of
+/// one disk, or the first is older than the second.
+pub const NO_DIFFERENCE: &str = "difference-unsupported";
+
 /// The ranges of the content that have data. Everything outside of the ranges is zero.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ContentLayout {
@@ -32,20 +36,29 @@ impl ContentLayout {
     /// `Invalid` with the code `page-ranges-invalid` if the ranges are not in order, overlap, or exceed the content. In
     /// this case, the layout could lack data.
     pub fn checked(what: &str, length: u64, data: Vec<Range<u64>>) -> PortResult<Self> {
-        let mut end = 0;
-        for range in &data {
-            if range.start < end || range.is_empty() || range.end > length {
-                let (start, last) = (range.start, range.end);
-                let message = format!(
-                    "{what}: the service lists data from {start} to {last} after {end}, of {length} bytes in all: \
-                     the ranges must be in order and inside the content"
-                );
-                return Err(PortError::new(ErrorKind::Invalid, message).with_code("page-ranges-invalid"));
-            }
-            end = range.end;
-        }
+        check_ranges(what, length, &data)?;
         Ok(Self { length, data })
     }
+}
+
+/// Checks the ranges that a service returned for a content of `length` bytes, for all adapters.
+///
+/// # Errors
+/// As [`ContentLayout::checked`].
+pub fn check_ranges(what: &str, length: u64, ranges: &[Range<u64>]) -> PortResult<()> {
+    let mut end = 0;
+    for range in ranges {
+        if range.start < end || range.is_empty() || range.end > length {
+            let (start, last) = (range.start, range.end);
+            let message = format!(
+                "{what}: the service lists data from {start} to {last} after {end}, of {length} bytes in all: \
+                 the ranges must be in order and inside the content"
+            );
+            return Err(PortError::new(ErrorKind::Invalid, message).with_code("page-ranges-invalid"));
+        }
+        end = range.end;
+    }
+    Ok(())
 }
 
 /// Reads the content of disks and snapshots to which a SAS gives access. Errors name the resource if the adapter knows
@@ -59,6 +72,14 @@ pub trait DiskContent: Send + Sync {
     /// # Errors
     /// `Denied` if the SAS has expired or was ended, or if the service refuses or cannot be reached.
     async fn layout(&self, sas: &DiskSas) -> PortResult<ContentLayout>;
+
+    /// The ranges in which the content may differ from an earlier one: in order, separate, and inside the content. A range
+    /// that had data and is zero now is among them. Both are complete incremental snapshots of one disk, with equal sizes.
+    ///
+    /// # Errors
+    /// `Denied` if a SAS has expired or was ended, `Invalid` with the code [`NO_DIFFERENCE`] if the service does not list
+    /// the difference of these, or if it refuses or cannot be reached.
+    async fn changes_since(&self, sas: &DiskSas, earlier: &DiskSas) -> PortResult<Vec<Range<u64>>>;
 
     /// The bytes of a range of at most [`MAX_READ`] bytes.
     ///
@@ -90,6 +111,13 @@ pub fn check_inside_content(range: &Range<u64>, length: u64) -> PortResult<()> {
     }
     let message = format!("{} to {} are outside the content, which has {length} bytes", range.start, range.end);
     Err(PortError::new(ErrorKind::Invalid, message))
+}
+
+/// The error for contents whose difference the service does not list.
+#[must_use]
+pub fn no_difference(what: &str, why: &str) -> PortError {
+    let message = format!("{what}: the service lists no difference to the earlier snapshot: {why}");
+    PortError::new(ErrorKind::Invalid, message).with_code(NO_DIFFERENCE)
 }
 
 /// The error for a SAS that gives no access.

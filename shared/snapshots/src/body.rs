@@ -13,6 +13,9 @@ use crate::tags;
 /// The performance tier of everything that a sync creates: the cheapest.
 const SKU: &str = "Standard_LRS";
 
+/// The length of the footer of a VHD in bytes.
+const FOOTER: u64 = 512;
+
 /// The body of a replica of a source. `copied` is the id of the snapshot that the service copies: the source, a
 /// temporary, or a staged replica. `own_tags` are the tags of the replica itself.
 ///
@@ -28,22 +31,33 @@ pub fn of_replica(
     own_tags: BTreeMap<String, String>,
 ) -> Value {
     let mut creation = json!({ "sourceResourceId": copied });
-    creation["createOption"] = json!(if method == Method::Copy { "Copy" } else { "CopyStart" });
-    if method != Method::Copy && rules.speed == Speed::Enhanced {
+    let arrives = method.is_limited();
+    creation["createOption"] = json!(if arrives { "CopyStart" } else { "Copy" });
+    if arrives && rules.speed == Speed::Enhanced {
         creation["provisionedBandwidthCopySpeed"] = json!("Enhanced");
     }
     let mut properties = machine(source);
     properties.insert("creationData".to_owned(), creation);
-    properties.insert("incremental".to_owned(), json!(source.incremental || method != Method::Copy));
+    properties.insert("incremental".to_owned(), json!(source.incremental || arrives));
     properties.extend(export(&source.export, destination.disk_access.as_deref()));
-    if let Some(set) = &destination.encryption_set {
-        let kind = source.encryption.kind.as_deref().filter(|kind| kind.contains("CustomerKey"));
-        let kind = kind.unwrap_or("EncryptionAtRestWithCustomerKey");
-        properties.insert("encryption".to_owned(), json!({ "type": kind, "diskEncryptionSetId": set }));
-    }
+    properties.extend(encryption(source, destination));
     let mut tags = carried_tags(source, rules);
     tags.extend(own_tags);
     resource(&destination.region, &tags, properties)
+}
+
+/// The body of the disk in another tenant that receives the content of a source. A VHD is uploaded to it: the disk and a
+/// footer.
+#[must_use]
+pub fn of_export(source: &Snapshot, size: u64, destination: &Destination, tags: &BTreeMap<String, String>) -> Value {
+    let creation = json!({ "createOption": "Upload", "uploadSizeBytes": size.saturating_add(FOOTER) });
+    let mut properties = machine(source);
+    // The plan of a marketplace image belongs to what machines are created from, and is repeated by the replica.
+    properties.remove("purchasePlan");
+    properties.remove("supportsHibernation");
+    properties.insert("creationData".to_owned(), creation);
+    properties.extend(encryption(source, destination));
+    resource(&destination.region, tags, properties)
 }
 
 /// The body of a temporary disk or snapshot in the region of its source. Nobody can export its content. A snapshot is
@@ -62,6 +76,14 @@ pub fn of_temporary(source: &Snapshot, copied: &str, is_snapshot: bool, tags: &B
         properties.insert("encryption".to_owned(), json!({ "type": kind, "diskEncryptionSetId": set }));
     }
     resource(&source.region, tags, properties)
+}
+
+/// The encryption of what a destination gets.
+fn encryption(source: &Snapshot, destination: &Destination) -> Option<(String, Value)> {
+    let set = destination.encryption_set.as_ref()?;
+    let kind = source.encryption.kind.as_deref().filter(|kind| kind.contains("CustomerKey"));
+    let kind = kind.unwrap_or("EncryptionAtRestWithCustomerKey");
+    Some(("encryption".to_owned(), json!({ "type": kind, "diskEncryptionSetId": set })))
 }
 
 /// The tags that a replica gets from its source: all but those of goldfleet and those that select a snapshot.

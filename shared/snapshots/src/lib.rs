@@ -9,6 +9,7 @@
 
 pub mod body;
 pub mod difference;
+mod export;
 pub mod graph;
 pub mod id;
 pub mod listing;

@@ -16,13 +16,15 @@ pub enum Method {
     /// A full snapshot to another region: a temporary disk and an incremental snapshot of it in the scratch group, then
     /// CopyStart.
     Scratch,
+    /// To another tenant: a disk there is filled with the content of the source, and the snapshot is created from the disk.
+    Export,
 }
 
 impl Method {
     /// Whether it counts towards [`PARALLEL_COPIES`](crate::rules::PARALLEL_COPIES).
     #[must_use]
     pub fn is_limited(self) -> bool {
-        self != Self::Copy
+        matches!(self, Self::CopyStart | Self::Scratch)
     }
 }
 

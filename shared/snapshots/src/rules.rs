@@ -27,6 +27,8 @@ pub struct Destination {
     pub region: Region,
     /// The disk encryption set of the replicas. It must be in their subscription and region.
     pub encryption_set: Option<String>,
+    /// Whether its subscription is in another tenant than the source. The platform copies nothing between tenants.
+    pub other_tenant: bool,
     /// The disk access resource of replicas whose source permits only private endpoints. It must be in their region.
     pub disk_access: Option<String>,
 }

@@ -14,6 +14,7 @@ pub mod cloud_blob;
 pub mod cloud_disk;
 pub mod codes;
 pub mod disk_file;
+mod earlier;
 pub mod location;
 pub mod machine;
 mod remote;
@@ -24,7 +25,6 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use goldfleet_disk::{DiskError, OpenDisk, OpenError, OpenOptions};
-#[cfg(doc)]
 use goldfleet_model::artifact::DiskRole;
 use goldfleet_model::origin::Origin;
 use goldfleet_ports::error::PortError;
@@ -33,6 +33,7 @@ pub use cloud_blob::CloudBlob;
 pub use cloud_disk::CloudDisk;
 pub use codes::Refusal;
 pub use disk_file::{DataFile, DiskFile};
+pub use earlier::{EarlierContent, EarlierWindow};
 pub use location::SourceLocation;
 pub use machine::Machine;
 pub use remote::Requests;
@@ -56,6 +57,12 @@ pub trait ArtifactSource: fmt::Debug + Send + Sync {
 
     /// Where the disks come from, for the record of the upload. None for a local file.
     fn origin(&self) -> Option<&Origin> {
+        None
+    }
+
+    /// The earlier content of a disk, if it is known where the disk differs from that. Valid for the revision at which the
+    /// source was opened.
+    fn earlier(&self, _role: DiskRole) -> Option<&EarlierContent> {
         None
     }
 

@@ -50,6 +50,19 @@ pub(super) const SOURCES: [Needed; 2] =
 pub(super) const SNAPSHOT_SOURCES: [Needed; 2] =
     [action("Microsoft.Compute/snapshots/read"), action("Microsoft.Compute/snapshots/beginGetAccess/action")];
 
+/// In addition, for source snapshots that are exported to another tenant.
+pub(super) const EXPORT_SOURCES: [Needed; 1] = [action("Microsoft.Compute/snapshots/endGetAccess/action")];
+
+/// In addition, for a resource group in another tenant: the temporary disks that are filled there.
+pub(super) const EXPORTED_DISKS: [Needed; 6] = [
+    action("Microsoft.Compute/disks/read"),
+    action("Microsoft.Compute/disks/write"),
+    action("Microsoft.Compute/disks/delete"),
+    action("Microsoft.Compute/disks/beginGetAccess/action"),
+    action("Microsoft.Compute/disks/endGetAccess/action"),
+    action("Microsoft.Authorization/locks/read"),
+];
+
 /// For a resource group with replicas. A copy that failed is deleted, also if the rules delete no replica.
 pub(super) const REPLICAS: [Needed; 3] = [
     action("Microsoft.Compute/snapshots/read"),

@@ -76,7 +76,7 @@ pub async fn examine(
             findings.extend(cloud(control, inspector, &file, &targets, &rates).await);
             findings.extend(hub::examine(control, inspector, &file).await);
             for sync in &control.config.sync {
-                findings.extend(sync::examine(inspector, sync).await);
+                findings.extend(sync::examine(inspector, sync, &control.config.tenants).await);
             }
         }
         None => findings.extend(directory_cloud::targets(&control.ports, &control.config, &targets).await),

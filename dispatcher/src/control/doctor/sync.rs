@@ -2,23 +2,26 @@
 
 use std::collections::BTreeSet;
 
-use goldfleet_config::Sync;
+use goldfleet_config::{Sync, SyncDestination};
 use goldfleet_model::ids::SubscriptionId;
 use goldfleet_model::resource::ResourceType;
+use goldfleet_model::tenants::Tenants;
 use goldfleet_ports::inspector::Inspector;
 use goldfleet_snapshots::id::GroupRef;
 use goldfleet_snapshots::rules::DeletePolicy;
 
 use crate::control::snapshots::groups_of;
 
-use super::access::{LOCKS, Needed, REPLICA_REMOVAL, REPLICAS, SCRATCH, SNAPSHOT_SOURCES};
+use super::access::{
+    EXPORT_SOURCES, EXPORTED_DISKS, LOCKS, Needed, REPLICA_REMOVAL, REPLICAS, SCRATCH, SNAPSHOT_SOURCES,
+};
 use super::{Finding, group};
 
 /// Checks a sync. A sync without problems gives a single finding.
-pub(super) async fn examine(inspector: &dyn Inspector, sync: &Sync) -> Vec<Finding> {
+pub(super) async fn examine(inspector: &dyn Inspector, sync: &Sync, tenants: &Tenants) -> Vec<Finding> {
     let subject = format!("sync {}", sync.name);
     let mut findings = Vec::new();
-    for (group, needed) in groups(sync) {
+    for (group, needed) in groups(sync, tenants) {
         findings.extend(group::examine(inspector, &subject, &group, &needed).await);
     }
     findings.extend(unregistered(inspector, &subject, sync).await);
@@ -45,7 +48,7 @@ async fn unregistered(inspector: &dyn Inspector, subject: &str, sync: &Sync) -> 
 }
 
 /// The groups of a sync, each with what the identity must be allowed there.
-fn groups(sync: &Sync) -> Vec<(GroupRef, Vec<&'static Needed>)> {
+fn groups(sync: &Sync, tenants: &Tenants) -> Vec<(GroupRef, Vec<&'static Needed>)> {
     let mut replicas: Vec<&Needed> = REPLICAS.iter().collect();
     if sync.delete == DeletePolicy::Mirror {
         replicas.extend(&REPLICA_REMOVAL);
@@ -53,8 +56,13 @@ fn groups(sync: &Sync) -> Vec<(GroupRef, Vec<&'static Needed>)> {
     if sync.lock {
         replicas.extend(&LOCKS);
     }
-    let destinations = sync.to.iter().map(|to| (to.group(), replicas.clone()));
-    let source = (sync.from.clone(), SNAPSHOT_SOURCES.iter().collect());
+    let is_export = |to: &SyncDestination| tenants.differ(&sync.from.subscription, &to.subscription);
+    let destinations = sync.to.iter().map(|to| {
+        let disks: &[Needed] = if is_export(to) { &EXPORTED_DISKS } else { &[] };
+        (to.group(), replicas.iter().copied().chain(disks).collect())
+    });
+    let exports: &[Needed] = if sync.to.iter().any(is_export) { &EXPORT_SOURCES } else { &[] };
+    let source = (sync.from.clone(), SNAPSHOT_SOURCES.iter().chain(exports).collect());
     let scratch = sync.scratch.clone().map(|group| (group, SCRATCH.iter().collect()));
     std::iter::once(source).chain(destinations).chain(scratch).collect()
 }

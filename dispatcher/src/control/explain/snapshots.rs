@@ -14,6 +14,17 @@ pub(super) static CODES: &[Code] = &[
         remedy: "Delete or rename that resource, or use another `scratch` group; then run `goldfleet retry JOB`.",
     },
     Code {
+        codes: &["security-not-exported"],
+        cause: "The destination is in another tenant, and the source has a security type such as Trusted Launch. The guest state of \
+                such a machine is not in the disk, so it cannot be exported. Nothing was begun.",
+        remedy: "Copy it within its tenant. To another tenant, take a snapshot of a disk without a security type.",
+    },
+    Code {
+        codes: &["size-unknown"],
+        cause: "The destination is in another tenant, and the service reports no `diskSizeBytes` of the source, which an upload needs.",
+        remedy: "Take another snapshot of the disk, and copy that.",
+    },
+    Code {
         codes: &["not-supported-here"],
         cause: "A probe (`goldfleet help probe`) found that the platform does not do what the copy or the image needs in this region, or \
                 between these subscriptions. Nothing was begun.",
@@ -42,12 +53,12 @@ pub(super) static CODES: &[Code] = &[
     },
     Code {
         codes: &["deletion-pending"],
-        cause: "A replica has no use any more. Only a second run, at least `grace` later, deletes it.",
+        cause: "A replica is not needed any more. Only a second run, at least `grace` later, deletes it.",
         remedy: "Nothing needs to be done. To keep the replica, restore its source or the tag of its source.",
     },
     Code {
         codes: &["deletion-deferred"],
-        cause: "A replica has no use any more, and another copy still depends on it. A later run deletes it.",
+        cause: "A replica is not needed any more, and another copy still depends on it. A later run deletes it.",
         remedy: "Nothing needs to be done.",
     },
     Code {
@@ -164,7 +175,7 @@ pub(super) static CODES: &[Code] = &[
     },
     Code {
         codes: &["scratch-missing"],
-        cause: "A full snapshot is copied to another region by way of a temporary disk, and no `scratch` group is named.",
+        cause: "A full snapshot is copied to another region through a temporary disk, and no `scratch` group is named.",
         remedy: "Set `scratch` of the sync, or `--scratch`, to a resource group in the subscription of the source; or take \
                  incremental snapshots.",
     },

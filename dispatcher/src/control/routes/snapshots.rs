@@ -3,10 +3,12 @@
 //!
 //! - A group for each copy: the snapshot, and the removal of the incomplete replica of a cancelled copy.
 //! - Two groups for each full snapshot that is copied to another region: its temporaries, and their removal.
+//! - A group for each copy to another tenant: the disk that is filled, the snapshot, and the removal of the disk.
 //! - A group for each staged replica that gets its final name, for each removal, and for each lock.
 
 use async_trait::async_trait;
 use goldfleet_kinds::context::write_spec;
+use goldfleet_model::document::Document;
 use goldfleet_model::job::{Finding, Job, Subject};
 use goldfleet_model::operation::Operation;
 use goldfleet_ports::Ports;
@@ -21,7 +23,7 @@ use crate::control::snapshots::run::{PlannedRun, plan};
 use crate::control::snapshots::{ROUTE, RunSpec, groups_of};
 
 /// The ids of the kinds that the route uses, in the order in which they are shown.
-pub const KINDS: [&str; 4] = ["disk", "snapshot", "remove", "lock"];
+pub const KINDS: [&str; 5] = ["disk", "export", "snapshot", "remove", "lock"];
 
 /// The route.
 pub struct Snapshots;
@@ -71,10 +73,10 @@ impl PlannedJob for PlannedRun {
 #[must_use]
 pub fn operation(job: &Job, row: Row, now: Timestamp) -> Operation {
     let bytes_total = match &row.spec {
-        RowSpec::Copy(copy) => copy.size.unwrap_or(0),
+        RowSpec::Copy(copy) if copy.exported.is_none() => copy.size.unwrap_or(0),
         _ => 0,
     };
-    let spec = write_spec(&row.spec);
+    let spec = Document { v: row.spec.version(), ..write_spec(&row.spec) };
     rows::operation(job, row, spec, bytes_total, now)
 }
 

@@ -122,7 +122,7 @@ impl ReplicaState {
 /// If the table cannot be read. A group that cannot be listed is in [`SyncOverview::unlisted`].
 pub async fn overview(control: &ControlContext, sync: &Sync) -> Result<SyncOverview, ControlError> {
     let spec = RunSpec { sync: sync.clone(), allow_empty: false, max_deletes: None, name: None };
-    let rules = rules(&control.ports, &spec).await?;
+    let rules = rules(&control.ports, &control.config, &spec).await?;
     let sides = list_sides(control, &rules).await;
     let now = control.ports.clock.now();
     let selected: Vec<&Snapshot> = sides

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use goldfleet_config::{Config, HumanDuration, RESERVED_NAME, Sync, SyncDestination};
 use goldfleet_model::document::Document;
 use goldfleet_model::job::Work;
+use goldfleet_model::tenants::Tenants;
 use goldfleet_model::text::pluralize;
 use goldfleet_snapshots::id::{GroupRef, SnapshotId};
 use goldfleet_snapshots::names::ReplicaName;
@@ -115,7 +116,8 @@ fn copy_of(ids: &[&SnapshotId], request: &CopyRequest) -> Result<Sync, ControlEr
         speed: request.speed,
         scratch: request.scratch.clone(),
     };
-    let rules = sync.rules(uuid::Uuid::nil()).map_err(|error| ControlError::Refused(error.to_string()))?;
+    let rules =
+        sync.rules(uuid::Uuid::nil(), &Tenants::default()).map_err(|error| ControlError::Refused(error.to_string()))?;
     match rules.check().first() {
         Some(error) => Err(ControlError::Refused(error.to_string())),
         None => Ok(sync),

@@ -28,6 +28,7 @@ use crate::control::doctor::probe::known::Known;
 use crate::control::doctor::probe::questions::{
     COPY_ACROSS_SUBSCRIPTIONS, COPY_START_ACROSS_SUBSCRIPTIONS, COPY_START_IN_REGION, ENCRYPTION_SET_AT_COPY,
 };
+use goldfleet_config::Config;
 
 /// What a run does and reports.
 pub struct PlannedRun {
@@ -63,10 +64,10 @@ pub(super) struct Sides {
 ///
 /// # Errors
 /// [`ControlError::Refused`] if a pattern is not valid, or if the table cannot be read.
-pub(super) async fn rules(ports: &Ports, spec: &RunSpec) -> Result<Rules, ControlError> {
+pub(super) async fn rules(ports: &Ports, config: &Config, spec: &RunSpec) -> Result<Rules, ControlError> {
     let fleet = ports.table.fleet().await?;
     let invalid = |error| ControlError::Refused(format!("sync {:?}: {error}", spec.sync.name));
-    let rules = spec.sync.rules(fleet).map_err(invalid)?;
+    let rules = spec.sync.rules(fleet, &config.tenants).map_err(invalid)?;
     Ok(Rules { replica_name: spec.name.clone(), ..rules })
 }
 
@@ -116,7 +117,7 @@ pub(super) async fn list_sides(control: &ControlContext, rules: &Rules) -> Sides
 /// [`ControlError::Unlisted`] if the source cannot be listed completely, [`ControlError::Refused`] if the rules contradict
 /// each other. Others if the table cannot be read.
 pub async fn plan(control: &ControlContext, spec: &RunSpec, job: &JobId) -> Result<PlannedRun, ControlError> {
-    let mut rules = rules(&control.ports, spec).await?;
+    let mut rules = rules(&control.ports, &control.config, spec).await?;
     let rates = Rates::load(control.config.plan.rates.as_deref())?;
     let run = Run {
         job: job.clone(),

@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use goldfleet_disk::{DiskError, DiskReader as _};
+use goldfleet_disk::{AzureDisk, DiskError, DiskReader as _};
 use goldfleet_model::artifact::{ArtifactError, DiskRole};
 use goldfleet_model::ids::{ImageName, ImageVersion, JobId};
 use goldfleet_model::image::ImageRef;
@@ -180,7 +180,10 @@ async fn upload_as(
         ScanThreads::Sender => control.readers.count(),
     };
     let before = before?;
-    let scanned = |(role, disk)| UploadedDisk { role, disk: ScannedDisk { disk: Arc::new(disk), readers } };
+    let scanned = |(role, disk): (DiskRole, AzureDisk)| {
+        let earlier = source.earlier(role).filter(|earlier| earlier.size() == disk.size()).cloned();
+        UploadedDisk { role, disk: ScannedDisk { disk: Arc::new(disk), readers, earlier } }
+    };
     let disks: Vec<UploadedDisk> = disks.into_iter().map(scanned).collect();
     let size = disks.iter().map(|disk| disk.disk.disk.size()).sum();
     let container = control.config.source.store().container();

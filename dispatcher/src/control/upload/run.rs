@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::md5::Md5s;
 use super::record::UploadRecord;
-use super::scan::{self, ScannedDisk};
+use super::scan::{ScanPlan, ScannedDisk};
 use super::send::{self, ChunkSelection, SendResult};
 use super::version::{self, ExistingVersion};
 use super::{OtherContent, UploadError, UploadRequest, revision};
@@ -116,13 +116,15 @@ impl UploadRun<'_> {
 
     /// One pass over all disks.
     async fn pass(&self, listed: &BTreeMap<DiskRole, HashSet<ChunkHash>>) -> Result<Vec<SendResult>, UploadError> {
-        let bytes: Vec<u64> = self.disks.iter().map(|disk| scan::bytes_of(&disk.disk)).collect::<Result<_, _>>()?;
-        self.record.count(|row| row.bytes_total = bytes.iter().sum());
+        let plans: Vec<ScanPlan> = self.disks.iter().map(|disk| ScanPlan::of(&disk.disk)).collect::<Result<_, _>>()?;
+        self.record.count(|row| row.bytes_total = plans.iter().map(ScanPlan::bytes).sum());
         let mut sent = Vec::with_capacity(self.disks.len());
-        for UploadedDisk { role, disk } in &self.disks {
+        for (UploadedDisk { role, disk }, plan) in self.disks.iter().zip(plans) {
             let wanted = listed.get(role).map_or(ChunkSelection::All, ChunkSelection::Listed);
             let limit = self.request.limit;
-            sent.push(send::chunks(self.control, disk, wanted, limit, self.record, &self.md5s, self.stop).await?);
+            sent.push(
+                send::chunks(self.control, (disk, plan), wanted, limit, self.record, &self.md5s, self.stop).await?,
+            );
         }
         Ok(sent)
     }

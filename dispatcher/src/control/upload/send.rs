@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
+use futures::{StreamExt as _, TryStreamExt as _};
 use goldfleet_disk::chunk::PackedChunk;
 use goldfleet_kinds::writers::{Writer, list_writers, remove_record_of};
 use goldfleet_model::manifest::{ChunkEntry, ChunkHash, chunk_name};
@@ -24,7 +24,7 @@ use super::buffers::Buffers;
 use super::md5::Md5s;
 use super::rate_limit::{ByteRate, RateLimiter};
 use super::record::UploadRecord;
-use super::scan::ScannedDisk;
+use super::scan::{ScanPlan, ScannedDisk};
 use super::{UploadError, scan};
 use crate::control::context::ControlContext;
 
@@ -45,10 +45,10 @@ pub(super) struct SendResult {
     pub(super) put: usize,
 }
 
-/// Reads the whole disk and sends the selected chunks that the store lacks, at the rate of `limit` at most.
+/// Reads what is not known of the disk, and sends the selected chunks that the store lacks, at the rate of `limit` at most.
 pub(super) async fn chunks(
     control: &ControlContext,
-    disk: &ScannedDisk,
+    (disk, plan): (&ScannedDisk, ScanPlan),
     wanted: ChunkSelection<'_>,
     limit: Option<ByteRate>,
     record: &UploadRecord<'_>,
@@ -77,7 +77,7 @@ pub(super) async fn chunks(
     };
     tokio::select! {
         biased;
-        chunks = sender.run(disk) => Ok(SendResult { chunks: chunks?, put: sender.put.load(Ordering::Relaxed) }),
+        chunks = sender.run(disk, plan) => Ok(SendResult { chunks: chunks?, put: sender.put.load(Ordering::Relaxed) }),
         () = record.beat() => Err(UploadError::Interrupted),
         () = stop.cancelled() => Err(UploadError::Interrupted),
     }
@@ -100,19 +100,19 @@ struct Sender<'a> {
 }
 
 impl Sender<'_> {
-    async fn run(&self, disk: &ScannedDisk) -> Result<Vec<ChunkEntry>, UploadError> {
+    async fn run(&self, disk: &ScannedDisk, mut plan: ScanPlan) -> Result<Vec<ChunkEntry>, UploadError> {
         let requests = self.control.config.upload.requests.max(1);
         // One for each request, one for each reader, and one that is read ahead.
         let buffers = Buffers::new(requests + disk.readers + 1);
-        let mut scan = scan::start(disk, self.control.readers, &buffers)?;
-        let mut entries: Vec<Option<ChunkEntry>> = vec![None; scan.windows];
-        let mut seen: HashSet<ChunkHash> = HashSet::new();
+        let mut entries: Vec<Option<ChunkEntry>> = vec![None; plan.windows()];
+        let mut seen = self.keep(&mut plan, &mut entries).await?;
+        let mut scanned = scan::start(disk, &plan, self.control.readers, &buffers);
         let mut sending = FuturesUnordered::new();
         loop {
             tokio::select! {
                 biased;
                 Some(taken) = sending.next(), if !sending.is_empty() => place(&mut entries, taken?),
-                scanned = scan.scanned.recv(), if sending.len() < requests => {
+                scanned = scanned.recv(), if sending.len() < requests => {
                     let Some(scanned) = scanned else { break };
                     let scanned = scanned?;
                     self.record.count(|row| row.bytes_read += scanned.read);
@@ -133,6 +133,42 @@ impl Sender<'_> {
         let chunks: Vec<ChunkEntry> = entries.into_iter().flatten().collect();
         self.remove_records(&chunks).await;
         Ok(chunks)
+    }
+
+    /// Takes over the known chunks that the store has, and plans to read the windows of all others. Returns the hashes of the
+    /// selected chunks that the store has.
+    async fn keep(
+        &self,
+        plan: &mut ScanPlan,
+        entries: &mut [Option<ChunkEntry>],
+    ) -> Result<HashSet<ChunkHash>, UploadError> {
+        let known = std::mem::take(&mut plan.known);
+        let selected = known.iter().map(|(_, entry)| entry).filter(|entry| self.is_selected(&entry.hash));
+        let distinct: HashMap<ChunkHash, ChunkEntry> = selected.map(|entry| (entry.hash, entry.clone())).collect();
+        let checks = futures::stream::iter(distinct.into_values()).map(|entry| self.kept(entry));
+        let requests = self.control.config.upload.requests.max(1);
+        let checks: Vec<Option<ChunkHash>> = checks.buffer_unordered(requests).try_collect().await?;
+        let present: HashSet<ChunkHash> = checks.into_iter().flatten().collect();
+        for (index, entry) in known {
+            if self.is_selected(&entry.hash) && !present.contains(&entry.hash) {
+                let more = plan.read_too(index);
+                self.record.count(|row| row.bytes_total += more);
+                continue;
+            }
+            self.record.count(|row| row.bytes_data += u64::from(entry.length));
+            if self.is_selected(&entry.hash) {
+                self.count_reused(entry.length);
+            }
+            place(entries, (index, entry));
+        }
+        Ok(present)
+    }
+
+    /// The hash of a chunk, if the store has it.
+    async fn kept(&self, entry: ChunkEntry) -> PortResult<Option<ChunkHash>> {
+        let clock = self.control.ports.clock.as_ref();
+        let kept = retry_transient(clock, PortError::is_retryable, || self.is_in_store(&entry)).await?;
+        Ok(kept.then_some(entry.hash))
     }
 
     /// The age from which a chunk that is relied on is renewed.
@@ -167,7 +203,7 @@ impl Sender<'_> {
     async fn is_in_store(&self, entry: &ChunkEntry) -> Result<bool, PortError> {
         let Some(listed) = self.present.get(&chunk_name(&entry.hash)) else { return Ok(false) };
         if listed.length != u64::from(entry.length) {
-            tracing::warn!(chunk = %entry.hash, length = listed.length, "a chunk in the store is not whole: it is replaced");
+            tracing::warn!(chunk = %entry.hash, length = listed.length, "a chunk in the store has a wrong length: it is written again");
             chunk_store::delete_listed(&self.control.ports, &self.container, listed).await?;
             return Ok(false);
         }

@@ -36,6 +36,7 @@ pub fn config() -> Result<Config, RehearsalError> {
         dispatch: Default::default(),
         cleanup: Default::default(),
         log: Default::default(),
+        tenants: Default::default(),
         sync: Vec::new(),
         file: None,
     };

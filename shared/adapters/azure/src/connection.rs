@@ -9,6 +9,7 @@ use std::time::Duration;
 use azure_core::http::policies::Policy;
 use azure_core::http::{ClientOptions, HttpClient, Pipeline, RetryOptions, Transport};
 use goldfleet_azure_settings::{Credential, Identity};
+use goldfleet_model::tenants::Tenants;
 use goldfleet_ports::timeout::TimeoutPolicy;
 
 use super::policies::{AddHeaders, BearerAuth, RetryReads};
@@ -53,6 +54,7 @@ pub struct Connection {
     transport: Transport,
     tokens: Arc<TokenCache>,
     identity: Identity,
+    tenants: Arc<Tenants>,
 }
 
 impl Connection {
@@ -70,7 +72,15 @@ impl Connection {
     pub fn with_client(client: Arc<dyn HttpClient>, identity: &Identity) -> Self {
         let transport = Transport::new(client);
         let tokens = Arc::new(TokenCache::new(identity.clone(), transport.clone()));
-        Self { transport, tokens, identity: identity.clone() }
+        Self { transport, tokens, identity: identity.clone(), tenants: Arc::default() }
+    }
+
+    /// The connection, with the tenants of subscriptions. Each request for a resource in such a subscription carries a token
+    /// of its tenant.
+    #[must_use]
+    pub fn with_tenants(mut self, tenants: &Tenants) -> Self {
+        self.tenants = Arc::new(tenants.clone());
+        self
     }
 
     /// The identity of the process.
@@ -81,7 +91,8 @@ impl Connection {
 
     /// Options for a client with tokens for `scope`. The client itself has no credential.
     pub(super) fn options(&self, scope: &str) -> ClientOptions {
-        let bearer: Arc<dyn Policy> = Arc::new(BearerAuth::new(Arc::clone(&self.tokens), scope.to_owned()));
+        let bearer: Arc<dyn Policy> =
+            Arc::new(BearerAuth::new(Arc::clone(&self.tokens), scope.to_owned(), Arc::clone(&self.tenants)));
         ClientOptions {
             per_call_policies: vec![Arc::new(AddHeaders), Arc::new(RetryReads)],
             per_try_policies: vec![bearer],

@@ -11,6 +11,8 @@ use azure_core::http::headers::{AUTHORIZATION, HeaderName, Headers, WWW_AUTHENTI
 use azure_core::http::policies::{Policy, PolicyResult};
 use azure_core::http::{Context, Method, Request, Url};
 use azure_core::{Error, Result};
+use goldfleet_model::ids::SubscriptionId;
+use goldfleet_model::tenants::Tenants;
 use goldfleet_ports::backoff::Backoff;
 use goldfleet_ports::timeout::{MAX_WAIT_IN_PLACE, fits_in_place};
 use uuid::Uuid;
@@ -60,6 +62,8 @@ impl Policy for AddHeaders {
 pub(super) struct BearerAuth {
     tokens: Arc<TokenCache>,
     scope: String,
+    /// The tenants of subscriptions, as the configuration names them.
+    configured: Arc<Tenants>,
     tenants: RwLock<HashMap<String, String>>,
 }
 
@@ -70,8 +74,15 @@ impl std::fmt::Debug for BearerAuth {
 }
 
 impl BearerAuth {
-    pub(super) fn new(tokens: Arc<TokenCache>, scope: String) -> Self {
-        Self { tokens, scope, tenants: RwLock::default() }
+    pub(super) fn new(tokens: Arc<TokenCache>, scope: String, configured: Arc<Tenants>) -> Self {
+        Self { tokens, scope, configured, tenants: RwLock::default() }
+    }
+
+    /// The tenant whose token a request needs. None for the tenant of the credential.
+    fn tenant_of(&self, ctx: &Context, url: &Url, place: &str) -> Option<String> {
+        let requested = || ctx.value::<Tenant>().map(|tenant| tenant.0.clone());
+        let configured = || self.configured.of(&subscription_of(url)?).map(ToString::to_string);
+        requested().or_else(configured).or_else(|| self.known_tenant(place))
     }
 
     fn known_tenant(&self, place: &str) -> Option<String> {
@@ -101,7 +112,7 @@ impl Policy for BearerAuth {
             request.insert_header(AUXILIARY, format!("Bearer {}", token.token.secret()));
         }
         let place = tenant_scope(request.url());
-        let tenant = ctx.value::<Tenant>().map(|tenant| tenant.0.clone()).or_else(|| self.known_tenant(&place));
+        let tenant = self.tenant_of(ctx, request.url(), &place);
         let token = self.authorise(request, tenant.as_deref()).await?;
         let response = next[0].send(ctx, request, &next[1..]).await?;
         if u16::from(response.status()) != 401 {
@@ -129,6 +140,13 @@ fn tenant_scope(url: &Url) -> String {
     let first = segments.next().unwrap_or_default();
     let subscription = segments.next().filter(|_| first.eq_ignore_ascii_case("subscriptions")).unwrap_or_default();
     format!("{}/{first}/{subscription}", url.authority()).to_ascii_lowercase()
+}
+
+/// The subscription of a URL of Resource Manager.
+fn subscription_of(url: &Url) -> Option<SubscriptionId> {
+    let mut segments = url.path_segments()?;
+    segments.next().filter(|first| first.eq_ignore_ascii_case("subscriptions"))?;
+    segments.next()?.parse().ok()
 }
 
 /// The tenant that a 401 response names. Source: the Bearer challenge of Azure Storage and Resource Manager,

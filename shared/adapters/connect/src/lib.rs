@@ -126,7 +126,7 @@ pub fn connect(config: &Config) -> Result<Option<Connection>, BackendError> {
 
 fn connect_as(config: &Config, identity: &Identity) -> Result<Connection, ConnectionError> {
     let timeouts = TimeoutPolicy { max_retry_after: config.worker.max_retry_after.get(), ..TimeoutPolicy::default() };
-    Connection::open(identity, timeouts)
+    Ok(Connection::open(identity, timeouts)?.with_tenants(&config.tenants))
 }
 
 /// Opens the configured adapters over an existing connection to Azure. The connection is required if coordination or
@@ -155,7 +155,8 @@ pub fn open_with_connection(config: &Config, connection: Option<&Connection>) ->
         (Cloud::Directory(directory), _) => {
             let root = directory.root.clone();
             let blobs = DirectoryBlobs::new(root.clone(), Arc::clone(&clock));
-            let resources = Arc::new(DirectoryResources::new(root, Arc::clone(&clock)));
+            let resources = DirectoryResources::new(root, Arc::clone(&clock)).with_tenants(&config.tenants);
+            let resources = Arc::new(resources);
             CloudPorts::new(Arc::new(blobs), Arc::clone(&resources), resources)
         }
         (Cloud::Modelled(modelled), _) => modelled_cloud(config, modelled, &clock)?,

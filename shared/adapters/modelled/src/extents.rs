@@ -161,6 +161,29 @@ impl Extents {
         }
         ranges
     }
+
+    /// The ranges in which another content may differ, in order. Pieces whose content is not known differ.
+    pub(super) fn differences(&self, other: &Self) -> Vec<Range<u64>> {
+        let bounds = |extents: &Self| -> Vec<u64> {
+            extents.pieces.iter().flat_map(|(at, (length, _))| [*at, at + length]).collect()
+        };
+        let mut bounds = [bounds(self), bounds(other)].concat();
+        bounds.sort_unstable();
+        bounds.dedup();
+        let mut found: Vec<Range<u64>> = Vec::new();
+        for pair in bounds.windows(2) {
+            let range = pair[0]..pair[1];
+            let (one, two) = (self.crc64(&range), other.crc64(&range));
+            if one.is_some() && one == two {
+                continue;
+            }
+            match found.last_mut() {
+                Some(last) if last.end == range.start => last.end = range.end,
+                _ => found.push(range),
+            }
+        }
+        found
+    }
 }
 
 fn with_zeros(mut crc: u64, mut count: u64) -> u64 {

@@ -4,13 +4,14 @@ use std::ops::Range;
 
 use goldfleet_model::chunk_set::ChunkSet;
 use goldfleet_model::manifest::{ChunkEntry, Manifest};
+use goldfleet_ports::disk_access::Access;
 use goldfleet_ports::error::{ErrorKind, PortError};
 use goldfleet_ports::resources::Resource;
 use uuid::Uuid;
 
-use super::access::WriteAccess;
 use super::pages::DiskPagesDestination;
 use super::{FilledDisk, HubSpec};
+use crate::access::SasAccess;
 use crate::change::end_access;
 use crate::context::{Attempt, source_of, write_spec};
 use crate::disk::unique_id;
@@ -33,7 +34,7 @@ pub(super) async fn fill(
     let incarnation = unique_id.parse().ok();
     let (done, bytes) = recorded(attempt, &manifest, incarnation);
     attempt.lease.set_progress(incarnation, done, bytes, manifest.data_bytes());
-    let access = WriteAccess::begin(attempt, &spec.id).await?;
+    let access = SasAccess::begin(attempt, &spec.id, Access::Write).await?;
     let destination = DiskPagesDestination::new(attempt, &spec.id, &unique_id, &access)?;
     for pass in 1..=PASSES {
         match transfer_chunks(attempt, &manifest, &spec.from, &destination).await? {

@@ -9,7 +9,6 @@
 //!   After that, the operation writes its output, which names the disk by its unique id. If the access ended without an
 //!   output, the disk is not complete, and the operation begins again with another disk.
 
-mod access;
 mod fill;
 mod others;
 mod pages;
@@ -180,7 +179,7 @@ impl<'a> HubDisk<'a> {
 
 /// How far the upload of a disk is.
 #[derive(Debug, PartialEq, Eq)]
-enum Stage {
+pub(crate) enum Stage {
     /// The service creates it.
     Arriving,
     /// It awaits its bytes.
@@ -193,7 +192,7 @@ enum Stage {
     Unusable(&'static str),
 }
 
-fn stage(found: &Resource, proven: Option<&FilledDisk>) -> Stage {
+pub(crate) fn stage(found: &Resource, proven: Option<&FilledDisk>) -> Stage {
     let own = unique_id(found);
     let is_proven = proven.zip(own).is_some_and(|(proven, own)| proven.unique_id.eq_ignore_ascii_case(own));
     let state = found.body.properties.disk().and_then(|disk| disk.disk_state.as_ref());
@@ -249,7 +248,7 @@ async fn run(attempt: Attempt<'_>, spec: &HubSpec) -> StepResult {
             },
             Stage::Unusable(reason) => {
                 tracing::warn!(disk = %spec.id, "it is deleted and created again: {reason}");
-                ensure_unused(spec, &found)?;
+                ensure_unused(&found)?;
                 if let Changed::Later(error) = change::delete(attempt, &spec.id).await? {
                     return Ok(later(attempt, &error));
                 }
@@ -260,11 +259,11 @@ async fn run(attempt: Attempt<'_>, spec: &HubSpec) -> StepResult {
 }
 
 /// Rejects the deletion of a disk that a machine or a SAS uses.
-fn ensure_unused(spec: &HubSpec, found: &Resource) -> Result<(), AttemptError> {
+pub(crate) fn ensure_unused(found: &Resource) -> Result<(), AttemptError> {
     let state = found.body.properties.disk().and_then(|disk| disk.disk_state.as_ref());
     match state {
         Some(state) if state.is_attached() || *state == DiskState::ActiveSas => {
-            let message = format!("{}: it is not complete, and a machine or a SAS uses it", spec.id);
+            let message = format!("{}: it is not complete, and a machine or a SAS uses it", found.id);
             Err(AttemptError::fatal("disk-in-use", message))
         }
         _ => Ok(()),

@@ -17,7 +17,7 @@ use goldfleet_ports::error::{ErrorKind, PortError, PortResult, SourceFault};
 use goldfleet_ports::retry::retry_within;
 use goldfleet_ports::timeout::MAX_WAIT_IN_PLACE;
 
-use super::access::WriteAccess;
+use crate::access::SasAccess;
 use crate::attempt_error::AttemptError;
 use crate::context::Attempt;
 use crate::lease::StopReason;
@@ -69,7 +69,7 @@ fn retry_later(error: PortError) -> PortError {
 pub(super) struct DiskPagesDestination<'a> {
     attempt: Attempt<'a>,
     id: &'a ResourceId,
-    access: &'a WriteAccess<'a>,
+    access: &'a SasAccess<'a>,
     /// Represents the disk, whose page blob is in an account of the platform.
     account: AccountName,
     /// The maximum number of requests in flight.
@@ -84,7 +84,7 @@ impl<'a> DiskPagesDestination<'a> {
         attempt: Attempt<'a>,
         id: &'a ResourceId,
         unique_id: &str,
-        access: &'a WriteAccess<'a>,
+        access: &'a SasAccess<'a>,
     ) -> Result<Self, AttemptError> {
         let digits: String = digest_of(unique_id.as_bytes()).to_string().chars().rev().take(20).collect();
         let account = format!("md{digits}").parse();
@@ -178,7 +178,7 @@ impl<'a> DiskPagesDestination<'a> {
             };
             match self.put_by(*way, run, source).await {
                 Err(error) if *way != Way::Through && is_unsupported(&error) => {
-                    tracing::info!(disk = %self.id, ?way, code = error.code, "the service does not support a way of writing: {error}");
+                    tracing::info!(disk = %self.id, ?way, code = error.code, "the service does not support this method of writing: {error}");
                     // Another request may have changed it already.
                     let _ = self.way.compare_exchange(index, index + 1, Ordering::Relaxed, Ordering::Relaxed);
                 }
@@ -188,10 +188,8 @@ impl<'a> DiskPagesDestination<'a> {
         if self.prove(&answer, run.range(), checksums(run)).await? {
             return Ok(());
         }
-        let message = format!(
-            "{}: {} bytes at {} did not arrive from {source} with the checksum that they should have",
-            self.id, run.length, run.offset
-        );
+        let message =
+            format!("{}: {} bytes at {} arrived from {source} with a wrong checksum", self.id, run.length, run.offset);
         Err(PortError::new(ErrorKind::Corrupt, message).with_source_fault(SourceFault::Corrupt))
     }
 
@@ -268,7 +266,7 @@ impl Destination for DiskPagesDestination<'_> {
             if self.is_in_place(entry).await? {
                 in_place.push(*chunk);
             } else {
-                tracing::warn!(disk = %self.id, chunk = %entry.hash, "a request that landed late damaged a chunk: it is written again");
+                tracing::warn!(disk = %self.id, chunk = %entry.hash, "a delayed request damaged a chunk: the chunk is written again");
             }
         }
         Ok(in_place)

@@ -1,10 +1,10 @@
 //! The replica of a snapshot: it is probed, created, and probed until its content is complete.
 
 use goldfleet_model::chunk_set::ChunkSet;
-use goldfleet_model::resource::{ResourceBody, ResourceId};
+use goldfleet_model::resource::{DiskState, ResourceBody, ResourceId};
 use goldfleet_ports::error::{ErrorKind, PortError};
 use goldfleet_snapshots::difference::Evidence;
-use goldfleet_snapshots::graph::CopySpec;
+use goldfleet_snapshots::graph::{CopySpec, Exported};
 use goldfleet_snapshots::remove::{Because, Decision, Facts, RemoveSpec};
 use goldfleet_snapshots::replica::{Probe, probe};
 use goldfleet_snapshots::select::TagPatterns;
@@ -15,7 +15,8 @@ use super::{Reading, TEMPORARY_MISSING, read};
 use crate::attempt_error::AttemptError;
 use crate::change::{self, Changed, later, poll_delay, read_body, read_id, vanished};
 use crate::context::Attempt;
-use crate::disk::CreateOutput;
+use crate::disk::{CreateOutput, unique_id};
+use crate::hub::FilledDisk;
 use crate::lock;
 use crate::outcome::{StepError, StepOutcome, StepResult};
 
@@ -104,8 +105,11 @@ impl Copy<'_> {
 
     /// The body of the request, after the snapshot to copy was checked. None if that is not complete yet.
     async fn body(&self) -> Result<Option<ResourceBody>, StepError> {
-        let CopySpec { copied, copied_unique_id, .. } = self.spec;
+        let CopySpec { copied, copied_unique_id, exported, .. } = self.spec;
         let mut body = read_body(&self.id, &self.spec.body)?;
+        if let Some(exported) = exported {
+            return self.body_of_exported(exported, body).await;
+        }
         let found = match (read(&self.attempt.shared.ports, copied).await?, copied_unique_id) {
             (Reading::Found(found), _) => found,
             (Reading::BeingCreated, _) => return Ok(None),
@@ -138,6 +142,32 @@ impl Copy<'_> {
                 Err(self.fatal("source-failed", &format!("the service reports state {state} for {copied}")))
             }
         }
+    }
+
+    /// The body of the request for a replica of a source in another tenant, after the disk with its content was checked.
+    async fn body_of_exported(
+        &self,
+        exported: &Exported,
+        mut body: ResourceBody,
+    ) -> Result<Option<ResourceBody>, StepError> {
+        let Exported { disk, filled_by } = exported;
+        let Attempt { shared, operation, .. } = self.attempt;
+        let fill = shared.ports.table.operation(&operation.job, filled_by).await?;
+        let filled = fill.and_then(|row| FilledDisk::of(&row.value));
+        let found = shared.ports.resources.get(&read_id(disk)?, None).await?;
+        let (Some(filled), Some(found)) = (filled, found) else {
+            return Err(self.fatal(TEMPORARY_MISSING, &format!("the disk {disk} with its content does not exist")));
+        };
+        // The one with this unique id has all bytes.
+        if unique_id(&found).is_none_or(|found| !found.eq_ignore_ascii_case(&filled.unique_id)) {
+            return Err(self.fatal(TEMPORARY_MISSING, &format!("the disk {disk} was replaced by another one")));
+        }
+        let is_upload = found.body.properties.disk().and_then(|disk| disk.disk_state.as_ref());
+        if is_upload.is_some_and(DiskState::awaits_upload) {
+            return Ok(None);
+        }
+        body.tags.insert(tags::VIA.to_owned(), filled.unique_id.to_ascii_lowercase());
+        Ok(Some(body))
     }
 
     fn is_own_temporary(&self, found: &Snapshot, body: &ResourceBody) -> bool {

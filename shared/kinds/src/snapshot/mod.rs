@@ -3,6 +3,7 @@
 mod copy;
 
 use async_trait::async_trait;
+use goldfleet_model::document::Document;
 use goldfleet_model::message::QueueName;
 use goldfleet_model::operation::Operation;
 use goldfleet_ports::Ports;
@@ -34,6 +35,10 @@ impl Kind for Snapshot {
         "snapshot"
     }
 
+    fn spec_version(&self) -> u16 {
+        2
+    }
+
     fn queue(&self) -> QueueName {
         QueueName::Image
     }
@@ -43,7 +48,7 @@ impl Kind for Snapshot {
     }
 
     fn produces(&self, operation: &Operation) -> Option<String> {
-        match read_spec(operation).ok()? {
+        match read_row(operation).ok()? {
             RowSpec::Copy(spec) => Some(spec.id.name),
             RowSpec::Create(spec) | RowSpec::Sink(spec) => disk::name_of(&spec),
             RowSpec::Golden(spec) => disk::name_of(&spec.create),
@@ -56,7 +61,7 @@ impl Kind for Snapshot {
     }
 
     fn is_delivery(&self, operation: &Operation) -> bool {
-        matches!(read_spec(operation), Ok(RowSpec::Copy(_) | RowSpec::Sink(_)))
+        matches!(read_row(operation), Ok(RowSpec::Copy(_) | RowSpec::Sink(_)))
     }
 
     fn lacks_input(&self, code: &str) -> bool {
@@ -66,11 +71,11 @@ impl Kind for Snapshot {
     /// A golden snapshot stays, but another job may have removed it: then the targets that need it fail, and a retry creates
     /// it again.
     fn creates_temporary(&self, operation: &Operation) -> bool {
-        disk::creates_temporary(operation) || matches!(read_spec(operation), Ok(RowSpec::Golden(_)))
+        disk::creates_temporary(operation) || matches!(read_row(operation), Ok(RowSpec::Golden(_)))
     }
 
     async fn probe(&self, ports: &Ports, operation: &Operation) -> PortResult<Probe> {
-        let spec = match read_spec(operation) {
+        let spec = match read_row(operation) {
             Ok(RowSpec::Copy(spec)) => spec,
             Ok(RowSpec::Create(spec)) => return disk::probe(ports, operation, &spec).await,
             Ok(RowSpec::Sink(spec)) => return sink::probe(ports, operation, &spec, Role::Sink).await,
@@ -92,13 +97,22 @@ impl Kind for Snapshot {
     }
 
     async fn run(&self, attempt: Attempt<'_>) -> Result<StepOutcome, StepError> {
-        match attempt.spec()? {
+        match read_row(attempt.operation)? {
             RowSpec::Copy(spec) => copy::run(attempt, &spec).await,
             RowSpec::Create(spec) => disk::run(attempt, &spec).await,
             RowSpec::Sink(spec) => sink::run(attempt, &spec, Role::Sink, None).await,
             RowSpec::Golden(spec) => hub::golden(attempt, &spec).await,
             _ => Err(AttemptError::fatal("row-damaged", "the row does not create a snapshot").into()),
         }
+    }
+}
+
+/// The specification of a row in any version that this program knows.
+fn read_row(operation: &Operation) -> Result<RowSpec, AttemptError> {
+    let known = Document { v: 1, ..operation.spec.clone() };
+    match operation.spec.v {
+        2 => read_spec(&Operation { spec: known, ..operation.clone() }),
+        _ => read_spec(operation),
     }
 }
 

@@ -13,10 +13,12 @@ use goldfleet_model::resource::{
     CreateOption, CreationData, DiskProperties, DiskState, ImageDisk, ImageProperties, Properties, ResourceBody,
     ResourceId, ResourceType,
 };
+use goldfleet_model::tenants::Tenants;
 use jiff::Timestamp;
 
 pub use copies::{
-    FamilyOrder, MAX_COPIES, RegionalCopy, check_copy_start, family_of, is_copy_start, order_of, source_gone,
+    FamilyOrder, MAX_COPIES, RegionalCopy, check_copy_start, check_difference, family_of, is_copy_start, order_of,
+    source_gone,
 };
 
 use super::{Provisioning, PutMode, PutRequest, Resource};
@@ -155,6 +157,23 @@ fn id_of_source(request: &PutRequest, source: &str) -> PortResult<ResourceId> {
             Err(refused(ErrorKind::Invalid, "linked-invalid-property-id", message))
         }
     }
+}
+
+/// Checks that the source of a request is in the tenant of its result. Source: seen, MicrosoftDocs/azure-docs#48443.
+///
+/// # Errors
+/// `Denied` with the code of the platform.
+pub fn check_tenants(request: &PutRequest, tenants: &Tenants) -> PortResult<()> {
+    let Some(source) =
+        source_of(request)?.filter(|source| tenants.differ(&source.subscription, &request.id.subscription))
+    else {
+        return Ok(());
+    };
+    let message = format!(
+        "{}: the identity has permission to create it, but the linked scope {source} is in another tenant",
+        request.id
+    );
+    Err(refused(ErrorKind::Denied, "authorization-failed", message))
 }
 
 /// Checks that no two data disks of an image or gallery version have the same LUN.

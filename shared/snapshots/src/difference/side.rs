@@ -158,6 +158,9 @@ impl<'a> Side<'a> {
             }
             _ => {}
         }
+        if self.destination.other_tenant {
+            return crate::export::check(source).map(|()| Method::Export);
+        }
         let measured = rules.measured.get(&(source.region.clone(), self.index)).copied().unwrap_or_default();
         if encryption_set.is_some() {
             measured.check_encryption()?;

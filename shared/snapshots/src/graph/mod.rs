@@ -19,7 +19,9 @@ use crate::plan::{Method, Plan};
 use crate::rules::{Rules, Run};
 
 use edges::Edges;
-pub use row::{CopySpec, CreateSpec, Downtime, GoldenSpec, RequiresStopped, Restored, Row, RowSpec};
+pub use row::{
+    CopySpec, CreateSpec, Downtime, ExportSpec, Exported, GoldenSpec, RequiresStopped, Restored, Row, RowSpec,
+};
 
 /// A plan as a graph. Groups are created one by one.
 pub struct Graph<'p, 'a> {

@@ -49,6 +49,8 @@ impl<S> Row<S> {
 pub enum RowSpec {
     /// Create a replica, or wait for it.
     Copy(Box<CopySpec>),
+    /// Fill a disk in another tenant with the content of a source.
+    Export(Box<ExportSpec>),
     /// Create a disk or snapshot, such as a temporary one.
     Create(CreateSpec),
     /// Create the snapshot or disk of an image version that a target receives. One of the same version and content, of any
@@ -68,6 +70,15 @@ pub enum RowSpec {
 }
 
 impl RowSpec {
+    /// The version of the specification as a document. Programs that do not know a part of it do not claim the row.
+    #[must_use]
+    pub fn version(&self) -> u16 {
+        match self {
+            Self::Copy(spec) if spec.exported.is_some() => 2,
+            _ => 1,
+        }
+    }
+
     /// Why a row deletes something. None for a row that does not.
     #[must_use]
     pub fn reason(&self) -> Option<String> {
@@ -75,7 +86,7 @@ impl RowSpec {
             Self::Remove(spec) => Some(spec.reason()),
             Self::Discard(spec) => Some(spec.reason().to_owned()),
             Self::RemoveTemporary(_) => Some("the job created it only for its copies".to_owned()),
-            Self::Copy(_) | Self::Create(_) | Self::Sink(_) | Self::Golden(_) | Self::Lock(_) => None,
+            Self::Copy(_) | Self::Export(_) | Self::Create(_) | Self::Sink(_) | Self::Golden(_) | Self::Lock(_) => None,
         }
     }
 }
@@ -108,6 +119,39 @@ pub struct CopySpec {
     /// The name of the lock to put on the replica after it is complete.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lock: Option<String>,
+    /// The disk that the replica is created from, if the source is in another tenant. Then `copied` is the source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exported: Option<Exported>,
+}
+
+/// A disk with the content of a source in another tenant.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Exported {
+    /// The resource id of the disk.
+    pub disk: String,
+    /// The operation that fills the disk. Its output names the disk that has all bytes by its unique id.
+    pub filled_by: OperationId,
+}
+
+/// A disk to fill with the content of a source in another tenant.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ExportSpec {
+    /// The fleet.
+    pub fleet: Uuid,
+    /// The name of the sync.
+    pub sync: String,
+    /// The replica. If it is complete, no disk is needed.
+    pub replica: SnapshotId,
+    /// The source.
+    pub source: SnapshotId,
+    /// The unique id of the source.
+    pub source_unique_id: String,
+    /// The size of the source in bytes.
+    pub size: u64,
+    /// The resource id of the disk.
+    pub disk: String,
+    /// The body of the request for the disk.
+    pub body: Value,
 }
 
 /// A disk or snapshot to create. The tags in the body that goldfleet sets identify it: an existing resource with the

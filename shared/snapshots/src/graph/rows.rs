@@ -6,12 +6,13 @@ use goldfleet_model::operation::{GroupId, OperationId};
 
 use super::Graph;
 use super::edges::{ready, used};
-use super::row::{CopySpec, CreateSpec, Row, RowSpec};
+use super::row::{CopySpec, CreateSpec, ExportSpec, Exported, Row, RowSpec};
 use crate::body;
 use crate::id::{GroupRef, SnapshotId};
 use crate::names;
 use crate::plan::{Copy, Lockable, Method, Promotion, Reason, Removal};
 use crate::remove::{Because, DiscardSpec, Lock, LockSpec, RemoveSpec, TemporarySpec};
+use crate::rules::Destination;
 use crate::snapshot::Snapshot;
 use crate::tags::{self, ReplicaTags};
 
@@ -85,11 +86,44 @@ impl Graph<'_, '_> {
         let spec = Replica { source, destination: copy.destination, name: &copy.name, method: copy.method, tags };
         let mut row = self.replica(spec, copied, unique_id, copy.remains.clone());
         let edges = &self.edges[index];
-        row.after.clone_from(&edges.after);
         row.opens.clone_from(&edges.opens);
+        if copy.method == Method::Export {
+            return self.export(copy, row, &edges.after);
+        }
+        row.after.clone_from(&edges.after);
         // What an earlier job began is not discarded by this one. A copy in the same region is complete at once.
         let discard = (copy.method.is_limited() && !copy.underway).then(|| self.discard(copy, &row));
         chained(std::iter::once(row).chain(discard).collect())
+    }
+
+    /// The rows of a copy to another tenant: a disk is filled, the replica is created from it, and the disk is deleted in any
+    /// case.
+    fn export(&self, copy: &Copy<'_>, mut replica: Row, after: &[After]) -> Vec<Row> {
+        let (source, destination) = (copy.source, &self.rules.destinations[copy.destination]);
+        let Destination { group: place, region, .. } = destination;
+        let disk = disk_id(place, &self.temporary_name_at(source, place, region, "export"));
+        let tags = tags::of_temporary(self.rules.fleet, &self.run.job, &source.unique_id);
+        let size = source.size.unwrap_or_default();
+        let spec = ExportSpec {
+            fleet: self.rules.fleet,
+            sync: self.rules.name.clone(),
+            replica: SnapshotId::new(place.clone(), &copy.name),
+            source: source.id.clone(),
+            source_unique_id: source.unique_id.clone(),
+            size,
+            disk: disk.clone(),
+            body: body::of_export(source, size, destination, &tags),
+        };
+        let group = replica.id.group().clone();
+        let mut fill = row(&group, "export", "export", place, region, RowSpec::Export(Box::new(spec)));
+        fill.after = after.to_vec();
+        if let RowSpec::Copy(spec) = &mut replica.spec {
+            spec.body["properties"]["creationData"]["sourceResourceId"] = disk.clone().into();
+            spec.exported = Some(Exported { disk: disk.clone(), filled_by: fill.id.clone() });
+        }
+        let temporary = TemporarySpec { fleet: self.rules.fleet, id: disk, job: self.run.job.clone() };
+        let remove = row(&group, "remove", "remove", place, region, RowSpec::RemoveTemporary(temporary));
+        chained(vec![fill, replica, Row { always: true, ..remove }])
     }
 
     /// The row that deletes the replica of a copy that was cancelled before it was complete.
@@ -198,6 +232,7 @@ impl Graph<'_, '_> {
             body,
             remains,
             lock: self.rules.lock.then(|| Lock::name_of(&self.rules.name)),
+            exported: None,
         };
         let group = group_of("snapshot", &id, &destination.region);
         let spec = RowSpec::Copy(Box::new(spec));
@@ -209,7 +244,11 @@ impl Graph<'_, '_> {
     }
 
     fn temporary_name(&self, source: &Snapshot, scratch: &GroupRef, part: &str) -> String {
-        names::of_temporary(self.rules.fleet, &self.run.job, &source.unique_id, scratch, &source.region, part)
+        self.temporary_name_at(source, scratch, &source.region, part)
+    }
+
+    fn temporary_name_at(&self, source: &Snapshot, group: &GroupRef, region: &Region, part: &str) -> String {
+        names::of_temporary(self.rules.fleet, &self.run.job, &source.unique_id, group, region, part)
     }
 }
 

@@ -94,6 +94,7 @@ fn rules() -> Rules {
             group: group(2, "Replicas"),
             region: "eastus".parse().unwrap(),
             encryption_set: None,
+            other_tenant: false,
             disk_access: None,
         }],
         scratch: None,

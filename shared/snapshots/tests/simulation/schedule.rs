@@ -60,6 +60,7 @@ fn rules(rng: &mut Rng) -> Rules {
         group: group(subscription, &format!("Replicas{index}")),
         region: region.parse().unwrap(),
         encryption_set: None,
+        other_tenant: false,
         disk_access: None,
     };
     let count = 1 + rng.index(3);

@@ -67,6 +67,15 @@ impl ContentAccess {
         self.with_sas(|sas| async move { self.disks.layout(&sas).await }).await
     }
 
+    /// The ranges in which the content may differ from that of an earlier snapshot of the same disk.
+    ///
+    /// # Errors
+    /// As [`DiskContent::changes_since`](goldfleet_ports::disk_content::DiskContent::changes_since).
+    pub async fn changes_since(&self, earlier: &Self) -> PortResult<Vec<Range<u64>>> {
+        let before = &earlier.sas(None).await?;
+        self.with_sas(|sas| async move { self.disks.changes_since(&sas, before).await }).await
+    }
+
     /// Ends the access. Requests that are in progress fail.
     ///
     /// # Errors

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use goldfleet_disk::{DiskError, DiskType, FOOTER_SIZE, Footer, OpenDisk, OpenOptions, StatedFormat, open_reader};
+use goldfleet_model::artifact::DiskRole;
+use goldfleet_model::image::ImageRef;
 use goldfleet_model::origin::Origin;
 use goldfleet_ports::clock::Clock;
 use goldfleet_ports::disk_content::ContentLayout;
@@ -22,7 +24,7 @@ pub(crate) use facts::system;
 
 use crate::codes::{self, Refusal};
 use crate::remote::{READERS, RemoteContent as _, RemoteDisk, Requests};
-use crate::{ArtifactSource, OpenArtifact, Revision, SourceError};
+use crate::{ArtifactSource, EarlierContent, OpenArtifact, Revision, SourceError};
 
 const FOOTER: u64 = FOOTER_SIZE as u64;
 
@@ -38,6 +40,7 @@ pub struct CloudDisk {
     /// The size of the disk in the content.
     size: u64,
     requests: Requests,
+    earlier: Option<EarlierContent>,
 }
 
 impl std::fmt::Debug for CloudDisk {
@@ -62,7 +65,15 @@ impl CloudDisk {
         let layout = access.layout().await?;
         let size = disk_size(&facts, &layout, &access).await?;
         let location = PathBuf::from(&origin.source);
-        Ok(Self { location, facts, origin, resources, clock, access, layout, size, requests })
+        Ok(Self { location, facts, origin, resources, clock, access, layout, size, requests, earlier: None })
+    }
+
+    /// The disk, of which an earlier content is known. `version` is the version with that content.
+    #[must_use]
+    pub fn with_earlier(mut self, version: &ImageRef, earlier: EarlierContent) -> Self {
+        self.origin.earlier = Some(version.clone());
+        self.earlier = Some(earlier);
+        self
     }
 
     async fn present(&self) -> PortResult<Revision> {
@@ -125,6 +136,10 @@ impl ArtifactSource for CloudDisk {
 
     fn origin(&self) -> Option<&Origin> {
         Some(&self.origin)
+    }
+
+    fn earlier(&self, role: DiskRole) -> Option<&EarlierContent> {
+        self.earlier.as_ref().filter(|_| role == DiskRole::Os)
     }
 
     fn readers(&self) -> Option<usize> {

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use goldfleet_model::resource::ResourceId;
 use goldfleet_ports::clock::TokioClock;
 use goldfleet_ports::disk_access::{AccessRequest, AccessStatus, DiskAccess, DiskSas};
-use goldfleet_ports::disk_content::{DiskContent, access_ended, check_inside_content, check_read};
+use goldfleet_ports::disk_content::{DiskContent, access_ended, check_inside_content, check_read, no_difference};
 use goldfleet_ports::error::ErrorKind;
 use goldfleet_ports::resources::{ChangeStatus, Pending};
 use jiff::Timestamp;
@@ -76,6 +76,10 @@ impl DiskContent for Service {
         }
         let length = inner.content.len() as u64;
         ContentLayout::checked("d", length, std::iter::once(0..length).collect())
+    }
+
+    async fn changes_since(&self, _: &DiskSas, _: &DiskSas) -> PortResult<Vec<Range<u64>>> {
+        Err(no_difference("d", "it has one content"))
     }
 
     async fn read(&self, sas: &DiskSas, range: Range<u64>) -> PortResult<Bytes> {

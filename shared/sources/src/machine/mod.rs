@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use goldfleet_disk::{DiskError, OpenOptions};
+use goldfleet_model::artifact::DiskRole;
 use goldfleet_model::origin::Origin;
 
-use crate::{ArtifactSource, CloudDisk, DataDisk, OpenArtifact, Revision};
+use crate::{ArtifactSource, CloudDisk, DataDisk, EarlierContent, OpenArtifact, Revision};
 
 /// The disks of a machine. The caller ensures that they are from one moment.
 #[derive(Debug)]
@@ -45,6 +46,14 @@ impl ArtifactSource for Machine {
 
     fn origin(&self) -> Option<&Origin> {
         self.os_disk.origin()
+    }
+
+    fn earlier(&self, role: DiskRole) -> Option<&EarlierContent> {
+        let disk = match role {
+            DiskRole::Os => Some(&self.os_disk),
+            DiskRole::Data(lun) => self.data_disks.iter().find(|(other, _)| *other == lun).map(|(_, disk)| disk),
+        };
+        disk?.earlier(DiskRole::Os)
     }
 
     fn readers(&self) -> Option<usize> {

@@ -13,11 +13,12 @@ use axum::http::request::Parts;
 use axum::http::{Method, StatusCode, header};
 use goldfleet_disk::Footer;
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::behaviours::Renewal;
 use super::disk_pages;
+use super::disk_put::FAMILY;
 use super::disks::{Disk, DiskKind};
 use super::images::ImageState;
 use super::response::ArmAnswer;
@@ -54,6 +55,10 @@ pub struct DiskData {
     written_footers: BTreeMap<String, Vec<u8>>,
     /// SAS by their signature.
     grants: BTreeMap<String, Grant>,
+    /// The number of lists of differences that were answered.
+    pub differences: usize,
+    /// The bytes of contents that were read.
+    pub bytes_read: u64,
     /// Requests that no client may send to such a blob.
     pub violations: Vec<String>,
 }
@@ -68,6 +73,8 @@ impl Default for DiskData {
             kept: BTreeMap::new(),
             written_footers: BTreeMap::new(),
             grants: BTreeMap::new(),
+            differences: 0,
+            bytes_read: 0,
             violations: vec![],
         }
     }
@@ -248,8 +255,11 @@ pub(super) fn answer(world: &mut TenantState, parts: &Parts, body: &[u8]) -> Arm
         return disk_pages::put(world, parts, &query, body);
     }
     match checked(world, parts, &query) {
-        Ok(content) if query.get("comp") == Some("pagelist") => page_list(world, &content, query.get("marker")),
-        Ok(content) => read(parts, &content),
+        Ok(content) if query.get("comp") == Some("pagelist") => match parts.headers.get("x-ms-previous-snapshot-url") {
+            Some(url) => difference(world, &content, (url.to_str().unwrap_or_default(), &query)),
+            None => page_list(world, &content, query.get("marker")),
+        },
+        Ok(content) => read(world, parts, &content),
         Err(refusal) => refusal,
     }
 }
@@ -313,14 +323,63 @@ pub(super) fn content_for(world: &TenantState, signature: &str) -> Result<Arc<Ve
     disk.map(|disk| world.content_of(disk)).ok_or_else(unauthenticated)
 }
 
+/// Get Page Ranges of two incremental snapshots of one managed disk. Source: Azure, Get Page Ranges, and blob service error
+/// codes.
+fn difference(world: &mut TenantState, content: &Content, (url, query): (&str, &Query)) -> ArmAnswer {
+    let now = world.clock.now();
+    let granted = |world: &TenantState, query: &Query| {
+        let grant = world.disk_data.grants.get(query.get("sig").unwrap_or_default());
+        let key = grant.filter(|grant| grant.expires > now)?.key.clone();
+        world.disks.iter().find(|disk| disk.key() == key).cloned()
+    };
+    let Some(to) = granted(world, query) else { return unauthenticated() };
+    let Some(from) = granted(world, &Query::parse(url.split_once('?').unwrap_or_default().1)) else {
+        return unauthenticated();
+    };
+    let refuse = |code| refused(StatusCode::CONFLICT, code, "The previous snapshot cannot be used.");
+    let both = |name: &str| (&to.properties[name], &from.properties[name]);
+    let (family, incremental, sizes) = (both(FAMILY), both("incremental"), both("diskSizeBytes"));
+    if family.0.is_null() || family.0 != family.1 || incremental != (&json!(true), &json!(true)) || sizes.0 != sizes.1 {
+        return refuse("PreviousSnapshotOperationNotSupported");
+    }
+    let time = |of: &Value| of.as_str().and_then(|time| time.parse::<Timestamp>().ok());
+    let created = both("timeCreated");
+    if time(created.1) > time(created.0) {
+        return refuse("PreviousSnapshotCannotBeNewer");
+    }
+    world.disk_data.differences += 1;
+    let before = world.content_of(&from);
+    let mut ranges: Vec<(&str, Range<usize>)> = Vec::new();
+    for (n, (page, before)) in content.disk.chunks(PAGE).zip(before.chunks(PAGE)).enumerate() {
+        if page == before {
+            continue;
+        }
+        let kind = if page == [0; PAGE] { "ClearRange" } else { "PageRange" };
+        match ranges.last_mut() {
+            Some((last, range)) if *last == kind && range.end == n * PAGE => range.end += page.len(),
+            _ => ranges.push((kind, n * PAGE..n * PAGE + page.len())),
+        }
+    }
+    // Each export has another footer.
+    if !content.footer.is_empty() {
+        ranges.push(("PageRange", content.disk.len()..content.length()));
+    }
+    listed(world, content, query.get("marker"), &ranges)
+}
+
 /// Get Page Ranges.
 fn page_list(world: &TenantState, content: &Content, marker: Option<&str>) -> ArmAnswer {
-    let ranges = page_ranges(content);
+    let ranges: Vec<_> = page_ranges(content).into_iter().map(|range| ("PageRange", range)).collect();
+    listed(world, content, marker, &ranges)
+}
+
+/// A page of a list of ranges.
+fn listed(world: &TenantState, content: &Content, marker: Option<&str>, ranges: &[(&str, Range<usize>)]) -> ArmAnswer {
     let from = marker.and_then(|marker| marker.parse::<usize>().ok()).unwrap_or_default();
     let until = from.saturating_add(world.disk_data.ranges).min(ranges.len());
     let mut text = String::from("<?xml version=\"1.0\" encoding=\"utf-8\"?><PageList>");
-    for range in &ranges[from.min(until)..until] {
-        text += &format!("<PageRange><Start>{}</Start><End>{}</End></PageRange>", range.start, range.end - 1);
+    for (kind, range) in &ranges[from.min(until)..until] {
+        text += &format!("<{kind}><Start>{}</Start><End>{}</End></{kind}>", range.start, range.end - 1);
     }
     text += &match until < ranges.len() {
         true => format!("<NextMarker>{until}</NextMarker></PageList>"),
@@ -344,13 +403,14 @@ fn page_ranges(content: &Content) -> Vec<Range<usize>> {
 }
 
 /// Get Blob with a range. A range that ends behind the blob is cut, as at Azure.
-fn read(parts: &Parts, content: &Content) -> ArmAnswer {
+fn read(world: &mut TenantState, parts: &Parts, content: &Content) -> ArmAnswer {
     let asked = ["x-ms-range", "range"].iter().find_map(|name| parts.headers.get(*name)?.to_str().ok());
     let bounds = asked.and_then(|range| range.strip_prefix("bytes=")?.split_once('-'));
     let bounds = bounds.and_then(|(first, last)| Some((first.parse::<usize>().ok()?, last.parse::<usize>().ok()?)));
     match bounds {
         Some((first, last)) if first <= last && first < content.length() => {
             let end = (last + 1).min(content.length());
+            world.disk_data.bytes_read += (end - first) as u64;
             ArmAnswer::bytes(StatusCode::PARTIAL_CONTENT, "application/octet-stream", content.bytes(first..end))
                 .header("content-range", format!("bytes {first}-{}/{}", end - 1, content.length()))
                 .header("content-length", (end - first).to_string())

@@ -138,6 +138,7 @@ fn in_subscription(
     now: Timestamp,
 ) -> Result<(&'static str, String), ArmAnswer> {
     if !principal.tenant.eq_ignore_ascii_case(&subscription.tenant) {
+        world.wrong_tenants += 1;
         return Err(token::wrong_tenant(principal, &subscription.tenant));
     }
     let limits = world.limits.clone();

@@ -97,6 +97,8 @@ pub struct TenantState {
     pub memberships: BTreeMap<String, BTreeSet<String>>,
     /// The locks.
     pub locks: Vec<Lock>,
+    /// The number of requests that were refused because their token was of another tenant than the subscription.
+    pub wrong_tenants: usize,
     /// The audiences that tokens may have, besides the address of the double.
     pub audiences: Vec<String>,
     /// The behaviour of operations.
@@ -138,6 +140,7 @@ impl TenantState {
         let region = |&(name, display): &(&str, &str)| Region { name: name.to_owned(), display: display.to_owned() };
         Self {
             regions: REGIONS.iter().map(region).collect(),
+            wrong_tenants: 0,
             audiences: AUDIENCES.map(str::to_owned).to_vec(),
             copy_reads: 2,
             registration_reads: 1,

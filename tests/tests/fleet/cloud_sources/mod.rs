@@ -14,6 +14,7 @@ use goldfleet_tests::intercept::intercepted;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+mod earlier;
 mod scene;
 mod versions;
 

@@ -69,6 +69,21 @@ impl Scene {
         SourceLocation::parse(&location, &ToString::to_string).unwrap()
     }
 
+    /// Creates a snapshot of a family with these bytes.
+    pub(super) fn snapshot_of(&self, name: &str, bytes: &[u8], change: impl FnOnce(&mut Value)) -> SourceLocation {
+        let location = self.put("snapshots", name, false, |value| {
+            value["properties"]["incremental"] = json!(true);
+            value["properties"]["diskSizeBytes"] = json!(bytes.len());
+            change(value);
+        });
+        let content = fs::File::create(self.path("snapshots", &format!("{name}.disk"))).unwrap();
+        content.set_len(bytes.len() as u64).unwrap();
+        for (n, block) in bytes.chunks(4096).enumerate().filter(|(_, block)| block.iter().any(|byte| *byte != 0)) {
+            content.write_all_at(block, n as u64 * 4096).unwrap();
+        }
+        location
+    }
+
     pub(super) fn attached(&self) -> SourceLocation {
         self.put("disks", "attached", true, |value| value["properties"]["diskState"] = json!("Attached"))
     }
@@ -113,13 +128,18 @@ impl Scene {
     /// The same disk from a local file in raw format.
     pub(super) async fn reference(&self) -> UploadResult {
         let bytes = fs::read(self.fleet.golden()).unwrap();
+        self.reference_of(&bytes[..bytes.len() - FOOTER], "1").await
+    }
+
+    /// A version of these bytes from a local file in raw format.
+    pub(super) async fn reference_of(&self, bytes: &[u8], version: &str) -> UploadResult {
         let raw = self.fleet.cloud().with_file_name("golden.raw");
-        fs::write(&raw, &bytes[..bytes.len() - FOOTER]).unwrap();
+        fs::write(&raw, bytes).unwrap();
         let open = OpenOptions { format: Some(StatedFormat::Raw), ..OpenOptions::default() };
         let request = UploadRequest {
             source: DiskFile::shared(raw),
             image: "reference".parse().unwrap(),
-            version: "1".parse().unwrap(),
+            version: version.parse().unwrap(),
             os: OsType::Linux,
             check: ImageChecks { disk: CheckOptions { open, ..CheckOptions::default() }, ..ImageChecks::default() },
             limit: None,

@@ -10,6 +10,7 @@ use goldfleet_model::ids::JobId;
 use goldfleet_model::resource::{ResourceId, ResourceType};
 use goldfleet_ports::Ports;
 use goldfleet_tests::fleet::InProcessFleet;
+use goldfleet_tests::process_fixture;
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -36,8 +37,24 @@ impl Scene {
         Self::with(|ports| Sync::to(ports, destination))
     }
 
+    /// A scene with a sync to one destination, whose subscription is in another tenant. The cloud copies nothing there.
+    pub(crate) fn to_other_tenant() -> Self {
+        let tenants = "[tenants]\n\"00000000-0000-0000-0000-000000000002\" = \"contoso.com\"\n";
+        let config = process_fixture::SOURCE.to_owned() + "[dispatch]\nsweep = \"50ms\"\n" + tenants;
+        let targets = process_fixture::targets(1, &["westeurope"]);
+        let fleet = InProcessFleet::with(&config, &targets, &process_fixture::golden());
+        Self::of(fleet, |ports| {
+            let mut sync = Sync::to(ports, 1);
+            sync.rules.destinations[0].other_tenant = true;
+            sync
+        })
+    }
+
     fn with(sync: impl Fn(&Ports) -> Sync) -> Self {
-        let fleet = InProcessFleet::new();
+        Self::of(InProcessFleet::new(), sync)
+    }
+
+    fn of(fleet: InProcessFleet, sync: impl Fn(&Ports) -> Sync) -> Self {
         let sync = sync(&fleet.ports);
         let scene = Self { fleet, sync, rng: StdRng::seed_from_u64(7) };
         let rules = &scene.sync.rules;

@@ -14,7 +14,7 @@ use super::scene::assert_succeeded;
 use crate::faulted_runs::{assert_met, kill_at, run_cases};
 
 /// The calls that the steps make.
-const CALLS: [&str; 7] = [
+const CALLS: [&str; 11] = [
     "ResourceService.get",
     "ResourceService.list",
     "ResourceService.put",
@@ -22,23 +22,30 @@ const CALLS: [&str; 7] = [
     "ResourceLocks.locks",
     "ResourceLocks.put_lock",
     "ResourceLocks.delete_lock",
+    "DiskAccess.begin",
+    "DiskAccess.end",
+    "DiskContent.layout",
+    "DiskPages.write_from",
 ];
 
 /// What a run has to do.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Work {
     /// Copies to another region, of two incremental snapshots and of a full one through temporaries.
     Copies,
     /// A staged replica that gets its final name, and a replica whose source is gone. Replicas are locked.
     Changes,
+    /// A copy to another tenant.
+    Export,
 }
 
 /// A scene before a run with this work.
 async fn scene(work: Work) -> Scene {
-    let mut scene = Scene::to(1);
+    let mut scene = if work == Work::Export { Scene::to_other_tenant() } else { Scene::to(1) };
     scene.sync.rules.lock = matches!(work, Work::Changes);
-    scene.family("one", &["a1", "a2"]).await;
+    scene.family("one", if work == Work::Export { &["a1"] } else { &["a1", "a2"] }).await;
     match work {
+        Work::Export => {}
         Work::Copies => scene.full("full").await,
         Work::Changes => {
             let (_, status) = scene.run().await;
@@ -72,6 +79,11 @@ async fn promotions_and_removals_survive_each_lost_call() {
     survive_each_lost_call(Work::Changes).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn exports_survive_each_lost_call() {
+    survive_each_lost_call(Work::Export).await;
+}
+
 async fn survive_each_lost_call(work: Work) {
     let mut cases = Vec::new();
     let calls = calls(work).await;
@@ -103,9 +115,15 @@ async fn survives(work: Work, name: &'static str, nth: usize, lost: LostPart) ->
 #[tokio::test(flavor = "multi_thread")]
 async fn the_successor_of_a_killed_worker_completes_each_change() {
     let mut cases = Vec::new();
-    for work in [Work::Copies, Work::Changes] {
+    for work in [Work::Copies, Work::Changes, Work::Export] {
         let calls = calls(work).await;
-        for name in ["ResourceService.put", "ResourceService.delete", "ResourceLocks.delete_lock"] {
+        for name in [
+            "ResourceService.put",
+            "ResourceService.delete",
+            "ResourceLocks.delete_lock",
+            "DiskAccess.end",
+            "DiskPages.write_from",
+        ] {
             cases.extend((0..calls.get(name).copied().unwrap_or(0)).map(|nth| (work, name, nth)));
         }
     }

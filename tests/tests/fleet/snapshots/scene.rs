@@ -73,6 +73,7 @@ impl Sync {
             group: group(subscription, name),
             region: region.parse().unwrap(),
             encryption_set: None,
+            other_tenant: false,
             disk_access: None,
         };
         let rules = Rules {
@@ -236,14 +237,16 @@ impl Sync {
         named.collect()
     }
 
-    /// Asserts that no temporary exists in the scratch group.
+    /// Asserts that no temporary exists in the scratch group and at the destinations.
     pub(crate) async fn assert_no_temporaries(&self) {
-        let scratch = self.rules.scratch.as_ref().unwrap();
-        for resource_type in [ResourceType::Disk, ResourceType::Snapshot] {
-            let left = self.resources(scratch, resource_type).await;
-            let left: Vec<_> =
-                left.iter().filter(|found| tags::is_temporary_of(&found.body.tags, self.rules.fleet)).collect();
-            assert!(left.is_empty(), "{left:#?}");
+        let groups = self.rules.scratch.iter().chain(self.rules.destinations.iter().map(|to| &to.group));
+        for group in groups {
+            for resource_type in [ResourceType::Disk, ResourceType::Snapshot] {
+                let left = self.resources(group, resource_type).await;
+                let left: Vec<_> =
+                    left.iter().filter(|found| tags::is_temporary_of(&found.body.tags, self.rules.fleet)).collect();
+                assert!(left.is_empty(), "{left:#?}");
+            }
         }
     }
 }

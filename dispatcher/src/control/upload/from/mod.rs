@@ -4,6 +4,7 @@
 //! upload reads the content by a SAS in the same way as a file. When the upload ends, with or without success, the
 //! access is ended and all temporaries are deleted.
 
+mod earlier;
 mod machine;
 pub(crate) mod temporary;
 mod version;
@@ -190,7 +191,8 @@ impl Session<'_> {
         let access = Arc::new(access);
         self.accesses.push(Arc::clone(&access));
         let ports = (Arc::clone(&ports.resources), Arc::clone(&ports.clock));
-        Ok(CloudDisk::open(facts, origin, ports, access, self.requests.clone()).await?)
+        let disk = CloudDisk::open(facts.clone(), origin, ports, Arc::clone(&access), self.requests.clone()).await?;
+        Ok(self.with_earlier(disk, &facts, &access).await)
     }
 
     fn upload_request(&self, source: Arc<dyn ArtifactSource>, os: OsType) -> UploadRequest {

@@ -11,6 +11,7 @@
 mod access;
 mod content;
 mod copies;
+mod difference;
 mod files;
 mod galleries;
 mod listing;
@@ -28,12 +29,13 @@ use async_trait::async_trait;
 use goldfleet_model::image::VhdNames;
 use goldfleet_model::resource::{Properties, ResourceId, ResourceType};
 use goldfleet_model::store::BlobAddress;
+use goldfleet_model::tenants::Tenants;
 use goldfleet_ports::clock::Clock;
 use goldfleet_ports::error::PortResult;
 use goldfleet_ports::resources::emulation::galleries::version_of;
 use goldfleet_ports::resources::emulation::{
-    NewIdentity, RegionalCopy, check_copy_start, check_image_source, check_luns, check_put, data_sources_of, family_of,
-    is_copy_start, luns_of, new_disk, source_of, updated,
+    NewIdentity, RegionalCopy, check_copy_start, check_image_source, check_luns, check_put, check_tenants,
+    data_sources_of, family_of, is_copy_start, luns_of, new_disk, source_of, updated,
 };
 use goldfleet_ports::resources::{
     ChangeStatus, MachineAction, Pending, Provisioning, PutRequest, Resource, ResourcePage, ResourceQuery,
@@ -56,6 +58,7 @@ pub struct DirectoryResources {
     clock: Arc<dyn Clock>,
     list_page: usize,
     grants: Grants,
+    tenants: Arc<Tenants>,
 }
 
 impl DirectoryResources {
@@ -67,7 +70,14 @@ impl DirectoryResources {
             clock,
             list_page: LIST_PAGE,
             grants: Grants::default(),
+            tenants: Arc::default(),
         }
+    }
+
+    /// Returns the same service with the tenants of subscriptions. As at Azure, it copies nothing between tenants.
+    #[must_use]
+    pub fn with_tenants(self, tenants: &Tenants) -> Self {
+        Self { tenants: Arc::new(tenants.clone()), ..self }
     }
 
     /// Returns the same service with shorter list pages, for tests of several pages.
@@ -107,7 +117,12 @@ impl ResourceService for DirectoryResources {
     async fn put(&self, request: &PutRequest) -> PortResult<ChangeStatus> {
         let (files, request) = (self.files.clone(), request.clone());
         let identity = NewIdentity { unique_id: Uuid::new_v4().to_string(), created: self.clock.now() };
-        blocking(move || put(&files, &request, identity).map(|()| ChangeStatus::Done)).await
+        let tenants = Arc::clone(&self.tenants);
+        let put = move || {
+            check_tenants(&request, &tenants)?;
+            put(&files, &request, identity)
+        };
+        blocking(move || put().map(|()| ChangeStatus::Done)).await
     }
 
     async fn delete(&self, id: &ResourceId, _tenant: Option<&str>) -> PortResult<ChangeStatus> {

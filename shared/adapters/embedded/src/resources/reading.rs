@@ -25,10 +25,12 @@ use goldfleet_ports::disk_content::{ContentLayout, DiskContent, access_ended, ch
 use goldfleet_ports::disk_pages::{DiskPages, PageAnswer, PageSource, check_inside, check_write};
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::resources::Resource;
+use goldfleet_ports::resources::emulation::check_difference;
 use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::DirectoryResources;
+use super::difference;
 use super::files::ResourceFiles;
 use crate::blob_store::buffers::Buffer;
 use crate::blob_store::paths::io_error;
@@ -130,6 +132,19 @@ impl DiskContent for DirectoryResources {
             let (file, length) = open(&files, &grant)?;
             let data = data_ranges(&file, length).map_err(|error| unreadable(&grant.id, error))?;
             ContentLayout::checked(&grant.id.to_string(), length, data)
+        })
+        .await
+    }
+
+    async fn changes_since(&self, sas: &DiskSas, earlier: &DiskSas) -> PortResult<Vec<Range<u64>>> {
+        let now = self.clock.now();
+        let (files, grant, earlier) =
+            (self.files.clone(), self.grants.find(sas, now)?, self.grants.find(earlier, now)?);
+        blocking(move || {
+            let resource = |id: &ResourceId| files.read(id)?.ok_or_else(access_ended);
+            check_difference(&resource(&grant.id)?, &resource(&earlier.id)?)?;
+            let ((file, length), (before, _)) = (open(&files, &grant)?, open(&files, &earlier)?);
+            difference::between(&file, &before, length).map_err(|error| unreadable(&grant.id, error))
         })
         .await
     }

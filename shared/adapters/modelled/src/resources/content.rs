@@ -14,7 +14,7 @@ use goldfleet_ports::disk_access::{Access, AccessRequest, DiskSas};
 use goldfleet_ports::disk_content::{ContentLayout, DiskContent, access_ended, check_inside_content, check_read};
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::resources::Resource;
-use goldfleet_ports::resources::emulation::not_found;
+use goldfleet_ports::resources::emulation::{check_difference, not_found};
 use jiff::Timestamp;
 
 use super::ModelledResources;
@@ -166,6 +166,23 @@ impl DiskContent for ModelledResources {
                     (now.saturating_add(nanos(world.pace.request())), layout)
                 }
                 Err(error) => (now, Err(error)),
+            })
+            .await
+    }
+
+    async fn changes_since(&self, sas: &DiskSas, earlier: &DiskSas) -> PortResult<Vec<Range<u64>>> {
+        let time = self.0.now();
+        self.0
+            .run_request(|world, now| {
+                let found = world.accessed(sas, time).and_then(|to| Ok((to, world.accessed(earlier, time)?)));
+                let listed = found.and_then(|((grant, _, content), (before, _, earlier))| {
+                    let resource = |id: &ResourceId| {
+                        world.arm.resources.get(id).map(|found| found.at(now)).ok_or_else(access_ended)
+                    };
+                    check_difference(&resource(&grant.id)?, &resource(&before.id)?)?;
+                    Ok(content.differences(&earlier))
+                });
+                (now.saturating_add(nanos(world.pace.request())), listed)
             })
             .await
     }

@@ -8,7 +8,7 @@ use goldfleet_model::resource::ResourceId;
 use super::ResourceSuite;
 use super::access::request;
 use crate::disk_access::{Access, AccessRequest, DiskSas};
-use crate::disk_content::{ACCESS_ENDED, ContentLayout, MAX_READ};
+use crate::disk_content::{ACCESS_ENDED, ContentLayout, MAX_READ, NO_DIFFERENCE};
 use crate::error::{ErrorKind, PortError};
 
 /// Writes the content of a disk, as a machine does. An adapter has no other way to write it.
@@ -28,6 +28,7 @@ impl ResourceSuite<'_> {
     /// Runs the part of the suite about content.
     pub async fn content_of_disks(self, writer: &dyn DiskWriter) {
         self.content_of_copy_is_read(writer).await;
+        self.difference_of_snapshots_is_listed(writer).await;
         self.ended_access_reads_nothing().await;
         self.reads_are_limited().await;
     }
@@ -61,6 +62,52 @@ impl ResourceSuite<'_> {
         let between = self.access.read(&sas, 1 << 20..2 << 20).await.expect("bytes");
         assert!(between.len() == 1 << 20 && between.iter().all(|byte| *byte == 0), "what was not written is zero");
         self.end(&snapshot.id).await.expect("the end of access");
+    }
+
+    /// The difference of two incremental snapshots of a disk has every byte that differs, also one that is zero now, and not
+    /// the whole disk. Other contents have none.
+    pub async fn difference_of_snapshots_is_listed(self, writer: &dyn DiskWriter) {
+        let disk = self.new_disk().await.id;
+        for (page, pages) in PLACES {
+            writer.write(&disk, page * 512, pattern(page, pages * 512));
+        }
+        let snapshot = async |disk: &ResourceId, incremental: bool| {
+            let request = self.snapshot_of(disk, incremental);
+            self.put(&request).await.expect("a snapshot");
+            self.arrived(&request.id).await.id
+        };
+        let one = snapshot(&disk, true).await;
+        let full = snapshot(&disk, false).await;
+        writer.write(&disk, 0, pattern(1, 512));
+        writer.write(&disk, 1024, vec![0; 512].into());
+        writer.write(&disk, 30_000 * 512, pattern(3, 1024));
+        let two = snapshot(&disk, true).await;
+        let other = self.new_disk().await.id;
+        let other = snapshot(&other, true).await;
+        let (first, second) = (self.read_access(&one).await, self.read_access(&two).await);
+        let changes = self.access.changes_since(&second, &first).await.expect("a difference");
+        assert!(
+            changes.is_sorted_by(|one, next| one.end <= next.start) && changes.iter().all(|range| !range.is_empty())
+        );
+        for page in [0, 2, 30_000, 30_001] {
+            let range = page * 512..(page + 1) * 512;
+            let is_within = |change: &std::ops::Range<u64>| change.start <= range.start && range.end <= change.end;
+            assert!(changes.iter().any(is_within), "{range:?} is not in {changes:?}");
+        }
+        let untouched = 40_952 * 512;
+        assert!(!changes.iter().any(|change| change.contains(&untouched)), "{changes:?}");
+        let none = self.access.changes_since(&second, &second).await.expect("no difference");
+        assert!(none.iter().all(|range| range.start >= super::DISK_SIZE), "{none:?}");
+        let (full, other) = (self.read_access(&full).await, self.read_access(&other).await);
+        for refused in [&full, &other] {
+            let refusal = self.access.changes_since(&second, refused).await.expect_err("a refusal");
+            assert_eq!((refusal.kind, refusal.code.as_str()), (ErrorKind::Invalid, NO_DIFFERENCE), "{refusal:?}");
+            assert!(!format!("{refusal:?}").contains("sig="), "{refusal:?}");
+        }
+        self.end(&one).await.expect("the end of access");
+        ended(self.access.changes_since(&second, &first).await.map(drop));
+        self.end(&two).await.expect("the end of access");
+        ended(self.access.changes_since(&second, &first).await.map(drop));
     }
 
     /// A SAS gives no access after its end.

@@ -7,6 +7,7 @@ use goldfleet_model::resource::{
 use jiff::Timestamp;
 
 use super::{Resource, refused};
+use crate::disk_content::no_difference;
 use crate::error::{ErrorKind, PortResult};
 use crate::resources::PutRequest;
 
@@ -100,6 +101,35 @@ pub fn family_of(request: &PutRequest, source: &Resource) -> Option<String> {
             Some(derived_id(&[family, &subscription, region]))
         }
         _ => Some(derived_id(&[unique_id])),
+    }
+}
+
+/// Checks that the platform lists the difference between a snapshot and an earlier one: both are complete incremental
+/// snapshots of one disk. Source: Azure, Get Page Ranges, `x-ms-previous-snapshot-url`.
+///
+/// # Errors
+/// `Invalid` with the code [`NO_DIFFERENCE`](crate::disk_content::NO_DIFFERENCE).
+pub fn check_difference(snapshot: &Resource, earlier: &Resource) -> PortResult<()> {
+    let refuse = |why: &str| Err(no_difference(&snapshot.id.to_string(), why));
+    let (Properties::Snapshot(to), Properties::Snapshot(from)) = (&snapshot.body.properties, &earlier.body.properties)
+    else {
+        return refuse("only snapshots have one");
+    };
+    if to.incremental != Some(true) || from.incremental != Some(true) {
+        return refuse("one of them is not incremental");
+    }
+    if to.incremental_snapshot_family_id.is_none()
+        || to.incremental_snapshot_family_id != from.incremental_snapshot_family_id
+    {
+        return refuse("they are of different disks");
+    }
+    if to.disk.disk_size_bytes != from.disk.disk_size_bytes {
+        return refuse("their sizes differ");
+    }
+    let created = |of: &SnapshotProperties| of.disk.time_created.as_ref().and_then(|at| at.parse::<Timestamp>().ok());
+    match (created(to), created(from)) {
+        (Some(to), Some(from)) if from > to => refuse("it is newer"),
+        _ => Ok(()),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Write access to the disk that is filled. A SAS is valid for an hour, and is renewed before it expires.
+//! Access of a step to the content of a disk or snapshot. A SAS is valid for an hour and is renewed before it expires.
 
 use std::time::Duration;
 
@@ -22,26 +22,27 @@ struct Granted {
     since: Timestamp,
 }
 
-/// Write access to a disk.
-pub(super) struct WriteAccess<'a> {
+/// Access to the content of a disk or snapshot.
+pub(crate) struct SasAccess<'a> {
     attempt: Attempt<'a>,
     id: &'a ResourceId,
+    access: Access,
     granted: Mutex<Granted>,
 }
 
-impl<'a> WriteAccess<'a> {
+impl<'a> SasAccess<'a> {
     /// Begins the access, or continues that of an earlier attempt.
-    pub(super) async fn begin(attempt: Attempt<'a>, id: &'a ResourceId) -> PortResult<Self> {
-        let granted = Mutex::new(request(attempt, id).await?);
-        Ok(Self { attempt, id, granted })
+    pub(crate) async fn begin(attempt: Attempt<'a>, id: &'a ResourceId, access: Access) -> PortResult<Self> {
+        let granted = Mutex::new(request(attempt, id, access).await?);
+        Ok(Self { attempt, id, access, granted })
     }
 
     /// A SAS that is valid for a while.
-    pub(super) async fn sas(&self) -> PortResult<DiskSas> {
+    pub(crate) async fn sas(&self) -> PortResult<DiskSas> {
         let mut granted = self.granted.lock().await;
         let age = elapsed(granted.since, self.attempt.shared.ports.clock.now());
         if age > RENEW_AFTER {
-            match request(self.attempt, self.id).await {
+            match request(self.attempt, self.id, self.access).await {
                 Ok(renewed) => *granted = renewed,
                 // It is not documented whether the service gives a second SAS while one is valid: see `doctor --probe`.
                 Err(error) if age < MAX_ACCESS && error.kind != ErrorKind::Fenced => {
@@ -54,26 +55,27 @@ impl<'a> WriteAccess<'a> {
     }
 
     /// Replaces a SAS that gives no access any more. If several requests were refused, the first one renews the SAS.
-    pub(super) async fn replace(&self, refused: &DiskSas) -> PortResult<DiskSas> {
+    pub(crate) async fn replace(&self, refused: &DiskSas) -> PortResult<DiskSas> {
         let mut granted = self.granted.lock().await;
         if granted.sas.expose() == refused.expose() {
-            *granted = request(self.attempt, self.id).await?;
+            *granted = request(self.attempt, self.id, self.access).await?;
         }
         Ok(granted.sas.clone())
     }
 }
 
-async fn request(attempt: Attempt<'_>, id: &ResourceId) -> PortResult<Granted> {
+async fn request(attempt: Attempt<'_>, id: &ResourceId, access: Access) -> PortResult<Granted> {
     let (ports, since) = (&attempt.shared.ports, attempt.shared.ports.clock.now());
     if attempt.lease.ensure_held().is_err() {
         return Err(PortError::new(ErrorKind::Fenced, format!("{id}: the step stops")));
     }
-    let request = AccessRequest { id: id.clone(), tenant: None, access: Access::Write, duration: MAX_ACCESS };
+    let request = AccessRequest { id: id.clone(), tenant: None, access, duration: MAX_ACCESS };
     let granted = async {
         let status = ports.disk_access.begin(&request).await?;
         wait_until_granted(ports.disk_access.as_ref(), ports.clock.as_ref(), status).await
     };
-    Ok(Granted { sas: granted.await.map_err(|error| lost(id, error))?, since })
+    let sas = granted.await.map_err(|error| if access == Access::Write { lost(id, error) } else { error })?;
+    Ok(Granted { sas, since })
 }
 
 /// The error of a request for a disk that does not exist or accepts no bytes any more, because somebody deleted it or
