@@ -222,3 +222,40 @@ fn contradicting_rules_are_found() {
     ];
     assert_eq!(bad.check(), expected);
 }
+
+/// To another tenant, a disk is filled and the snapshot is created from it, in any region. What a SAS does not give is refused.
+#[test]
+fn copies_to_another_tenant_are_exports() {
+    let decide = |change: &dyn Fn(&mut Value)| {
+        let mut item = source(1, "a", "d");
+        change(&mut item["properties"]);
+        let mut rules = rules();
+        rules.destinations[0].other_tenant = true;
+        let lists = Lists::new(&[item], &[]);
+        let run = run(1, 10);
+        let plan = lists.decide(&rules, &run, &SyncState::default());
+        let rows: Vec<_> = crate::graph::Graph::new(&plan, &rules, &run).groups().flatten().collect();
+        let steps: Vec<(String, u16, bool)> =
+            rows.iter().map(|row| (row.id.step().to_owned(), row.spec.version(), row.always)).collect();
+        (plan.copies.first().map(|copy| copy.method), codes(&plan), steps)
+    };
+    let rows = [("export", 1, false), ("snapshot", 2, false), ("remove", 2, true)];
+    let rows = rows.map(|(step, version, always)| (step.to_owned(), version, always)).to_vec();
+    assert_eq!(decide(&|_| {}), (Some(Method::Export), vec![], rows.clone()));
+    // A full snapshot needs no scratch group.
+    assert_eq!(decide(&|item| item["incremental"] = json!(false)), (Some(Method::Export), vec![], rows));
+    let cases: [(&str, &dyn Fn(&mut Value)); 7] = [
+        ("security-not-exported", &|item| item["securityProfile"] = json!({ "securityType": "TrustedLaunch" })),
+        ("export-denied", &|item| item["networkAccessPolicy"] = json!("AllowPrivate")),
+        ("export-denied", &|item| item["networkAccessPolicy"] = json!("DenyAll")),
+        ("export-denied", &|item| item["publicNetworkAccess"] = json!("Disabled")),
+        ("export-denied", &|item| item["dataAccessAuthMode"] = json!("AzureActiveDirectory")),
+        ("size-unknown", &|item| item["diskSizeBytes"] = Value::Null),
+        ("encryption-set-missing", &|item| {
+            item["encryption"] = json!({ "type": "EncryptionAtRestWithCustomerKey", "diskEncryptionSetId": "set" });
+        }),
+    ];
+    for (code, change) in cases {
+        assert_eq!(decide(change), (None, vec![code], vec![]), "{code}");
+    }
+}
