@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use goldfleet_kinds::messages::announce;
+use goldfleet_model::ids::JobId;
 use goldfleet_model::message::{Message, QueueName};
 use goldfleet_model::operation::{Lease, Operation, OperationState};
 use goldfleet_model::state::{IllegalTransition, OperationEvent};
-use goldfleet_ports::clock::{after, elapsed};
+use goldfleet_ports::clock::{after, elapsed, has_ended};
 use goldfleet_ports::commit::{Commit, CommitOutcome, commit_confirmed};
 use goldfleet_ports::error::PortResult;
 use goldfleet_ports::job_table::Change;
+use goldfleet_ports::listing::{ROW_DAMAGED, UnreadableRow};
 use goldfleet_ports::queue::Received;
 use goldfleet_ports::rng;
 use goldfleet_ports::{Ports, Versioned};
@@ -22,6 +24,9 @@ use crate::lease_guard::{GroupRows, LeaseGuard};
 
 /// How long a message stays invisible if this program does not know the kind or version of its operation.
 const UNKNOWN_KIND_DELAY: Duration = Duration::from_secs(30);
+
+/// How long a message stays invisible if the row of its operation cannot be read.
+const SET_ASIDE_DELAY: Duration = Duration::from_secs(30);
 
 /// How long a message stays invisible if another worker claimed its operation first. Most such messages are duplicates,
 /// and a worker that ends when the queues are empty waits for them.
@@ -47,7 +52,11 @@ pub async fn claim(context: &WorkerContext, queue: QueueName, received: Received
         Ok(_) => return dead_letter(ports, queue, &received, "it names no operation").await,
         Err(error) => return dead_letter(ports, queue, &received, &error.to_string()).await,
     };
-    let Some(rows) = GroupRows::of(&id, ports.table.group(&job, &id).await?) else {
+    let group = ports.table.list_group(&job, &id).await?;
+    if let Some(row) = group.unreadable.iter().find(|row| row.id == id.to_string()) {
+        return set_aside(ports, queue, &received, &job, row).await;
+    }
+    let Some(rows) = GroupRows::of(&id, group) else {
         // Rows are written before their messages, so a missing row means that the job was deleted.
         ports.queue.delete(queue, &received.receipt).await?;
         return Ok(Claim::NotClaimed);
@@ -57,7 +66,7 @@ pub async fn claim(context: &WorkerContext, queue: QueueName, received: Received
         ports.queue.extend(queue, &received.receipt, UNKNOWN_KIND_DELAY).await?;
         return Ok(Claim::NotClaimed);
     }
-    match claim_decision(&rows.own.value, ports.clock.now()) {
+    match claim_decision(&rows.own.value, context.settings.longest_wait, ports.clock.now()) {
         ClaimDecision::Claim => try_claim(context, queue, received, rows).await,
         ClaimDecision::Delay(delay) => {
             ports.queue.extend(queue, &received.receipt, delay).await?;
@@ -69,6 +78,29 @@ pub async fn claim(context: &WorkerContext, queue: QueueName, received: Received
             Ok(Claim::NotClaimed)
         }
     }
+}
+
+/// Delays the message of an operation whose row cannot be read: it may become readable again, and a worker of a later
+/// release may be able to read it now.
+async fn set_aside(
+    ports: &Ports,
+    queue: QueueName,
+    received: &Received,
+    job: &JobId,
+    row: &UnreadableRow,
+) -> PortResult<Claim> {
+    let has_ended = match ports.table.job(job).await {
+        Ok(job) => job.is_none_or(|job| job.value.state.is_terminal()),
+        Err(error) if error.code == ROW_DAMAGED => false,
+        Err(error) => return Err(error),
+    };
+    if has_ended {
+        ports.queue.delete(queue, &received.receipt).await?;
+    } else {
+        tracing::warn!(code = ROW_DAMAGED, "the operation is set aside: {row}");
+        ports.queue.extend(queue, &received.receipt, SET_ASIDE_DELAY).await?;
+    }
+    Ok(Claim::NotClaimed)
 }
 
 /// Sends what follows from an operation that has ended. Its message is delivered again if the worker that ended it was lost, or
@@ -98,10 +130,14 @@ enum ClaimDecision {
     Discard,
 }
 
-fn claim_decision(operation: &Operation, now: Timestamp) -> ClaimDecision {
+fn claim_decision(operation: &Operation, longest_wait: Duration, now: Timestamp) -> ClaimDecision {
     match operation.state {
         OperationState::Ready => match operation.not_before {
-            Some(at) if at > now => ClaimDecision::Delay(elapsed(now, at)),
+            Some(at) if !has_ended(at, longest_wait, now) => ClaimDecision::Delay(elapsed(now, at)),
+            Some(at) if at > now => {
+                tracing::warn!(until = %at, "a wait beyond the longest one counts as ended: check the clocks of all machines");
+                ClaimDecision::Claim
+            }
             _ => ClaimDecision::Claim,
         },
         _ if operation.lease_expired(now) => ClaimDecision::Claim,
@@ -133,7 +169,7 @@ async fn try_claim(
         None
     });
     let lease = Lease { token, holder: settings.name.clone(), process, expires: after(now, settings.lease) };
-    let mut change = GroupChange::new(rows.all(), now, &settings.name);
+    let mut change = rows.change(now, &settings.name);
     if let Err(illegal) = claim_row(&mut change, &rows.own.value, lease, MAX_LOST) {
         tracing::error!(%illegal, "an operation could not be claimed");
         return Ok(Claim::NotClaimed);
@@ -148,8 +184,8 @@ async fn try_claim(
         CommitOutcome::Committed(etags) if own.state == OperationState::Running => {
             let is_own = |change: &Change| change.operation.id == own.id;
             let written = commit.changes.iter().position(is_own).and_then(|at| etags.into_iter().nth(at));
-            let etag = written.unwrap_or(rows.own.etag);
-            let rows = GroupRows { own: Versioned { value: own, etag }, siblings: rows.siblings };
+            let etag = written.unwrap_or_else(|| rows.own.etag.clone());
+            let rows = rows.with_own(Versioned { value: own, etag });
             let guard = LeaseGuard::new(ports.clone(), settings, token, queue, rows, received.receipt);
             Ok(Claim::Claimed(Box::new(guard)))
         }

@@ -16,7 +16,6 @@ use goldfleet_ports::clock::{after, elapsed};
 use goldfleet_ports::commit::Commit;
 use goldfleet_ports::error::PortResult;
 use goldfleet_ports::rng;
-use goldfleet_workflow::group::GroupChange;
 use jiff::Timestamp;
 
 use crate::context::WorkerContext;
@@ -62,7 +61,7 @@ fn completion_commit(
 ) -> Option<Commit> {
     let own = &rows.own.value;
     let event = event_for_outcome(settings, own, ended, now, jitter)?;
-    let mut change = GroupChange::new(rows.all(), now, &settings.name);
+    let mut change = rows.change(now, &settings.name);
     change.edit(&own.id, |operation| {
         operation.progress = progress;
         operation.output = output;

@@ -13,7 +13,7 @@ use goldfleet_model::ids::JobId;
 use goldfleet_model::message::{Message, QueueName};
 use goldfleet_model::operation::Operation;
 use goldfleet_ports::Ports;
-use goldfleet_ports::clock::{after, elapsed};
+use goldfleet_ports::clock::{after, elapsed, has_ended};
 use goldfleet_ports::error::PortResult;
 use jiff::Timestamp;
 
@@ -53,8 +53,10 @@ impl GateHints {
         }
         let key = (job.clone(), gate.clone());
         let visible = match last.get(&key) {
-            Some(visible) if *visible > now => return None,
-            Some(visible) => after(*visible, INTERVAL).max(now),
+            // A hint that seems to become visible later than that was sent before the clock was set back.
+            Some(visible) if !has_ended(*visible, INTERVAL, now) => return None,
+            Some(visible) if *visible <= now => after(*visible, INTERVAL).max(now),
+            Some(_) => now,
             None => now,
         };
         last.insert(key, visible);

@@ -12,8 +12,10 @@ use goldfleet_model::operation::{Operation, OperationId, OperationState, Transfe
 use goldfleet_ports::clock::{after, before};
 use goldfleet_ports::commit::{Commit, CommitOutcome, commit_confirmed};
 use goldfleet_ports::error::{ErrorKind, PortResult};
+use goldfleet_ports::listing::Listing;
 use goldfleet_ports::queue::Receipt;
 use goldfleet_ports::{ETag, Ports, Versioned};
+use goldfleet_workflow::group::GroupChange;
 use jiff::Timestamp;
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -28,16 +30,30 @@ const COMPLETION_RETRY_INTERVAL: Duration = Duration::from_millis(500);
 pub(crate) struct GroupRows {
     pub(crate) own: Versioned<Operation>,
     pub(crate) siblings: Vec<Versioned<Operation>>,
+    /// Whether every row of the group can be read.
+    is_whole: bool,
 }
 
 impl GroupRows {
     /// Separates the row of this operation from the other rows of its group. None if the row is missing.
-    pub(crate) fn of(id: &OperationId, mut group: Vec<Versioned<Operation>>) -> Option<Self> {
+    pub(crate) fn of(id: &OperationId, group: Listing<Versioned<Operation>>) -> Option<Self> {
+        let is_whole = group.unreadable.is_empty();
+        let mut group = group.rows;
         let at = group.iter().position(|row| row.value.id == *id)?;
         let own = group.remove(at);
         // Rows of an earlier planning attempt are not part of the graph.
         group.retain(|row| row.value.plan == own.value.plan);
-        Some(Self { own, siblings: group })
+        Some(Self { own, siblings: group, is_whole })
+    }
+
+    /// The same rows with a new row of this operation.
+    pub(crate) fn with_own(self, own: Versioned<Operation>) -> Self {
+        Self { own, ..self }
+    }
+
+    /// Starts a change of the group.
+    pub(crate) fn change<'a>(&'a self, now: Timestamp, who: &'a str) -> GroupChange<'a> {
+        if self.is_whole { GroupChange::new(self.all(), now, who) } else { GroupChange::of_part(self.all(), now, who) }
     }
 
     /// All rows of the group.
@@ -206,7 +222,7 @@ impl LeaseGuard {
     }
 
     /// Adopts the group with the changes of another process. Returns false and stops the step if the lease is lost.
-    fn accept_concurrent_change(&self, rows: &mut GroupRows, group: Vec<Versioned<Operation>>) -> bool {
+    fn accept_concurrent_change(&self, rows: &mut GroupRows, group: Listing<Versioned<Operation>>) -> bool {
         match GroupRows::of(&rows.own.value.id, group) {
             Some(seen) if seen.own.value.held_by(self.token) => {
                 if seen.own.value.state == OperationState::Cancelling {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use goldfleet_config::{Config, Coordination, ListenAddress};
 use goldfleet_kinds::context::StepSettings;
 use goldfleet_ports::Ports;
+use goldfleet_ports::clock::LONGEST_WAIT;
 use goldfleet_ports::error::PortResult;
 use goldfleet_runtime::health::Monitor;
 use goldfleet_runtime::process::{VERSION, on_stop_signal, start_http_listener};
@@ -32,6 +33,7 @@ pub fn settings(config: &Config) -> WorkerSettings {
         max_attempts: worker.max_attempts,
         retry_base: worker.retry_base.get(),
         retry_cap: worker.retry_cap.get(),
+        longest_wait: LONGEST_WAIT.max(worker.retry_cap.get()).max(worker.max_retry_after.get()),
         poll: match config.coordination {
             Coordination::Embedded(_) => poll.min(MAX_LOCAL_POLL),
             Coordination::Azure(_) => poll,

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use goldfleet_kinds::context::StepSettings;
+use goldfleet_ports::clock::LONGEST_WAIT;
 
 /// The settings of a worker. The program reads them from `[worker]` of the configuration.
 #[derive(Debug, Clone)]
@@ -25,6 +26,8 @@ pub struct WorkerSettings {
     pub retry_base: Duration,
     /// The maximum wait between attempts.
     pub retry_cap: Duration,
+    /// The longest wait between two attempts that a process can ask for. A longer one comes from a wrong clock.
+    pub longest_wait: Duration,
     /// The maximum wait between two polls of empty queues.
     pub poll: Duration,
     /// The settings of steps, with the time between heartbeats. The progress in a row is at most this old.
@@ -66,6 +69,7 @@ impl Default for WorkerSettings {
             max_attempts: 8,
             retry_base: Duration::from_secs(1),
             retry_cap: Duration::from_secs(300),
+            longest_wait: LONGEST_WAIT,
             poll: Duration::from_millis(250),
             steps: StepSettings::default(),
             exit_when_idle: false,

@@ -47,7 +47,7 @@ pub async fn find(control: &ControlContext, JobPrefix(prefix): &JobPrefix) -> Re
     if prefix.as_str().len() >= WHOLE {
         return Err(ControlError::NoSuchJob(prefix.clone()));
     }
-    let mut matches = control.ports.table.jobs().await?;
+    let mut matches = control.ports.table.list_jobs().await?.rows;
     matches.retain(|job| job.value.id.as_str().starts_with(prefix.as_str()));
     match matches.len() {
         0 => Err(ControlError::NoJobWithPrefix(prefix.to_string())),
@@ -90,7 +90,7 @@ pub async fn changed(
         return Ok(find(control, prefix).await?);
     }
     let mut open = Vec::new();
-    for job in control.ports.table.open_jobs().await? {
+    for job in control.ports.table.list_open_jobs().await?.rows {
         if control.jobs.has_unfinished_work(&job.value).await? {
             open.push(job);
         }

@@ -22,7 +22,7 @@ const JOBS: usize = 50;
 /// The ids of the newest jobs, each with its image and state.
 #[must_use]
 pub fn jobs() -> Vec<CompletionCandidate> {
-    let jobs = read(async |table| table.newest_jobs(JOBS).await).unwrap_or_default();
+    let jobs = read(async |table| Ok(table.list_newest_jobs(JOBS).await?.rows)).unwrap_or_default();
     let candidate = |(order, job): (usize, &goldfleet_model::job::Job)| {
         let help = format!("{}, {}", job.subject, job.state);
         CompletionCandidate::new(job.id.as_str()).help(Some(help.into())).display_order(Some(order))
@@ -88,7 +88,7 @@ pub fn versions() -> Vec<CompletionCandidate> {
 }
 
 fn uploaded(name: impl Fn(&goldfleet_model::upload::Upload) -> String) -> Vec<CompletionCandidate> {
-    let uploads = read(async |table| table.uploads().await).unwrap_or_default();
+    let uploads = read(async |table| Ok(table.list_uploads().await?.rows)).unwrap_or_default();
     let names: BTreeSet<String> = uploads.iter().map(name).collect();
     names.into_iter().map(CompletionCandidate::new).collect()
 }

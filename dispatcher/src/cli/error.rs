@@ -255,6 +255,7 @@ fn local_hint(code: &str) -> Option<&'static str> {
         }
         "disk-full" => "free some disk space, then run the command again",
         "account-unusable" | "database-unusable" => "check the owner of the file, and that you may write to it",
+        "database-held" => "end that process, or continue it if it is stopped, then run the command again",
         "database-busy" => {
             "find the process that holds the file open, for example with fuser, then run the command again"
         }

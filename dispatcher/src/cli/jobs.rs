@@ -3,6 +3,7 @@
 use goldfleet_model::job::Job;
 use goldfleet_model::text::{HumanBytes, pluralize};
 use goldfleet_ports::Ports;
+use goldfleet_ports::listing::{Listing, ROW_DAMAGED};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -21,6 +22,9 @@ use crate::terminal::color::Tone;
 use crate::terminal::follow::{FinishedBy, follow};
 use crate::terminal::progress::{ProgressDisplay, ProgressMode};
 
+/// The number of newest jobs among which `status` looks for unreadable ones.
+const MAX_JOBS_READ: usize = 200;
+
 /// `goldfleet jobs`.
 ///
 /// # Errors
@@ -30,9 +34,9 @@ pub async fn list(store: &JobStore, arguments: &JobsArguments, console: &mut Con
     let filtered = arguments.image.is_some() || !arguments.states.is_empty();
     // Read one job more than is shown, to detect whether there are more. With a filter, read all jobs: the filter may
     // exclude any number of them.
-    let jobs = match limit.checked_add(1).filter(|_| !filtered) {
-        Some(limit) => store.ports.table.newest_jobs(limit).await?,
-        None => store.ports.table.jobs().await?,
+    let Listing { rows: jobs, unreadable } = match limit.checked_add(1).filter(|_| !filtered) {
+        Some(limit) => store.ports.table.list_newest_jobs(limit).await?,
+        None => store.ports.table.list_jobs().await?,
     };
     let of_image =
         |job: &Job| arguments.image.as_ref().is_none_or(|image| job.image().is_some_and(|own| own.name == *image));
@@ -49,6 +53,8 @@ pub async fn list(store: &JobStore, arguments: &JobsArguments, console: &mut Con
     }
     if console.output == Output::Json {
         write_json(console.out, &rows)?;
+    } else if rows.is_empty() && !unreadable.is_empty() {
+        // They are listed below.
     } else if rows.is_empty() && filtered {
         writeln!(console.notes, "no job matches")?;
     } else if rows.is_empty() {
@@ -60,6 +66,14 @@ pub async fn list(store: &JobStore, arguments: &JobsArguments, console: &mut Con
     if more && console.output == Output::Table {
         writeln!(console.notes, "showing only the newest {limit}: use --limit to show more, or --limit 0 to show all")?;
     }
+    if console.output == Output::Table {
+        view::write_unreadable("job", &unreadable, console)?;
+    } else {
+        // The schema of the list has no place for them.
+        for row in &unreadable {
+            writeln!(console.notes, "set aside [{ROW_DAMAGED}]: job {}: {row}", row.id)?;
+        }
+    }
     Ok(DONE)
 }
 
@@ -69,11 +83,15 @@ fn job_row(row: &Status) -> [Cell; 6] {
     let done = image.succeeded + image.skipped;
     let waits = row.approvals.as_ref().and_then(|approvals| approvals.waits);
     let waits = waits.map_or_else(String::new, |ring| format!(" (approve ring {ring})"));
+    let unreadable = match row.unreadable.len() {
+        0 => String::new(),
+        count => format!(" ({count} unreadable)"),
+    };
     [
         row.job.clone().into(),
         row.image.clone().unwrap_or(row.title.clone()).into(),
         row.version.clone().unwrap_or_default().into(),
-        Cell::toned(row.shown_state(), format!("{}{waits}", row.shown_state())),
+        Cell::toned(row.shown_state(), format!("{}{waits}{unreadable}", row.shown_state())),
         if row.is_empty() { String::new().into() } else { format!("{done}/{}", image.total).into() },
         Cell::count(row.failures.len(), Tone::Error),
     ]
@@ -93,7 +111,7 @@ pub async fn status_command(
         Err(ControlError::NoJobs) => return uploads(&control.ports, console).await,
         job => job?.value,
     };
-    let status = if arguments.watch {
+    let mut status = if arguments.watch {
         let progress = ProgressDisplay::new(ProgressMode::for_stderr(console.output == Output::Json));
         match follow(control, &job.id, FinishedBy::OtherProcess, &progress, stop).await? {
             Some(status) => status,
@@ -102,6 +120,7 @@ pub async fn status_command(
     } else {
         status(&control.jobs, &job).await?
     };
+    status.unreadable_jobs = control.ports.table.list_newest_jobs(MAX_JOBS_READ).await?.unreadable;
     if arguments.failed {
         view::write_failures(&status, console)?;
     } else {
@@ -112,12 +131,21 @@ pub async fn status_command(
 
 /// Shows the uploads. There may be one before the first job exists.
 async fn uploads(ports: &Ports, console: &mut Console<'_>) -> Result<u8, CommandError> {
-    let uploads = ports.table.uploads().await?;
-    if uploads.is_empty() {
+    let unreadable = ports.table.list_newest_jobs(MAX_JOBS_READ).await?.unreadable;
+    if console.output == Output::Table && !unreadable.is_empty() {
+        view::write_unreadable("job", &unreadable, console)?;
+        return Ok(DONE);
+    }
+    let uploads = ports.table.list_uploads().await?.rows;
+    if uploads.is_empty() && unreadable.is_empty() {
         return Err(ControlError::NoJobs.into());
     }
     if console.output == Output::Json {
-        write_json(console.out, &json!({ "job": null, "uploads": uploads }))?;
+        let mut shown = json!({ "job": null, "uploads": uploads });
+        if !unreadable.is_empty() {
+            shown["unreadable_jobs"] = json!(unreadable);
+        }
+        write_json(console.out, &shown)?;
         return Ok(DONE);
     }
     let rows = uploads.iter().map(|upload| {

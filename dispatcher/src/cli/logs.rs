@@ -111,7 +111,8 @@ impl Filter {
         if !arguments.failed && filter.text.is_none() {
             return Ok(filter);
         }
-        let rows: Vec<Operation> = ports.table.operations(job).await?.into_iter().map(|row| row.value).collect();
+        let rows: Vec<Operation> =
+            ports.table.list_operations(job).await?.rows.into_iter().map(|row| row.value).collect();
         if let Some(text) = &filter.text {
             let is_named = |row: &&Operation| format!("{} {}", row.kind, row.place.label).contains(text);
             filter.named = rows.iter().filter(is_named).map(|row| row.id.clone()).collect();
@@ -124,7 +125,7 @@ impl Filter {
     }
 
     async fn events(&self, ports: &Ports, job: &JobId) -> Result<Vec<Event>, CommandError> {
-        let mut events = ports.table.events(job, None).await?;
+        let mut events = ports.table.list_events(job, None).await?.rows;
         events.retain(|event| self.lets_pass(event.operation.as_ref()));
         Ok(events)
     }

@@ -6,6 +6,7 @@ use goldfleet_model::job::{Finding, JobState};
 use goldfleet_model::operation::OperationState;
 use goldfleet_model::text::{HumanBytes, pluralize};
 use goldfleet_model::upload::UploadState;
+use goldfleet_ports::listing::{ROW_DAMAGED, UnreadableRow};
 use jiff::Timestamp;
 use textwrap::WordSplitter;
 
@@ -47,6 +48,8 @@ pub fn write_status(status: &Status, console: &mut Console<'_>) -> io::Result<()
     }
     write_remarks(status, console)?;
     write_findings(&status.findings, console)?;
+    write_unreadable("operation", &status.unreadable, console)?;
+    write_unreadable("job", &status.unreadable_jobs, console)?;
     let shown = &status.failures[..status.failures.len().min(MAX_FAILURES_SHOWN)];
     if !shown.is_empty() {
         writeln!(console.out)?;
@@ -235,7 +238,8 @@ fn write_totals(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
         return writeln!(console.out, "{time}");
     }
     if wan == 0 {
-        return writeln!(console.out, "nothing over the WAN{rate}, {time}");
+        let yet = if status.state == ReportedState::Running { " yet" } else { "" };
+        return writeln!(console.out, "nothing over the WAN{yet}{rate}, {time}");
     }
     writeln!(
         console.out,
@@ -288,6 +292,31 @@ pub fn write_findings(findings: &[Finding], console: &mut Console<'_>) -> io::Re
         if let Some(remedy) = explain::remedy(code).filter(|_| *failed) {
             writeln!(console.out, "{}", wrapped(console, &format!("remedy: {remedy}"), "  "))?;
         }
+    }
+    Ok(())
+}
+
+/// Writes the rows that cannot be read, and what to do about them.
+///
+/// # Errors
+/// If the console cannot be written to.
+pub fn write_unreadable(what: &str, rows: &[UnreadableRow], console: &mut Console<'_>) -> io::Result<()> {
+    if !rows.is_empty() {
+        writeln!(console.out)?;
+    }
+    for row in rows.iter().take(MAX_FAILURES_SHOWN) {
+        let head = console.word(Tone::Error, "set aside");
+        writeln!(
+            console.out,
+            "{}",
+            wrapped(console, &format!("{head} [{ROW_DAMAGED}]: {what} {}: {row}", row.id), "")
+        )?;
+    }
+    if let Some(more) = rows.len().checked_sub(MAX_FAILURES_SHOWN).filter(|more| *more > 0) {
+        writeln!(console.out, "and {more} more: goldfleet doctor")?;
+    }
+    if let Some(remedy) = explain::remedy(ROW_DAMAGED).filter(|_| !rows.is_empty()) {
+        writeln!(console.out, "{}", wrapped(console, &format!("remedy: {remedy}"), "  "))?;
     }
     Ok(())
 }

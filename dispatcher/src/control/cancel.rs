@@ -8,7 +8,6 @@ use goldfleet_model::state::{JobEvent, OperationEvent};
 use goldfleet_ports::Ports;
 use goldfleet_ports::commit::Commit;
 use goldfleet_ports::error::PortResult;
-use goldfleet_workflow::group::GroupChange;
 use jiff::Timestamp;
 
 use crate::control::context::ControlError;
@@ -41,7 +40,7 @@ pub async fn cancel(jobs: &JobStore, id: &JobId) -> Result<CancelResult, Control
     })?;
     stop_operations(jobs, id).await?;
     let mut counts = CancelResult::default();
-    for operation in jobs.ports.table.operations(id).await? {
+    for operation in jobs.ports.table.list_operations(id).await?.rows {
         *match operation.value.state {
             OperationState::Succeeded | OperationState::Skipped => &mut counts.done,
             OperationState::Failed => &mut counts.failed,
@@ -58,7 +57,7 @@ pub async fn cancel(jobs: &JobStore, id: &JobId) -> Result<CancelResult, Control
 /// # Errors
 /// If the table cannot be reached.
 pub async fn stop_operations(jobs: &JobStore, id: &JobId) -> PortResult<()> {
-    let groups = group_rows(jobs.ports.table.operations(id).await?);
+    let groups = group_rows(jobs.ports.table.list_operations(id).await?);
     if !is_stopped(&jobs.ports, id).await? {
         return Ok(());
     }
@@ -90,8 +89,8 @@ async fn stop_group(jobs: &JobStore, id: &JobId, mut group: Group) -> PortResult
             }
             return Ok(());
         }
-        let Some(first) = group.first() else { return Ok(()) };
-        group = jobs.ports.table.group(id, &first.value.id).await?;
+        let Some(first) = group.rows.first() else { return Ok(()) };
+        group = Group::of(jobs.ports.table.list_group(id, &first.value.id).await?);
         if !is_stopped(&jobs.ports, id).await? {
             return Ok(());
         }
@@ -100,8 +99,8 @@ async fn stop_group(jobs: &JobStore, id: &JobId, mut group: Group) -> PortResult
 
 /// Cancels every operation of a group, except those that are marked `always`.
 fn stop_commit(group: &Group, now: Timestamp, actor: &str) -> Commit {
-    let mut change = GroupChange::new(group, now, actor);
-    for row in group.iter().filter(|row| !row.value.always) {
+    let mut change = group.change(now, actor);
+    for row in group.rows.iter().filter(|row| !row.value.always) {
         // An operation that has ended, or is already stopping, rejects the event.
         let _ = change.apply(&row.value.id, OperationEvent::Cancel);
     }

@@ -9,6 +9,7 @@ use goldfleet_model::ids::JobId;
 use goldfleet_model::job::Finding;
 use goldfleet_model::state::IllegalTransition;
 use goldfleet_ports::Ports;
+use goldfleet_ports::clock::LONGEST_WAIT;
 use goldfleet_ports::error::PortError;
 use goldfleet_runtime::health::Monitor;
 use goldfleet_sources::{Refusal, SourceError};
@@ -156,6 +157,7 @@ impl ControlContext {
             registry: Registry::default(),
             actor: who.into(),
             monitor: Monitor::default(),
+            longest_delay: LONGEST_WAIT.max(config.worker.retry_cap.get()).max(config.worker.max_retry_after.get()),
         };
         Self { ports, config, jobs, command: None, readers: ScanThreads::Threads }
     }

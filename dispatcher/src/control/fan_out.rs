@@ -356,7 +356,8 @@ async fn record_plan(jobs: &JobStore, attempt: &Job, change: impl Fn(&mut Job)) 
 
 /// Sends the messages of a planned job whose dispatcher stopped before it had sent all of them. Some may be sent twice.
 async fn announce_planned(jobs: &JobStore, job: &Job) -> Result<FanOutResult, ControlError> {
-    let mut operations: Vec<Operation> = jobs.operations(job).await?.into_iter().map(|row| row.value).collect();
+    let mut operations: Vec<Operation> =
+        jobs.list_operations(job).await?.rows.into_iter().map(|row| row.value).collect();
     operations.sort_by_key(|operation| jobs.registry.order(&operation.kind));
     announce(jobs, job, operations.into_iter()).await
 }
@@ -438,8 +439,9 @@ pub(crate) fn is_same_work(other: &Job, job: &Job) -> bool {
 async fn must_wait_for_other_job(ports: &Ports, config: &Config, job: &Job) -> Result<bool, ControlError> {
     let others: Vec<Job> = ports
         .table
-        .open_jobs()
+        .list_open_jobs()
         .await?
+        .rows
         .into_iter()
         .map(|other| other.value)
         .filter(|other| is_same_work(other, job))

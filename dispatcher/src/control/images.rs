@@ -168,8 +168,8 @@ pub async fn images(
     control: &ControlContext,
     only: Option<&ImageName>,
 ) -> Result<(Vec<ImageLine>, Vec<UploadLine>), ControlError> {
-    let uploads = control.ports.table.uploads().await?;
-    let jobs: Vec<Job> = control.ports.table.jobs().await?.into_iter().map(|row| row.value).collect();
+    let uploads = control.ports.table.list_uploads().await?.rows;
+    let jobs: Vec<Job> = control.ports.table.list_jobs().await?.rows.into_iter().map(|row| row.value).collect();
     let found = FoundVersions::list(&control.ports, &control.config, only).await?;
     let mut lines = found.read(&control.ports, &control.config, &uploads, &jobs).await?;
     lines.sort_by(|a, b| (&a.image, a.uploaded, &a.version).cmp(&(&b.image, b.uploaded, &b.version)));

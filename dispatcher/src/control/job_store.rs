@@ -1,6 +1,6 @@
 //! The rows of jobs and operations, and the messages that follow them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use goldfleet_kinds::messages::announce;
@@ -13,8 +13,11 @@ use goldfleet_model::operation::{GroupId, Operation, OperationId, OperationState
 use goldfleet_model::state::JobEvent;
 use goldfleet_ports::commit::{Commit, CommitOutcome, commit_confirmed};
 use goldfleet_ports::error::{ErrorKind, PortResult};
+use goldfleet_ports::listing::Listing;
 use goldfleet_ports::{Ports, Versioned};
 use goldfleet_runtime::health::Monitor;
+use goldfleet_workflow::group::GroupChange;
+use jiff::Timestamp;
 
 use super::context::ControlError;
 
@@ -32,16 +35,28 @@ pub struct JobStore {
     pub actor: String,
     /// The metrics and the health of this process.
     pub monitor: Monitor,
+    /// The longest wait of an operation between two attempts. A longer one comes from a wrong clock.
+    pub longest_delay: Duration,
 }
 
 impl JobStore {
     /// The operations of a job, without rows that earlier planning attempts left behind.
     ///
     /// # Errors
-    /// If the table cannot be reached.
+    /// If a row cannot be read, or the table cannot be reached.
     pub async fn operations(&self, job: &Job) -> PortResult<Vec<Versioned<Operation>>> {
         let mut operations = self.ports.table.operations(&job.id).await?;
         operations.retain(|row| row.value.plan == job.plan);
+        Ok(operations)
+    }
+
+    /// The operations of a job, of which some may be unreadable, without rows that earlier planning attempts left behind.
+    ///
+    /// # Errors
+    /// If the table cannot be reached.
+    pub async fn list_operations(&self, job: &Job) -> PortResult<Listing<Versioned<Operation>>> {
+        let mut operations = self.ports.table.list_operations(&job.id).await?;
+        operations.rows.retain(|row| row.value.plan == job.plan);
         Ok(operations)
     }
 
@@ -50,8 +65,8 @@ impl JobStore {
     /// # Errors
     /// If the table cannot be reached.
     pub async fn group(&self, job: &Job, id: &OperationId) -> PortResult<Group> {
-        let mut group = self.ports.table.group(&job.id, id).await?;
-        group.retain(|row| row.value.plan == job.plan);
+        let mut group = Group::of(self.ports.table.list_group(&job.id, id).await?);
+        group.rows.retain(|row| row.value.plan == job.plan);
         Ok(group)
     }
 
@@ -72,7 +87,8 @@ impl JobStore {
             Some(id) => self.job(id).await,
             // Read several jobs: the ids of jobs from the same second do not say which is the newest.
             None => {
-                self.ports.table.newest_jobs(MAX_JOBS_PER_SECOND).await?.into_iter().next().ok_or(ControlError::NoJobs)
+                let newest = self.ports.table.list_newest_jobs(MAX_JOBS_PER_SECOND).await?;
+                newest.rows.into_iter().next().ok_or(ControlError::NoJobs)
             }
         }
     }
@@ -210,8 +226,28 @@ fn settled_state(event: JobEvent) -> Option<JobState> {
     }
 }
 
-/// The rows of a group, which one commit may change together.
-pub type Group = Vec<Versioned<Operation>>;
+/// The rows of a group that can be read. One commit may change them together.
+#[derive(Debug, Clone)]
+pub struct Group {
+    /// The rows.
+    pub rows: Vec<Versioned<Operation>>,
+    /// Whether these are all rows of the group.
+    pub is_whole: bool,
+}
+
+impl Group {
+    /// The group that was listed.
+    #[must_use]
+    pub fn of(listing: Listing<Versioned<Operation>>) -> Self {
+        Self { is_whole: listing.unreadable.is_empty(), rows: listing.rows }
+    }
+
+    /// Starts a change of the group.
+    #[must_use]
+    pub fn change<'a>(&'a self, now: Timestamp, who: &'a str) -> GroupChange<'a> {
+        if self.is_whole { GroupChange::new(&self.rows, now, who) } else { GroupChange::of_part(&self.rows, now, who) }
+    }
+}
 
 /// The states of a job's operations.
 pub fn states(operations: &[Versioned<Operation>]) -> impl Iterator<Item = OperationState> {
@@ -220,10 +256,12 @@ pub fn states(operations: &[Versioned<Operation>]) -> impl Iterator<Item = Opera
 
 /// A job's operations by group.
 #[must_use]
-pub fn group_rows(operations: Vec<Versioned<Operation>>) -> Vec<Group> {
-    let mut groups: BTreeMap<GroupId, Group> = BTreeMap::new();
-    for operation in operations {
+pub fn group_rows(operations: Listing<Versioned<Operation>>) -> Vec<Group> {
+    let mut groups: BTreeMap<GroupId, Vec<Versioned<Operation>>> = BTreeMap::new();
+    for operation in operations.rows {
         groups.entry(operation.value.id.group().clone()).or_default().push(operation);
     }
-    groups.into_values().collect()
+    let unreadable = operations.unreadable.iter().filter_map(|row| row.id.parse::<OperationId>().ok());
+    let damaged: BTreeSet<GroupId> = unreadable.map(|id| id.group().clone()).collect();
+    groups.into_iter().map(|(id, rows)| Group { rows, is_whole: !damaged.contains(&id) }).collect()
 }

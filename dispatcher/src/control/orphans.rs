@@ -17,6 +17,7 @@ use goldfleet_model::upload::{Upload, UploadState};
 use goldfleet_ports::Ports;
 use goldfleet_ports::clock::elapsed;
 use goldfleet_ports::error::PortResult;
+use goldfleet_ports::listing::ROW_DAMAGED;
 use goldfleet_ports::resources::Resource;
 use goldfleet_snapshots::id::GroupRef;
 use goldfleet_snapshots::remove::{Decision, Orphan, TemporarySpec, orphan};
@@ -128,11 +129,11 @@ pub async fn orphans(control: &ControlContext, options: &OrphanOptions) -> Resul
 /// The groups that may contain temporaries.
 async fn groups(ports: &Ports, config: &Config) -> Result<BTreeSet<GroupRef>, ControlError> {
     let mut groups: BTreeSet<GroupRef> = config.sync.iter().flat_map(groups_of).collect();
-    for job in ports.table.jobs().await? {
+    for job in ports.table.list_jobs().await?.rows {
         let route = routes::find(&job.value.subject);
         groups.extend(route.into_iter().flat_map(|route| route.groups(&job.value.subject)));
     }
-    let uploads = ports.table.uploads().await?;
+    let uploads = ports.table.list_uploads().await?.rows;
     let origins = uploads.iter().filter_map(|upload| upload.origin.as_ref());
     let temporaries = origins.flat_map(Origin::temporaries);
     groups.extend(temporaries.map(GroupRef::from));
@@ -175,10 +176,16 @@ async fn ended_jobs(
     let now = ports.clock.now();
     for name in named {
         let Ok(id) = name.parse::<JobId>() else { continue };
-        let has_ended = match ports.table.job(&id).await? {
-            Some(job) => Some(job.value.state.is_terminal()),
+        let state = match ports.table.job(&id).await {
+            Ok(Some(job)) => Ok(Some(job.value.state.is_terminal())),
             // Uploads create temporaries too.
-            None => ports.table.upload(&id).await?.map(|upload| has_ended(ports, config, &upload)),
+            Ok(None) => ports.table.upload(&id).await.map(|upload| Some(has_ended(ports, config, &upload?))),
+            Err(error) => Err(error),
+        };
+        let has_ended = match state {
+            // Nobody knows whether it has ended.
+            Err(error) if error.code == ROW_DAMAGED => Some(false),
+            state => state?,
         };
         let of_probe = || probes.iter().find(|probe| probe.job == id).map(|probe| probe.has_ended(now));
         let has_ended = has_ended.or_else(of_probe);

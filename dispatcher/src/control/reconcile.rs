@@ -4,6 +4,7 @@
 //! A pass over a job reads counts, the rows that need a repair, and the rows that a gate releases. It does not read the
 //! other rows of the job.
 
+mod damaged;
 mod gates;
 mod repair;
 
@@ -16,7 +17,8 @@ use goldfleet_model::job::{Job, JobState};
 use goldfleet_model::operation::{OperationState, StateCount};
 use goldfleet_model::state::JobEvent;
 use goldfleet_ports::Versioned;
-use goldfleet_ports::clock::{after, elapsed};
+use goldfleet_ports::clock::{LONGEST_WAIT, after, elapsed, has_ended};
+use goldfleet_ports::listing::ROW_DAMAGED;
 use goldfleet_runtime::metrics::ReconcileCounts;
 use goldfleet_workflow::gates::Gates;
 
@@ -56,7 +58,11 @@ pub enum JobCheck {
 pub async fn reconcile_open_jobs(control: &ControlContext) -> Result<usize, ControlError> {
     let began = control.ports.clock.now();
     let mut census = ReconcileCounts::of_kinds(control.jobs.registry.ids());
-    let jobs = control.ports.table.open_jobs().await?;
+    let listed = control.ports.table.list_open_jobs().await?;
+    for row in &listed.unreadable {
+        tracing::warn!(code = ROW_DAMAGED, "a job is set aside: {row}");
+    }
+    let jobs = listed.rows;
     let (mut open, mut failed) = (0, Vec::new());
     for job in &jobs {
         control.jobs.monitor.health.tick(MAX_PASS_TIME);
@@ -99,7 +105,7 @@ async fn reconcile_job(
     let now = control.ports.clock.now();
     match job.state {
         JobState::Requested => {
-            if now > after(job.updated, JOB_MESSAGE_LOST) {
+            if has_ended(after(job.updated, JOB_MESSAGE_LOST), LONGEST_WAIT, now) {
                 requeue_job(&control.jobs, &job.id).await?;
             }
             return Ok(JobCheck::Open);
@@ -107,7 +113,10 @@ async fn reconcile_job(
         JobState::Cancelling => drop(stop_operations(&control.jobs, &job.id).await?),
         _ => {}
     }
-    if job.state == JobState::Running && !job.announced && now > after(job.updated, JOB_MESSAGE_LOST) {
+    if job.state == JobState::Running
+        && !job.announced
+        && has_ended(after(job.updated, JOB_MESSAGE_LOST), LONGEST_WAIT, now)
+    {
         // The dispatcher of the job stopped before it had sent all messages of the ready operations.
         requeue_job(&control.jobs, &job.id).await?;
     }
@@ -119,13 +128,24 @@ async fn reconcile_job(
         return finish_job(control, row, event, &counts).await;
     }
     let repaired = repair_operations(&control.jobs, job).await?;
-    let mut ended = repaired.ended;
+    let mut pass = Pass { ended: repaired.ended, goes_on: repaired.any };
     if counts.iter().any(|count| count.state == OperationState::Waiting) && !job.holds_gates(now) {
-        ended |= open_gates(&control.jobs, job, repaired, &counts).await?;
+        pass = open_gates(&control.jobs, job, repaired, &counts).await?;
+    }
+    if !pass.goes_on
+        && !job.holds_gates(now)
+        && let Some(listing) = damaged::stuck(&control.jobs, job, &counts).await?
+    {
+        let states: Vec<_> = listing.rows.iter().map(|row| row.value.state).collect();
+        let written = damaged::settle(&control.jobs, job, listing).await?;
+        return match job.job_end(states).filter(|_| !written.any) {
+            Some(event) => finish_job(control, row, event, &counts).await,
+            None => Ok(JobCheck::Open),
+        };
     }
     // The last operations may have ended, for example those that wait for a broken gate. Then the job ends in this pass
     // and not in the next one.
-    if ended {
+    if pass.ended {
         let counts = control.ports.table.census(&job.id, job.plan).await?;
         if let Some(event) = job.job_end(counts.iter().map(|count| count.state)) {
             return finish_job(control, row, event, &counts).await;
@@ -134,29 +154,38 @@ async fn reconcile_job(
     Ok(JobCheck::Open)
 }
 
-/// Evaluates every gate that an operation waits for. Returns whether an operation has ended.
+/// The effect of a pass on the operations of a job.
+#[derive(Debug, Clone, Copy)]
+struct Pass {
+    /// Whether an operation has ended.
+    ended: bool,
+    /// Whether something was written, or an operator has to approve a ring.
+    goes_on: bool,
+}
+
+/// Evaluates every gate that an operation waits for.
 async fn open_gates(
     jobs: &JobStore,
     job: &Job,
     repaired: Written,
     counts: &[StateCount],
-) -> Result<bool, ControlError> {
+) -> Result<Pass, ControlError> {
     let awaited = jobs.ports.table.awaited_gates(&job.id, job.plan).await?;
     let gates: BTreeSet<GateKey> = awaited.into_iter().map(|(gate, _)| gate).collect();
     let evaluated = evaluate_gates(jobs, job, gates).await?;
     let is_active = |state| state == OperationState::Ready || OperationState::is_leased(state);
     let may_go_on = repaired.any || evaluated.written.any || evaluated.awaits_approval;
     if may_go_on || counts.iter().any(|count| is_active(count.state)) {
-        return Ok(evaluated.written.ended);
+        return Ok(Pass { ended: repaired.ended | evaluated.written.ended, goes_on: may_go_on });
     }
     // Operations wait, and no active operation could release them. The indexes do not explain this, so read all rows.
-    let operations = jobs.operations(job).await?;
-    let gates = Gates::of(operations.iter().map(|row| &row.value));
+    let operations = jobs.list_operations(job).await?;
+    let gates = Gates::of(operations.rows.iter().map(|row| &row.value));
     let mut written = Written::default();
     for group in group_rows(operations) {
         written += write_gates(jobs, job, &gates, &group).await?;
     }
-    Ok(written.ended)
+    Ok(Pass { ended: written.ended, goes_on: written.any })
 }
 
 /// Ends a job whose operations had all ended when they were counted. The job's row was read before that. If the row has
@@ -171,6 +200,12 @@ async fn finish_job(
     if row.value.holds_gates(control.ports.clock.now()) {
         return Ok(JobCheck::Open);
     }
+    let damage = damaged::damage(&control.jobs, &row.value, counts).await?;
+    let event = match (event, row.value.state) {
+        (JobEvent::ConfirmCancel, JobState::Cancelling) => event,
+        _ if damage.is_empty() => event,
+        _ => JobEvent::Fail,
+    };
     // Remove them before the job ends, because the reconciler ignores jobs that have ended.
     let staging = match event {
         JobEvent::Succeed => remove_staged(control, &row.value).await?,
@@ -182,9 +217,13 @@ async fn finish_job(
     let removed = staging == StagedOutcome::Removed;
     // Not the time of this pass, so that the duration and the rate that operators see do not change.
     let finished = row.value.end_time(counts.iter().map(|count| count.latest).max());
+    let now = control.ports.clock.now();
     let end = |job: &mut Job| {
         job.cleaned |= removed;
         job.finished = Some(finished);
+        if !damage.is_empty() {
+            job.failure.get_or_insert_with(|| damaged::failure(&damage, now));
+        }
     };
     let Some(ended) = control.jobs.apply_event_to(row, event, end).await? else {
         return Ok(JobCheck::Open);

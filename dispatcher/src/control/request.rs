@@ -1,6 +1,7 @@
 //! Creates a job from a request: first its row, then the message that points to it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use goldfleet_config::UploadRoute;
 use goldfleet_config::targets::TargetsFile;
@@ -15,6 +16,7 @@ use goldfleet_model::store::Store;
 use goldfleet_model::system::System;
 use goldfleet_model::target::{Target, TargetKey};
 use goldfleet_model::upload::system_of;
+use goldfleet_ports::clock::after;
 use goldfleet_ports::error::PortResult;
 use goldfleet_ports::rng;
 use goldfleet_ports::{Ports, Versioned};
@@ -247,6 +249,22 @@ fn refuse_other_sinks(targets: &[Target]) -> Result<(), ControlError> {
     )))
 }
 
+/// The id and the time of a new job. Jobs are in the order of these, so they are those of now, or those of the second after
+/// the newest job if a clock was ahead when that was requested.
+pub(crate) async fn next_job(ports: &Ports) -> PortResult<(JobId, Timestamp)> {
+    let now = ports.clock.now();
+    let newest = ports.table.list_newest_jobs(1).await?.rows.pop();
+    let latest = newest.map(|job| job.value.created.max(job.value.id.requested_at().unwrap_or(Timestamp::MIN)));
+    let at = match latest.filter(|latest| *latest > now) {
+        None => now,
+        Some(latest) => {
+            tracing::warn!(%latest, %now, "the newest job was requested in the future: check the clocks of all machines");
+            after(latest, Duration::from_secs(1))
+        }
+    };
+    Ok((JobId::new(at, rng::random_u64()), at))
+}
+
 /// Creates a job, and sends its message to the dispatcher.
 async fn insert(
     jobs: &JobStore,
@@ -254,8 +272,7 @@ async fn insert(
     selection: Vec<Selector>,
     terms: Terms,
 ) -> Result<RequestResult, ControlError> {
-    let now = jobs.ports.clock.now();
-    let id = JobId::new(now, rng::random_u64());
+    let (id, now) = next_job(&jobs.ports).await?;
     insert_job(jobs, terms.apply_to(jobs, new_job(id, subject, selection, now))).await
 }
 
@@ -277,7 +294,7 @@ pub async fn request_work(
     note: Option<String>,
     is_same: impl Fn(&Work, &Work) -> bool,
 ) -> Result<RequestResult, ControlError> {
-    for open in jobs.ports.table.open_jobs().await?.into_iter().map(|row| row.value) {
+    for open in jobs.ports.table.list_open_jobs().await?.rows.into_iter().map(|row| row.value) {
         let Subject::Work { work: other } = &open.subject else { continue };
         let does_same = other.title == work.title && is_same(other, &work);
         if !does_same || open.state == JobState::Cancelling || !jobs.has_unfinished_work(&open).await? {
@@ -306,7 +323,7 @@ async fn system(ports: &Ports, image: &ImageRef) -> PortResult<Option<System>> {
         return Ok(upload.system);
     }
     // The newest upload has not ended, has failed, or is of an earlier release.
-    Ok(system_of(&ports.table.uploads().await?, &image.digest).cloned())
+    Ok(system_of(&ports.table.list_uploads().await?.rows, &image.digest).cloned())
 }
 
 /// The open job of an equal request, if there is one. `is_same` returns whether a job delivers the same content. A planned job must
@@ -318,12 +335,12 @@ pub(crate) async fn find_open_job(
     (targets, groups): (&[Target], &[GroupId]),
 ) -> PortResult<Option<Job>> {
     let same = |job: &Job| is_same(job) && job.selection == selection && job.state != JobState::Cancelling;
-    for job in jobs.ports.table.open_jobs().await?.into_iter().map(|job| job.value).filter(same) {
+    for job in jobs.ports.table.list_open_jobs().await?.rows.into_iter().map(|job| job.value).filter(same) {
         // A job that is not planned yet will be planned for the current targets.
         if job.state == JobState::Requested {
             return Ok(Some(job));
         }
-        let rows = jobs.operations(&job).await?;
+        let rows = jobs.list_operations(&job).await?.rows;
         // If all operations have ended, the job does nothing more, although the reconciler has not ended it yet.
         if job.job_end(states(&rows)).is_none() && covers(&rows, targets, groups) {
             return Ok(Some(job));

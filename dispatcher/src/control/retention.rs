@@ -6,7 +6,8 @@
 //!   store or is named in the targets file. Of the jobs that are the only ones to name a store, the newest is kept.
 //! - A job's tree names the source store whose manifests say which chunks are in use. Another configuration may know
 //!   that store only from the tree. The newest job of each source store is kept.
-//! - Only the rows of a job's copies name its staged VHDs. The job is kept until these are removed.
+//! - Only the rows of a job's copies name its staged VHDs. The job is kept until these are removed, and also if one of its
+//!   rows cannot be read.
 //!
 //! A row is first marked for removal by compare-and-swap. A marked job cannot be retried. If the removal is
 //! interrupted, the next run continues it.
@@ -83,7 +84,7 @@ pub async fn remove_old_jobs(control: &ControlContext, age: Duration) -> Result<
 /// As [`remove_old_jobs`].
 pub async fn forget(control: &ControlContext, age: Duration, mode: Mode) -> Result<RetentionReport, ControlError> {
     let ago = before(control.ports.clock.now(), age);
-    let mut jobs = control.ports.table.jobs().await?.into_iter();
+    let mut jobs = control.ports.table.list_jobs().await?.rows.into_iter();
     let newest = jobs.next();
     let (old, young): (Vec<_>, Vec<_>) = jobs.partition(|row| is_old(&row.value, ago));
     let mut known = Known { stores: configured_stores(&control.config), sources: BTreeSet::new() };
@@ -130,7 +131,12 @@ async fn has_staged(jobs: &JobStore, job: &Job) -> PortResult<bool> {
     if job.cleaned {
         return Ok(false);
     }
-    let operations = jobs.ports.table.operations(&job.id).await?;
+    let operations = jobs.ports.table.list_operations(&job.id).await?;
+    if !job.removing && !operations.unreadable.is_empty() {
+        // Nobody knows what they left behind.
+        return Ok(true);
+    }
+    let operations = operations.rows;
     let leaves_blob = |operation: &Operation| jobs.registry.temporary_blob(&jobs.ports, operation).is_some();
     let mut begun = operations.iter().map(|row| &row.value).filter(|operation| operation.attempts > 0);
     Ok(begun.any(|operation| operation.state != OperationState::Skipped && leaves_blob(operation)))

@@ -86,7 +86,9 @@ pub async fn retry_selected(
         let again = resume_command(&job);
         return Err(ControlError::Refused(format!("job {id} was never planned{why}; to start a new job: {again}")));
     }
-    let groups = group_rows(control.jobs.operations(&job).await?);
+    let mut groups = group_rows(control.jobs.list_operations(&job).await?);
+    // Nobody knows what the other rows of such a group can do.
+    groups.retain(|group| group.is_whole);
     let retry = RetryRun::of(control, &job, which, &groups);
     let blocked = groups.iter().filter(|group| matches!(retry.start(group), RetryStart::Blocked(_))).count();
     let busy = groups.iter().any(|group| matches!(retry.start(group), RetryStart::Busy(_)));
@@ -95,7 +97,7 @@ pub async fn retry_selected(
     let numbered = groups.into_iter().enumerate().filter(|(index, _)| !held.groups.contains(index));
     let groups: Vec<Group> = numbered.map(|(_, group)| group).filter(|group| !retry.commit(group).is_empty()).collect();
     // An operation that is retried only because selected operations read from it is useless without them.
-    let is_selected = |group: &Group| group.iter().any(|row| which.selects(&row.value));
+    let is_selected = |group: &Group| group.rows.iter().any(|row| which.selects(&row.value));
     if let Some(reason) = held.reason.as_ref().filter(|_| !groups.iter().any(is_selected)) {
         let message = format!("job {id}: {reason}; select it too, or retry without --target and --ring");
         return Err(ControlError::Refused(message));
@@ -117,7 +119,8 @@ pub async fn retry_selected(
     }
     // Write the job first, because the reconciler ignores jobs that have ended.
     if job.state.is_terminal() {
-        ensure_no_newer_job(&control.jobs, &job, groups.iter().flatten().map(|row| &row.value)).await?;
+        ensure_no_newer_job(&control.jobs, &job, groups.iter().flat_map(|group| &group.rows).map(|row| &row.value))
+            .await?;
     }
     begin_retry(&control.jobs, &job).await?;
     let retried = retry.groups(groups).await;
@@ -210,7 +213,7 @@ struct RetryRun<'a> {
 
 /// The operations of a group in the order of its chain.
 fn chain(group: &Group) -> Vec<&Operation> {
-    let mut rows: Vec<&Operation> = group.iter().map(|row| &row.value).collect();
+    let mut rows: Vec<&Operation> = group.rows.iter().map(|row| &row.value).collect();
     rows.sort_by_key(|row| row.position);
     rows
 }
@@ -220,7 +223,7 @@ type Openers<'a> = BTreeMap<&'a GateKey, Vec<&'a Operation>>;
 
 impl<'a> RetryRun<'a> {
     fn of(control: &'a ControlContext, job: &'a Job, which: &'a RetryFilter, groups: &[Group]) -> Self {
-        let rows = || groups.iter().flatten().map(|row| &row.value);
+        let rows = || groups.iter().flat_map(|group| &group.rows).map(|row| &row.value);
         // An operation would fail again if the operations that it reads from have not succeeded. With a phase, only
         // that phase is retried.
         let selected = rows().filter(|row| which.phase.is_none() && row.state.ended_badly() && which.is_target(row));
@@ -310,7 +313,7 @@ impl<'a> RetryRun<'a> {
                 }
                 return Ok(commit.changes.len());
             }
-            group = self.control.ports.table.group(&self.job.id, &any.id).await?;
+            group = Group::of(self.control.ports.table.list_group(&self.job.id, &any.id).await?);
         }
     }
 
@@ -323,9 +326,9 @@ impl<'a> RetryRun<'a> {
     /// The retry of the current rows of a group.
     fn commit(&self, group: &Group) -> Commit {
         let now = self.control.ports.clock.now();
-        let mut change = GroupChange::new(group, now, &self.control.jobs.actor);
+        let mut change = group.change(now, &self.control.jobs.actor);
         if let RetryStart::From(from) = self.start(group) {
-            let rows: Vec<&Operation> = group.iter().map(|row| &row.value).collect();
+            let rows: Vec<&Operation> = group.rows.iter().map(|row| &row.value).collect();
             self.with_rules(&rows, |rules| rules::apply(&mut change, from, rules));
         }
         if self.job.state.is_terminal() {
@@ -337,7 +340,7 @@ impl<'a> RetryRun<'a> {
     /// Writes the rows that had not ended when the job ended, for example after an interrupted retry. A process that is
     /// still stopping the job's earlier operations must find that their ETags have changed.
     fn keep_unfinished(&self, group: &Group, change: &mut GroupChange<'_>, now: Timestamp) {
-        for row in group.iter().filter(|row| !row.value.state.is_terminal()) {
+        for row in group.rows.iter().filter(|row| !row.value.state.is_terminal()) {
             change.edit(&row.value.id, |operation| {
                 operation.updated = now;
                 if !operation.state.is_leased() {

@@ -8,8 +8,9 @@ use goldfleet_model::graph::GateKey;
 use goldfleet_model::ids::JobId;
 use goldfleet_model::message::{Message, QueueName};
 use goldfleet_ports::Ports;
-use goldfleet_ports::clock::{after, elapsed};
+use goldfleet_ports::clock::{after, elapsed, is_over};
 use goldfleet_ports::error::{ErrorKind, PortResult};
+use goldfleet_ports::listing::ROW_DAMAGED;
 use goldfleet_ports::queue::Received;
 use goldfleet_ports::timeout::MAX_WAIT_IN_PLACE;
 use goldfleet_runtime::telemetry::RepeatLimiter;
@@ -104,7 +105,7 @@ async fn serve(control: &ControlContext, until: RunUntil, stop: &CancellationTok
             0
         });
         let now = clock.now();
-        let due = swept.is_none_or(|at| now > after(at, interval));
+        let due = swept.is_none_or(|at| is_over(at, interval, now));
         if due || (received == 0 && until == RunUntil::Idle) {
             swept = Some(now);
             measure_queues(control).await;
@@ -172,7 +173,7 @@ const GATE_INTERVAL: Duration = Duration::from_secs(1);
 impl GateEvaluations {
     /// How long a hint for a gate must wait. Zero if it can be evaluated now.
     fn wait(&mut self, job: &JobId, gate: &GateKey, now: Timestamp) -> Duration {
-        self.0.retain(|_, at| after(*at, GATE_INTERVAL) > now);
+        self.0.retain(|_, at| !is_over(*at, GATE_INTERVAL, now));
         let key = (job.clone(), gate.clone());
         match self.0.get(&key) {
             Some(at) => elapsed(now, after(*at, GATE_INTERVAL)),
@@ -236,6 +237,11 @@ async fn plan_job(control: &ControlContext, job: &JobId, received: &Received) ->
     let again = match fan_out(control, job).await {
         Ok(FanOutResult::Done) => None,
         Ok(FanOutResult::Deferred(wait)) => Some(wait),
+        Err(ControlError::Port(error)) if error.code == ROW_DAMAGED => {
+            // The reconciler sends its message again if the row can be read later.
+            tracing::warn!(%job, code = error.code, "the job is set aside: {error}");
+            None
+        }
         Err(error) if is_race(&error) => {
             tracing::debug!(%job, "another dispatcher plans this job too: {error}");
             Some(retry_after(&error))

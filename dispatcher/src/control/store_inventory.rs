@@ -69,7 +69,7 @@ async fn candidate_stores(
     }
     stores.extend(first.into_values().map(Target::staging));
     let staging: BTreeSet<Container> = targets.iter().map(|target| target.staging()).collect();
-    for job in ports.table.newest_jobs(MAX_JOBS_READ).await? {
+    for job in ports.table.list_newest_jobs(MAX_JOBS_READ).await?.rows {
         stores.extend(job.value.stores().filter(|store| staging.contains(store)));
     }
     // The source store has all chunks.

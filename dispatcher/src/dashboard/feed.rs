@@ -175,8 +175,9 @@ impl JobFeeds {
 /// If the job does not exist, or the table cannot be reached.
 pub async fn read_view(jobs: &JobStore, id: &JobId, history: &mut Throughput) -> Result<JobView, ControlError> {
     let job = jobs.job(id).await?.value;
-    let rows = jobs.operations(&job).await?;
-    let status = status_of(jobs, &job, &rows).await?;
+    let listing = jobs.list_operations(&job).await?;
+    let status = status_of(jobs, &job, &listing).await?;
+    let rows = listing.rows;
     let now = jobs.ports.clock.now();
     history.observe(&rows, now);
     let begun = rows.iter().filter_map(|row| row.value.started).min().unwrap_or(job.created);

@@ -93,7 +93,7 @@ impl SummaryCache {
     /// If the table cannot be reached.
     pub async fn all(&self, store: &JobStore) -> Result<Vec<Summary>, ControlError> {
         let mut known = self.0.lock().await;
-        let jobs = store.ports.table.newest_jobs(MAX_JOBS).await?;
+        let jobs = store.ports.table.list_newest_jobs(MAX_JOBS).await?.rows;
         let mut all = Vec::with_capacity(jobs.len());
         for job in &jobs {
             let id = &job.value.id;

@@ -131,9 +131,8 @@ pub fn job_lines(status: &Status, room: Viewport) -> Vec<String> {
         lines.push(String::new());
     }
     for (name, region) in shown {
-        let percent = fraction(region.bytes_done, region.bytes_total) * 50.0
-            + fraction(region.images as u64, region.targets as u64) * 50.0;
-        lines.push(line(name, &region_segments(region), percent.floor(), &region_summary(region)));
+        let percent = region_percent(region).floor();
+        lines.push(line(name, &region_segments(region), percent, &region_summary(region)));
     }
     if left_out > 0 {
         lines.push(truncate(&format!("and {}", pluralize(left_out, "more region")), room.width));
@@ -216,6 +215,13 @@ fn region_segments(region: &RegionStatus) -> [BarSegment; 3] {
     // Targets whose bytes are copied but that have no image yet.
     let copied = (fraction(region.bytes_done, region.bytes_total) - done).min(1.0 - done - failed).max(0.0);
     [('█', Tone::Success, done), ('▓', Tone::Active, copied), ('x', Tone::Error, failed)]
+}
+
+/// Half of a region's progress is its bytes, half its images. A region without bytes to copy has only images.
+fn region_percent(region: &RegionStatus) -> f64 {
+    let images = fraction(region.images as u64, region.targets as u64);
+    let bytes = if region.bytes_total == 0 { images } else { fraction(region.bytes_done, region.bytes_total) };
+    (bytes + images) * 50.0
 }
 
 fn region_summary(region: &RegionStatus) -> String {
@@ -315,6 +321,8 @@ mod tests {
             bytes_per_second: 3e8,
             seconds: 75.0,
             seconds_left: Some(130.0),
+            unreadable: Vec::new(),
+            unreadable_jobs: Vec::new(),
             remarks: Vec::new(),
             unlisted: false,
             failures: Vec::new(),
@@ -335,6 +343,16 @@ mod tests {
     fn job_view_snapshot() {
         let room = Viewport { width: 100, height: 40, colours: false };
         insta::assert_snapshot!(job_lines(&status(6), room).join("\n"));
+    }
+
+    /// All targets of the region had the image before.
+    #[test]
+    fn a_region_without_bytes_to_copy_is_complete_when_its_images_are() {
+        let percent = |images, bytes_total| {
+            let region = RegionStatus { targets: 4, images, bytes_total, ..RegionStatus::default() };
+            format!("{:.0}", region_percent(&region))
+        };
+        assert_eq!([percent(4, 0), percent(1, 0), percent(4, 1000)], ["100", "25", "50"]);
     }
 
     #[test]

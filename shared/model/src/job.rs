@@ -13,6 +13,7 @@ use super::operation::{Failure, KindId};
 use super::selector::Selector;
 use super::store::Container;
 use super::system::System;
+use crate::operation::Lease;
 use crate::tree::Tree;
 
 /// The state of a job. [`crate::state::next_job`] defines the transitions.
@@ -285,10 +286,11 @@ impl Job {
         self.image().is_some_and(|own| own.name == *image && own.version == *version)
     }
 
-    /// Whether its gates are not evaluated at `now`.
+    /// Whether its gates are not evaluated at `now`. They are held for minutes only, so a time that is further in the future
+    /// than the longest lease is wrong.
     #[must_use]
     pub fn holds_gates(&self, now: Timestamp) -> bool {
-        self.gates_held_until.is_some_and(|until| now < until)
+        self.gates_held_until.is_some_and(|until| now < until && until.duration_since(now) <= Lease::LONGEST)
     }
 
     /// When the job ended, if all its operations have ended: at the moment of their last change. A job without

@@ -5,7 +5,7 @@ mod index;
 mod kind;
 mod state;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -38,6 +38,11 @@ pub struct Lease {
     pub process: Option<ProcessName>,
     /// When the lease expires and another worker may claim the operation.
     pub expires: Timestamp,
+}
+
+impl Lease {
+    /// The longest lease that a configuration permits.
+    pub const LONGEST: SignedDuration = SignedDuration::from_hours(1);
 }
 
 /// Why an operation or a job failed, or why an operation was last retried.
@@ -239,10 +244,12 @@ impl Operation {
         }
     }
 
-    /// Whether the lease has expired at `now`.
+    /// Whether the lease has expired at `now`. A lease of more than [`Lease::LONGEST`] has expired too: the clock of its
+    /// holder was ahead, or this clock was set back since.
     #[must_use]
     pub fn lease_expired(&self, now: Timestamp) -> bool {
-        self.state.is_leased() && self.lease.as_ref().is_none_or(|lease| lease.expires <= now)
+        let has_expired = |lease: &Lease| lease.expires <= now || lease.expires.duration_since(now) > Lease::LONGEST;
+        self.state.is_leased() && self.lease.as_ref().is_none_or(has_expired)
     }
 
     /// Whether the row has the lease with this token.

@@ -33,6 +33,23 @@ pub fn elapsed(earlier: Timestamp, later: Timestamp) -> Duration {
     Duration::try_from(later.duration_since(earlier)).unwrap_or(Duration::ZERO)
 }
 
+/// The longest lease and the longest wait, unless the configuration permits a longer one. A time that is further in the
+/// future was written by a process whose clock was ahead, or the clock was set back since.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
+
+/// Whether a wait that ends at `until` has ended. A wait that seems to be longer than `longest` is not awaited: a clock was
+/// wrong when it began, or is wrong now.
+#[must_use]
+pub fn has_ended(until: Timestamp, longest: Duration, now: Timestamp) -> bool {
+    until <= now || until > after(now, longest)
+}
+
+/// Whether `duration` has passed since `since`. A time in the future counts as long ago: the clock was set back since.
+#[must_use]
+pub fn is_over(since: Timestamp, duration: Duration, now: Timestamp) -> bool {
+    now < since || now > after(since, duration)
+}
+
 /// The system clock.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;

@@ -11,6 +11,7 @@ use goldfleet_model::operation::Operation;
 use crate::backoff::Backoff;
 use crate::error::{ErrorKind, PortError, PortResult};
 use crate::job_table::Change;
+use crate::listing::Listing;
 use crate::timeout::fits_in_place;
 use crate::{ETag, Ports, Versioned};
 
@@ -54,7 +55,7 @@ pub enum CommitOutcome {
     /// It was committed. Contains the ETags of the rows, in the order of the changes.
     Committed(Vec<ETag>),
     /// Another process changed a row first. Contains the present rows of the group.
-    Conflict(Vec<Versioned<Operation>>),
+    Conflict(Listing<Versioned<Operation>>),
 }
 
 /// Commits, retries transient errors, and checks after a lost response whether the commit took effect.
@@ -72,7 +73,7 @@ pub async fn commit_confirmed(ports: &Ports, commit: &Commit) -> PortResult<Comm
         };
         match read_back(ports, changes).await {
             Ok(rows) => {
-                if let Some(etags) = committed_versions(changes, &rows) {
+                if let Some(etags) = committed_versions(changes, &rows.rows) {
                     return Ok(CommitOutcome::Committed(etags));
                 }
                 if error.kind == ErrorKind::Conflict {
@@ -91,11 +92,11 @@ pub async fn commit_confirmed(ports: &Ports, commit: &Commit) -> PortResult<Comm
     }
 }
 
-async fn read_back(ports: &Ports, changes: &[Change]) -> PortResult<Vec<Versioned<Operation>>> {
+async fn read_back(ports: &Ports, changes: &[Change]) -> PortResult<Listing<Versioned<Operation>>> {
     let Some(first) = changes.first() else {
         return Err(PortError::new(ErrorKind::Invalid, "a commit must change something"));
     };
-    ports.table.group(&first.operation.job, &first.operation.id).await
+    ports.table.list_group(&first.operation.job, &first.operation.id).await
 }
 
 /// The ETags of the rows, if all of them are as the changes write them. Two commits never write equal rows by chance: a

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::error::PortResult;
+use super::listing::{Listing, UnreadableRow};
 use super::{ETag, Versioned};
 
 /// The new row of an operation, on condition that the ETag of the old row is still `if_match`.
@@ -51,6 +52,12 @@ pub struct GateOpeners {
 }
 
 /// Rows with optimistic concurrency.
+///
+/// A row can be unreadable: a later release wrote it, or something else damaged it. The methods whose names begin with
+/// `list_` set such rows aside. Those without this prefix fail with the code
+/// [`ROW_DAMAGED`](super::listing::ROW_DAMAGED) instead, and are for callers that would do harm without the row, such as
+/// those that delete what no row names. Counts and lists of ids use separate columns, which can be intact although the
+/// rest of the row is not.
 #[async_trait]
 pub trait JobTable: Send + Sync {
     /// Creates the tables and the id of the fleet if they do not exist.
@@ -82,21 +89,38 @@ pub trait JobTable: Send + Sync {
     ///
     /// # Errors
     /// If the service refuses or cannot be reached.
-    async fn jobs(&self) -> PortResult<Vec<Versioned<Job>>>;
+    async fn list_jobs(&self) -> PortResult<Listing<Versioned<Job>>>;
 
-    /// Lists the newest jobs, at most `limit`, newest first. They are chosen by their ids, which begin with the second
+    /// All jobs, as [`JobTable::list_jobs`].
+    ///
+    /// # Errors
+    /// If a row cannot be read, the service refuses, or it cannot be reached.
+    async fn jobs(&self) -> PortResult<Vec<Versioned<Job>>> {
+        self.list_jobs().await?.complete()
+    }
+
+    /// Lists the newest jobs, at most `limit` with those that cannot be read, newest first. They are chosen by their ids, which begin with the second
     /// in which a job was requested. Only these jobs are read completely, independent of the number of jobs.
     ///
     /// # Errors
     /// If the service refuses or cannot be reached.
-    async fn newest_jobs(&self, limit: usize) -> PortResult<Vec<Versioned<Job>>>;
+    async fn list_newest_jobs(&self, limit: usize) -> PortResult<Listing<Versioned<Job>>>;
 
     /// Lists all jobs that have not ended ([`JobState::OPEN`](goldfleet_model::job::JobState::OPEN)), newest first.
-    /// Only these are read, independent of the number of jobs that have ended.
+    /// Only these are read, independent of the number of jobs that have ended. Jobs in a state that this program does not
+    /// know are among the unreadable ones.
     ///
     /// # Errors
     /// If the service refuses or cannot be reached.
-    async fn open_jobs(&self) -> PortResult<Vec<Versioned<Job>>>;
+    async fn list_open_jobs(&self) -> PortResult<Listing<Versioned<Job>>>;
+
+    /// All jobs that have not ended, as [`JobTable::list_open_jobs`].
+    ///
+    /// # Errors
+    /// If a row cannot be read, the service refuses, or it cannot be reached.
+    async fn open_jobs(&self) -> PortResult<Vec<Versioned<Job>>> {
+        self.list_open_jobs().await?.complete()
+    }
 
     /// Replaces the row of a job and appends events, atomically. Returns the new ETag of the row.
     ///
@@ -133,17 +157,39 @@ pub trait JobTable: Send + Sync {
     /// If the service refuses or cannot be reached.
     async fn operation(&self, job: &JobId, id: &OperationId) -> PortResult<Option<Versioned<Operation>>>;
 
-    /// Reads the operations of the group that `id` belongs to ([`OperationId::group`]), in one request.
+    /// Lists the operations of the group that `id` belongs to ([`OperationId::group`]), in one request.
     ///
     /// # Errors
     /// If the service refuses or cannot be reached.
-    async fn group(&self, job: &JobId, id: &OperationId) -> PortResult<Vec<Versioned<Operation>>>;
+    async fn list_group(&self, job: &JobId, id: &OperationId) -> PortResult<Listing<Versioned<Operation>>>;
+
+    /// All operations of a group, as [`JobTable::list_group`].
+    ///
+    /// # Errors
+    /// If a row cannot be read, the service refuses, or it cannot be reached.
+    async fn group(&self, job: &JobId, id: &OperationId) -> PortResult<Vec<Versioned<Operation>>> {
+        self.list_group(job, id).await?.complete()
+    }
 
     /// Lists all operations of a job, in the order of their ids.
     ///
     /// # Errors
     /// If the service refuses or cannot be reached.
-    async fn operations(&self, job: &JobId) -> PortResult<Vec<Versioned<Operation>>>;
+    async fn list_operations(&self, job: &JobId) -> PortResult<Listing<Versioned<Operation>>>;
+
+    /// All operations of a job, as [`JobTable::list_operations`].
+    ///
+    /// # Errors
+    /// If a row cannot be read, the service refuses, or it cannot be reached.
+    async fn operations(&self, job: &JobId) -> PortResult<Vec<Versioned<Operation>>> {
+        self.list_operations(job).await?.complete()
+    }
+
+    /// Lists the operations of a job that cannot be read. It reads every row, but holds only a part of them in memory.
+    ///
+    /// # Errors
+    /// If the service refuses or cannot be reached.
+    async fn unreadable_operations(&self, job: &JobId) -> PortResult<Vec<UnreadableRow>>;
 
     /// Counts the operations of a planning attempt by kind and state. No row is read completely.
     ///
@@ -162,6 +208,20 @@ pub trait JobTable: Send + Sync {
         plan: u32,
         state: OperationState,
         before: Timestamp,
+        limit: usize,
+    ) -> PortResult<Vec<OperationId>>;
+
+    /// Lists at most `limit` operations of a planning attempt that are in this state and whose
+    /// [`Operation::state_time`] is after `after`. No row is read completely.
+    ///
+    /// # Errors
+    /// If the service refuses or cannot be reached.
+    async fn in_state_after(
+        &self,
+        job: &JobId,
+        plan: u32,
+        state: OperationState,
+        after: Timestamp,
         limit: usize,
     ) -> PortResult<Vec<OperationId>>;
 
@@ -198,7 +258,15 @@ pub trait JobTable: Send + Sync {
     ///
     /// # Errors
     /// If the service refuses or cannot be reached.
-    async fn events(&self, job: &JobId, operation: Option<&OperationId>) -> PortResult<Vec<Event>>;
+    async fn list_events(&self, job: &JobId, operation: Option<&OperationId>) -> PortResult<Listing<Event>>;
+
+    /// All events of a job or operation, as [`JobTable::list_events`].
+    ///
+    /// # Errors
+    /// If a row cannot be read, the service refuses, or it cannot be reached.
+    async fn events(&self, job: &JobId, operation: Option<&OperationId>) -> PortResult<Vec<Event>> {
+        self.list_events(job, operation).await?.complete()
+    }
 
     /// Inserts or replaces the row of an upload.
     ///
@@ -212,7 +280,7 @@ pub trait JobTable: Send + Sync {
     /// If the service refuses or cannot be reached.
     async fn upload(&self, id: &JobId) -> PortResult<Option<Upload>>;
 
-    /// Returns the newest upload of an image version. None if there is none.
+    /// Returns the newest upload of an image version whose row can be read. None if there is none.
     ///
     /// # Errors
     /// If the service refuses or cannot be reached.
@@ -222,7 +290,15 @@ pub trait JobTable: Send + Sync {
     ///
     /// # Errors
     /// If the service refuses or cannot be reached.
-    async fn uploads(&self) -> PortResult<Vec<Upload>>;
+    async fn list_uploads(&self) -> PortResult<Listing<Upload>>;
+
+    /// All uploads, as [`JobTable::list_uploads`].
+    ///
+    /// # Errors
+    /// If a row cannot be read, the service refuses, or it cannot be reached.
+    async fn uploads(&self) -> PortResult<Vec<Upload>> {
+        self.list_uploads().await?.complete()
+    }
 }
 
 /// Checks the arguments of [`JobTable::commit`], for all adapters.

@@ -17,6 +17,7 @@ pub mod error;
 pub mod inspector;
 pub mod job_table;
 pub mod linked_put;
+pub mod listing;
 pub mod liveness;
 pub mod providers;
 pub mod queue;

@@ -53,7 +53,11 @@ struct Bad {
 
 /// The gates of a job, from its rows or from an index of them.
 #[derive(Debug, Clone, Default)]
-pub struct Gates(BTreeMap<GateKey, Openers>);
+pub struct Gates {
+    openers: BTreeMap<GateKey, Openers>,
+    /// What breaks a gate of which an opener is missing. None if such a gate is closed.
+    missing: Option<Bad>,
+}
 
 impl Gates {
     /// Collects the gates that these rows open. They must be all rows of a job.
@@ -61,7 +65,7 @@ impl Gates {
         let mut gates = Self::default();
         for operation in operations {
             for gate in &operation.opens {
-                gates.0.entry(gate.clone()).or_default().count(operation);
+                gates.openers.entry(gate.clone()).or_default().count(operation);
             }
         }
         gates
@@ -71,23 +75,32 @@ impl Gates {
     /// gate. All openers must be in the table, as they are when the job is planned.
     pub fn add(&mut self, gate: GateKey, is_pending: bool, bad: Option<&Operation>) {
         let bad = bad.map(Bad::of);
-        self.0.insert(gate, Openers { present: None, is_pending, bad });
+        self.openers.insert(gate, Openers { present: None, is_pending, bad });
+    }
+
+    /// Counts openers that are not among the rows as failed, because an operation cannot be read. `label` describes it.
+    #[must_use]
+    pub fn with_missing_failed(self, label: String) -> Self {
+        Self { missing: Some(Bad { state: OperationState::Failed, label }), ..self }
     }
 
     /// Whether the openers of a gate are known.
     #[must_use]
     pub fn has(&self, gate: &GateKey) -> bool {
-        self.0.contains_key(gate)
+        self.openers.contains_key(gate)
     }
 
     /// The state of a gate, for a row of `job` that waits for it.
     #[must_use]
     pub fn state(&self, job: &Job, after: &After) -> GateState {
-        let Some(openers) = self.0.get(&after.gate) else { return GateState::Closed };
-        if openers.is_pending || openers.present.is_some_and(|present| present < after.count) {
+        let none = Openers { present: Some(0), ..Openers::default() };
+        let openers = self.openers.get(&after.gate).unwrap_or(&none);
+        let lacks_opener = openers.present.is_some_and(|present| present < after.count.max(1));
+        if openers.is_pending || (lacks_opener && self.missing.is_none()) {
             return GateState::Closed;
         }
-        match (after.on, &openers.bad) {
+        let bad = openers.bad.as_ref().or(self.missing.as_ref().filter(|_| lacks_opener));
+        match (after.on, bad) {
             (GateCondition::Ended, _) => GateState::Open,
             (GateCondition::Opened, Some(bad)) => bad.breaks(&after.gate),
             (GateCondition::Opened, None) if lacks_approval(job, &after.gate) => GateState::AwaitsApproval,

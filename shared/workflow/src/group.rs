@@ -13,6 +13,8 @@ use crate::chain;
 #[derive(Debug, Clone)]
 pub struct GroupChange<'a> {
     rows: Vec<Row<'a>>,
+    /// Whether these are all rows of the group. Otherwise nothing follows from the end of a row.
+    is_whole: bool,
     now: Timestamp,
     who: &'a str,
 }
@@ -36,7 +38,13 @@ impl<'a> GroupChange<'a> {
         };
         let mut rows: Vec<Row<'a>> = group.into_iter().map(row).collect();
         rows.sort_by_key(|row| row.operation.position);
-        Self { rows, now, who }
+        Self { rows, is_whole: true, now, who }
+    }
+
+    /// Starts a change of a group of which another row cannot be read. Because that row may be between any two others,
+    /// [`GroupChange::advance`] changes nothing.
+    pub fn of_part(rows: impl IntoIterator<Item = &'a Versioned<Operation>>, now: Timestamp, who: &'a str) -> Self {
+        Self { is_whole: false, ..Self::new(rows, now, who) }
     }
 
     /// The rows after the change, in the order of the chain.
@@ -107,6 +115,9 @@ impl<'a> GroupChange<'a> {
 
     /// Releases and blocks the waiting rows whose fate the earlier rows now decide.
     pub fn advance(&mut self) {
+        if !self.is_whole {
+            return;
+        }
         for index in 0..self.rows.len() {
             if let Some(event) = chain::next_event(&self.rows, index, self.now, |row| &row.operation)
                 && let Err(illegal) = self.apply_at(index, event)

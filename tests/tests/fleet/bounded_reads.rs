@@ -38,9 +38,9 @@ async fn long_running_processes_do_not_read_full_history() {
     let read: Vec<_> = after.iter().filter(|(name, count)| before.get(*name) != Some(count)).collect();
     assert_eq!(
         read,
-        [(&"JobTable.open_jobs", &(before["JobTable.open_jobs"] + 1))],
+        [(&"JobTable.list_open_jobs", &(before["JobTable.list_open_jobs"] + 1))],
         "jobs that have ended are left alone"
     );
-    assert_eq!(after.get("JobTable.jobs"), None, "it reads all jobs");
-    assert_eq!(after.get("JobTable.uploads"), None, "it reads all uploads");
+    assert_eq!(after.get("JobTable.list_jobs"), None, "it reads all jobs");
+    assert_eq!(after.get("JobTable.list_uploads"), None, "it reads all uploads");
 }

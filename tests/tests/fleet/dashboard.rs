@@ -154,7 +154,7 @@ struct ReadsAtOnce {
 
 impl Interceptor for ReadsAtOnce {
     async fn call<T: Send + 'static>(&self, Call { name, make, .. }: Call<'_, T>) -> PortResult<T> {
-        if name != "JobTable.operations" {
+        if name != "JobTable.list_operations" {
             return make.await;
         }
         self.most.fetch_max(self.now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);

@@ -95,7 +95,7 @@ async fn assert_goes_on(fleet: &InProcessFleet, job: &JobId) {
 /// retry reopens the job before or after the dispatcher reads the operations. The dispatcher stops nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn late_dispatcher_does_not_cancel_retried_job() {
-    for call in ["JobTable.job", "JobTable.operations"] {
+    for call in ["JobTable.job", "JobTable.list_operations"] {
         let fleet = InProcessFleet::new();
         let (job, _) = fleet.roll_out_with_one_failure().await;
         let late = Faults::late(call, taken_up_again(&fleet, &job));
@@ -134,7 +134,7 @@ async fn late_rejection_does_not_cancel_retried_job() {
         elsewhere.unblock_path("stage2westeurope");
         elsewhere.drain_dead_letters().await;
     });
-    let late = Faults::before("JobTable.operations", 0, taken_up_again(&fleet, &job));
+    let late = Faults::before("JobTable.list_operations", 0, taken_up_again(&fleet, &job));
     let mut config = (*fleet.config).clone();
     config.targets.file = "elsewhere.toml".into();
     let ports = with_faults(&with_faults(&fleet.ports, &meanwhile), &late);

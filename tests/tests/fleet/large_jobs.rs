@@ -18,6 +18,7 @@ use goldfleet_modelled::{MemoryJobTable, MemoryQueue};
 use goldfleet_ports::clock::{Clock, SystemClock, after};
 use goldfleet_ports::error::PortResult;
 use goldfleet_ports::job_table::Change;
+use goldfleet_ports::listing::Listing;
 use goldfleet_ports::{Ports, Versioned};
 use goldfleet_tests::fleet::InProcessFleet;
 use goldfleet_tests::intercept::{Call, Interceptor, intercepted};
@@ -42,7 +43,7 @@ impl Interceptor for Reads {
 
 /// The number of rows in an answer of the job table.
 fn rows_in(answer: &(dyn Any + Send)) -> usize {
-    let rows = answer.downcast_ref::<Vec<Versioned<Operation>>>().map(Vec::len);
+    let rows = answer.downcast_ref::<Listing<Versioned<Operation>>>().map(|listing| listing.rows.len());
     let ids = answer.downcast_ref::<Vec<OperationId>>().map(Vec::len);
     let counts = answer.downcast_ref::<Vec<StateCount>>().map(Vec::len);
     rows.or(ids).or(counts).unwrap_or(0)
@@ -151,8 +152,8 @@ async fn opened_gate_reads_only_the_rows_that_wait() {
     evaluate_gate(&control.jobs, &job.id, &GateKey::ring(1)).await.unwrap();
     let counted = reads.0.lock().unwrap().clone();
     assert_eq!(counted["JobTable.awaiting"].1, 10);
-    assert_eq!(counted["JobTable.group"], (10, 20));
-    assert_eq!(counted.get("JobTable.operations"), None);
+    assert_eq!(counted["JobTable.list_group"], (10, 20));
+    assert_eq!(counted.get("JobTable.list_operations"), None);
     assert_eq!(counted["Queue.send"].0, 10);
     let released = ready(&fleet, &job.id).await;
     assert_eq!(released, 10);

@@ -137,7 +137,7 @@ async fn the_newest_job_of_a_source_store_stays() {
 /// Each call is lost, before and after its effect. The next run removes the rest.
 #[tokio::test(flavor = "multi_thread")]
 async fn interrupted_removal_is_resumed() {
-    let calls = ["JobTable.jobs", "JobTable.commit_job", "JobTable.remove_job"];
+    let calls = ["JobTable.list_jobs", "JobTable.commit_job", "JobTable.remove_job"];
     for (call, lost) in calls.into_iter().flat_map(|call| [(call, LostPart::Request), (call, LostPart::Answer)]) {
         let fleet = InProcessFleet::new();
         let [first, second] = two_jobs(&fleet).await;

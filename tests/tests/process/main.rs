@@ -1,6 +1,7 @@
 //! The programs as separate processes.
 
 mod cli;
+mod damaged_rows;
 mod data_disks;
 mod formats;
 mod operators;

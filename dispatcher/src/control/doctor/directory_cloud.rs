@@ -8,6 +8,7 @@ use goldfleet_model::target::Target;
 use goldfleet_ports::Ports;
 
 use super::Finding;
+use super::finding::subject_of;
 use super::services::container_exists;
 use crate::control::context::MAX_IN_FLIGHT;
 
@@ -41,7 +42,7 @@ async fn blocked_accounts(ports: &Ports, targets: &[&Target]) -> Vec<Finding> {
         .map(async |target| {
             let error = container_exists(ports, &target.staging()).await.err()?;
             let remedy = "remove the file at the path of the account's folder, or check that you may write there";
-            Some(Finding::from_port_error(format!("target {}", target.key()), &error, remedy))
+            Some(Finding::from_port_error(subject_of(target), &error, remedy))
         })
         .buffered(MAX_IN_FLIGHT);
     looked.filter_map(std::future::ready).collect().await

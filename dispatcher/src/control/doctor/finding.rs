@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use goldfleet_model::target::Target;
 use goldfleet_ports::error::PortError;
 use serde::Serialize;
 
@@ -24,6 +25,14 @@ impl fmt::Display for Level {
             Self::Warning => "warning",
             Self::Error => "error",
         })
+    }
+}
+
+/// The subject of findings about a target: the display name of its subscription, if it has one, and the target.
+pub(super) fn subject_of(target: &Target) -> String {
+    match &target.name {
+        Some(name) => format!("target {name} ({})", target.key()),
+        None => format!("target {}", target.key()),
     }
 }
 

@@ -9,6 +9,7 @@ use goldfleet_ports::inspector::Inspector;
 use goldfleet_snapshots::id::GroupRef;
 
 use super::access::{Needed, SCRATCH, UPLOADS};
+use super::finding::subject_of;
 use super::{Finding, Level, group};
 use crate::control::context::ControlContext;
 use goldfleet_config::Config;
@@ -47,7 +48,7 @@ pub(super) async fn examine_target(inspector: &dyn Inspector, file: &TargetsFile
     if target.tenant.is_some() || !(has_copies || file.hubs.contains_key(&target.region)) {
         return None;
     }
-    let subject = format!("target {}", target.key());
+    let subject = subject_of(target);
     group::examine(inspector, &subject, &GroupRef::from(target), &needed()).await
 }
 

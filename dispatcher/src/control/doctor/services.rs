@@ -11,14 +11,16 @@ use goldfleet_model::text::pluralize;
 use goldfleet_ports::Ports;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::inspector::Inspector;
+use goldfleet_ports::listing::{ROW_DAMAGED, UnreadableRow};
 
 use super::{Accounts, Finding, account};
 use crate::control::dead_letters::{DeadLetters, StaleLetters, examine};
+use crate::control::explain;
 use goldfleet_config::Config;
 
 /// Checks queues and tables.
 pub(super) async fn coordination(ports: &Ports, config: &Config) -> Vec<Finding> {
-    let open = ports.table.open_jobs().await.map(|jobs| jobs.len());
+    let open = ports.table.list_open_jobs().await.map(|jobs| jobs.rows.len());
     let queues = futures::future::join_all(QueueName::ALL.map(async |queue| {
         let subject = format!("queue {queue}");
         match ports.queue.depth(queue).await {
@@ -32,7 +34,24 @@ pub(super) async fn coordination(ports: &Ports, config: &Config) -> Vec<Finding>
         Ok(jobs) => Finding::ok("tables", pluralize(jobs, "job")),
         Err(error) => access_error("tables".to_owned(), &error, "Storage Table Data Contributor on the source account"),
     });
+    findings.extend(unreadable_rows(ports).await.unwrap_or_default());
     findings
+}
+
+/// The rows that cannot be read: of jobs, of uploads, and of the operations of open jobs.
+async fn unreadable_rows(ports: &Ports) -> PortResult<Vec<Finding>> {
+    let jobs = ports.table.list_jobs().await?.unreadable;
+    let uploads = ports.table.list_uploads().await?.unreadable;
+    let mut operations = Vec::new();
+    for job in ports.table.list_open_jobs().await?.rows {
+        operations.extend(ports.table.unreadable_operations(&job.value.id).await?);
+    }
+    let finding = |what: &str, row: UnreadableRow| {
+        let remedy = explain::remedy(ROW_DAMAGED).unwrap_or_default();
+        Finding::error(format!("{what} {}", row.id), ROW_DAMAGED, row.to_string(), remedy)
+    };
+    let of = |what: &'static str, rows: Vec<UnreadableRow>| rows.into_iter().map(move |row| finding(what, row));
+    Ok(of("job", jobs).chain(of("operation", operations)).chain(of("upload", uploads)).collect())
 }
 
 /// The number of messages of a queue, and whether it indicates a problem. `open` is the number of jobs that have not
@@ -85,11 +104,14 @@ fn describe_letters(letters: &DeadLetters) -> String {
 
 /// Reads both tables: jobs and operations.
 async fn tables(ports: &Ports, config: &Config) -> PortResult<usize> {
-    let jobs = ports.table.jobs().await?;
+    let jobs = ports.table.list_jobs().await?.rows;
     let any = seed::operation_id(&config.source.store(), DiskRole::Os);
     let job = jobs.first().map(|job| job.value.id.clone()).or_else(|| "doctor".parse().ok());
     if let Some(job) = job {
-        ports.table.operation(&job, &any).await?;
+        match ports.table.operation(&job, &any).await {
+            Err(error) if error.code != ROW_DAMAGED => return Err(error),
+            _ => {}
+        }
     }
     Ok(jobs.len())
 }

@@ -9,6 +9,7 @@ use goldfleet_ports::error::{ErrorKind, PortResult};
 use goldfleet_ports::inspector::{AccountFacts, Inspector, Lock};
 
 use super::access::{BLOBS, ENCRYPTION, IMAGES, SOURCES, missing};
+use super::finding::subject_of;
 use super::services::{access_error, container_exists};
 use super::{Accounts, Finding, account, hub};
 use crate::control::context::ControlContext;
@@ -20,7 +21,7 @@ pub(super) async fn examine(
     (target, file): (&Target, &TargetsFile),
     accounts: &Accounts,
 ) -> Vec<Finding> {
-    let examined = Examined { control, inspector, target, subject: format!("target {}", target.key()) };
+    let examined = Examined { control, inspector, target, subject: subject_of(target) };
     let mut findings = match examined.subscription().await {
         Ok(findings) => findings,
         Err(error) => vec![access_error(examined.subject.clone(), &error, "Reader on the subscription")],

@@ -14,6 +14,12 @@ pub(super) static CODES: &[Code] = &[
         remedy: "Find that process, for example with `fuser`, and run the command again.",
     },
     Code {
+        codes: &["database-held"],
+        cause: "The process that the message names has held the write lock of the coordination file for too long. If it is a process of \
+                goldfleet and of the same user that was stopped, for example by SIGSTOP, it is killed after `worker.lease`.",
+        remedy: "End that process, or continue it if it is stopped (`kill -CONT`).",
+    },
+    Code {
         codes: &["database-gone", "database-damaged"],
         cause: "The coordination file was deleted, replaced or damaged while processes used it.",
         remedy: "Stop every process that uses the file, move it away together with the files that end in `-wal` and `-shm`, and \

@@ -37,7 +37,11 @@ pub async fn watch_next(control: &ControlContext, rota: &mut Rota, limit: usize)
     let all = recorded(&control.ports).await?;
     let open: BTreeSet<JobId> = match all.len() {
         0 => BTreeSet::new(),
-        _ => control.ports.table.open_jobs().await?.into_iter().map(|job| job.value.id).collect(),
+        _ => {
+            let open = control.ports.table.list_open_jobs().await?;
+            let unreadable = open.unreadable.iter().filter_map(|row| row.id.parse().ok());
+            open.rows.iter().map(|job| job.value.id.clone()).chain(unreadable).collect()
+        }
     };
     let (obsolete, kept): (Vec<Recorded>, Vec<Recorded>) = all
         .into_iter()

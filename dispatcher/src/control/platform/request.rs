@@ -2,21 +2,21 @@
 
 use goldfleet_config::targets::TargetsFile;
 use goldfleet_galleries::settings::Gallery;
-use goldfleet_model::ids::{ImageName, ImageVersion, JobId};
+use goldfleet_model::ids::{ImageName, ImageVersion};
 use goldfleet_model::image::ImageRef;
 use goldfleet_model::job::{Delivery, Job, Payload, Subject};
 use goldfleet_model::manifest::{Generation, OsType};
 use goldfleet_model::selector::Selector;
 use goldfleet_ports::Ports;
 use goldfleet_ports::error::ErrorKind;
-use goldfleet_ports::rng;
+
 use goldfleet_sources::{Refusal, SourceLocation, codes};
 
 use super::plan::{PlannedDelivery, plan};
 use super::{PlatformSpec, ROUTE, source};
 use crate::control::context::{ControlContext, ControlError};
 use crate::control::galleries::groups;
-use crate::control::request::{RequestResult, Terms, find_open_job, insert_job, new_job, selected_targets};
+use crate::control::request::{RequestResult, Terms, find_open_job, insert_job, new_job, next_job, selected_targets};
 use goldfleet_config::Config;
 
 /// A source, and the version that it becomes.
@@ -90,8 +90,7 @@ async fn job_of(
     (spec, payload): (&PlatformSpec, Payload),
     selection: &[Selector],
 ) -> Result<Job, ControlError> {
-    let now = ports.clock.now();
-    let id = JobId::new(now, rng::random_u64());
+    let (id, now) = next_job(ports).await?;
     let image = ImageRef { name: request.image.clone(), version: request.version.clone(), digest: spec.digest(&id) };
     refuse_other_source(ports, &image, spec).await?;
     let subject = Subject::Image { image, payload, delivery: Some(Box::new(spec.delivery()?)) };
@@ -128,7 +127,7 @@ async fn refuse_uploaded(ports: &Ports, config: &Config, request: &PlatformReque
 /// # Errors
 /// [`ControlError::Refused`]; or if the table cannot be reached.
 pub async fn refuse_dispatched(ports: &Ports, image: &ImageName, version: &ImageVersion) -> Result<(), ControlError> {
-    let jobs = ports.table.jobs().await?;
+    let jobs = ports.table.list_jobs().await?.rows;
     let is_other =
         |job: &&Job| job.is_for(image, version) && job.operations.is_some() && platform_delivery(job).is_some();
     let Some(job) = jobs.iter().map(|row| &row.value).find(is_other) else { return Ok(()) };
@@ -147,7 +146,7 @@ fn platform_delivery(job: &Job) -> Option<&Delivery> {
 /// A version from another source has other content. A version from the same source is replaced.
 async fn refuse_other_source(ports: &Ports, image: &ImageRef, spec: &PlatformSpec) -> Result<(), ControlError> {
     let of_version = |job: &Job| job.is_for(&image.name, &image.version) && job.operations.is_some();
-    let jobs = ports.table.jobs().await?;
+    let jobs = ports.table.list_jobs().await?.rows;
     for job in jobs.iter().map(|row| &row.value).filter(|job| of_version(job)) {
         let other = platform_delivery(job).map(PlatformSpec::in_delivery).transpose()?;
         match other {

@@ -157,13 +157,13 @@ pub(super) async fn write_gates(
 
 /// The gates that rows of these groups wait for.
 fn other_gates(groups: &[Group]) -> BTreeSet<GateKey> {
-    let rows = groups.iter().flatten().map(|row| &row.value);
+    let rows = groups.iter().flat_map(|group| &group.rows).map(|row| &row.value);
     rows.filter(|row| row.awaits_gate()).flat_map(|row| &row.after).map(|after| after.gate.clone()).collect()
 }
 
 /// The gates that rows of a group open.
 fn opened_by(group: &Group) -> impl Iterator<Item = GateKey> + '_ {
-    group.iter().flat_map(|row| &row.value.opens).cloned()
+    group.rows.iter().flat_map(|row| &row.value.opens).cloned()
 }
 
 /// One operation of each group, in order.
@@ -183,8 +183,8 @@ pub(super) async fn write_group(
     repair: impl Fn(&mut GroupChange<'_>, &Operation),
 ) -> Result<Written, ControlError> {
     let now = jobs.ports.clock.now();
-    let mut change = GroupChange::new(group, now, &jobs.actor);
-    for row in group {
+    let mut change = group.change(now, &jobs.actor);
+    for row in &group.rows {
         repair(&mut change, &row.value);
     }
     gates.apply(job, &mut change, now);
@@ -196,7 +196,7 @@ pub(super) async fn write_group(
     for operation in commit.operations().filter(|operation| operation.state == OperationState::Ready) {
         tracing::info!(job = %operation.job, operation = %operation.id, "its message is sent");
         jobs.enqueue_operation(operation).await?;
-        if group.iter().any(|row| row.value.id == operation.id && row.value.state != OperationState::Waiting) {
+        if group.rows.iter().any(|row| row.value.id == operation.id && row.value.state != OperationState::Waiting) {
             jobs.monitor.metrics.operation_requeued(operation.kind.as_str());
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use goldfleet_model::job::{Job, JobState};
 use goldfleet_model::operation::{Operation, OperationId, OperationState, ProcessName};
-use goldfleet_ports::clock::{after, before, elapsed};
+use goldfleet_ports::clock::{LONGEST_WAIT, after, before, elapsed};
 use goldfleet_workflow::expire::{MAX_LOST, expire_lease};
 use goldfleet_workflow::gates::Gates;
 use goldfleet_workflow::group::GroupChange;
@@ -17,7 +17,7 @@ use crate::control::reconcile::gates::{Written, one_for_each_group, write_group}
 
 /// How long an operation is ready before its message counts as lost, if the queue cannot tell whether it exists. The
 /// time doubles with each message, so that a fleet without workers does not fill its queues.
-const ANNOUNCE_AGAIN: Duration = Duration::from_secs(60);
+pub(super) const ANNOUNCE_AGAIN: Duration = Duration::from_secs(60);
 
 /// The longest time between two messages of one operation.
 const MAX_ANNOUNCE_AGAIN: Duration = Duration::from_secs(3600);
@@ -53,8 +53,13 @@ async fn end_leases(
     reason: &Reason<'_>,
 ) -> Result<Written, ControlError> {
     let mut written = Written::default();
+    let table = &jobs.ports.table;
     for state in [OperationState::Running, OperationState::Cancelling] {
-        let ids = jobs.ports.table.in_state_before(&job.id, job.plan, state, until, MAX_REPAIRS).await?;
+        let mut ids = table.in_state_before(&job.id, job.plan, state, until, MAX_REPAIRS).await?;
+        let beyond = after(until, LONGEST_WAIT);
+        let too_long = table.in_state_after(&job.id, job.plan, state, beyond, MAX_REPAIRS).await?;
+        warn_of_clocks(job, "lease", too_long.len());
+        ids.extend(too_long);
         written += repair_groups(jobs, job, ids, reason).await?;
     }
     Ok(written)
@@ -73,8 +78,25 @@ async fn announce_lost(jobs: &JobStore, job: &Job, now: Timestamp) -> Result<Wri
         return repair_groups(jobs, job, ids, &Reason::NoMessage(&lost)).await;
     }
     let (ready, long_ago) = (OperationState::Ready, before(now, ANNOUNCE_AGAIN));
-    let ids = jobs.ports.table.in_state_before(&job.id, job.plan, ready, long_ago, MAX_REPAIRS).await?;
+    let table = &jobs.ports.table;
+    let mut ids = table.in_state_before(&job.id, job.plan, ready, long_ago, MAX_REPAIRS).await?;
+    let beyond = after(now, jobs.longest_delay);
+    let too_late = table.in_state_after(&job.id, job.plan, ready, beyond, MAX_REPAIRS).await?;
+    warn_of_clocks(job, "wait", too_late.len());
+    ids.extend(too_late);
     repair_groups(jobs, job, ids, &Reason::SentLongAgo).await
+}
+
+/// Warns if operations wait until times that no process could have written with a right clock.
+fn warn_of_clocks(job: &Job, what: &str, count: usize) {
+    if count > 0 {
+        tracing::warn!(
+            job = %job.id,
+            operations = count,
+            "operations have a {what} beyond the longest one, which counts as ended: a clock was ahead, or this one was set \
+             back; check the clocks of all machines"
+        );
+    }
 }
 
 /// Releases the work of processes that have ended: their leases, then the messages that they received, and then ready
@@ -88,7 +110,7 @@ pub async fn release_ended(store: &JobStore) -> Result<usize, ControlError> {
     if ended.is_empty() {
         return Ok(0);
     }
-    let jobs: Vec<Job> = ports.table.open_jobs().await?.into_iter().map(|row| row.value).collect();
+    let jobs: Vec<Job> = ports.table.list_open_jobs().await?.rows.into_iter().map(|row| row.value).collect();
     let planned = || jobs.iter().filter(|job| job.state != JobState::Requested);
     for job in planned() {
         end_leases(store, job, Timestamp::MAX, &Reason::Ended(&ended)).await?;
@@ -124,7 +146,9 @@ async fn repair_groups(
 fn repair(jobs: &JobStore, change: &mut GroupChange<'_>, row: &Operation, reason: &Reason<'_>, now: Timestamp) {
     let is_lost = match (row.state, reason) {
         (OperationState::Ready, Reason::NoMessage(lost)) => lost.contains(&row.id),
-        (OperationState::Ready, Reason::SentLongAgo) => was_sent_long_ago(row, now),
+        (OperationState::Ready, Reason::SentLongAgo) => {
+            was_sent_long_ago(row, now) || row.state_time() > after(now, jobs.longest_delay)
+        }
         (state, Reason::Expired) if state.is_leased() => row.lease_expired(now),
         (state, Reason::Ended(ended)) if state.is_leased() => {
             row.lease.as_ref().and_then(|lease| lease.process.as_ref()).is_some_and(|process| ended.contains(process))

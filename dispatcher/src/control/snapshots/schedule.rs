@@ -66,7 +66,7 @@ pub async fn request_if_due(jobs: &JobStore, sync: &Sync) -> Result<Option<JobId
         return Ok(None);
     }
     let job = job(jobs, sync, slot)?;
-    let open = jobs.ports.table.open_jobs().await?;
+    let open = jobs.ports.table.list_open_jobs().await?.rows;
     let requested = if let Some(open) = open.iter().find(|other| is_same_work(&other.value, &job)) {
         tracing::info!(sync = sync.name, job = %open.value.id, "a run is still open, so this one is skipped");
         None

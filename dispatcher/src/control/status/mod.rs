@@ -24,6 +24,7 @@ use goldfleet_model::text::{HumanBytes, duration};
 use goldfleet_model::upload::Upload;
 use goldfleet_ports::Versioned;
 use goldfleet_ports::clock::elapsed;
+use goldfleet_ports::listing::{Listing, UnreadableRow};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -79,9 +80,11 @@ impl ReportedState {
 
     /// The state by the job's rows. It does not depend on whether a dispatcher has already written the end to the job's
     /// own row.
-    fn from_rows(job: &Job, operations: &[Versioned<Operation>]) -> Self {
-        let planned = matches!(job.state, JobState::Running | JobState::Cancelling);
-        let ended = if planned { job.job_end(states(operations)) } else { None };
+    fn from_rows(job: &Job, operations: &Listing<Versioned<Operation>>) -> Self {
+        // Only the reconciler decides when a job has ended of which a row cannot be read.
+        let is_known =
+            matches!(job.state, JobState::Running | JobState::Cancelling) && operations.unreadable.is_empty();
+        let ended = if is_known { job.job_end(states(&operations.rows)) } else { None };
         match ended.and_then(|event| next_job(job.state, event)).unwrap_or(job.state) {
             JobState::Requested | JobState::Running | JobState::Cancelling => Self::Running,
             JobState::Succeeded => Self::Succeeded,
@@ -239,6 +242,12 @@ pub struct Status {
     /// The failed operations, with the reasons. Images that were not started because their copy failed are counted as
     /// cancelled and are not listed.
     pub failures: Vec<FailureRow>,
+    /// The operations of which the rows cannot be read. They are in no other count.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unreadable: Vec<UnreadableRow>,
+    /// Other jobs of which the rows cannot be read. Only the command `status` fills it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unreadable_jobs: Vec<UnreadableRow>,
     /// What operations did and why, if their states do not say it: what was deleted, for example.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub remarks: Vec<Remark>,
@@ -329,7 +338,7 @@ impl Status {
 /// # Errors
 /// If the table cannot be reached.
 pub async fn status(jobs: &JobStore, job: &Job) -> Result<Status, ControlError> {
-    let operations = jobs.operations(job).await?;
+    let operations = jobs.list_operations(job).await?;
     status_of(jobs, job, &operations).await
 }
 
@@ -340,7 +349,7 @@ pub async fn status(jobs: &JobStore, job: &Job) -> Result<Status, ControlError> 
 pub async fn status_of(
     jobs: &JobStore,
     job: &Job,
-    operations: &[Versioned<Operation>],
+    operations: &Listing<Versioned<Operation>>,
 ) -> Result<Status, ControlError> {
     let upload = match job.image() {
         Some(image) => jobs.ports.table.newest_upload(&image.name, &image.version).await?,
@@ -354,14 +363,15 @@ fn count_rows(
     registry: &Registry,
     job: &Job,
     upload: Option<&Upload>,
-    operations: &[Versioned<Operation>],
+    listing: &Listing<Versioned<Operation>>,
     now: Timestamp,
 ) -> Status {
+    let operations = listing.rows.as_slice();
     let mut phases = Phases::of(registry, job, operations);
     if job.operations.is_none() && operations.is_empty() {
         phases.clear_percent();
     }
-    let standing = ReportedState::from_rows(job, operations);
+    let standing = ReportedState::from_rows(job, listing);
     let has_ended = standing != ReportedState::Running;
     // Before the reconciler writes it to the job's row, use the same moment, so that values derived from it do not
     // change.
@@ -403,6 +413,8 @@ fn count_rows(
         seconds_left: (is_worked_on && rate > 0.0 && left > 0).then(|| as_f64(left) / rate),
         idle_seconds: idle,
         failures: operations.iter().filter_map(|row| FailureRow::of(registry, &row.value)).collect(),
+        unreadable: listing.unreadable.clone(),
+        unreadable_jobs: Vec::new(),
         remarks: operations.iter().filter_map(|row| Remark::of(registry, &row.value)).collect(),
         findings: job.findings.clone(),
         planned: job.operations.is_some(),

@@ -23,6 +23,10 @@ struct Scene {
 }
 
 impl Scene {
+    fn listing(&self) -> Listing<Versioned<Operation>> {
+        Listing { rows: self.rows.clone(), unreadable: Vec::new() }
+    }
+
     fn new(copies: u32) -> Self {
         let now = Timestamp::UNIX_EPOCH;
         let image = json!({ "name": "ubuntu", "version": "1", "digest": format!("b3:{}", "5".repeat(64)) });
@@ -83,7 +87,7 @@ impl Scene {
     }
 
     fn told(&self) -> (f64, Option<f64>) {
-        let status = count_rows(&Registry::default(), &self.job, None, &self.rows, self.now);
+        let status = count_rows(&Registry::default(), &self.job, None, &self.listing(), self.now);
         (status.bytes_per_second.round(), status.seconds_left.map(f64::round))
     }
 }
@@ -113,7 +117,7 @@ fn no_rate_of_less_than_a_second() {
     scene.now = after(scene.now, Duration::from_millis(900));
     scene.beat(0, TOTAL / 2);
     assert_eq!(scene.told(), (0.0, None));
-    let status = |scene: &Scene| count_rows(&Registry::default(), &scene.job, None, &scene.rows, scene.now);
+    let status = |scene: &Scene| count_rows(&Registry::default(), &scene.job, None, &scene.listing(), scene.now);
     assert_eq!(status(&scene).rate_words(), None);
     scene.beat(0, TOTAL);
     scene.apply(0, OperationEvent::Succeed);
@@ -281,7 +285,8 @@ fn cancelling_job_has_no_time_left() {
 #[test]
 fn a_job_without_an_active_worker_is_reported_as_such() {
     let mut scene = Scene::new(2);
-    let idle = |scene: &Scene| count_rows(&Registry::default(), &scene.job, None, &scene.rows, scene.now).idle_seconds;
+    let idle =
+        |scene: &Scene| count_rows(&Registry::default(), &scene.job, None, &scene.listing(), scene.now).idle_seconds;
     scene.claim(0);
     scene.wait(10);
     scene.beat(0, 1000);
@@ -289,7 +294,7 @@ fn a_job_without_an_active_worker_is_reported_as_such() {
     assert_eq!(idle(&scene), None, "a moment ago there was one");
     scene.wait(28);
     assert_eq!(idle(&scene), Some(28.0));
-    let status = count_rows(&Registry::default(), &scene.job, None, &scene.rows, scene.now);
+    let status = count_rows(&Registry::default(), &scene.job, None, &scene.listing(), scene.now);
     assert_eq!(status.seconds_left, None);
     let (words, resume) = status.idle_words().unwrap();
     assert!(words.starts_with("no worker has been active for 28 s;"), "{words}");
@@ -311,7 +316,7 @@ fn rings_are_counted_and_a_stopped_one_says_why() {
         target.ring = ring;
         scene.rows[n].value.state = if ring == 0 { OperationState::Ready } else { OperationState::Waiting };
     }
-    let rings = |scene: &Scene| count_rows(&Registry::default(), &scene.job, None, &scene.rows, scene.now).rings;
+    let rings = |scene: &Scene| count_rows(&Registry::default(), &scene.job, None, &scene.listing(), scene.now).rings;
     let states = |scene: &Scene| rings(scene).iter().map(|ring| ring.state).collect::<Vec<_>>();
     assert_eq!(states(&scene), [OperationState::Running, OperationState::Waiting, OperationState::Waiting]);
     scene.claim(0);
@@ -329,7 +334,7 @@ fn rings_are_counted_and_a_stopped_one_says_why() {
 #[test]
 fn a_job_ends_when_its_last_operation_does() {
     let mut scene = Scene::new(2);
-    let status = |scene: &Scene| count_rows(&Registry::default(), &scene.job, None, &scene.rows, scene.now);
+    let status = |scene: &Scene| count_rows(&Registry::default(), &scene.job, None, &scene.listing(), scene.now);
     scene.copy(0);
     assert_eq!(status(&scene).finished, None);
     scene.copy(1);
@@ -353,6 +358,6 @@ fn a_complete_upload_shows_the_bytes_of_the_image() {
     let mut upload = Upload::new(id, image.name.clone(), image.version.clone(), scene.now);
     (upload.bytes_total, upload.bytes_read, upload.bytes_data) = (2 * TOTAL, 2 * TOTAL, TOTAL);
     upload.state = goldfleet_model::upload::UploadState::Complete;
-    let status = count_rows(&Registry::default(), &scene.job, Some(&upload), &scene.rows, scene.now);
+    let status = count_rows(&Registry::default(), &scene.job, Some(&upload), &scene.listing(), scene.now);
     assert_eq!(status.upload.unwrap().bytes_data, status.data_bytes);
 }

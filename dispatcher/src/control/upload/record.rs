@@ -237,7 +237,7 @@ impl<'a> UploadRecord<'a> {
         if self.row().system.is_some() {
             return Ok(());
         }
-        let uploads = self.control.ports.table.uploads().await?;
+        let uploads = self.control.ports.table.list_uploads().await?.rows;
         self.row().system = system_of(&uploads, digest).cloned();
         Ok(())
     }

@@ -97,7 +97,7 @@ impl CredentialBuilder<'_> {
             tenant_id: self.tenant(),
             token_file_path: None,
         };
-        Ok(Explained::new(WorkloadIdentityCredential::new(Some(options))?, Needs::TokenFile))
+        Ok(Explained::wrap(WorkloadIdentityCredential::new(Some(options))?, Needs::TokenFile))
     }
 
     fn managed_identity(&self) -> Result<Arc<dyn TokenCredential>> {
@@ -118,7 +118,7 @@ impl CredentialBuilder<'_> {
 
     fn azure_cli(&self) -> Result<Arc<dyn TokenCredential>> {
         let options = AzureCliCredentialOptions { tenant_id: self.tenant(), ..AzureCliCredentialOptions::default() };
-        Ok(Explained::new(AzureCliCredential::new(Some(options))?, Needs::AZURE_CLI))
+        Ok(Explained::wrap(AzureCliCredential::new(Some(options))?, Needs::AZURE_CLI))
     }
 
     fn developer_cli(&self) -> Result<Arc<dyn TokenCredential>> {
@@ -126,7 +126,7 @@ impl CredentialBuilder<'_> {
             tenant_id: self.tenant(),
             ..AzureDeveloperCliCredentialOptions::default()
         };
-        Ok(Explained::new(AzureDeveloperCliCredential::new(Some(options))?, Needs::DEVELOPER_CLI))
+        Ok(Explained::wrap(AzureDeveloperCliCredential::new(Some(options))?, Needs::DEVELOPER_CLI))
     }
 
     fn chain(&self) -> CredentialChain {
@@ -169,7 +169,7 @@ impl TokenCredential for CredentialChain {
                 Ok(credential) => tokio::time::timeout(probe_timeout(name), credential.get_token(scopes, None)).await,
                 Err(error) => {
                     is_set_up |= NotSetUp::of(error).is_none();
-                    reasons.push(reason(name, &error));
+                    reasons.push(reason(name, error));
                     continue;
                 }
             };

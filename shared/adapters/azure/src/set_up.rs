@@ -108,7 +108,7 @@ pub(super) struct Explained {
 }
 
 impl Explained {
-    pub(super) fn new(credential: Arc<dyn TokenCredential>, needs: Needs) -> Arc<dyn TokenCredential> {
+    pub(super) fn wrap(credential: Arc<dyn TokenCredential>, needs: Needs) -> Arc<dyn TokenCredential> {
         Arc::new(Self { credential, needs })
     }
 }

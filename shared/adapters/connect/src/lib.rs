@@ -10,11 +10,13 @@ use goldfleet_azure::{
 use goldfleet_azure_settings::{AzureCloud, AzureCoordination, Identity};
 use goldfleet_config::targets::TargetsFile;
 use goldfleet_config::{Cloud, Config, Coordination, ModelledCloud, Source};
-use goldfleet_embedded::{Database, DirectoryBlobs, DirectoryResources, ProcessLocks, SqliteJobTable, SqliteQueue};
+use goldfleet_embedded::{
+    Database, DirectoryBlobs, DirectoryResources, Patience, ProcessLocks, SqliteJobTable, SqliteQueue,
+};
 use goldfleet_modelled::{LimitMode, Model, ModelledBlobs, ModelledResources};
 use goldfleet_ports::Ports;
 use goldfleet_ports::blob_store::BlobStore;
-use goldfleet_ports::clock::{Clock, SystemClock};
+use goldfleet_ports::clock::{Clock, LONGEST_WAIT, SystemClock};
 use goldfleet_ports::disk_access::DiskAccess;
 use goldfleet_ports::disk_pages::DiskPages;
 use goldfleet_ports::error::PortError;
@@ -138,8 +140,11 @@ pub fn open_with_connection(config: &Config, connection: Option<&Connection>) ->
         (Coordination::Azure(azure), Some(connection)) => azure_coordination(config, azure, connection)?,
         (Coordination::Azure(_), None) => return Err(BackendError::MissingConnection("coordination")),
         (Coordination::Embedded(embedded), _) => {
-            let database = Database::open(&embedded.path)?;
-            let queue = SqliteQueue::new(Arc::clone(&database), Arc::clone(&clock));
+            let patience = Patience { stopped: config.worker.lease.get(), ..Patience::default() };
+            let database = Database::open_with(&embedded.path, patience)?;
+            let worker = &config.worker;
+            let longest = LONGEST_WAIT.max(worker.retry_cap.get()).max(worker.max_retry_after.get());
+            let queue = SqliteQueue::new(Arc::clone(&database), Arc::clone(&clock)).with_longest_wait(longest);
             let locks = ProcessLocks::new(Arc::clone(&database), Arc::clone(&clock));
             CoordinationPorts::new(queue, SqliteJobTable::new(database), locks)
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use goldfleet_model::message::{Message, QueueName};
-use goldfleet_ports::clock::{Clock, after};
+use goldfleet_ports::clock::{Clock, LONGEST_WAIT, after};
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::queue::{MAX_RECEIVE, Queue, Receipt, Received, check_length};
 use rusqlite::{Connection, OptionalExtension as _, params};
@@ -22,13 +22,44 @@ const HIDE: &str = "UPDATE messages SET visible = ?1, pop = ?2, dequeued = ?3, r
 pub struct SqliteQueue {
     database: Arc<Database>,
     clock: Arc<dyn Clock>,
+    /// The longest time for which a message is hidden.
+    longest: Duration,
 }
 
 impl SqliteQueue {
     /// Opens the queues of an open database. `clock` determines when messages become visible.
     #[must_use]
     pub fn new(database: Arc<Database>, clock: Arc<dyn Clock>) -> Self {
-        Self { database, clock }
+        Self { database, clock, longest: LONGEST_WAIT }
+    }
+
+    /// Sets the longest time for which a message is hidden, one hour otherwise. A message that is hidden for longer is
+    /// visible, because the clock was set back since.
+    #[must_use]
+    pub fn with_longest_wait(self, longest: Duration) -> Self {
+        Self { longest, ..self }
+    }
+
+    /// Makes messages visible that are hidden for longer than the longest time.
+    async fn reveal(&self, queue: QueueName, now: i64) -> PortResult<()> {
+        let (beyond, failed) = (self.visible_at(self.longest), self.database.sqlite_error());
+        let any = self.database.read(move |connection| {
+            let sql = "SELECT 1 FROM messages WHERE queue = ?1 AND visible > ?2 LIMIT 1";
+            let mut select = connection.prepare_cached(sql).map_err(&failed)?;
+            select.exists(params![queue.as_str(), beyond]).map_err(&failed)
+        });
+        if !any.await? {
+            return Ok(());
+        }
+        let failed = self.database.sqlite_error();
+        let reveal = move |connection: &Connection| {
+            let sql = "UPDATE messages SET visible = ?1 WHERE queue = ?2 AND visible > ?3";
+            let mut update = connection.prepare_cached(sql).map_err(&failed)?;
+            update.execute(params![now, queue.as_str(), beyond]).map_err(&failed)
+        };
+        let count = self.database.write(reveal).await?;
+        tracing::warn!(%queue, messages = count, "messages were hidden for too long: the clock was set back");
+        Ok(())
     }
 
     /// The time `delay` from now, in milliseconds since 1970.
@@ -66,6 +97,7 @@ impl Queue for SqliteQueue {
             select.exists(params![queue.as_str(), now]).map_err(&failed)
         });
         if !any.await? {
+            self.reveal(queue, now).await?;
             return Ok(Vec::new());
         }
         let failed = self.database.sqlite_error();

@@ -19,9 +19,31 @@ use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 
 use super::blocking::blocking;
 use super::liveness::Life;
+use super::lock_holder::{Holder, HolderWatch};
+
+/// The code of an error if another process holds a lock, and it is not known which.
+const DATABASE_BUSY: &str = "database-busy";
+
+/// The code of an error if a known process holds the write lock for too long.
+const DATABASE_HELD: &str = "database-held";
 
 /// How long a statement waits for the lock of another process before it fails with `Unavailable`.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a process waits for another one that holds the write lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// How long a statement waits before it fails with `Unavailable`.
+    pub busy: Duration,
+    /// How long a process of goldfleet that holds the lock may be stopped before it is killed: as long as a lease.
+    pub stopped: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { busy: BUSY_TIMEOUT, stopped: Duration::from_secs(20) }
+    }
+}
 
 /// The wait between two tries to set the journal mode.
 const MODE_INTERVAL: Duration = Duration::from_millis(10);
@@ -91,6 +113,8 @@ pub struct Database {
     readers: ConnectionPool,
     /// The lock by which other processes detect the end of this one.
     life: OnceCell<Option<Life>>,
+    /// Observes which process holds the write lock.
+    holder: Arc<Mutex<HolderWatch>>,
 }
 
 /// What distinguishes two files with the same path: device and inode.
@@ -149,10 +173,18 @@ impl Database {
     /// `Invalid` if the file has another format or was written by a newer version, `Unavailable` if it cannot be
     /// opened.
     pub fn open(path: &Path) -> PortResult<Arc<Self>> {
+        Self::open_with(path, Patience::default())
+    }
+
+    /// As [`Database::open`], with other times to wait for other processes.
+    ///
+    /// # Errors
+    /// As [`Database::open`].
+    pub fn open_with(path: &Path, patience: Patience) -> PortResult<Arc<Self>> {
         let file = path.display().to_string();
         let open = || -> Result<Connection, rusqlite::Error> {
             let connection = Connection::open(path)?;
-            connection.busy_timeout(BUSY_TIMEOUT)?;
+            connection.busy_timeout(patience.busy)?;
             connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
             use_wal(&connection)?;
             connection.pragma_update(None, "synchronous", "NORMAL")?;
@@ -163,7 +195,9 @@ impl Database {
         let readers =
             (0..READERS).map(|_| open()).collect::<Result<_, _>>().map_err(|error| translate(&file, error))?;
         let (path, identity) = (path.to_owned(), identity(path));
+        let holder = Arc::new(Mutex::new(HolderWatch::new(&path, patience.stopped)));
         Ok(Arc::new(Self {
+            holder,
             file,
             path,
             identity,
@@ -193,12 +227,21 @@ impl Database {
         T: Send + 'static,
         F: FnOnce(&Connection) -> PortResult<T> + Send + 'static,
     {
-        let file = self.file.clone();
+        let (file, holder) = (self.file.clone(), Arc::clone(&self.holder));
         self.run(&self.writer, move |connection| {
             let failed = |error| translate(&file, error);
-            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
-            let result = work(&transaction)?;
-            transaction.commit().map_err(failed)?;
+            if let Err(error) = connection.execute_batch("BEGIN IMMEDIATE") {
+                let error = failed(error);
+                if error.code != DATABASE_BUSY {
+                    return Err(error);
+                }
+                after_holder(&file, error, &holder)?;
+                connection.execute_batch("BEGIN IMMEDIATE").map_err(failed)?;
+            }
+            // It is rolled back when it is dropped.
+            let transaction = Begun(connection);
+            let result = work(transaction.0)?;
+            transaction.0.execute_batch("COMMIT").map_err(failed)?;
             Ok(result)
         })
         .await
@@ -238,6 +281,40 @@ impl Database {
     pub(super) fn sqlite_error(&self) -> impl Fn(rusqlite::Error) -> PortError + Send + Sync + Clone + 'static {
         let file = self.file.clone();
         move |error| translate(&file, error)
+    }
+}
+
+/// A connection with a transaction. If it was not committed, it is rolled back.
+struct Begun<'a>(&'a Connection);
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        if !self.0.is_autocommit() {
+            // If this fails, SQLite has rolled it back.
+            let _ = self.0.execute_batch("ROLLBACK");
+        }
+    }
+}
+
+/// Examines the process that holds the write lock, after `busy`.
+///
+/// # Errors
+/// An error with the code `database-held` if a process holds it, and `busy` if none is known. None if the process was
+/// killed, so that the lock is free.
+fn after_holder(file: &str, busy: PortError, holder: &Mutex<HolderWatch>) -> PortResult<()> {
+    let observed = holder.lock().unwrap_or_else(PoisonError::into_inner).observe();
+    match observed {
+        Holder::Killed(name) => {
+            tracing::warn!(
+                "{name} held the write lock of {file} and was stopped for longer than a lease: it was killed"
+            );
+            Ok(())
+        }
+        Holder::Held(name) => {
+            let message = format!("{file} is held by {name}");
+            Err(PortError::new(ErrorKind::Unavailable, message).with_code(DATABASE_HELD))
+        }
+        Holder::Unknown => Err(busy),
     }
 }
 
@@ -319,7 +396,7 @@ fn translate(file: &str, error: rusqlite::Error) -> PortError {
         }
         Some(ErrorCode::DiskFull) => (ErrorKind::Unavailable, "disk-full", "cannot grow: the disk is full"),
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-            (ErrorKind::Unavailable, "database-busy", "is locked by another process")
+            (ErrorKind::Unavailable, DATABASE_BUSY, "is locked by another process")
         }
         Some(ErrorCode::DatabaseCorrupt) => (ErrorKind::Unavailable, "database-damaged", "is damaged"),
         _ => (ErrorKind::Unavailable, "database-failed", "failed"),

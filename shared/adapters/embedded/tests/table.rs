@@ -1,20 +1,25 @@
 //! The SQLite queue and job table: the conformance suites, several users of one file, and a killed process.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use goldfleet_embedded::{Database, SqliteJobTable, SqliteQueue};
+use async_trait::async_trait;
+use goldfleet_embedded::{Database, Patience, SqliteJobTable, SqliteQueue};
 use goldfleet_model::message::QueueName;
 use goldfleet_ports::clock::SystemClock;
 use goldfleet_ports::conformance::clock::ManualClock;
+use goldfleet_ports::conformance::job_table::DamageRows;
 use goldfleet_ports::conformance::{job_table, queue, records};
 use goldfleet_ports::job_table::JobTable as _;
+use goldfleet_ports::listing::RowName;
 use goldfleet_ports::queue::Queue;
 use goldfleet_ports::records::Records as _;
 use jiff::Timestamp;
+use rustix::process::{Signal, getpid, kill_process};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -26,10 +31,55 @@ async fn queue_conforms() {
     queue::all(&SqliteQueue::new(database, Arc::new(clock.clone())), &clock).await;
 }
 
+/// The clock of the machine was ahead while messages were sent and received, and was then set right.
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_do_not_stay_hidden_after_the_clock_was_set_back() {
+    let folder = TempDir::new().unwrap();
+    let queue = |hours: i64| {
+        let clock = ManualClock::at(Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_hours(hours));
+        SqliteQueue::new(Database::open(&folder.path().join("goldfleet.db")).unwrap(), Arc::new(clock))
+    };
+    let (ahead, right) = (queue(5), queue(0));
+    ahead.send(QueueName::Copy, "sent", Duration::ZERO).await.unwrap();
+    ahead.send(QueueName::Copy, "delayed", Duration::from_secs(60)).await.unwrap();
+    ahead.receive(QueueName::Copy, 1, Duration::from_secs(60)).await.unwrap();
+    // The first call makes them visible.
+    assert!(right.receive(QueueName::Copy, 9, Duration::from_secs(60)).await.unwrap().is_empty());
+    let received = right.receive(QueueName::Copy, 9, Duration::from_secs(60)).await.unwrap();
+    assert_eq!(received.iter().map(|one| one.body.as_str()).collect::<Vec<_>>(), ["sent", "delayed"]);
+    assert!(right.receive(QueueName::Copy, 9, Duration::from_secs(60)).await.unwrap().is_empty());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn job_table_conforms() {
     let folder = TempDir::new().unwrap();
-    job_table::all(&SqliteJobTable::new(Database::open(&folder.path().join("goldfleet.db")).unwrap())).await;
+    let file = folder.path().join("goldfleet.db");
+    job_table::all(&SqliteJobTable::new(Database::open(&file).unwrap()), &OtherProgram(file)).await;
+}
+
+/// Another program that writes to the file.
+struct OtherProgram(PathBuf);
+
+#[async_trait]
+impl DamageRows for OtherProgram {
+    async fn replace_body(&self, row: &RowName, body: &str) {
+        let connection = rusqlite::Connection::open(&self.0).unwrap();
+        connection.busy_timeout(Duration::from_secs(5)).unwrap();
+        let changed = match row {
+            RowName::Job(id) => {
+                connection.execute("UPDATE jobs SET body = ?1 WHERE id = ?2", (body, id.as_str())).unwrap()
+            }
+            RowName::Upload(id) => {
+                connection.execute("UPDATE uploads SET body = ?1 WHERE id = ?2", (body, id.as_str())).unwrap()
+            }
+            RowName::Operation(job, id) => {
+                let parsed: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
+                let sql = "UPDATE operations SET body = ?1, state = coalesce(?2, state) WHERE job = ?3 AND id = ?4";
+                connection.execute(sql, (body, parsed["state"].as_str(), job.as_str(), id.to_string())).unwrap()
+            }
+        };
+        assert_eq!(changed, 1);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -158,6 +208,75 @@ fn killed_process_role() {
             }
         }
     });
+}
+
+/// The process that holds the write lock. It stops itself, if the second variable is set.
+#[test]
+#[ignore = "only to be run by another test"]
+fn holding_process_role() {
+    let connection = rusqlite::Connection::open(std::env::var(VICTIM).unwrap()).unwrap();
+    connection.execute_batch("BEGIN IMMEDIATE").unwrap();
+    if std::env::var_os(STOPS).is_some() {
+        kill_process(getpid(), Signal::STOP).unwrap();
+    }
+    loop {
+        std::thread::park();
+    }
+}
+
+/// The environment variable that lets the process that holds the lock stop itself.
+const STOPS: &str = "GOLDFLEET_TEST_STOPS";
+
+/// Starts a process that holds the write lock, with this name of its program, and waits until it does.
+fn hold(file: &Path, program: &str, stops: bool) -> Child {
+    let path = file.with_file_name(program);
+    std::fs::copy(std::env::current_exe().unwrap(), &path).unwrap();
+    let mut command = Command::new(&path);
+    command.args(["holding_process_role", "--exact", "--quiet", "--ignored"]).env(VICTIM, file).stdout(Stdio::null());
+    if stops {
+        command.env(STOPS, "1");
+    }
+    let child = command.spawn().unwrap();
+    let other = rusqlite::Connection::open(file).unwrap();
+    let stat = || std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
+    while other.execute_batch("BEGIN IMMEDIATE; ROLLBACK").is_ok() || (stops && !stat().contains(") T ")) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child
+}
+
+/// A stopped process of goldfleet that holds the write lock is named, and killed after a lease. One that runs, and one of
+/// another program, are only named.
+#[tokio::test(flavor = "multi_thread")]
+async fn stopped_process_that_holds_the_lock_is_killed() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("goldfleet.db");
+    drop(Database::open(&file).unwrap());
+    let patience = Patience { busy: Duration::from_millis(50), stopped: Duration::from_millis(300) };
+    let queue = SqliteQueue::new(Database::open_with(&file, patience).unwrap(), Arc::new(SystemClock));
+    let send = async || queue.send(QueueName::Seed, "1", Duration::ZERO).await;
+    for (program, stops) in [("goldfleet-test", false), ("another", true)] {
+        let mut child = hold(&file, program, stops);
+        let began = std::time::Instant::now();
+        while began.elapsed() < 2 * patience.stopped {
+            let error = send().await.unwrap_err();
+            assert_eq!(error.code, "database-held");
+            let (named, stopped) = (format!("process {} ({program})", child.id()), error.to_string().contains("CONT"));
+            assert!(error.to_string().contains(&named) && stopped == stops, "{error}");
+        }
+        assert!(child.try_wait().unwrap().is_none(), "it is not killed");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let mut child = hold(&file, "goldfleet-test", true);
+    let began = std::time::Instant::now();
+    assert_eq!(send().await.unwrap_err().code, "database-held");
+    while send().await.is_err() {
+        assert!(began.elapsed() < Duration::from_secs(10), "the lock is still held");
+    }
+    assert!(began.elapsed() >= patience.stopped);
+    assert_eq!(child.wait().unwrap().signal(), Some(9));
+    assert_eq!(queue.depth(QueueName::Seed).await.unwrap(), 1);
 }
 
 fn open(file: &Path) -> SqliteQueue {

@@ -15,6 +15,7 @@ use goldfleet_model::upload::Upload;
 use goldfleet_ports::clock::Clock;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::job_table::{Change, GateOpeners, JobTable, check_one_group, newest_first, newest_uploads_first};
+use goldfleet_ports::listing::{Listing, RowName, UnreadableRow};
 use goldfleet_ports::records::RecordName;
 use goldfleet_ports::rng::random_uuid;
 use goldfleet_ports::{ETag, Versioned};
@@ -32,6 +33,8 @@ pub(super) struct State {
     operations: BTreeMap<JobId, Operations>,
     events: BTreeMap<JobId, Vec<Event>>,
     uploads: BTreeMap<JobId, Upload>,
+    /// The reasons why rows cannot be read, by key.
+    damaged: BTreeMap<String, String>,
     fleet: Option<Uuid>,
     pub(super) records: BTreeMap<RecordName, (u64, Document)>,
     /// The version of the record that was written last. No version is used twice.
@@ -53,6 +56,53 @@ impl MemoryJobTable {
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, latency: Duration) -> Self {
         Self(InMemory::new(clock, latency))
+    }
+
+    /// Damages a row, for tests: it stays in the table and cannot be read for this reason, until something writes it.
+    /// Without a reason it can be read again.
+    pub async fn damage(&self, row: &RowName, reason: Option<String>) {
+        let damaged = &mut self.0.request().await.damaged;
+        damaged.remove(&row.to_string());
+        damaged.extend(reason.map(|reason| (row.to_string(), reason)));
+    }
+}
+
+impl State {
+    /// A row as a reader sees it.
+    fn read<T, R>(
+        &self,
+        name: impl FnOnce() -> RowName,
+        row: &T,
+        value: impl FnOnce(&T) -> R,
+    ) -> Result<R, UnreadableRow> {
+        if self.damaged.is_empty() {
+            return Ok(value(row));
+        }
+        let name = name();
+        match self.damaged.get(&name.to_string()) {
+            None => Ok(value(row)),
+            Some(reason) => Err(UnreadableRow { id: name.id(), key: name.to_string(), reason: reason.clone() }),
+        }
+    }
+
+    fn read_jobs<'a>(&self, jobs: impl Iterator<Item = &'a (u64, Job)>) -> Listing<Versioned<Job>> {
+        let read = |row: &'a (u64, Job)| self.read(|| RowName::Job(row.1.id.clone()), row, versioned);
+        Listing::of(jobs.map(read)).in_order(newest_first)
+    }
+
+    fn read_operation(&self, row: &(u64, Operation)) -> Result<Versioned<Operation>, UnreadableRow> {
+        self.read(|| RowName::Operation(row.1.job.clone(), row.1.id.clone()), row, versioned)
+    }
+
+    fn read_upload(&self, row: &Upload) -> Result<Upload, UnreadableRow> {
+        self.read(|| RowName::Upload(row.id.clone()), row, Clone::clone)
+    }
+
+    /// A row was written, so that it can be read.
+    fn written(&mut self, name: impl FnOnce() -> RowName) {
+        if !self.damaged.is_empty() {
+            self.damaged.remove(&name().to_string());
+        }
     }
 }
 
@@ -152,22 +202,26 @@ impl JobTable for MemoryJobTable {
     }
 
     async fn job(&self, id: &JobId) -> PortResult<Option<Versioned<Job>>> {
-        Ok(self.0.request().await.jobs.get(id).map(versioned))
-    }
-
-    async fn jobs(&self) -> PortResult<Vec<Versioned<Job>>> {
-        Ok(newest_first(self.0.request().await.jobs.values().map(versioned).collect()))
-    }
-
-    async fn newest_jobs(&self, limit: usize) -> PortResult<Vec<Versioned<Job>>> {
         let state = self.0.request().await;
-        Ok(newest_first(state.jobs.values().rev().take(limit).map(versioned).collect()))
+        let read = |row| state.read(|| RowName::Job(id.clone()), row, versioned);
+        state.jobs.get(id).map(read).transpose().map_err(UnreadableRow::into_error)
     }
 
-    async fn open_jobs(&self) -> PortResult<Vec<Versioned<Job>>> {
+    async fn list_jobs(&self) -> PortResult<Listing<Versioned<Job>>> {
         let state = self.0.request().await;
-        let open = state.jobs.values().filter(|(_, job)| !job.state.is_terminal());
-        Ok(newest_first(open.map(versioned).collect()))
+        Ok(state.read_jobs(state.jobs.values()))
+    }
+
+    async fn list_newest_jobs(&self, limit: usize) -> PortResult<Listing<Versioned<Job>>> {
+        let state = self.0.request().await;
+        Ok(state.read_jobs(state.jobs.values().rev().take(limit)))
+    }
+
+    async fn list_open_jobs(&self) -> PortResult<Listing<Versioned<Job>>> {
+        let state = self.0.request().await;
+        let is_damaged = |id: &JobId| !state.damaged.is_empty() && state.damaged.contains_key(&format!("jobs/{id}"));
+        let open = state.jobs.values().filter(|(_, job)| !job.state.is_terminal() || is_damaged(&job.id));
+        Ok(state.read_jobs(open))
     }
 
     async fn commit_job(&self, job: &Job, if_match: &ETag, events: &[Event]) -> PortResult<ETag> {
@@ -175,6 +229,7 @@ impl JobTable for MemoryJobTable {
         let row = expect(state.jobs.get_mut(&job.id), if_match, || format!("job {}", job.id))?;
         *row = (row.0 + 1, job.clone());
         let etag = etag(row.0);
+        state.written(|| RowName::Job(job.id.clone()));
         state.events.entry(job.id.clone()).or_default().extend_from_slice(events);
         Ok(etag)
     }
@@ -185,9 +240,12 @@ impl JobTable for MemoryJobTable {
             return Ok(());
         }
         expect(state.jobs.get_mut(id), if_match, || format!("job {id}"))?;
-        state.operations.remove(id);
+        for row in state.operations.remove(id).into_iter().flat_map(|job| job.by_id.into_values()) {
+            state.written(|| RowName::Operation(row.1.job.clone(), row.1.id.clone()));
+        }
         state.events.remove(id);
         state.jobs.remove(id);
+        state.written(|| RowName::Job(id.clone()));
         Ok(())
     }
 
@@ -196,7 +254,10 @@ impl JobTable for MemoryJobTable {
         let mut added = 0;
         for operation in operations {
             let job = state.operations.entry(operation.job.clone()).or_default();
-            added += usize::from(job.insert(operation)?);
+            if job.insert(operation)? {
+                state.written(|| RowName::Operation(operation.job.clone(), operation.id.clone()));
+                added += 1;
+            }
         }
         Ok(added)
     }
@@ -208,19 +269,25 @@ impl JobTable for MemoryJobTable {
 
     async fn operation(&self, job: &JobId, id: &OperationId) -> PortResult<Option<Versioned<Operation>>> {
         let state = self.0.request().await;
-        Ok(state.operations.get(job).and_then(|job| job.by_id.get(&id.to_string())).map(versioned))
+        let row = state.operations.get(job).and_then(|job| job.by_id.get(&id.to_string()));
+        row.map(|row| state.read_operation(row)).transpose().map_err(UnreadableRow::into_error)
     }
 
-    async fn group(&self, job: &JobId, id: &OperationId) -> PortResult<Vec<Versioned<Operation>>> {
+    async fn list_group(&self, job: &JobId, id: &OperationId) -> PortResult<Listing<Versioned<Operation>>> {
         let state = self.0.request().await;
-        let Some(job) = state.operations.get(job) else { return Ok(Vec::new()) };
+        let Some(job) = state.operations.get(job) else { return Ok(Listing::default()) };
         let ids = job.groups.get(id.group().as_str()).into_iter().flatten();
-        Ok(ids.filter_map(|id| job.by_id.get(id)).map(versioned).collect())
+        Ok(Listing::of(ids.filter_map(|id| job.by_id.get(id)).map(|row| state.read_operation(row))))
     }
 
-    async fn operations(&self, job: &JobId) -> PortResult<Vec<Versioned<Operation>>> {
+    async fn list_operations(&self, job: &JobId) -> PortResult<Listing<Versioned<Operation>>> {
         let state = self.0.request().await;
-        Ok(state.operations.get(job).into_iter().flat_map(|job| job.by_id.values()).map(versioned).collect())
+        let rows = state.operations.get(job).into_iter().flat_map(|job| job.by_id.values());
+        Ok(Listing::of(rows.map(|row| state.read_operation(row))))
+    }
+
+    async fn unreadable_operations(&self, job: &JobId) -> PortResult<Vec<UnreadableRow>> {
+        Ok(self.list_operations(job).await?.unreadable)
     }
 
     async fn census(&self, job: &JobId, plan: u32) -> PortResult<Vec<StateCount>> {
@@ -244,6 +311,20 @@ impl JobTable for MemoryJobTable {
         let table = self.0.request().await;
         let rows = table.operations.get(job).into_iter().flat_map(|job| job.by_id.values()).map(|(_, row)| row);
         let wanted = rows.filter(|row| row.plan == plan && row.state == state && row.state_time() < before);
+        Ok(wanted.take(limit).map(|row| row.id.clone()).collect())
+    }
+
+    async fn in_state_after(
+        &self,
+        job: &JobId,
+        plan: u32,
+        state: OperationState,
+        after: Timestamp,
+        limit: usize,
+    ) -> PortResult<Vec<OperationId>> {
+        let table = self.0.request().await;
+        let rows = table.operations.get(job).into_iter().flat_map(|job| job.by_id.values()).map(|(_, row)| row);
+        let wanted = rows.filter(|row| row.plan == plan && row.state == state && row.state_time() > after);
         Ok(wanted.take(limit).map(|row| row.id.clone()).collect())
     }
 
@@ -291,6 +372,7 @@ impl JobTable for MemoryJobTable {
         for change in changes {
             let job = state.operations.entry(change.operation.job.clone()).or_default();
             etags.push(job.replace(change)?);
+            state.written(|| RowName::Operation(change.operation.job.clone(), change.operation.id.clone()));
         }
         for event in events {
             state.events.entry(event.job.clone()).or_default().push(event.clone());
@@ -298,29 +380,35 @@ impl JobTable for MemoryJobTable {
         Ok(etags)
     }
 
-    async fn events(&self, job: &JobId, operation: Option<&OperationId>) -> PortResult<Vec<Event>> {
+    async fn list_events(&self, job: &JobId, operation: Option<&OperationId>) -> PortResult<Listing<Event>> {
         let state = self.0.request().await;
         let wanted = |event: &&Event| operation.is_none_or(|id| event.operation.as_ref() == Some(id));
-        Ok(state.events.get(job).into_iter().flatten().filter(wanted).cloned().collect())
+        Ok(Listing::of(state.events.get(job).into_iter().flatten().filter(wanted).cloned().map(Ok)))
     }
 
     async fn put_upload(&self, upload: &Upload) -> PortResult<()> {
-        self.0.request().await.uploads.insert(upload.id.clone(), upload.clone());
+        let mut state = self.0.request().await;
+        state.uploads.insert(upload.id.clone(), upload.clone());
+        state.written(|| RowName::Upload(upload.id.clone()));
         Ok(())
     }
 
     async fn upload(&self, id: &JobId) -> PortResult<Option<Upload>> {
-        Ok(self.0.request().await.uploads.get(id).cloned())
+        let state = self.0.request().await;
+        let row = state.uploads.get(id).map(|row| state.read_upload(row));
+        row.transpose().map_err(UnreadableRow::into_error)
     }
 
     async fn newest_upload(&self, image: &ImageName, version: &ImageVersion) -> PortResult<Option<Upload>> {
         let state = self.0.request().await;
         let of_version = state.uploads.values().filter(|upload| upload.image == *image && upload.version == *version);
-        Ok(of_version.max_by_key(|upload| (upload.started, &upload.id)).cloned())
+        let readable = of_version.filter_map(|row| state.read_upload(row).ok());
+        Ok(readable.max_by(|a, b| (a.started, &a.id).cmp(&(b.started, &b.id))))
     }
 
-    async fn uploads(&self) -> PortResult<Vec<Upload>> {
-        Ok(newest_uploads_first(self.0.request().await.uploads.values().cloned().collect()))
+    async fn list_uploads(&self) -> PortResult<Listing<Upload>> {
+        let state = self.0.request().await;
+        Ok(Listing::of(state.uploads.values().map(|row| state.read_upload(row))).in_order(newest_uploads_first))
     }
 }
 

@@ -21,12 +21,13 @@ fn turn(operation: &Operation) -> Turn<'_> {
 /// The groups of all jobs of a version have the same id, so the operation of another job has the id of this one.
 pub(super) async fn uploads(attempt: Attempt<'_>) -> Result<Option<JobId>, StepError> {
     let (table, own) = (&attempt.shared.ports.table, attempt.operation);
-    for job in table.open_jobs().await? {
+    // A job that cannot be read does not upload either.
+    for job in table.list_open_jobs().await?.rows {
         let job = job.value;
         if job.id == own.job || job.image() != Some(attempt.image()?) {
             continue;
         }
-        let group = table.group(&job.id, &own.id).await?;
+        let group = table.list_group(&job.id, &own.id).await?.rows;
         // A job that has its golden snapshot, or failed to create it, does not upload any more.
         let has_ended = group.iter().all(|row| row.value.always || row.value.state.is_terminal());
         let other = group.iter().map(|row| &row.value).find(|row| row.id == own.id);

@@ -10,7 +10,7 @@ use goldfleet_model::ids::JobId;
 use goldfleet_model::operation::OperationState;
 use goldfleet_model::store::Store;
 use goldfleet_ports::Ports;
-use goldfleet_ports::clock::after;
+use goldfleet_ports::clock::is_over;
 use goldfleet_ports::error::PortResult;
 use jiff::Timestamp;
 
@@ -99,7 +99,7 @@ impl ChunkAvailability {
         let key = (job.clone(), store.clone(), disk);
         let now = ports.clock.now();
         if let Some((at, view)) = self.lock().get(&key)
-            && (matches!(&**view, StoreContents::All) || now < after(*at, MAX_LISTING_AGE))
+            && (matches!(&**view, StoreContents::All) || !is_over(*at, MAX_LISTING_AGE, now))
         {
             return Ok(Arc::clone(view));
         }
@@ -111,7 +111,7 @@ impl ChunkAvailability {
         });
         let mut looks = self.lock();
         if looks.len() >= MAX_LISTINGS {
-            looks.retain(|_, (at, _)| now < after(*at, MAX_LISTING_AGE));
+            looks.retain(|_, (at, _)| !is_over(*at, MAX_LISTING_AGE, now));
         }
         // An operator may cancel or retry the `seed` operation, so a partial listing expires. A filled store stays
         // filled.

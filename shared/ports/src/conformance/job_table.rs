@@ -1,8 +1,11 @@
 //! The conformance suite of job tables. Each test creates its own job, so runs do not affect each other.
 #![expect(clippy::expect_used, clippy::missing_panics_doc, reason = "a suite reports by panicking")]
 
+mod damaged;
 mod index;
 mod jobs;
+
+pub use damaged::DamageRows;
 
 use std::time::Duration;
 
@@ -27,8 +30,8 @@ use crate::{ETag, Versioned};
 
 const START: Timestamp = Timestamp::UNIX_EPOCH;
 
-/// Runs the suite.
-pub async fn all(table: &dyn JobTable) {
+/// Runs the suite. `damage` damages rows of the same table.
+pub async fn all(table: &dyn JobTable, damage: &dyn DamageRows) {
     table.ensure().await.expect("tables are made");
     table.ensure().await.expect("tables that are there are no error");
     insert_job_rejects_duplicate(table).await;
@@ -47,6 +50,7 @@ pub async fn all(table: &dyn JobTable) {
     uploads_are_upserted_by_id(table).await;
     newest_upload_of_version_is_found(table).await;
     index::all(table).await;
+    damaged::all(table, damage).await;
 }
 
 fn job_id() -> JobId {
@@ -378,10 +382,9 @@ pub async fn uploads_are_upserted_by_id(table: &dyn JobTable) {
     assert_eq!(ours, [later.clone(), upload.clone()]);
 }
 
-/// The newest upload of one version, despite later uploads of other versions.
-pub async fn newest_upload_of_version_is_found(table: &dyn JobTable) {
-    let version = Uuid::new_v4().simple().to_string();
-    let upload = |image: &str, version: &str, seconds| Upload {
+/// A failed upload that started `seconds` after the start of the Unix epoch.
+fn upload(image: &str, version: &str, seconds: u64) -> Upload {
+    Upload {
         id: job_id(),
         image: image.parse().expect("a name"),
         version: version.parse().expect("a version"),
@@ -401,7 +404,12 @@ pub async fn newest_upload_of_version_is_found(table: &dyn JobTable) {
         digest: None,
         started: after(START, Duration::from_secs(seconds)),
         updated: START,
-    };
+    }
+}
+
+/// The newest upload of one version, despite later uploads of other versions.
+pub async fn newest_upload_of_version_is_found(table: &dyn JobTable) {
+    let version = Uuid::new_v4().simple().to_string();
     let newest = async |image: &str| {
         let (image, version) = (image.parse().expect("a name"), version.parse().expect("a version"));
         table.newest_upload(&image, &version).await.expect("a look")

@@ -51,12 +51,18 @@ struct AccountLimiter {
 struct AccountState {
     pace: AdaptiveLimit,
     in_flight: usize,
-    paused_until: Option<Timestamp>,
+    /// When a pause began, and when it ends.
+    pause: Option<(Timestamp, Timestamp)>,
 }
 
 impl AccountState {
     fn is_paused(&self, now: Timestamp) -> bool {
-        self.paused_until.is_some_and(|until| until > now)
+        self.paused_until(now).is_some()
+    }
+
+    /// When the present pause ends. A pause that has not begun yet has ended: the clock was set back.
+    fn paused_until(&self, now: Timestamp) -> Option<Timestamp> {
+        self.pause.filter(|(since, until)| *since <= now && now < *until).map(|(_, until)| until)
     }
 }
 
@@ -126,11 +132,8 @@ impl ConcurrencyLimiter {
             accounts.retain(|_, known| Arc::strong_count(known) > 1 || known.state().is_paused(now));
         }
         let fresh = || {
-            let gate = AccountState {
-                pace: AdaptiveLimit::new(INITIAL_LIMIT, self.requests),
-                in_flight: 0,
-                paused_until: None,
-            };
+            let gate =
+                AccountState { pace: AdaptiveLimit::new(INITIAL_LIMIT, self.requests), in_flight: 0, pause: None };
             Arc::new(AccountLimiter { state: Mutex::new(gate), freed: Notify::new() })
         };
         Arc::clone(accounts.entry(account.clone()).or_insert_with(fresh))
@@ -145,7 +148,7 @@ impl ConcurrencyLimiter {
             let now = self.clock.now();
             let pause = {
                 let mut gate = account.state();
-                match gate.paused_until.filter(|until| *until > now) {
+                match gate.paused_until(now) {
                     Some(until) => Some(until),
                     None if gate.in_flight < gate.pace.limit() => {
                         gate.in_flight += 1;
@@ -176,7 +179,8 @@ impl Permit {
                 gate.pace.on_throttled(self.begun, now);
                 if let Some(wait) = error.retry_after {
                     let until = after(now, wait);
-                    gate.paused_until = Some(gate.paused_until.map_or(until, |earlier| earlier.max(until)));
+                    let until = gate.paused_until(now).map_or(until, |earlier| earlier.max(until));
+                    gate.pause = Some((now, until));
                 }
             }
             // The account answered. The error is unrelated to the number of requests.

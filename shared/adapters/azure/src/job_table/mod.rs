@@ -33,6 +33,7 @@ use goldfleet_model::operation::{Census, GateRole, Operation, OperationId, Opera
 use goldfleet_model::upload::Upload;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::job_table::{Change, GateOpeners, JobTable, check_one_group, newest_first, newest_uploads_first};
+use goldfleet_ports::listing::{Listing, UnreadableRow};
 use goldfleet_ports::rng::random_uuid;
 use goldfleet_ports::{ETag, Versioned};
 use jiff::Timestamp;
@@ -74,6 +75,16 @@ impl AzureJobTable {
         });
         let parts: Vec<Vec<Entity>> = stream::iter(scans).buffered(MAX_IN_FLIGHT).try_collect().await?;
         Ok(parts.into_iter().flatten().collect())
+    }
+
+    /// The operations that match `filter`, at most `limit`. Only keys are read.
+    async fn ids(&self, job: &JobId, filter: &str, limit: usize) -> PortResult<Vec<OperationId>> {
+        let lists = rows::partitions(job).map(async |partition| {
+            let filter = format!("PartitionKey eq '{partition}' and {filter}");
+            self.operations.query_some(&filter, Some("RowKey"), limit).await
+        });
+        let parts: Vec<Vec<Entity>> = stream::iter(lists).buffered(MAX_IN_FLIGHT).try_collect().await?;
+        Ok(parts.iter().flatten().take(limit).filter_map(rows::to_operation_id).collect())
     }
 
     /// Reads the first row that matches `filter` in any partition of a job. Partitions are asked in parallel, and no more
@@ -148,30 +159,30 @@ impl JobTable for AzureJobTable {
     }
 
     async fn job(&self, id: &JobId) -> PortResult<Option<Versioned<Job>>> {
-        self.jobs.get(&rows::job_key(id)).await?.map(|row| rows::to_job(&row)).transpose()
+        let row = self.jobs.get(&rows::job_key(id)).await?;
+        row.map(|row| rows::to_job(&row)).transpose().map_err(UnreadableRow::into_error)
     }
 
-    async fn jobs(&self) -> PortResult<Vec<Versioned<Job>>> {
+    async fn list_jobs(&self) -> PortResult<Listing<Versioned<Job>>> {
         let rows = self.jobs.query(rows::JOBS, None).await?;
-        Ok(newest_first(rows.iter().map(rows::to_job).collect::<PortResult<_>>()?))
+        Ok(Listing::of(rows.iter().map(rows::to_job)).in_order(newest_first))
     }
 
-    async fn newest_jobs(&self, limit: usize) -> PortResult<Vec<Versioned<Job>>> {
+    async fn list_newest_jobs(&self, limit: usize) -> PortResult<Listing<Versioned<Job>>> {
         // The service lists keys in ascending order. So this reads all keys, which are short, and then the rows at the
         // end.
         let keys = self.jobs.query(rows::JOBS, Some("RowKey")).await?;
         let newest = &keys[keys.len().saturating_sub(limit)..];
-        let Some(oldest) = newest.first() else { return Ok(Vec::new()) };
+        let Some(oldest) = newest.first() else { return Ok(Listing::default()) };
         let rows = self.jobs.query(&rows::jobs_from(oldest)?, None).await?;
-        let mut jobs = newest_first(rows.iter().map(rows::to_job).collect::<PortResult<_>>()?);
         // Other jobs may have been created after the keys were listed.
-        jobs.truncate(limit);
-        Ok(jobs)
+        let rows = &rows[rows.len().saturating_sub(limit)..];
+        Ok(Listing::of(rows.iter().map(rows::to_job)).in_order(newest_first))
     }
 
-    async fn open_jobs(&self) -> PortResult<Vec<Versioned<Job>>> {
+    async fn list_open_jobs(&self) -> PortResult<Listing<Versioned<Job>>> {
         let rows = self.jobs.query(&rows::open_jobs(), None).await?;
-        Ok(newest_first(rows.iter().map(rows::to_job).collect::<PortResult<_>>()?))
+        Ok(Listing::of(rows.iter().map(rows::to_job)).in_order(newest_first))
     }
 
     async fn commit_job(&self, job: &Job, if_match: &ETag, events: &[Event]) -> PortResult<ETag> {
@@ -188,8 +199,8 @@ impl JobTable for AzureJobTable {
     }
 
     async fn remove_job(&self, id: &JobId, if_match: &ETag) -> PortResult<()> {
-        let Some(row) = self.job(id).await? else { return Ok(()) };
-        if row.etag != *if_match {
+        let Some(row) = self.jobs.get(&rows::job_key(id)).await? else { return Ok(()) };
+        if rows::etag(&row)? != *if_match {
             let message = format!("job {id} was changed by someone else meanwhile");
             return Err(PortError::new(ErrorKind::Conflict, message));
         }
@@ -226,17 +237,28 @@ impl JobTable for AzureJobTable {
 
     async fn operation(&self, job: &JobId, id: &OperationId) -> PortResult<Option<Versioned<Operation>>> {
         let row = self.operations.get(&rows::operation_key(job, id)).await?;
-        row.map(|row| rows::to_operation(&row)).transpose()
+        row.map(|row| rows::to_operation(&row)).transpose().map_err(UnreadableRow::into_error)
     }
 
-    async fn group(&self, job: &JobId, id: &OperationId) -> PortResult<Vec<Versioned<Operation>>> {
+    async fn list_group(&self, job: &JobId, id: &OperationId) -> PortResult<Listing<Versioned<Operation>>> {
         let rows = self.operations.query(&rows::group_filter(job, id), None).await?;
-        sorted(rows.iter().map(rows::to_operation).collect::<PortResult<_>>()?)
+        Ok(Listing::of(rows.iter().map(rows::to_operation)).in_order(sorted))
     }
 
-    async fn operations(&self, job: &JobId) -> PortResult<Vec<Versioned<Operation>>> {
+    async fn list_operations(&self, job: &JobId) -> PortResult<Listing<Versioned<Operation>>> {
         let rows = self.scan(job, rows::OPERATIONS).await?;
-        sorted(rows.iter().map(rows::to_operation).collect::<PortResult<_>>()?)
+        Ok(Listing::of(rows.iter().map(rows::to_operation)).in_order(sorted))
+    }
+
+    async fn unreadable_operations(&self, job: &JobId) -> PortResult<Vec<UnreadableRow>> {
+        let mut unreadable = Vec::new();
+        // One partition after the other, so that few rows are in memory at a time.
+        for partition in rows::partitions(job) {
+            let filter = format!("PartitionKey eq '{partition}' and {}", rows::OPERATIONS);
+            let rows = self.operations.query(&filter, None).await?;
+            unreadable.extend(rows.iter().filter_map(|row| rows::to_operation(row).err()));
+        }
+        Ok(unreadable)
     }
 
     async fn census(&self, job: &JobId, plan: u32) -> PortResult<Vec<StateCount>> {
@@ -244,7 +266,7 @@ impl JobTable for AzureJobTable {
         let counts = rows::partitions(job).map(async |partition| {
             let filter = format!("PartitionKey eq '{partition}' and {filter}");
             let rows = self.operations.query(&filter, Some(rows::CENSUS)).await?;
-            rows.iter().map(rows::to_count).collect::<PortResult<Vec<_>>>()
+            Ok(rows.iter().filter_map(rows::to_count).collect::<Vec<_>>())
         });
         let mut census = Census::default();
         let mut counts = stream::iter(counts).buffered(MAX_IN_FLIGHT);
@@ -264,13 +286,18 @@ impl JobTable for AzureJobTable {
         before: Timestamp,
         limit: usize,
     ) -> PortResult<Vec<OperationId>> {
-        let filter = rows::in_state_before(plan, state, before);
-        let lists = rows::partitions(job).map(async |partition| {
-            let filter = format!("PartitionKey eq '{partition}' and {filter}");
-            self.operations.query_some(&filter, Some("RowKey"), limit).await
-        });
-        let parts: Vec<Vec<Entity>> = stream::iter(lists).buffered(MAX_IN_FLIGHT).try_collect().await?;
-        parts.iter().flatten().take(limit).map(rows::to_operation_id).collect()
+        self.ids(job, &rows::in_state_before(plan, state, before), limit).await
+    }
+
+    async fn in_state_after(
+        &self,
+        job: &JobId,
+        plan: u32,
+        state: OperationState,
+        after: Timestamp,
+        limit: usize,
+    ) -> PortResult<Vec<OperationId>> {
+        self.ids(job, &rows::in_state_after(plan, state, after), limit).await
     }
 
     async fn openers(&self, job: &JobId, plan: u32, gate: &GateKey) -> PortResult<GateOpeners> {
@@ -303,7 +330,7 @@ impl JobTable for AzureJobTable {
         });
         let parts: Vec<Vec<Entity>> = stream::iter(lists).buffered(MAX_IN_FLIGHT).try_collect().await?;
         let mut ids: Vec<OperationId> =
-            parts.iter().flatten().map(|row| Ok(rows::to_role(row)?.1)).collect::<PortResult<_>>()?;
+            parts.iter().flatten().filter_map(|row| Some(rows::to_role(row).ok()?.1)).collect();
         ids.sort_by_cached_key(ToString::to_string);
         Ok(ids)
     }
@@ -347,7 +374,7 @@ impl JobTable for AzureJobTable {
         Ok(etags)
     }
 
-    async fn events(&self, job: &JobId, operation: Option<&OperationId>) -> PortResult<Vec<Event>> {
+    async fn list_events(&self, job: &JobId, operation: Option<&OperationId>) -> PortResult<Listing<Event>> {
         let mut found = match operation {
             Some(id) => self.operations.query(&rows::events_of_operation(job, id), None).await?,
             None => {
@@ -357,7 +384,7 @@ impl JobTable for AzureJobTable {
             }
         };
         found.sort_by_cached_key(rows::written_at_part);
-        found.iter().map(rows::to_event).collect()
+        Ok(Listing::of(found.iter().map(rows::to_event)))
     }
 
     async fn put_upload(&self, upload: &Upload) -> PortResult<()> {
@@ -365,17 +392,19 @@ impl JobTable for AzureJobTable {
     }
 
     async fn upload(&self, id: &JobId) -> PortResult<Option<Upload>> {
-        self.jobs.get(&rows::upload_key(id)).await?.map(|row| rows::to_upload(&row)).transpose()
+        let row = self.jobs.get(&rows::upload_key(id)).await?;
+        row.map(|row| rows::to_upload(&row)).transpose().map_err(UnreadableRow::into_error)
     }
 
     async fn newest_upload(&self, image: &ImageName, version: &ImageVersion) -> PortResult<Option<Upload>> {
         let rows = self.jobs.query(&rows::uploads_of(image, version), None).await?;
-        Ok(newest_uploads_first(rows.iter().map(rows::to_upload).collect::<PortResult<_>>()?).into_iter().next())
+        let readable = Listing::of(rows.iter().map(rows::to_upload)).rows;
+        Ok(newest_uploads_first(readable).into_iter().next())
     }
 
-    async fn uploads(&self) -> PortResult<Vec<Upload>> {
+    async fn list_uploads(&self) -> PortResult<Listing<Upload>> {
         let rows = self.jobs.query(rows::UPLOADS, None).await?;
-        Ok(newest_uploads_first(rows.iter().map(rows::to_upload).collect::<PortResult<_>>()?))
+        Ok(Listing::of(rows.iter().map(rows::to_upload)).in_order(newest_uploads_first))
     }
 }
 
@@ -408,7 +437,7 @@ fn first(etags: Vec<ETag>) -> PortResult<ETag> {
     etags.into_iter().next().ok_or_else(incomplete)
 }
 
-fn sorted(mut operations: Vec<Versioned<Operation>>) -> PortResult<Vec<Versioned<Operation>>> {
+fn sorted(mut operations: Vec<Versioned<Operation>>) -> Vec<Versioned<Operation>> {
     operations.sort_by_cached_key(|row| row.value.id.to_string());
-    Ok(operations)
+    operations
 }

@@ -14,6 +14,7 @@ use goldfleet_model::job::{Job, JobState};
 use goldfleet_model::operation::{GateRole, GroupId, KindId, Operation, OperationId, OperationState};
 use goldfleet_model::upload::Upload;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
+use goldfleet_ports::listing::UnreadableRow;
 use goldfleet_ports::{ETag, Versioned};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -63,6 +64,11 @@ pub(super) fn in_state_before(plan: u32, state: OperationState, before: Timestam
     format!("{} and State eq '{state}' and {TIME} lt {}L", of_plan(plan), nanoseconds(before))
 }
 
+/// The filter for operations in this state whose state time is after `after`.
+pub(super) fn in_state_after(plan: u32, state: OperationState, after: Timestamp) -> String {
+    format!("{} and State eq '{state}' and {TIME} gt {}L", of_plan(plan), nanoseconds(after))
+}
+
 /// The beginning of the keys of the index entries of a role, for all gates.
 fn role_prefix(plan: u32, role: GateRole) -> String {
     format!("g:{plan:010}:{role}:")
@@ -100,20 +106,17 @@ pub(super) fn to_role(row: &Entity) -> PortResult<(GateKey, OperationId)> {
     parts().ok_or_else(|| corrupt_row(row, "its key is not that of an index entry"))
 }
 
-/// The kind, state and state time of an operation whose row was read in part.
-pub(super) fn to_count(row: &Entity) -> PortResult<(KindId, OperationState, Timestamp)> {
+/// The kind, state and state time of an operation whose row was read in part. None if one of them cannot be read: then
+/// the row cannot be read either.
+pub(super) fn to_count(row: &Entity) -> Option<(KindId, OperationState, Timestamp)> {
     let text = |name| row.get(name).and_then(Value::as_str);
-    let parts = || {
-        let time = Timestamp::from_nanosecond(text(TIME)?.parse().ok()?).ok()?;
-        Some((text("Kind")?.parse().ok()?, text("State")?.parse().ok()?, time))
-    };
-    parts().ok_or_else(|| corrupt_row(row, "its kind, state or state time"))
+    let time = Timestamp::from_nanosecond(text(TIME)?.parse().ok()?).ok()?;
+    Some((text("Kind")?.parse().ok()?, text("State")?.parse().ok()?, time))
 }
 
-/// The operation of a row whose key was read.
-pub(super) fn to_operation_id(row: &Entity) -> PortResult<OperationId> {
-    let id = || row.get("RowKey")?.as_str()?.strip_prefix("o.")?.parse().ok();
-    id().ok_or_else(|| corrupt_row(row, "its key is not that of an operation"))
+/// The operation of a row whose key was read. None if the key is not that of an operation.
+pub(super) fn to_operation_id(row: &Entity) -> Option<OperationId> {
+    row.get("RowKey")?.as_str()?.strip_prefix("o.")?.parse().ok()
 }
 
 /// A time as a property. Times outside the years 1677 to 2262 become the nearest one.
@@ -220,8 +223,9 @@ pub(super) fn uploads_of(image: &ImageName, version: &ImageVersion) -> String {
 
 /// The filter for the jobs that have not ended. The service scans all jobs and returns only these.
 pub(super) fn open_jobs() -> String {
-    let states = JobState::OPEN.map(|state| format!("State eq '{state}'"));
-    format!("{JOBS} and ({})", states.join(" or "))
+    let ended = JobState::ALL.into_iter().filter(|state| state.is_terminal());
+    let states: Vec<String> = ended.map(|state| format!("State ne '{state}'")).collect();
+    format!("{JOBS} and {}", states.join(" and "))
 }
 
 pub(super) fn of_job(job: &Job) -> PortResult<Entity> {
@@ -229,8 +233,8 @@ pub(super) fn of_job(job: &Job) -> PortResult<Entity> {
     of(job, columns)
 }
 
-pub(super) fn to_job(row: &Entity) -> PortResult<Versioned<Job>> {
-    Ok(Versioned { value: value(row)?, etag: etag(row)? })
+pub(super) fn to_job(row: &Entity) -> Result<Versioned<Job>, UnreadableRow> {
+    Ok(Versioned { value: value(row)?, etag: version(row)? })
 }
 
 pub(super) fn of_operation(operation: &Operation) -> PortResult<Entity> {
@@ -253,11 +257,11 @@ pub(super) fn plan(row: &Entity) -> u32 {
     row.get(PLAN).and_then(Value::as_u64).and_then(|plan| u32::try_from(plan).ok()).unwrap_or(0)
 }
 
-pub(super) fn to_operation(row: &Entity) -> PortResult<Versioned<Operation>> {
+pub(super) fn to_operation(row: &Entity) -> Result<Versioned<Operation>, UnreadableRow> {
     let mut operation: Operation = value(row)?;
-    let done = binary(row, "Done").ok_or_else(|| corrupt_row(row, "its chunk set"))?;
-    operation.progress.done = ChunkSet::decode(&done).map_err(|error| corrupt_row(row, &error.to_string()))?;
-    Ok(Versioned { value: operation, etag: etag(row)? })
+    let done = binary(row, "Done").ok_or_else(|| unreadable(row, "a part of its chunk set is missing"))?;
+    operation.progress.done = ChunkSet::decode(&done).map_err(|error| unreadable(row, &error.to_string()))?;
+    Ok(Versioned { value: operation, etag: version(row)? })
 }
 
 pub(super) fn of_event(event: &Event) -> PortResult<Entity> {
@@ -265,7 +269,7 @@ pub(super) fn of_event(event: &Event) -> PortResult<Entity> {
     of(event, [("Operation", operation), ("What", event.what.clone())])
 }
 
-pub(super) fn to_event(row: &Entity) -> PortResult<Event> {
+pub(super) fn to_event(row: &Entity) -> Result<Event, UnreadableRow> {
     value(row)
 }
 
@@ -278,7 +282,7 @@ fn image_version(image: &ImageName, version: &ImageVersion) -> String {
     format!("{image} {version}")
 }
 
-pub(super) fn to_upload(row: &Entity) -> PortResult<Upload> {
+pub(super) fn to_upload(row: &Entity) -> Result<Upload, UnreadableRow> {
     value(row)
 }
 
@@ -335,20 +339,33 @@ fn parts<'a>(row: &'a Entity, name: &'a str) -> impl Iterator<Item = Option<&'a 
     (0..count.unwrap_or(0)).map(move |part| row.get(&part_name(name, part)).and_then(Value::as_str))
 }
 
-fn value<T: DeserializeOwned>(row: &Entity) -> PortResult<T> {
+fn value<T: DeserializeOwned>(row: &Entity) -> Result<T, UnreadableRow> {
     let body: Option<String> = parts(row, "Body").collect();
-    let body = body.ok_or_else(|| corrupt_row(row, "a part is missing"))?;
-    serde_json::from_str(&body).map_err(|error| corrupt_row(row, &error.to_string()))
+    let body = body.ok_or_else(|| unreadable(row, "a part is missing"))?;
+    serde_json::from_str(&body).map_err(|error| unreadable(row, &error.to_string()))
 }
 
+/// The version of a row.
+///
+/// # Errors
+/// If the row came without one.
 pub(super) fn etag(row: &Entity) -> PortResult<ETag> {
+    version(row).map_err(UnreadableRow::into_error)
+}
+
+fn version(row: &Entity) -> Result<ETag, UnreadableRow> {
     let etag = row.get("odata.etag").and_then(Value::as_str);
-    etag.map(|etag| ETag(etag.to_owned())).ok_or_else(|| corrupt_row(row, "it came without an ETag"))
+    etag.map(|etag| ETag(etag.to_owned())).ok_or_else(|| unreadable(row, "it came without an ETag"))
+}
+
+/// A row that cannot be read. The key of a job, an operation or an upload is its id behind a prefix of two letters.
+fn unreadable(row: &Entity, reason: &str) -> UnreadableRow {
+    let key = |name| row.get(name).and_then(Value::as_str).unwrap_or("?");
+    let (partition, name) = (key("PartitionKey"), key("RowKey"));
+    let id = ["j.", "o.", "u."].iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name);
+    UnreadableRow { id: id.to_owned(), key: format!("{partition}/{name}"), reason: reason.to_owned() }
 }
 
 pub(super) fn corrupt_row(row: &Entity, why: &str) -> PortError {
-    let key = |name| row.get(name).and_then(Value::as_str).unwrap_or("?");
-    let name = format!("{} {}", key("PartitionKey"), key("RowKey"));
-    PortError::new(ErrorKind::Invalid, format!("the row {name} cannot be read from the table: {why}"))
-        .with_code("row-damaged")
+    unreadable(row, why).into_error()
 }

@@ -16,16 +16,17 @@ use goldfleet_model::operation::{GateRole, Operation, OperationId, OperationStat
 use goldfleet_model::upload::Upload;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::job_table::{Change, GateOpeners, JobTable, check_one_group, newest_first, newest_uploads_first};
+use goldfleet_ports::listing::{Listing, UnreadableRow};
 use goldfleet_ports::rng::random_uuid;
 use goldfleet_ports::{ETag, Versioned};
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params, params_from_iter};
 use uuid::Uuid;
 
 use self::roles::RoleChanges;
 use self::rows::{
-    StoredOperation, changed_or_gone, corrupt_row, from_json, job, limit, nanoseconds, operation, operation_id,
-    raw_job, raw_operation, to_json, uploads, version,
+    StoredOperation, changed_or_gone, corrupt_row, event, integer, job, limit, nanoseconds, operation, operation_ids,
+    raw_body, raw_job, raw_operation, text, to_json, upload, version,
 };
 use self::statements as sql;
 use super::sqlite::Database;
@@ -106,22 +107,23 @@ impl JobTable for SqliteJobTable {
 
     async fn job(&self, id: &JobId) -> PortResult<Option<Versioned<Job>>> {
         let rows = self.select(sql::JOB, [id.to_string()], raw_job).await?;
-        rows.into_iter().next().map(job).transpose()
+        rows.into_iter().next().map(job).transpose().map_err(UnreadableRow::into_error)
     }
 
-    async fn jobs(&self) -> PortResult<Vec<Versioned<Job>>> {
+    async fn list_jobs(&self) -> PortResult<Listing<Versioned<Job>>> {
         let rows = self.select(sql::JOBS, [], raw_job).await?;
-        Ok(newest_first(rows.into_iter().map(job).collect::<PortResult<_>>()?))
+        Ok(Listing::of(rows.into_iter().map(job)).in_order(newest_first))
     }
 
-    async fn newest_jobs(&self, limit: usize) -> PortResult<Vec<Versioned<Job>>> {
+    async fn list_newest_jobs(&self, limit: usize) -> PortResult<Listing<Versioned<Job>>> {
         let rows = self.select(sql::NEWEST_JOBS, [self::limit(limit)], raw_job).await?;
-        Ok(newest_first(rows.into_iter().map(job).collect::<PortResult<_>>()?))
+        Ok(Listing::of(rows.into_iter().map(job)).in_order(newest_first))
     }
 
-    async fn open_jobs(&self) -> PortResult<Vec<Versioned<Job>>> {
-        let rows = self.select(sql::OPEN_JOBS, JobState::OPEN.map(JobState::as_str), raw_job).await?;
-        Ok(newest_first(rows.into_iter().map(job).collect::<PortResult<_>>()?))
+    async fn list_open_jobs(&self) -> PortResult<Listing<Versioned<Job>>> {
+        let ended = JobState::ALL.into_iter().filter(|state| state.is_terminal()).map(JobState::as_str);
+        let rows = self.select(sql::OPEN_JOBS, params_from_iter(ended), raw_job).await?;
+        Ok(Listing::of(rows.into_iter().map(job)).in_order(newest_first))
     }
 
     async fn commit_job(&self, job: &Job, if_match: &ETag, events: &[Event]) -> PortResult<ETag> {
@@ -191,31 +193,38 @@ impl JobTable for SqliteJobTable {
 
     async fn operation(&self, job: &JobId, id: &OperationId) -> PortResult<Option<Versioned<Operation>>> {
         let rows = self.select(sql::OPERATION, [job.to_string(), id.to_string()], raw_operation).await?;
-        rows.into_iter().next().map(operation).transpose()
+        rows.into_iter().next().map(operation).transpose().map_err(UnreadableRow::into_error)
     }
 
-    async fn group(&self, job: &JobId, id: &OperationId) -> PortResult<Vec<Versioned<Operation>>> {
+    async fn list_group(&self, job: &JobId, id: &OperationId) -> PortResult<Listing<Versioned<Operation>>> {
         let rows = self.select(sql::GROUP, [job.to_string(), id.group().to_string()], raw_operation).await?;
-        rows.into_iter().map(operation).collect()
+        Ok(Listing::of(rows.into_iter().map(operation)))
     }
 
-    async fn operations(&self, job: &JobId) -> PortResult<Vec<Versioned<Operation>>> {
+    async fn list_operations(&self, job: &JobId) -> PortResult<Listing<Versioned<Operation>>> {
         let rows = self.select(sql::OPERATIONS, [job.to_string()], raw_operation).await?;
-        rows.into_iter().map(operation).collect()
+        Ok(Listing::of(rows.into_iter().map(operation)))
+    }
+
+    async fn unreadable_operations(&self, job: &JobId) -> PortResult<Vec<UnreadableRow>> {
+        let error = |row: &Row<'_>| Ok(operation(raw_operation(row)?).err());
+        Ok(self.select(sql::OPERATIONS, [job.to_string()], error).await?.into_iter().flatten().collect())
     }
 
     async fn census(&self, job: &JobId, plan: u32) -> PortResult<Vec<StateCount>> {
-        let count = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
+        let count = |row: &Row<'_>| Ok((text(row, 0)?, text(row, 1)?, row.get(2)?, integer(row, 3)?));
         let rows: Vec<(String, String, i64, i64)> = self.select(sql::CENSUS, (job.to_string(), plan), count).await?;
-        rows.into_iter()
-            .map(|(kind, state, count, latest)| {
-                let name = || format!("an operation of job {job}");
-                let kind = kind.parse().map_err(|error| corrupt_row(&name(), &error))?;
-                let state = state.parse().map_err(|error| corrupt_row(&name(), &error))?;
-                let latest = Timestamp::from_nanosecond(latest.into()).map_err(|error| corrupt_row(&name(), &error))?;
-                Ok(StateCount { kind, state, count: count.unsigned_abs(), latest })
+        // A kind or state that cannot be read is in a row that cannot be read either.
+        let counts = rows.into_iter().filter_map(|(kind, state, count, latest)| {
+            let latest = Timestamp::from_nanosecond(latest.into()).ok()?;
+            Some(StateCount {
+                kind: kind.parse().ok()?,
+                state: state.parse().ok()?,
+                count: count.unsigned_abs(),
+                latest,
             })
-            .collect()
+        });
+        Ok(counts.collect())
     }
 
     async fn in_state_before(
@@ -227,15 +236,32 @@ impl JobTable for SqliteJobTable {
         limit: usize,
     ) -> PortResult<Vec<OperationId>> {
         let parameters = (job.to_string(), plan, state.as_str(), nanoseconds(before), self::limit(limit));
-        let rows = self.select(sql::IN_STATE_BEFORE, parameters, |row| row.get::<_, String>(0)).await?;
-        rows.iter().map(|id| operation_id(id)).collect()
+        let rows = self.select(sql::IN_STATE_BEFORE, parameters, |row| text(row, 0)).await?;
+        Ok(operation_ids(&rows))
+    }
+
+    async fn in_state_after(
+        &self,
+        job: &JobId,
+        plan: u32,
+        state: OperationState,
+        after: Timestamp,
+        limit: usize,
+    ) -> PortResult<Vec<OperationId>> {
+        let parameters = (job.to_string(), plan, state.as_str(), nanoseconds(after), self::limit(limit));
+        let rows = self.select(sql::IN_STATE_AFTER, parameters, |row| text(row, 0)).await?;
+        Ok(operation_ids(&rows))
     }
 
     async fn openers(&self, job: &JobId, plan: u32, gate: &GateKey) -> PortResult<GateOpeners> {
         let parameters = (job.to_string(), plan, gate.to_string());
         let rows = self.select(sql::OPENERS, parameters, |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?])).await?;
         let [pending, failed, cancelled] = rows.into_iter().next().unwrap_or_default();
-        let id = |text: Option<String>| text.map(|text| operation_id(&text)).transpose();
+        let id = |text: Option<String>| {
+            let parsed =
+                text.map(|text| text.parse().map_err(|error| corrupt_row(&format!("operation {text}"), &error)));
+            parsed.transpose()
+        };
         Ok(GateOpeners { pending: id(pending)?, failed: id(failed)?, cancelled: id(cancelled)? })
     }
 
@@ -247,8 +273,8 @@ impl JobTable for SqliteJobTable {
         on: GateCondition,
     ) -> PortResult<Vec<OperationId>> {
         let parameters = (job.to_string(), plan, GateRole::awaiting(on).digit(), gate.to_string());
-        let rows = self.select(sql::AWAITING, parameters, |row| row.get::<_, String>(0)).await?;
-        rows.iter().map(|id| operation_id(id)).collect()
+        let rows = self.select(sql::AWAITING, parameters, |row| text(row, 0)).await?;
+        Ok(operation_ids(&rows))
     }
 
     async fn awaited_gates(&self, job: &JobId, plan: u32) -> PortResult<Vec<(GateKey, GateCondition)>> {
@@ -289,13 +315,12 @@ impl JobTable for SqliteJobTable {
             .await
     }
 
-    async fn events(&self, job: &JobId, operation: Option<&OperationId>) -> PortResult<Vec<Event>> {
-        let body: fn(&Row<'_>) -> rusqlite::Result<String> = |row| row.get(0);
+    async fn list_events(&self, job: &JobId, operation: Option<&OperationId>) -> PortResult<Listing<Event>> {
         let rows = match operation {
-            Some(operation) => self.select(sql::EVENTS_OF, [job.to_string(), operation.to_string()], body).await?,
-            None => self.select(sql::EVENTS, [job.to_string()], body).await?,
+            Some(operation) => self.select(sql::EVENTS_OF, [job.to_string(), operation.to_string()], raw_body).await?,
+            None => self.select(sql::EVENTS, [job.to_string()], raw_body).await?,
         };
-        rows.iter().map(|body| from_json(body, || format!("an event of job {job}"))).collect()
+        Ok(Listing::of(rows.into_iter().map(event)))
     }
 
     async fn put_upload(&self, upload: &Upload) -> PortResult<()> {
@@ -312,19 +337,20 @@ impl JobTable for SqliteJobTable {
     }
 
     async fn upload(&self, id: &JobId) -> PortResult<Option<Upload>> {
-        let rows = self.select(sql::UPLOAD, [id.to_string()], |row| row.get::<_, String>(0)).await?;
-        Ok(uploads(&rows)?.into_iter().next())
+        let rows = self.select(sql::UPLOAD, [id.to_string()], raw_body).await?;
+        rows.into_iter().next().map(upload).transpose().map_err(UnreadableRow::into_error)
     }
 
     async fn newest_upload(&self, image: &ImageName, version: &ImageVersion) -> PortResult<Option<Upload>> {
         let parameters = [image.to_string(), version.to_string()];
-        let rows = self.select(sql::UPLOADS_OF, parameters, |row| row.get::<_, String>(0)).await?;
-        Ok(newest_uploads_first(uploads(&rows)?).into_iter().next())
+        let rows = self.select(sql::UPLOADS_OF, parameters, raw_body).await?;
+        let uploads = Listing::of(rows.into_iter().map(upload)).rows;
+        Ok(newest_uploads_first(uploads).into_iter().next())
     }
 
-    async fn uploads(&self) -> PortResult<Vec<Upload>> {
-        let rows = self.select(sql::UPLOADS, [], |row| row.get::<_, String>(0)).await?;
-        Ok(newest_uploads_first(uploads(&rows)?))
+    async fn list_uploads(&self) -> PortResult<Listing<Upload>> {
+        let rows = self.select(sql::UPLOADS, [], raw_body).await?;
+        Ok(Listing::of(rows.into_iter().map(upload)).in_order(newest_uploads_first))
     }
 }
 

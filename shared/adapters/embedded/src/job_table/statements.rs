@@ -15,9 +15,17 @@ statements! {
     /// The order is that of the key, so that SQLite stops after the last wanted row.
     NEWEST_JOBS = "SELECT id, etag, body FROM jobs ORDER BY id DESC LIMIT ?1";
 
-    /// The jobs in three states. In this query and those below, the expressions must match the indexed expressions exactly,
-    /// or SQLite does not use the index.
-    OPEN_JOBS = "SELECT id, etag, body FROM jobs WHERE json_extract(body, '$.state') IN (?1, ?2, ?3)";
+    /// The jobs in other states than three, or without one. Each step of the recursion searches the first state behind the
+    /// previous one. In this query and those below, the expressions must match the indexed expressions exactly, or SQLite
+    /// does not use the index.
+    OPEN_JOBS = "WITH RECURSIVE states (state) AS ( \
+        SELECT min(json_extract(body, '$.state')) FROM jobs \
+        UNION ALL \
+        SELECT (SELECT min(json_extract(body, '$.state')) FROM jobs WHERE json_extract(body, '$.state') > states.state) \
+        FROM states WHERE state IS NOT NULL \
+        ) SELECT id, etag, body FROM states CROSS JOIN jobs ON json_extract(body, '$.state') = states.state \
+        WHERE states.state NOT IN (?1, ?2, ?3) \
+        UNION ALL SELECT id, etag, body FROM jobs WHERE json_extract(body, '$.state') IS NULL";
 
     /// The rows of one group. The query must name the index: without statistics SQLite prefers the primary key, which is
     /// already in the requested order, and reads every row of the job.
@@ -44,6 +52,9 @@ statements! {
     IN_STATE_BEFORE = "SELECT id FROM operations INDEXED BY operations_by_state \
         WHERE job = ?1 AND plan = ?2 AND state = ?3 AND time < ?4 ORDER BY time LIMIT ?5";
 
+    IN_STATE_AFTER = "SELECT id FROM operations INDEXED BY operations_by_state \
+        WHERE job = ?1 AND plan = ?2 AND state = ?3 AND time > ?4 ORDER BY time LIMIT ?5";
+
     /// The counts of all rows of a planning attempt. Only the index is read.
     CENSUS = "SELECT kind, state, count(*), max(time) FROM operations INDEXED BY operations_by_state \
         WHERE job = ?1 AND plan = ?2 GROUP BY state, kind";
@@ -54,12 +65,12 @@ statements! {
     REMOVE_EVENTS = "DELETE FROM events WHERE sequence IN \
         (SELECT sequence FROM events INDEXED BY events_by_job WHERE job = ?1 LIMIT ?2)";
 
-    UPLOADS_OF = "SELECT body FROM uploads \
+    UPLOADS_OF = "SELECT id, body FROM uploads \
         WHERE json_extract(body, '$.image') = ?1 AND json_extract(body, '$.version') = ?2";
 
-    EVENTS = "SELECT body FROM events INDEXED BY events_by_job WHERE job = ?1 ORDER BY sequence";
+    EVENTS = "SELECT sequence, body FROM events INDEXED BY events_by_job WHERE job = ?1 ORDER BY sequence";
 
-    EVENTS_OF = "SELECT body FROM events INDEXED BY events_by_job WHERE job = ?1 AND operation = ?2 ORDER BY sequence";
+    EVENTS_OF = "SELECT sequence, body FROM events INDEXED BY events_by_job WHERE job = ?1 AND operation = ?2 ORDER BY sequence";
 
     INSERT_JOB = "INSERT OR IGNORE INTO jobs (id, etag, body) VALUES (?1, 1, ?2)";
 
@@ -75,9 +86,9 @@ statements! {
 
     PUT_UPLOAD = "INSERT OR REPLACE INTO uploads (id, body) VALUES (?1, ?2)";
 
-    UPLOAD = "SELECT body FROM uploads WHERE id = ?1";
+    UPLOAD = "SELECT id, body FROM uploads WHERE id = ?1";
 
-    UPLOADS = "SELECT body FROM uploads";
+    UPLOADS = "SELECT id, body FROM uploads";
 
     OPERATION_EXISTS = "SELECT 1 FROM operations WHERE job = ?1 AND id = ?2";
 
@@ -161,6 +172,10 @@ mod tests {
             "REMOVE_EVENTS" => "events USING COVERING INDEX events_by_job (job=?)",
             // The key is read from its end, and the rows of the recursion.
             "NEWEST_JOBS" | "JOBS" => return line == "SCAN jobs",
+            // The first state, those behind it, and the rows of the recursion.
+            "OPEN_JOBS" if line == "SCAN states" => return true,
+            "OPEN_JOBS" if line == "SEARCH jobs USING COVERING INDEX jobs_by_state" => return true,
+            "OPEN_JOBS" => "jobs USING COVERING INDEX jobs_by_state (<expr>>?)",
             "UPLOADS" => return line == "SCAN uploads",
             // The table has one row.
             "FLEET" => return line == "SCAN fleet",
@@ -171,7 +186,7 @@ mod tests {
         line == format!("SEARCH {by_job}")
     }
 
-    const SEARCHES: [&str; 21] = [
+    const SEARCHES: [&str; 22] = [
         "jobs USING PRIMARY KEY (id=?)",
         "jobs USING INDEX jobs_by_state (<expr>=?)",
         "uploads USING PRIMARY KEY (id=?)",
@@ -179,6 +194,7 @@ mod tests {
         "operations USING PRIMARY KEY (job=? AND id=?)",
         "operations USING INDEX operations_by_group (job=? AND grp=?)",
         "operations USING COVERING INDEX operations_by_state (job=? AND plan=? AND state=? AND time<?)",
+        "operations USING COVERING INDEX operations_by_state (job=? AND plan=? AND state=? AND time>?)",
         "events USING INDEX events_by_job (job=? AND operation=?)",
         "events USING INTEGER PRIMARY KEY (rowid=?)",
         "roles USING PRIMARY KEY (job=? AND plan=? AND role=?)",

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use goldfleet_ports::backoff::Backoff;
-use goldfleet_ports::clock::{after, elapsed};
+use goldfleet_ports::clock::{after, elapsed, has_ended};
 use jiff::Timestamp;
 
 /// The number of consecutive reads that must fail because of the store before the circuit opens. A single failure only
@@ -12,7 +12,10 @@ const FAILURE_THRESHOLD: u32 = 5;
 
 /// How long a store is avoided at first. The time doubles each time the store is slow or fails again, so that a store
 /// that is healthy only without load is not used and avoided in turn forever. At most 32 minutes.
-const OPEN_DURATION: Backoff = Backoff::new(Duration::from_secs(2 * 60), Duration::from_secs(32 * 60));
+const OPEN_DURATION: Backoff = Backoff::new(Duration::from_secs(2 * 60), LONGEST_OPEN);
+
+/// The longest of these times.
+const LONGEST_OPEN: Duration = Duration::from_secs(32 * 60);
 
 /// How long a store must be healthy before the time is reset to its first value.
 const HEALTHY_RESET: Duration = Duration::from_secs(60 * 60);
@@ -62,7 +65,8 @@ impl CircuitBreaker {
     /// How the store may be used now. After [`Admission::TryOne`] the caller must report the result.
     pub(super) fn admission(&mut self, now: Timestamp) -> Admission {
         let Some(left) = &mut self.open else { return Admission::Allow };
-        if now < left.until || left.trial.is_some_and(|lost| now < lost) {
+        let waits = |until: Timestamp, longest| !has_ended(until, longest, now);
+        if waits(left.until, LONGEST_OPEN) || left.trial.is_some_and(|lost| waits(lost, TRIAL_TIMEOUT)) {
             return Admission::Deny;
         }
         left.trial = Some(after(now, TRIAL_TIMEOUT));

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use goldfleet_model::manifest::ChunkEntry;
 use goldfleet_ports::backoff::Backoff;
-use goldfleet_ports::clock::after;
+use goldfleet_ports::clock::{LONGEST_WAIT, after, has_ended};
 use jiff::Timestamp;
 
 use super::breaker::CircuitBreaker;
@@ -120,9 +120,9 @@ impl RouteLatency {
     /// Whether the next chunk should be read from the next nearest store as a probe. If so, the probe counts as in
     /// flight.
     pub(super) fn should_probe(&mut self, now: Timestamp) -> bool {
-        let busy = self.probing.is_some_and(|lost| now < lost);
+        let busy = self.probing.is_some_and(|lost| !has_ended(lost, PROBE_TIMEOUT, now));
         let suspected = self.median().is_some_and(|median| median > 1.0) || self.all_overdue();
-        let begins = suspected && !busy && now >= self.not_before;
+        let begins = suspected && !busy && has_ended(self.not_before, LONGEST_WAIT, now);
         if begins {
             self.probing = Some(after(now, PROBE_TIMEOUT));
         }

@@ -161,6 +161,12 @@ async fn states_and_counts_follow_commits(table: &dyn JobTable) {
     assert_eq!(in_state(OperationState::Ready, 1, 9).await.len(), 1);
     assert!(in_state(OperationState::Running, 60, 9).await.is_empty());
     assert_eq!(in_state(OperationState::Running, 61, 9).await, std::slice::from_ref(&alone.value.id));
+    let later = async |seconds| {
+        let after = after(START, Duration::from_secs(seconds));
+        table.in_state_after(&job, 1, OperationState::Running, after, 9).await.expect("a list")
+    };
+    assert_eq!(later(59).await, std::slice::from_ref(&alone.value.id));
+    assert!(later(60).await.is_empty(), "the time is exclusive");
     let mut counted = table.census(&job, 1).await.expect("a census");
     counted.sort();
     let count = |kind: &str, state, latest| StateCount { kind: kind.parse().expect("a kind"), state, count: 1, latest };

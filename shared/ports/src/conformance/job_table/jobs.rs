@@ -78,7 +78,7 @@ async fn jobs_are_newest_first(table: &dyn JobTable) {
 /// The jobs are chosen by their ids, which begin with the time in the format of [`JobId::new`], and sorted by the
 /// creation times in their rows.
 async fn newest_jobs_respects_limit(table: &dyn JobTable) {
-    assert_eq!(table.newest_jobs(0).await.expect("no job is listed"), []);
+    assert_eq!(table.list_newest_jobs(0).await.expect("no job is listed").rows, []);
     // Ids that sort after those of all other jobs of the suite and of its earlier runs.
     let run = format!("z{}", Timestamp::now().as_millisecond());
     let made: Vec<Job> = (0..5).map(|n| Job { id: format!("{run}-{n}").parse().expect("an id"), ..job(n) }).collect();
@@ -86,7 +86,7 @@ async fn newest_jobs_respects_limit(table: &dyn JobTable) {
         table.insert_job(job).await.expect("a job is inserted");
     }
     for count in [1, 3] {
-        let newest = table.newest_jobs(count).await.expect("jobs are listed");
+        let newest = table.list_newest_jobs(count).await.expect("jobs are listed").rows;
         let expected: Vec<Job> = made.iter().rev().take(count).cloned().collect();
         assert_eq!(newest.iter().map(|row| row.value.clone()).collect::<Vec<_>>(), expected);
         for row in &newest {
@@ -94,7 +94,7 @@ async fn newest_jobs_respects_limit(table: &dyn JobTable) {
         }
     }
     let all = table.jobs().await.expect("jobs are listed");
-    assert_eq!(table.newest_jobs(all.len() + 7).await.expect("jobs are listed"), all);
+    assert_eq!(table.list_newest_jobs(all.len() + 7).await.expect("jobs are listed").rows, all);
 }
 
 /// A job that is retried is in the list again.
