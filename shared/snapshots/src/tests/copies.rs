@@ -226,9 +226,9 @@ fn contradicting_rules_are_found() {
 /// To another tenant, a disk is filled and the snapshot is created from it, in any region. What a SAS does not give is refused.
 #[test]
 fn copies_to_another_tenant_are_exports() {
-    let decide = |change: &dyn Fn(&mut Value)| {
+    let decide = |property: &str, value: Value| {
         let mut item = source(1, "a", "d");
-        change(&mut item["properties"]);
+        item["properties"][property] = value;
         let mut rules = rules();
         rules.destinations[0].other_tenant = true;
         let lists = Lists::new(&[item], &[]);
@@ -241,21 +241,19 @@ fn copies_to_another_tenant_are_exports() {
     };
     let rows = [("export", 1, false), ("snapshot", 2, false), ("remove", 2, true)];
     let rows = rows.map(|(step, version, always)| (step.to_owned(), version, always)).to_vec();
-    assert_eq!(decide(&|_| {}), (Some(Method::Export), vec![], rows.clone()));
+    assert_eq!(decide("incremental", json!(true)), (Some(Method::Export), vec![], rows.clone()));
     // A full snapshot needs no scratch group.
-    assert_eq!(decide(&|item| item["incremental"] = json!(false)), (Some(Method::Export), vec![], rows));
-    let cases: [(&str, &dyn Fn(&mut Value)); 7] = [
-        ("security-not-exported", &|item| item["securityProfile"] = json!({ "securityType": "TrustedLaunch" })),
-        ("export-denied", &|item| item["networkAccessPolicy"] = json!("AllowPrivate")),
-        ("export-denied", &|item| item["networkAccessPolicy"] = json!("DenyAll")),
-        ("export-denied", &|item| item["publicNetworkAccess"] = json!("Disabled")),
-        ("export-denied", &|item| item["dataAccessAuthMode"] = json!("AzureActiveDirectory")),
-        ("size-unknown", &|item| item["diskSizeBytes"] = Value::Null),
-        ("encryption-set-missing", &|item| {
-            item["encryption"] = json!({ "type": "EncryptionAtRestWithCustomerKey", "diskEncryptionSetId": "set" });
-        }),
-    ];
-    for (code, change) in cases {
-        assert_eq!(decide(change), (None, vec![code], vec![]), "{code}");
+    assert_eq!(decide("incremental", json!(false)), (Some(Method::Export), vec![], rows));
+    let own_key = json!({ "type": "EncryptionAtRestWithCustomerKey", "diskEncryptionSetId": "set" });
+    for (code, property, value) in [
+        ("security-not-exported", "securityProfile", json!({ "securityType": "TrustedLaunch" })),
+        ("export-denied", "networkAccessPolicy", json!("AllowPrivate")),
+        ("export-denied", "networkAccessPolicy", json!("DenyAll")),
+        ("export-denied", "publicNetworkAccess", json!("Disabled")),
+        ("export-denied", "dataAccessAuthMode", json!("AzureActiveDirectory")),
+        ("size-unknown", "diskSizeBytes", Value::Null),
+        ("encryption-set-missing", "encryption", own_key),
+    ] {
+        assert_eq!(decide(property, value), (None, vec![code], vec![]), "{code}");
     }
 }
