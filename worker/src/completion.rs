@@ -34,7 +34,7 @@ pub async fn complete(context: &WorkerContext, lease: &LeaseGuard, ended: &StepR
         })
         .await;
     let Some(completed) = written else {
-        tracing::info!("the lease was lost; another worker takes over");
+        tracing::info!("the lease is lost; another worker continues the operation");
         return CompletionOutcome::Lost;
     };
     if let Err(error) = send_messages(context, lease, &completed).await {
@@ -67,7 +67,7 @@ fn completion_commit(
         operation.output = output;
     });
     if let Err(illegal) = change.apply(&own.id, event) {
-        tracing::error!(%illegal, "an outcome does not fit its operation");
+        tracing::error!(%illegal, "the state of the operation does not permit this outcome");
         return None;
     }
     if let Some(remark) = change.operation(&own.id).filter(|own| own.state.is_done()).and_then(remark) {

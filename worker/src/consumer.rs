@@ -158,7 +158,7 @@ impl Consumer {
                 Ok(Claim::Claimed(lease)) => self.run_attempt(&lease).await,
                 Ok(Claim::NotClaimed) => {}
                 Err(error) => {
-                    tracing::warn!(%error, code = error.code, "a message could not be claimed; it comes again");
+                    tracing::warn!(%error, code = error.code, "the operation of a message could not be claimed; the message is delivered again");
                 }
             }
         }

@@ -62,6 +62,6 @@ fn health(config: &Config) -> Result<(), Ended> {
         return Err(Ended { code: 2, error });
     };
     http::query_health(at.address())
-        .with_context(|| format!("the worker at {at} is not well"))
+        .with_context(|| format!("the worker at {at} is not healthy"))
         .map_err(|error| Ended { code: 1, error })
 }

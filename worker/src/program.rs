@@ -78,7 +78,9 @@ pub async fn work_until_signalled(ports: Ports, settings: WorkerSettings) -> Por
     tracing::info!(worker = settings.name, concurrency = settings.concurrency, version = VERSION, "begins");
     let pump = Consumer::new(WorkerContext::new(ports, settings).with_monitor(monitor.clone()), drain.clone());
     let signals = on_stop_signal(move || {
-        tracing::info!("drains: no new work, leases are given back");
+        tracing::info!(
+            "draining: no new operations are claimed; running steps stop at a checkpoint and release their leases"
+        );
         monitor.health.set_draining();
         drain.cancel();
     });

@@ -178,16 +178,16 @@ async fn cleanup_history(
 ) -> Result<u8, CommandError> {
     let done = forget(control, Duration::from_secs(u64::from(days) * 24 * 60 * 60), mode).await?;
     for job in &done.staged {
-        writeln!(console.notes, "job {job} stays: its staged VHDs were not deleted ('goldfleet cleanup {job}')")?;
+        writeln!(console.notes, "job {job} is kept: its staged VHDs were not deleted ('goldfleet cleanup {job}')")?;
     }
     for job in &done.stores {
         writeln!(
             console.notes,
-            "job {job} stays: no later job names its stores, so their chunks could not be collected"
+            "job {job} is kept: no later job names its stores, so their chunks could not be collected"
         )?;
     }
     for job in &done.changed {
-        writeln!(console.notes, "job {job} stays: it was changed at the same time")?;
+        writeln!(console.notes, "job {job} is kept: it was changed at the same time")?;
     }
     let dry_run = mode == Mode::DryRun;
     if dry_run && console.output != Output::Json {

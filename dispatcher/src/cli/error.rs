@@ -202,15 +202,15 @@ fn control_hint(error: &ControlError) -> Option<&'static str> {
 fn of_live_set(error: &LiveSetError) -> &'static str {
     match error {
         LiveSetError::Missing(_) | LiveSetError::Empty { .. } => {
-            "check [source] in the configuration; if all versions of that store were given up on purpose, repeat the command \
+            "check [source] in the configuration; if all versions of that store were deleted on purpose, repeat the command \
              with --without-source ACCOUNT/CONTAINER"
         }
         LiveSetError::Unlisted { .. } => {
-            "'goldfleet doctor' shows what is wrong with a store; if it was the source of old jobs and is gone for good, repeat \
+            "'goldfleet doctor' shows the fault of a store; if it was the source of old jobs and is gone for good, repeat \
              the command with --without-source ACCOUNT/CONTAINER"
         }
         LiveSetError::Unreadable { .. } => {
-            "repeat the command if the version was given up just now; an upload of the same content writes a damaged manifest \
+            "repeat the command if the version was deleted just now; an upload of the same content writes a damaged manifest \
              again; a damaged artifact record is removed with 'goldfleet cleanup --image NAME --version V'; move any other file \
              out of artifacts/ and manifests/; a newer record or manifest needs a newer goldfleet"
         }

@@ -45,7 +45,7 @@ pub async fn run(
     for gallery in &promotion.galleries {
         let before = match &gallery.before {
             _ if gallery.unchanged => "was promoted before".to_owned(),
-            Some(before) => format!("the latest version before was {before}"),
+            Some(before) => format!("the previous latest version is {before}"),
             None => "there was no latest version before".to_owned(),
         };
         writeln!(console.out, "{} is the latest version in {}; {before}", gallery.version, gallery.regions.join(", "))?;

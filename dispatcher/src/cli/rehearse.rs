@@ -215,7 +215,7 @@ fn write_counts(report: &Report, console: &mut Console<'_>) -> std::io::Result<(
         writeln!(console.out, "  {count} by {}", limit.as_str())?;
     }
     if report.failed > 0 {
-        writeln!(console.out, "{} did NOT succeed", pluralize(report.failed, "operation"))?;
+        writeln!(console.out, "{} failed", pluralize(report.failed, "operation"))?;
     }
     let whole = if report.whole { "is complete by its checksums" } else { "is NOT complete" };
     writeln!(console.out, "the VHD of every target {whole}; the rehearsal took {:.1} s", report.real_seconds)?;

@@ -101,7 +101,7 @@ fn write_problems(run: &str, result: &SyncRunReport, console: &mut Console<'_>) 
         writeln!(console.out, "{run} run: {}: {code}: {message}", pluralize(count, "snapshot"))?;
     }
     if result.failed > 0 {
-        writeln!(console.out, "{run} run: {} did NOT succeed", pluralize(result.failed, "operation"))?;
+        writeln!(console.out, "{run} run: {} failed", pluralize(result.failed, "operation"))?;
     }
     Ok(())
 }

@@ -100,9 +100,7 @@ fn hints(faults: &[VerifyFault], removed: bool) -> Vec<&'static str> {
         if !removed && any(&|fault| fault.chunk.is_some() && fault.fault != MISSING) {
             hints.push("--remove deletes damaged chunks from their stores");
         }
-        hints.push(
-            "an upload of the same version writes what the source store lacks, the next job what another store lacks",
-        );
+        hints.push("an upload of the same version restores the source store; the next job restores other stores");
     }
     if any(&|fault| fault.kind == LocationKind::Vhd) {
         hints.push("to replace a VHD: delete it and its image, and dispatch the version again");

@@ -71,7 +71,11 @@ impl FromStr for Inside {
 pub fn check_acceptable(text: &str) -> Result<(), String> {
     match codes::find(text) {
         Some(code) if code.deduced => return Ok(()),
-        Some(_) => return Err(format!("'{text}' is a fact, not a deduction, and cannot be accepted")),
+        Some(_) => {
+            return Err(format!(
+                "'{text}' cannot be accepted: it is a fact about the disk, not a deduction from its content"
+            ));
+        }
         None if goldfleet_inside::codes::find(text).is_some() => return Ok(()),
         None => {}
     }
@@ -175,7 +179,7 @@ pub fn check_image(source: &dyn ArtifactSource, checks: &ImageChecks) -> Checked
     let checked = check_opened(source.location(), artifact.os_disk, &checks.disk);
     let mut report = ImageReport::from(checked.report);
     if let Some(disk) = checked.disk.as_ref().filter(|_| checks.inside != Inside::No) {
-        look_inside(disk, checks, &mut report);
+        inspect_system(disk, checks, &mut report);
     }
     let mut data_disks = Vec::with_capacity(artifact.data_disks.len());
     let of_data = CheckOptions { becomes: DiskPurpose::DataDisk, ..checks.disk.clone() };
@@ -187,7 +191,7 @@ pub fn check_image(source: &dyn ArtifactSource, checks: &ImageChecks) -> Checked
     CheckedImage { report, disk: checked.disk, data_disks }
 }
 
-fn look_inside(disk: &AzureDisk, checks: &ImageChecks, report: &mut ImageReport) {
+fn inspect_system(disk: &AzureDisk, checks: &ImageChecks, report: &mut ImageReport) {
     // A compressed image is decompressed again from its beginning for each read that goes back.
     if let Some(compression) = report.disk.compression.filter(|_| checks.inside == Inside::Auto) {
         report.disk.findings.push(compressed(compression));

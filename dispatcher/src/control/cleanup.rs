@@ -158,7 +158,7 @@ async fn remove_staged_of(jobs: &JobStore, job: &Job, operations: &[Versioned<Op
     let used = match used_by_others(jobs, job, operations).await {
         Ok(used) => used,
         Err(error) => {
-            tracing::warn!(job = %job.id, %error, "whether other jobs use the staged VHDs could not be found out");
+            tracing::warn!(job = %job.id, %error, "the staged VHDs are kept: the rows of other jobs could not be read");
             return if in_time && error.is_retryable() { StagedOutcome::Retry } else { StagedOutcome::Left };
         }
     };
@@ -379,7 +379,7 @@ async fn delete_completion_mark(
     }
     match control.ports.blobs.delete(blob, Some(&found.etag)).await {
         Err(error) if error.kind == ErrorKind::Conflict => {
-            Err(ControlError::Refused(format!("{image} {version} was uploaded again just now: it stays")))
+            Err(ControlError::Refused(format!("{image} {version} was uploaded again in the meantime: it is kept")))
         }
         removed => Ok(removed?),
     }

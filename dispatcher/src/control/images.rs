@@ -214,12 +214,12 @@ impl FoundVersions {
         let is_wanted = |image: &ImageName| only.is_none_or(|only| only == image);
         let mut found = Self::default();
         // Records are listed first. The manifests of a listed record were written before it.
-        for listed in list_if_there(ports, &store, ARTIFACTS).await? {
+        for listed in list_if_exists(ports, &store, ARTIFACTS).await? {
             if let Some((image, version)) = version_of(&listed.name).filter(|(image, _)| is_wanted(image)) {
                 found.records.push((image, version, listed.modified));
             }
         }
-        for listed in list_if_there(ports, &store, MANIFESTS).await? {
+        for listed in list_if_exists(ports, &store, MANIFESTS).await? {
             match ManifestName::parse(&listed.name) {
                 Some(ManifestName::Earlier(image, version)) if is_wanted(&image) => {
                     let store = store.clone();
@@ -256,7 +256,7 @@ impl FoundVersions {
 }
 
 /// The blobs with this prefix. None if the container does not exist, because nothing was uploaded yet.
-async fn list_if_there(ports: &Ports, store: &Container, prefix: &str) -> PortResult<Vec<ListedBlob>> {
+async fn list_if_exists(ports: &Ports, store: &Container, prefix: &str) -> PortResult<Vec<ListedBlob>> {
     match list(ports.blobs.as_ref(), store, prefix).await {
         Err(error) if error.kind == ErrorKind::NotFound => Ok(Vec::new()),
         listed => listed,

@@ -36,7 +36,7 @@ use crate::control::routes::uses_chunks;
 #[derive(Debug, thiserror::Error)]
 pub enum LiveSetError {
     /// A source store does not exist: `[source]` may be wrong.
-    #[error("nothing was deleted: there is no source store {0}, so which chunks are in use is not known")]
+    #[error("nothing was deleted: there is no source store {0}, so the chunks in use are not known")]
     Missing(Container),
     /// A source store has no artifact record, but chunks exist: `[source]` may be wrong.
     #[error(

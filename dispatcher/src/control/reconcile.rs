@@ -72,7 +72,7 @@ pub async fn reconcile_open_jobs(control: &ControlContext) -> Result<usize, Cont
             open += 1;
         }
         if let Err(error) = looked {
-            tracing::warn!(job = %job.value.id, %error, "a job could not be looked after");
+            tracing::warn!(job = %job.value.id, %error, "a job could not be reconciled");
             failed.push(error);
         }
     }

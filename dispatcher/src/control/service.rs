@@ -52,7 +52,7 @@ pub async fn run(control: &ControlContext, until: RunUntil, stop: &CancellationT
         () = serve(control, until, stop) => {}
         () = watch_processes(&control.jobs) => {}
         () = stopped_for_too_long(&control.ports, stop) => {
-            tracing::info!("the pass that is running was ended: the next dispatcher repeats it");
+            tracing::info!("the pass in progress was interrupted; the next dispatcher repeats it");
         }
     }
 }
@@ -116,7 +116,9 @@ async fn serve(control: &ControlContext, until: RunUntil, stop: &CancellationTok
             match reconcile_open_jobs(control).await {
                 Ok(0) if until == RunUntil::Idle && is_idle(&control.ports).await => return,
                 Ok(_) => {}
-                Err(error) if unswept.should_log(&error) => tracing::warn!("a sweep was cut short: {error}"),
+                Err(error) if unswept.should_log(&error) => {
+                    tracing::warn!("a pass of the reconciler was interrupted: {error}")
+                }
                 Err(_) => {}
             }
             watch_galleries(control, &mut rota, &mut unwatched).await;

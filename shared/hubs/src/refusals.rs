@@ -88,7 +88,7 @@ impl Faults<'_> {
             && !is_in(set, scratch.subscription)
         {
             let message = format!(
-                "it is copied by way of temporaries in {scratch}, which cannot use its disk encryption set {set}: take an \
+                "it is copied through temporaries in {scratch}, which cannot use its disk encryption set {set}: take an \
                  incremental snapshot of the disk, and dispatch that"
             );
             self.add("des-elsewhere", &source.id, message);

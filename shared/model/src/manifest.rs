@@ -258,7 +258,7 @@ impl Manifest {
         }
         // The size is also in the footer, so a different size is reported only once.
         if self.footer != other.footer && self.size == other.size {
-            found.push("the VHD's footer, which has an id and a time: each conversion makes new ones".to_owned());
+            found.push("the VHD's footer: each conversion writes a new id and time into it".to_owned());
         }
         found
     }

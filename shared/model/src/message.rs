@@ -68,7 +68,7 @@ pub struct Message {
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidMessage {
     /// It is not JSON of the expected form.
-    #[error("a queue message is not understood: {0}")]
+    #[error("a queue message cannot be decoded: {0}")]
     Syntax(#[from] serde_json::Error),
     /// A newer release wrote it.
     #[error("a queue message has version {0}, this program reads version {current}", current = Message::VERSION)]

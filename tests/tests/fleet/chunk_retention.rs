@@ -56,7 +56,7 @@ async fn long_upload(ports: &Ports, began: Duration, last: Duration) {
 }
 
 /// A collection by an operator who has deleted all versions.
-fn all_given_up(fleet: &InProcessFleet) -> CollectOptions {
+fn without_all_sources(fleet: &InProcessFleet) -> CollectOptions {
     CollectOptions { given_up: [fleet.config.source.store().container()].into(), ..CollectOptions::default() }
 }
 
@@ -93,7 +93,7 @@ async fn collection_keeps_chunks_of_long_upload() {
     age(&chunks[0], HOUR * 26);
     long_upload(&fleet.ports, HOUR * 27 / 2, Duration::ZERO).await;
     assert_eq!(
-        collect_garbage(&control, &all_given_up(&fleet)).await.unwrap().deleted,
+        collect_garbage(&control, &without_all_sources(&fleet)).await.unwrap().deleted,
         1,
         "only what was too old to be relied on unrenewed"
     );
@@ -106,7 +106,7 @@ async fn collection_keeps_chunks_of_long_upload() {
     let chunks: Vec<_> = fleet.chunks("goldsource", "golden").into_keys().collect();
     chunks.iter().for_each(|chunk| age(chunk, HOUR * 49 / 2));
     long_upload(&fleet.ports, HOUR * 48, HOUR * 25).await;
-    assert_eq!(collect_garbage(&control, &all_given_up(&fleet)).await.unwrap().deleted, chunks.len());
+    assert_eq!(collect_garbage(&control, &without_all_sources(&fleet)).await.unwrap().deleted, chunks.len());
 }
 
 /// A clock that can be moved forward, like that of a suspended machine.
@@ -198,7 +198,7 @@ async fn missing_store_does_not_block_collection() {
     std::fs::remove_dir_all(fleet.cloud().join("stage1eastus")).unwrap();
     fleet.block_path("stage1eastus");
     let chunks = fleet.chunks("goldsource", "golden").len();
-    let collected = collect_garbage(&control, &all_given_up(&fleet)).await.unwrap();
+    let collected = collect_garbage(&control, &without_all_sources(&fleet)).await.unwrap();
     assert_eq!((collected.stores, collected.deleted), (1, chunks), "{collected:?}");
     let failed: Vec<_> = collected.failed.iter().map(|failed| failed.store.to_string()).collect();
     assert_eq!(failed, ["stage1eastus/vhds"]);
@@ -214,11 +214,11 @@ async fn denied_store_does_not_block_collection() {
     let lost = Faults::failing_at("BlobStore.delete", 1, LostPart::Request);
     let control = fleet.control_with(a_day_later(with_faults(&fleet.ports, &lost)));
     assert!(fleet.delete_version("1").await);
-    let collected = collect_garbage(&control, &all_given_up(&fleet)).await.unwrap();
+    let collected = collect_garbage(&control, &without_all_sources(&fleet)).await.unwrap();
     assert_eq!((collected.stores, collected.deleted), (2, 2 * chunks - 1), "{collected:?}");
     assert_eq!(collected.failed.len(), 1);
     assert_eq!(
-        collect_garbage(&control, &all_given_up(&fleet)).await.unwrap().deleted,
+        collect_garbage(&control, &without_all_sources(&fleet)).await.unwrap().deleted,
         1,
         "the next finds what is left"
     );

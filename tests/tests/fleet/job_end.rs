@@ -83,7 +83,7 @@ fn taken_up_again(fleet: &InProcessFleet, job: &JobId) -> impl Future<Output = (
 }
 
 /// Asserts that all operations of a retried job continue, and that the job succeeds.
-async fn assert_goes_on(fleet: &InProcessFleet, job: &JobId) {
+async fn assert_resumes(fleet: &InProcessFleet, job: &JobId) {
     let operations = fleet.ports.table.operations(job).await.unwrap();
     let stopped = operations.iter().filter(|row| row.value.state == OperationState::Cancelled).count();
     assert_eq!((stopped, state(&fleet.control_with_own_ports(), job).await), (0, JobState::Running));
@@ -101,7 +101,7 @@ async fn late_dispatcher_does_not_cancel_retried_job() {
         let late = Faults::late(call, taken_up_again(&fleet, &job));
         let control = fleet.control_with(with_faults(&fleet.ports, &late));
         assert_eq!(fan_out(&control, &job).await.unwrap(), FanOutResult::Done, "{call}");
-        assert_goes_on(&fleet, &job).await;
+        assert_resumes(&fleet, &job).await;
     }
 }
 
@@ -118,7 +118,7 @@ async fn late_dispatcher_does_not_cancel_continuing_operations() {
     let late = Faults::before("JobTable.commit", 0, taken_up_again(&fleet, &job));
     fan_out(&fleet.control_with(with_faults(&fleet.ports, &late)), &job).await.unwrap();
     assert!(late.was_hit());
-    assert_goes_on(&fleet, &job).await;
+    assert_resumes(&fleet, &job).await;
 }
 
 /// A dispatcher with another targets file cannot plan a job. Before it rejects the job, another dispatcher has planned
@@ -141,7 +141,7 @@ async fn late_rejection_does_not_cancel_retried_job() {
     let control = ControlContext::new(ports, Arc::new(config), "late");
     assert_eq!(fan_out(&control, &job).await.unwrap(), FanOutResult::Done);
     assert!(late.was_hit());
-    assert_goes_on(&fleet, &job).await;
+    assert_resumes(&fleet, &job).await;
 }
 
 /// The clean-up runs before the job ends. If it fails with a transient error, it is retried.
@@ -206,7 +206,7 @@ async fn look_with_a_mute_account(
 
 /// What operators see of a job that has ended does not change when the dispatcher writes the end to its row, an hour later here.
 #[tokio::test(flavor = "multi_thread")]
-async fn sweep_does_not_change_when_a_job_ended() {
+async fn reconciler_pass_keeps_end_time_of_job() {
     let fleet = InProcessFleet::new();
     let (job, _) = fleet.roll_out(&fleet.ports, "1", 1).await;
     let control = fleet.control_with_own_ports();
@@ -369,7 +369,7 @@ async fn staged_vhds_of_another_fleet_stay() {
 
 /// An upload of an existing version relies on the manifest to keep the chunks, so the version cannot be deleted.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_version_that_is_being_uploaded_is_not_given_up() {
+async fn version_in_upload_is_not_deleted() {
     let fleet = InProcessFleet::new();
     fleet.upload(&fleet.ports, "1").await.unwrap();
     let (control, image, version) = (fleet.control_with_own_ports(), "golden".parse().unwrap(), "1".parse().unwrap());

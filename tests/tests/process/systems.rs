@@ -91,7 +91,7 @@ fn the_system_is_stored_with_the_version_and_shown() {
 }
 
 #[test]
-fn a_version_that_is_uploaded_anew_has_the_system_of_its_new_content() {
+fn replaced_version_has_system_of_new_content() {
     let fixture = fixture("");
     fixture.succeed(&upload("golden", "1", &["--accept", ERROR]));
     fixture.succeed(&["cleanup", "--image", "golden", "--version", "1"]);
@@ -135,8 +135,7 @@ fn an_unknown_accepted_code_names_its_key() {
     let message = text(&refused.stderr);
     let first = "goldfleet.toml:10: upload.accept.golden: there is no code 'no-agnet'; did you mean 'no-agent'?";
     assert!(message.contains(first), "{message}");
-    let second =
-        "goldfleet.toml:11: upload.accept.golden: 'too-small' is a fact, not a deduction, and cannot be accepted";
+    let second = "goldfleet.toml:11: upload.accept.golden: 'too-small' cannot be accepted: it is a fact about the disk, not a deduction from its content";
     assert!(message.contains(second), "{message}");
     let argument = fixture.run(&upload("golden", "1", &["--accept", "no-agnet"]));
     assert_eq!(argument.status.code(), Some(2));

@@ -194,5 +194,5 @@ fn upload_warns_of_a_corrupt_chunk_by_default() {
     truncate(&chunks[0], 512);
     let output = fixture.command("goldfleet", &upload).env_remove("GOLDFLEET_LOG").output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success() && stderr.contains("a chunk in the store is not whole"), "{stderr}");
+    assert!(output.status.success() && stderr.contains("a chunk in the store has a wrong length"), "{stderr}");
 }

@@ -13,7 +13,7 @@ use crate::cli::output::Console;
 use crate::control::context::MAX_IN_FLIGHT;
 
 /// The maximum wait for all names. Names are optional: targets are generated without them too.
-const PATIENCE: Duration = Duration::from_secs(30);
+const DISPLAY_NAMES_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The display names of subscriptions that can be read. None if the cloud is not Azure.
 ///
@@ -28,7 +28,8 @@ pub(super) fn of(
         return Ok(BTreeMap::new());
     }
     let runtime = process::runtime()?;
-    let names = runtime.block_on(async { tokio::time::timeout(PATIENCE, read(config, subscriptions)).await });
+    let names =
+        runtime.block_on(async { tokio::time::timeout(DISPLAY_NAMES_TIMEOUT, read(config, subscriptions)).await });
     runtime.shutdown_background();
     match names {
         Ok(Ok(names)) => Ok(names),
@@ -37,7 +38,10 @@ pub(super) fn of(
             Ok(BTreeMap::new())
         }
         Err(_) => {
-            writeln!(console.notes, "display names of subscriptions cannot be read: no answer within {PATIENCE:?}")?;
+            writeln!(
+                console.notes,
+                "display names of subscriptions cannot be read: no answer within {DISPLAY_NAMES_TIMEOUT:?}"
+            )?;
             Ok(BTreeMap::new())
         }
     }

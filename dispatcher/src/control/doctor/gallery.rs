@@ -113,7 +113,12 @@ async fn regions(inspector: &dyn Inspector, subject: &str, gallery: &Gallery) ->
     let unknown = gallery.all_regions().into_iter().filter(|region| !known.contains(&region.name));
     let finding = |region: goldfleet_galleries::settings::GalleryRegion| {
         let message = format!("gallery versions cannot be in {} for this subscription", region.name);
-        Finding::error(subject, "region-not-available", message, "correct the region, or have it opened")
+        Finding::error(
+            subject,
+            "region-not-available",
+            message,
+            "correct the region, or request access to it from Azure support",
+        )
     };
     unknown.map(finding).collect()
 }

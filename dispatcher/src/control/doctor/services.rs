@@ -174,13 +174,13 @@ pub(super) async fn readable_by_others(
         None => findings.push(Finding::warning(
             &subject,
             "account-not-seen",
-            "it is in none of the subscriptions that can be looked at, so that its firewall cannot be checked",
+            "it is in no subscription that the identity can read, so its firewall was not checked",
             "give the identity Reader on the account, or check its firewall by hand",
         )),
     }
     let container = container_of(config, name, file);
     match inspector.can_share(&container).await {
-        Ok(()) => findings.push(Finding::ok(&subject, "a user delegation SAS for reading can be made")),
+        Ok(()) => findings.push(Finding::ok(&subject, "a user delegation SAS for reading can be created")),
         Err(error) => {
             findings.push(access_error(subject, &error, &format!("Storage Blob Delegator on account {name}")));
         }

@@ -88,7 +88,11 @@ impl Examined<'_> {
             }
             Some(regions) if !regions.contains(&self.target.region) => {
                 let message = format!("managed images cannot be made in {} by this subscription", self.target.region);
-                findings.push(self.bad("region-not-available", message, "correct the region, or have it opened"));
+                findings.push(self.bad(
+                    "region-not-available",
+                    message,
+                    "correct the region, or request access to it from Azure support",
+                ));
             }
             Some(_) => {}
         }

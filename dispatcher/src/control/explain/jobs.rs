@@ -130,7 +130,7 @@ pub(super) static CODES: &[Code] = &[
     },
     Code {
         codes: &["row-damaged"],
-        cause: "A row of the tables cannot be read, or is missing. It is set aside: everything that does not need it goes on, and a job that needs it ends as failed.",
+        cause: "A row of the tables cannot be read, or is missing. It is set aside: everything that does not need it continues, and a job that needs it ends as failed.",
         remedy: "Check whether all processes have the same release (`goldfleet version`), and who else writes to the tables. Restore the row and run `goldfleet retry JOB`; or dispatch again. Nothing is deleted that the row might name: if it cannot be restored, delete it from the table.",
     },
 ];

@@ -53,12 +53,12 @@ pub(super) static CODES: &[Code] = &[
     },
     Code {
         codes: &["deletion-pending"],
-        cause: "A replica has no use any more. Only a second run, at least `grace` later, deletes it.",
+        cause: "A replica is not needed any more. Only a second run, at least `grace` later, deletes it.",
         remedy: "Nothing needs to be done. To keep the replica, restore its source or the tag of its source.",
     },
     Code {
         codes: &["deletion-deferred"],
-        cause: "A replica has no use any more, and another copy still depends on it. A later run deletes it.",
+        cause: "A replica is not needed any more, and another copy still depends on it. A later run deletes it.",
         remedy: "Nothing needs to be done.",
     },
     Code {
@@ -175,7 +175,7 @@ pub(super) static CODES: &[Code] = &[
     },
     Code {
         codes: &["scratch-missing"],
-        cause: "A full snapshot is copied to another region by way of a temporary disk, and no `scratch` group is named.",
+        cause: "A full snapshot is copied to another region through a temporary disk, and no `scratch` group is named.",
         remedy: "Set `scratch` of the sync, or `--scratch`, to a resource group in the subscription of the source; or take \
                  incremental snapshots.",
     },

@@ -302,7 +302,7 @@ async fn carry_out(ports: &Ports, place: &Place) -> Result<PromotedGallery, Prom
                 _ => "others write it, or it is not ready any more".to_owned(),
             };
             let message =
-                format!("{}: it could not be made the latest version: {why}; the dispatcher goes on", spec.version);
+                format!("{}: it could not be made the latest version: {why}; the dispatcher retries", spec.version);
             return Err(PortError::new(ErrorKind::Unavailable, message).into());
         }
         ports.clock.sleep(PAUSE).await;

@@ -177,7 +177,7 @@ impl FoundSource {
                 let id = match version {
                     VersionRef::Own(id) => id.clone(),
                     // It has no id of its own.
-                    VersionRef::Shared(_) => stand_in(&place.group, &unique_id)?,
+                    VersionRef::Shared(_) => placeholder_id(&place.group, &unique_id)?,
                 };
                 (Content::Version(version.clone()), id, None)
             }
@@ -207,7 +207,7 @@ fn split(disks: Vec<Source>, location: &str) -> Result<(Source, Vec<Source>), Re
 }
 
 /// An id for a version that has none, in the place of its temporaries.
-fn stand_in(group: &GroupRef, name: &str) -> Result<ResourceId, Refusal> {
+fn placeholder_id(group: &GroupRef, name: &str) -> Result<ResourceId, Refusal> {
     let invalid = |error| Refusal::new(&codes::NAME_INVALID, name, format!("{error}"));
     let name = name.parse().map_err(invalid)?;
     let (subscription, resource_group) = (group.subscription, group.resource_group.clone());

@@ -16,7 +16,7 @@ use goldfleet_workflow::group::GroupChange;
 use jiff::Timestamp;
 
 use super::gates::{Written, write_gates, write_group};
-use super::repair::ANNOUNCE_AGAIN;
+use super::repair::RESEND_AFTER;
 use crate::control::context::ControlError;
 use crate::control::job_store::{JobStore, group_rows};
 
@@ -67,7 +67,7 @@ pub(super) async fn stuck(
         if count == 0 {
             continue;
         }
-        let since = if state == OperationState::Ready { before(now, ANNOUNCE_AGAIN) } else { now };
+        let since = if state == OperationState::Ready { before(now, RESEND_AFTER) } else { now };
         let ids = table.in_state_before(&job.id, job.plan, state, since, MAX_LOOKS).await?;
         if (ids.len() as u64) < count {
             return Ok(None);

@@ -17,10 +17,10 @@ use crate::control::reconcile::gates::{Written, one_for_each_group, write_group}
 
 /// How long an operation is ready before its message counts as lost, if the queue cannot tell whether it exists. The
 /// time doubles with each message, so that a fleet without workers does not fill its queues.
-pub(super) const ANNOUNCE_AGAIN: Duration = Duration::from_secs(60);
+pub(super) const RESEND_AFTER: Duration = Duration::from_secs(60);
 
 /// The longest time between two messages of one operation.
-const MAX_ANNOUNCE_AGAIN: Duration = Duration::from_secs(3600);
+const MAX_RESEND_AFTER: Duration = Duration::from_secs(3600);
 
 /// The largest number of operations of a job that one pass repairs for each reason. The next pass continues.
 const MAX_REPAIRS: usize = 10_000;
@@ -77,7 +77,7 @@ async fn announce_lost(jobs: &JobStore, job: &Job, now: Timestamp) -> Result<Wri
         let lost = ids.iter().cloned().collect();
         return repair_groups(jobs, job, ids, &Reason::NoMessage(&lost)).await;
     }
-    let (ready, long_ago) = (OperationState::Ready, before(now, ANNOUNCE_AGAIN));
+    let (ready, long_ago) = (OperationState::Ready, before(now, RESEND_AFTER));
     let table = &jobs.ports.table;
     let mut ids = table.in_state_before(&job.id, job.plan, ready, long_ago, MAX_REPAIRS).await?;
     let beyond = after(now, jobs.longest_delay);
@@ -173,6 +173,6 @@ fn repair(jobs: &JobStore, change: &mut GroupChange<'_>, row: &Operation, reason
 fn was_sent_long_ago(row: &Operation, now: Timestamp) -> bool {
     let last = row.state_time();
     let ready_since = row.not_before.unwrap_or(row.created).max(row.updated);
-    let wait = elapsed(ready_since, last).clamp(ANNOUNCE_AGAIN, MAX_ANNOUNCE_AGAIN);
+    let wait = elapsed(ready_since, last).clamp(RESEND_AFTER, MAX_RESEND_AFTER);
     now > after(last, wait)
 }

@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn equal_runs_are_summed_once_and_others_for_themselves() {
+    async fn md5_of_equal_chunk_is_computed_once_per_run_layout() {
         for readers in [ScanThreads::Threads, ScanThreads::Sender] {
             let md5s = Md5s::new(readers);
             let bytes: Bytes = vec![7; 1024].into();

@@ -203,7 +203,7 @@ impl Sender<'_> {
     async fn is_in_store(&self, entry: &ChunkEntry) -> Result<bool, PortError> {
         let Some(listed) = self.present.get(&chunk_name(&entry.hash)) else { return Ok(false) };
         if listed.length != u64::from(entry.length) {
-            tracing::warn!(chunk = %entry.hash, length = listed.length, "a chunk in the store is not whole: it is replaced");
+            tracing::warn!(chunk = %entry.hash, length = listed.length, "a chunk in the store has a wrong length: it is written again");
             chunk_store::delete_listed(&self.control.ports, &self.container, listed).await?;
             return Ok(false);
         }

@@ -154,5 +154,5 @@ async fn put(ports: &Ports, blob: &BlobAddress, encoded: &Bytes) -> PortResult<b
 }
 
 fn changed_meanwhile(blob: &BlobAddress) -> PortError {
-    PortError::new(ErrorKind::Conflict, format!("{blob} was changed by another process again and again"))
+    PortError::new(ErrorKind::Conflict, format!("other processes changed {blob} in every attempt"))
 }

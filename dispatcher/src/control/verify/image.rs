@@ -31,7 +31,7 @@ impl VerifyRun<'_> {
 fn difference(at: Location<'_>, place: &ImageLocation, wanted: &ImageRef, found: &Resource) -> VerifyFault {
     match found.provisioning {
         Provisioning::InProgress => return at.describe_fault("is being made or changed"),
-        Provisioning::Failed => return at.describe_fault("is not whole: its last change failed"),
+        Provisioning::Failed => return at.describe_fault("is not usable: its last change failed"),
         Provisioning::Succeeded => {}
     }
     if found.body.region != place.region {

@@ -44,5 +44,8 @@ pub async fn record_result(
             written => return written.map(drop),
         }
     }
-    Err(PortError::new(ErrorKind::Unavailable, "the record of the verification is written by others all the time"))
+    Err(PortError::new(
+        ErrorKind::Unavailable,
+        "other processes changed the record of the verification in every attempt",
+    ))
 }

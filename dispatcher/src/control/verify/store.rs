@@ -105,7 +105,7 @@ impl VerifyRun<'_> {
                 Ok(true) => self.add_bytes_read(entry.length.into()),
                 Ok(false) => {
                     self.add_bytes_read(entry.length.into());
-                    faults.push(chunk_fault(at, entry, "has other bytes than it should have"));
+                    faults.push(chunk_fault(at, entry, "has wrong bytes"));
                     found.wrong.push((entry, listed));
                 }
                 // The chunk was deleted after it was listed, by garbage collection or by another verification.

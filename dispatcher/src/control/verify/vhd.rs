@@ -34,7 +34,7 @@ impl VerifyRun<'_> {
         };
         seen.vhds = 1;
         let Some(manifest) = self.version()?.manifest(disk) else {
-            seen.faults.push(at.describe_fault("is of another version"));
+            seen.faults.push(at.describe_fault("belongs to another version"));
             return Ok(());
         };
         let footer = manifest.footer_range();
@@ -43,10 +43,10 @@ impl VerifyRun<'_> {
             return Ok(());
         }
         if properties.metadata.get(VhdMetadata::DIGEST) != Some(&disk.manifest.to_string()) {
-            seen.faults.push(at.describe_fault("is of another version, or not goldfleet's"));
+            seen.faults.push(at.describe_fault("was written by another version or another program"));
         }
         if blobs.get(vhd, Some(footer)).await?[..] != manifest.footer[..] {
-            seen.faults.push(at.describe_fault("has no footer, or another one: it is not whole"));
+            seen.faults.push(at.describe_fault("has no footer, or a wrong one: it is not complete"));
         }
         if self.how.read {
             self.compare_content(at, vhd, manifest, &mut seen.faults).await
@@ -86,7 +86,7 @@ impl VerifyRun<'_> {
             self.add_bytes_read(run.length.into());
             if !right {
                 let Range { start, end } = run.range();
-                faults.push(at.describe_fault(format!("has other bytes than it should have at {start} to {end}")));
+                faults.push(at.describe_fault(format!("has wrong bytes at {start} to {end}")));
             }
         }
         drop(reading);

@@ -170,7 +170,7 @@ impl Destination for VhdDestination<'_> {
             if self.is_in_place(entry).await? {
                 in_place.push(*chunk);
             } else {
-                tracing::warn!(vhd = %self.vhd, chunk = %entry.hash, "a request that landed late damaged a chunk: it is written again");
+                tracing::warn!(vhd = %self.vhd, chunk = %entry.hash, "a delayed request damaged a chunk: the chunk is written again");
             }
         }
         Ok(in_place)

@@ -178,7 +178,7 @@ impl<'a> DiskPagesDestination<'a> {
             };
             match self.put_by(*way, run, source).await {
                 Err(error) if *way != Way::Through && is_unsupported(&error) => {
-                    tracing::info!(disk = %self.id, ?way, code = error.code, "the service does not support a way of writing: {error}");
+                    tracing::info!(disk = %self.id, ?way, code = error.code, "the service does not support this method of writing: {error}");
                     // Another request may have changed it already.
                     let _ = self.way.compare_exchange(index, index + 1, Ordering::Relaxed, Ordering::Relaxed);
                 }
@@ -188,10 +188,8 @@ impl<'a> DiskPagesDestination<'a> {
         if self.prove(&answer, run.range(), checksums(run)).await? {
             return Ok(());
         }
-        let message = format!(
-            "{}: {} bytes at {} did not arrive from {source} with the checksum that they should have",
-            self.id, run.length, run.offset
-        );
+        let message =
+            format!("{}: {} bytes at {} arrived from {source} with a wrong checksum", self.id, run.length, run.offset);
         Err(PortError::new(ErrorKind::Corrupt, message).with_source_fault(SourceFault::Corrupt))
     }
 
@@ -268,7 +266,7 @@ impl Destination for DiskPagesDestination<'_> {
             if self.is_in_place(entry).await? {
                 in_place.push(*chunk);
             } else {
-                tracing::warn!(disk = %self.id, chunk = %entry.hash, "a request that landed late damaged a chunk: it is written again");
+                tracing::warn!(disk = %self.id, chunk = %entry.hash, "a delayed request damaged a chunk: the chunk is written again");
             }
         }
         Ok(in_place)

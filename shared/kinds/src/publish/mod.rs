@@ -260,7 +260,7 @@ async fn conclude(attempt: Attempt<'_>, watch: Watch<'_>, report: &Report) -> St
     };
     let next = report.regions.iter().find_map(can_be_taken_out);
     if let Some(name) = next {
-        tracing::warn!(version = %watch.spec.version, region = name, "the replication failed; the region is taken out and added again");
+        tracing::warn!(version = %watch.spec.version, region = name, "the replication failed; the region is removed and added again");
         output.again.push(name.clone());
         output.record(attempt).await?;
         return match pass(Watch { take_out: Some(&name), ..watch }).await? {

@@ -61,6 +61,6 @@ pub async fn update(
             Err(error) => return Err(error),
         }
     }
-    let message = format!("record {name} is written by others all the time");
+    let message = format!("other processes changed record {name} in every attempt");
     Err(PortError::new(ErrorKind::Unavailable, message))
 }

@@ -128,7 +128,7 @@ async fn remove(attempt: Attempt<'_>, spec: &RemoveSpec) -> StepResult {
             decision => return carry_out(attempt, &id, decision).await,
         }
     }
-    let message = format!("{id}: a lock was put again after it was lifted");
+    let message = format!("{id}: another process created a lock again after goldfleet deleted it");
     Err(AttemptError::fatal("scope-locked", message).into())
 }
 

@@ -194,7 +194,7 @@ async fn is_intact(
         }
         return renew_if_old(&shared.ports, container, listed, shared.settings.renew_after).await;
     }
-    tracing::warn!(store = %container, chunk = listed.name, length = listed.length, "a chunk is not whole: it is replaced");
+    tracing::warn!(store = %container, chunk = listed.name, length = listed.length, "a chunk has a wrong length: it is written again");
     delete_listed(&shared.ports, container, listed).await?;
     Ok(false)
 }

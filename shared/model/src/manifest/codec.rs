@@ -195,7 +195,7 @@ fn write_chunk(text: &mut Vec<u8>, chunk: &ChunkEntry) {
 pub(crate) fn check_canonical(line: &[u8], write: impl FnOnce(&mut Vec<u8>)) -> Result<(), String> {
     let mut written = Vec::with_capacity(line.len());
     write(&mut written);
-    if written == line { Ok(()) } else { Err("it is not in the form it is written in".to_owned()) }
+    if written == line { Ok(()) } else { Err("it is not in the canonical form".to_owned()) }
 }
 
 /// The message of serde with the column only. Lines are parsed one by one, so serde always reports line 1.
@@ -233,11 +233,12 @@ fn decode_tail(line: &[u8], chunks: usize) -> Result<Trailer, String> {
 fn decode_chunk(line: &[u8], from: u64, size: u64) -> Result<ChunkEntry, String> {
     let read: Line = serde_json::from_slice(line).map_err(|error| json_reason(&error))?;
     let first = read.r.first().ok_or("a chunk without runs")?.0;
-    let window_end = (first / CHUNK_SIZE + 1).checked_mul(CHUNK_SIZE).ok_or("a run beyond every disk")?;
+    let window_end =
+        (first / CHUNK_SIZE + 1).checked_mul(CHUNK_SIZE).ok_or("a run ends after the end of the largest disk")?;
     let (mut at, mut free) = (0_u32, from);
     let mut runs = Vec::with_capacity(read.r.len());
     for (offset, length, crc, md5) in read.r {
-        let end = offset.checked_add(u64::from(length)).ok_or("a run beyond every disk")?;
+        let end = offset.checked_add(u64::from(length)).ok_or("a run ends after the end of the largest disk")?;
         let aligned = offset.is_multiple_of(SECTOR) && u64::from(length).is_multiple_of(SECTOR) && length > 0;
         if !aligned {
             return Err(format!("a run of {length} bytes at {offset} is not made of whole sectors"));

@@ -97,7 +97,7 @@ impl ConcurrencyLimiter {
         let name = account;
         let account = self.account(account);
         if let Err(pause) = self.enter(&account).await {
-            let message = format!("the account {name} demands a pause");
+            let message = format!("the account {name} asks to wait (Retry-After)");
             return Err(PortError::new(ErrorKind::Throttled, message).with_code("server-busy").with_retry_after(pause));
         }
         // From here on the slot is released even if this future is dropped.

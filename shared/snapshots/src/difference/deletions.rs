@@ -153,7 +153,7 @@ impl<'a> Deletions<'_, 'a> {
             return Some(("replica-unconfirmed", Severity::Failure, message));
         }
         if !is_proven {
-            let message = "it has no use any more; a run after the grace period deletes it";
+            let message = "it is not needed any more; a run after the grace period deletes it";
             return Some(("deletion-pending", Severity::Info, message));
         }
         if base == Some(&replica.snapshot.unique_id) {

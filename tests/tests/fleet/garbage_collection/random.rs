@@ -101,7 +101,7 @@ proptest! {
 
 /// The operator says that the versions of a store were deleted, the store has one, and its list ends early.
 #[test]
-fn a_list_that_ends_early_is_no_store_that_is_gone() {
+fn incomplete_list_is_not_a_missing_store() {
     let whole = |store, chunk| Version { store, chunks: vec![chunk], manifest: Written::Whole };
     let case = Case {
         configured: 0,

@@ -38,7 +38,7 @@ async fn an_incremental_snapshot_reaches_all_targets_with_one_copy_for_each_othe
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_snapshot_and_a_disk_are_copied_by_way_of_an_incremental_snapshot() {
+async fn full_snapshot_and_disk_are_copied_through_incremental_snapshot() {
     let scene = Scene::new().await;
     let full = scene.snapshot("full", false).await;
     let (job, status) = scene.dispatch(&full).await;

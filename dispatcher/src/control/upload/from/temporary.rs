@@ -169,7 +169,7 @@ impl Temporary {
 /// `goldfleet cleanup --orphans` lists it.
 pub(super) async fn remove_abandoned(control: &ControlContext, disk: &Resource) {
     if let Err(error) = try_remove_abandoned(control, disk).await {
-        tracing::warn!(disk = %disk.id, %error, "the temporary snapshots of earlier uploads could not be looked for");
+        tracing::warn!(disk = %disk.id, %error, "the temporary snapshots of earlier uploads could not be listed");
     }
 }
 
@@ -182,7 +182,7 @@ async fn try_remove_abandoned(control: &ControlContext, disk: &Resource) -> Port
 /// of the tag of the source.
 pub(super) async fn remove_abandoned_of(control: &ControlContext, group: &GroupRef, source: &str) {
     if let Err(error) = remove_tagged(control, group, source).await {
-        tracing::warn!(%group, %error, "the temporaries of earlier uploads could not be looked for");
+        tracing::warn!(%group, %error, "the temporaries of earlier uploads could not be listed");
     }
 }
 

@@ -387,10 +387,7 @@ fn outside(blob: &BlobAddress, range: &Range<u64>) -> PortError {
 /// The error for bytes that differ from the source's checksum. The cause may be the source or the transfer.
 fn damaged_source(blob: &BlobAddress, source: &SourceRange) -> PortError {
     let SourceRange { blob: from, range, .. } = source;
-    let message = format!(
-        "{blob}: bytes {} to {} of {from} did not arrive with the checksum that they should have",
-        range.start, range.end
-    );
+    let message = format!("{blob}: bytes {} to {} of {from} arrived with a wrong checksum", range.start, range.end);
     PortError::new(ErrorKind::Corrupt, message).with_source_fault(SourceFault::Corrupt)
 }
 

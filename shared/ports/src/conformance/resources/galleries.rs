@@ -66,7 +66,7 @@ impl ResourceSuite<'_> {
         self.nested_resources_need_their_parents().await;
         self.immutable_properties_of_a_definition_are_named().await;
         self.source_and_name_of_a_version_are_checked().await;
-        self.what_contains_others_is_not_deleted().await;
+        self.parent_with_children_is_not_deleted().await;
     }
 
     fn gallery_request(self, id: ResourceId, properties: Properties) -> PutRequest {
@@ -286,7 +286,7 @@ impl ResourceSuite<'_> {
     }
 
     /// A definition with versions is not deleted.
-    pub async fn what_contains_others_is_not_deleted(self) {
+    pub async fn parent_with_children_is_not_deleted(self) {
         let version = self.new_version().await;
         self.replicated(&version.id, &self.location.region).await;
         let definition = version.id.parent().expect("a definition");
