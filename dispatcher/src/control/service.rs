@@ -117,7 +117,7 @@ async fn serve(control: &ControlContext, until: RunUntil, stop: &CancellationTok
                 Ok(0) if until == RunUntil::Idle && is_idle(&control.ports).await => return,
                 Ok(_) => {}
                 Err(error) if unswept.should_log(&error) => {
-                    tracing::warn!("a pass of the reconciler was interrupted: {error}")
+                    tracing::warn!("a pass of the reconciler was interrupted: {error}");
                 }
                 Err(_) => {}
             }
