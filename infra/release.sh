@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Builds a release of the checked-out commit: both programs, completions, manual pages, bills of materials, licence and
-# changelog, as an archive with checksums. Writes to FOLDER, by default target/release-VERSION.
+# changelog, as an archive with checksum, provenance and signatures. Writes to FOLDER, by default target/release-VERSION.
 #   infra/release.sh [FOLDER]
 # CARGO_CYCLONEDX is the path of cargo-cyclonedx. If it is not set, the script installs it under target (two minutes).
+# SIGNING_KEY is the file of an SSH key that signs the archive and its provenance. Without it, nothing is signed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -12,7 +13,7 @@ fail() {
 }
 case ${1:-} in
     -h | --help)
-        sed -n '2,5s/^# //p' "$0"
+        sed -n '2,6s/^# //p' "$0"
         exit 0
         ;;
 esac
@@ -62,4 +63,34 @@ tar --create --directory "$work" --sort=name --owner=0 --group=0 --numeric-owner
     --mtime="@$(git log -1 --format=%ct)" "$name" | gzip --no-name >"$folder/$name.tar.gz"
 cp -R "$root" "$folder/$name"
 (cd "$folder" && sha256sum "$name.tar.gz" >"$name.tar.gz.sha256")
+
+# Provenance: what the archive was built from and with, as an in-toto statement (SLSA provenance 1).
+sum() { sha256sum "$1" | cut -d ' ' -f 1; }
+cat >"$folder/$name.provenance.json" <<EOF
+{
+  "_type": "https://in-toto.io/Statement/v1",
+  "subject": [{ "name": "$name.tar.gz", "digest": { "sha256": "$(sum "$folder/$name.tar.gz")" } }],
+  "predicateType": "https://slsa.dev/provenance/v1",
+  "predicate": {
+    "buildDefinition": {
+      "buildType": "https://github.com/goldfleet/goldfleet/blob/main/docs/release.md",
+      "externalParameters": { "version": "$version", "host": "$host" },
+      "resolvedDependencies": [
+        { "uri": "git+https://github.com/goldfleet/goldfleet", "digest": { "gitCommit": "$(git rev-parse HEAD)" } },
+        { "uri": "Cargo.lock", "digest": { "sha256": "$(sum Cargo.lock)" } },
+        { "uri": "https://static.rust-lang.org", "name": "$(rustc --version)" }
+      ]
+    },
+    "runDetails": { "builder": { "id": "https://github.com/goldfleet/goldfleet/blob/main/infra/release.sh" } }
+  }
+}
+EOF
+if [ -n "${SIGNING_KEY:-}" ]; then
+    for file in "$name.tar.gz" "$name.provenance.json"; do
+        rm -f "$folder/$file.sig"
+        ssh-keygen -Y sign -q -n goldfleet-release -f "$SIGNING_KEY" "$folder/$file"
+    done
+else
+    echo "release.sh: SIGNING_KEY is not set, so the archive is not signed" >&2
+fi
 echo "$folder/$name.tar.gz"

@@ -18,7 +18,7 @@ need() { # need PACKAGE COMMAND…: any of the commands or files will do
 }
 node_modules() { # node_modules FOLDER: what its lock file names
     cmp -s "$1/package-lock.json" "$1/node_modules/.goldfleet-lock" && return
-    npm ci --prefix "$1" --no-audit --no-fund --loglevel=error
+    npm ci --prefix "$1" --ignore-scripts --no-audit --no-fund --loglevel=error
     cp "$1/package-lock.json" "$1/node_modules/.goldfleet-lock"
 }
 need qemu-utils qemu-img # makes the images that the readers of disk formats are tested against

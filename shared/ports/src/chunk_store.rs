@@ -7,6 +7,7 @@ use crate::Ports;
 use crate::blob_store::{BlobStore, ListedBlob, SourceRange};
 use crate::clock::elapsed;
 use crate::error::{ErrorKind, PortError, PortResult};
+use crate::pages::Pages;
 use crate::retry::retry_transient;
 use goldfleet_model::manifest::{CHUNKS, ChunkEntry, ChunkHash};
 use goldfleet_model::store::Container;
@@ -17,14 +18,13 @@ use goldfleet_model::store::Container;
 /// If the service refuses or cannot be reached.
 pub async fn list(blobs: &dyn BlobStore, container: &Container, prefix: &str) -> PortResult<Vec<ListedBlob>> {
     let mut listed = Vec::new();
-    let mut marker = None;
+    let (mut marker, mut pages) = (None, Pages::default());
     loop {
         let page = blobs.list(container, prefix, marker.as_deref()).await?;
         listed.extend(page.blobs);
-        marker = page.next;
-        if marker.is_none() {
-            return Ok(listed);
-        }
+        let Some(next) = page.next else { return Ok(listed) };
+        pages.check(&next, &container.to_string())?;
+        marker = Some(next);
     }
 }
 

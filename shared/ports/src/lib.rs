@@ -19,6 +19,7 @@ pub mod job_table;
 pub mod linked_put;
 pub mod listing;
 pub mod liveness;
+pub mod pages;
 pub mod providers;
 pub mod queue;
 pub mod records;

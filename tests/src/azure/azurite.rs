@@ -171,6 +171,9 @@ fn free_ports() -> [u16; 3] {
 
 fn program() -> PathBuf {
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("azurite/node_modules/.bin/azurite");
-    assert!(program.exists(), "Azurite is missing: run `npm ci --prefix tests/azurite` (tests/run.sh does)");
+    assert!(
+        program.exists(),
+        "Azurite is missing: run `npm ci --ignore-scripts --prefix tests/azurite` (tests/run.sh does)"
+    );
     program
 }

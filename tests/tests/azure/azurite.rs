@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::extract::Query;
@@ -136,6 +137,26 @@ async fn empty_pages_do_not_end_query() {
     assert!(asked.iter().all(|query| {
         query["$filter"].ends_with("State ne 'succeeded' and State ne 'failed' and State ne 'cancelled'")
     }));
+}
+
+/// Pages of a table that follow each other in a circle end a query with an error.
+#[tokio::test]
+async fn pages_in_a_circle_end_query() {
+    let folder = TempDir::new().unwrap();
+    let certificates = Certificates::make(folder.path());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let service = format!("http://{}", listener.local_addr().unwrap());
+    let answer = async move |Query(query): Query<BTreeMap<String, String>>| {
+        let page: u32 = query.get("NextRowKey").map_or(1, |row| row.parse().unwrap());
+        let next = [("x-ms-continuation-nextpartitionkey", "job".to_owned()), continued(3 - page)];
+        (AppendHeaders(next), Json(json!({ "value": [] })))
+    };
+    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await.unwrap() });
+    let root = reqwest::Certificate::from_pem(&std::fs::read(&certificates.root).unwrap()).unwrap();
+    let proxy = Proxy::start(&service, certificates.server_config(), client(root).unwrap()).await.unwrap();
+    let table = AzureJobTable::new(&certificates.connection(), &proxy.endpoint(), &"fleet".parse().unwrap()).unwrap();
+    let error = tokio::time::timeout(Duration::from_secs(20), table.jobs()).await.unwrap().unwrap_err();
+    assert_eq!(error.code, "list-endless", "{error}");
 }
 
 fn continued(page: u32) -> (&'static str, String) {

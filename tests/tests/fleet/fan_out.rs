@@ -13,6 +13,7 @@ use goldfleet_dispatcher::control::fan_out::fan_out;
 use goldfleet_dispatcher::control::reconcile::reconcile_job_by_id;
 use goldfleet_dispatcher::control::request::{RequestResult, request_job};
 use goldfleet_dispatcher::control::retry::{RetryFilter, retry};
+use goldfleet_dispatcher::control::service::{RunUntil, run};
 use goldfleet_dispatcher::control::status::{ReportedState, Status};
 use goldfleet_model::ids::JobId;
 use goldfleet_model::image::VhdNames;
@@ -22,6 +23,7 @@ use goldfleet_model::operation::OperationState;
 use goldfleet_model::resource::ResourceId;
 use goldfleet_model::store::BlobAddress;
 use goldfleet_ports::Ports;
+use goldfleet_ports::clock::{Clock, SystemClock};
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::resources::{
     ChangeStatus, MachineAction, Pending, PutRequest, Resource, ResourcePage, ResourceQuery, ResourceService,
@@ -29,6 +31,8 @@ use goldfleet_ports::resources::{
 use goldfleet_tests::faults::{Faults, LostPart, with_faults};
 use goldfleet_tests::fleet::InProcessFleet;
 use goldfleet_tests::process_fixture::{SOURCE, golden, targets};
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
 
 const WEST: &str = "region=westeurope";
 const EAST: &str = "region=eastus";
@@ -173,6 +177,42 @@ async fn busy_target_delays_only_its_job() {
     assert_eq!(run.await.unwrap().state, ReportedState::Succeeded);
     let job = fleet.ports.table.job(&delayed).await.unwrap().unwrap().value;
     assert_eq!(job.state, JobState::Requested, "{job:#?}");
+}
+
+/// A clock on which seconds pass quickly.
+struct Quick;
+
+#[async_trait]
+impl Clock for Quick {
+    fn now(&self) -> Timestamp {
+        SystemClock.now()
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        SystemClock.sleep(duration / 100).await;
+    }
+}
+
+/// A dispatcher that waits for a service ends a few seconds after it was asked to stop.
+#[tokio::test(flavor = "multi_thread")]
+async fn dispatcher_stops_while_a_service_does_not_answer() {
+    let fleet = fleet("{image}-{version}-{region}", &targets(1, &["westeurope"]));
+    sent(&fleet, "golden", "1").await;
+    let called = Arc::new(tokio::sync::Notify::new());
+    let notify = Arc::clone(&called);
+    let ports = watched(&fleet.ports, move |_| {
+        notify.notify_one();
+        Box::pin(std::future::pending())
+    });
+    let control = fleet.control_with(Ports { clock: Arc::new(Quick), ..ports });
+    asked(&fleet, "golden", "1", &[WEST]).await;
+    let stop = CancellationToken::new();
+    let asked_to_stop = stop.clone();
+    let serving = tokio::spawn(async move { run(&control, RunUntil::Stopped, &asked_to_stop).await });
+    called.notified().await;
+    stop.cancel();
+    // 5 s on its clock.
+    tokio::time::timeout(Duration::from_secs(5), serving).await.unwrap().unwrap();
 }
 
 /// A target that must not be read fails with its reason, and the others get their image.

@@ -4,6 +4,11 @@ use super::Code;
 
 pub(super) static CODES: &[Code] = &[
     Code {
+        codes: &["list-endless"],
+        cause: "The pages of a list that a service returns follow each other in a circle, or are too many.",
+        remedy: "Run `goldfleet retry JOB`. If it fails again, give the reason to Azure support.",
+    },
+    Code {
         codes: &["account-unusable"],
         cause: "The storage account cannot be used. In the directory cloud: a file is in the place of the account's folder, or \
                 the folder is not writable.",

@@ -9,6 +9,7 @@ use goldfleet_model::resource::ResourceType;
 use goldfleet_model::store::Container;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::inspector::{AccountFacts, CopyScope, Grant, Inspector, Lock, Permissions};
+use goldfleet_ports::pages::Pages;
 use serde_json::Value;
 
 use super::arm::ResourceManager;
@@ -62,12 +63,13 @@ impl AzureInspector {
     /// Reads all pages of a list.
     async fn list(&self, path: &str, version: &str, tenant: Option<&str>) -> PortResult<Vec<Value>> {
         let mut page = self.get(path, version, tenant).await?;
-        let mut values = Vec::new();
+        let (mut values, mut pages) = (Vec::new(), Pages::default());
         loop {
             values.extend(page.get_mut("value").and_then(Value::as_array_mut).map(std::mem::take).unwrap_or_default());
             let Some(next) = page.get("nextLink").and_then(Value::as_str).filter(|next| !next.is_empty()) else {
                 return Ok(values);
             };
+            pages.check(next, path)?;
             page = self.arm.next_page(next, tenant, path).await?;
         }
     }

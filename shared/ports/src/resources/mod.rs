@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use super::clock::Clock;
 use super::error::{ErrorKind, PortError, PortResult};
 use super::retry::retry_transient;
+use crate::pages::Pages;
 
 /// The provisioning state of a resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -397,16 +398,15 @@ pub async fn list_all(
     clock: &dyn Clock,
     query: &ResourceQuery,
 ) -> PortResult<ResourcePage> {
-    let mut all = ResourcePage::default();
+    let (mut all, mut pages) = (ResourcePage::default(), Pages::default());
     loop {
         let marker = all.next.take();
         let read = || resources.list(query, marker.as_deref());
         let page = retry_transient(clock, PortError::is_retryable, read).await?;
         all.resources.extend(page.resources);
         all.unreadable.extend(page.unreadable);
-        if page.next.is_none() {
-            return Ok(all);
-        }
-        all.next = page.next;
+        let Some(next) = page.next else { return Ok(all) };
+        pages.check(&next, "resources")?;
+        all.next = Some(next);
     }
 }

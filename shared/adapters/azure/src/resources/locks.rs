@@ -8,6 +8,7 @@ use azure_core::http::Method;
 use goldfleet_model::ids::{ResourceGroup, SubscriptionId};
 use goldfleet_model::resource::{Lock, LockId, ResourceId};
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
+use goldfleet_ports::pages::Pages;
 use goldfleet_ports::resource_locks::{LockRequest, ResourceLocks};
 use serde_json::Value;
 
@@ -21,7 +22,7 @@ impl AzureResources {
     async fn list_locks(&self, scope: &str, tenant: Option<&str>) -> PortResult<Vec<Lock>> {
         let path = format!("{scope}/providers/Microsoft.Authorization/locks");
         let mut page = self.arm.call(Method::Get, &path, VERSION, None, tenant).await?.check_status(&path)?.body;
-        let mut locks = Vec::new();
+        let (mut locks, mut pages) = (Vec::new(), Pages::default());
         loop {
             let values = page.get_mut("value").and_then(Value::as_array_mut).map(std::mem::take);
             // An incomplete list must not be taken for an empty one.
@@ -31,6 +32,7 @@ impl AzureResources {
             let Some(next) = page.get("nextLink").and_then(Value::as_str).filter(|next| !next.is_empty()) else {
                 return Ok(locks);
             };
+            pages.check(next, &path)?;
             page = self.arm.next_page(next, tenant, &path).await?;
         }
     }

@@ -15,6 +15,7 @@ use goldfleet_model::resource::{ResourceId, ResourceType};
 use goldfleet_model::store::BlobAddress;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::linked_put::LinkedPut;
+use goldfleet_ports::pages::Pages;
 use goldfleet_ports::resources::emulation::region_change;
 use goldfleet_ports::resources::{
     ChangeStatus, MachineAction, Pending, PutMode, PutRequest, Resource, ResourcePage, ResourceQuery, ResourceService,
@@ -138,7 +139,7 @@ impl ResourceService for AzureResources {
         if first.status == 404 {
             return Ok(false);
         }
-        let mut page = first.check_status(&path)?.body;
+        let (mut page, mut pages) = (first.check_status(&path)?.body, Pages::default());
         loop {
             let values = page.get("value").and_then(Value::as_array);
             let found = |value: &Value| {
@@ -150,6 +151,7 @@ impl ResourceService for AzureResources {
             }
             let next = page.get("nextLink").and_then(Value::as_str).filter(|next| !next.is_empty()).map(str::to_owned);
             let Some(next) = next else { return Ok(false) };
+            pages.check(&next, &path)?;
             page = self.arm.next_page(&next, None, &path).await?;
         }
     }

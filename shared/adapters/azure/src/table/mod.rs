@@ -9,6 +9,7 @@ use azure_core::http::headers::HeaderName;
 use azure_core::http::{Context, Method, Pipeline, PipelineSendOptions, RawResponse, Request, Url};
 use goldfleet_ports::ETag;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
+use goldfleet_ports::pages::Pages;
 use serde_json::{Map, Value, json};
 
 use super::connection::{Connection, STORAGE_SCOPE};
@@ -159,6 +160,7 @@ impl Table {
         let top = limit.min(MAX_PAGE).to_string();
         let mut rows = Vec::new();
         let mut next: Option<(String, String)> = None;
+        let mut pages = Pages::default();
         loop {
             let mut request = self.request(Method::Get, &format!("{}()", self.name))?;
             let mut pairs = vec![("$filter", filter)];
@@ -181,6 +183,9 @@ impl Table {
             if next.is_none() || rows.len() >= limit {
                 rows.truncate(limit);
                 return Ok(rows);
+            }
+            if let Some((partition, row)) = &next {
+                pages.check(&format!("{partition}/{row}"), &self.name)?;
             }
         }
     }
