@@ -152,81 +152,71 @@ async fn with_ports(command: Command, config: Config, console: &mut Console<'_>)
     };
     let command_line = matches!(command, Command::Upload(_)).then(|| command_again(std::env::args()));
     let control = ControlContext { command: command_line, ..ControlContext::new(ports, Arc::new(config), who) };
-    // These commands report each item that cannot be created or reached.
     match command {
-        Command::Setup(arguments) => {
-            return run_interruptible(&stop, setup::run(&control, &arguments, console)).await;
-        }
+        // These commands report each item that cannot be created or reached.
+        Command::Setup(arguments) => run_interruptible(&stop, setup::run(&control, &arguments, console)).await,
         // A probe must clean up after an interruption, so it is not dropped.
         Command::Doctor(arguments) if !arguments.probe.is_empty() => {
-            return doctor::probe(&control, &arguments, console, &stop).await;
+            doctor::probe(&control, &arguments, console, &stop).await
         }
-        Command::Doctor(arguments) => {
-            return run_interruptible(&stop, doctor::run(&control, &arguments, console)).await;
+        Command::Doctor(arguments) => run_interruptible(&stop, doctor::run(&control, &arguments, console)).await,
+        command => {
+            // On Azure, `setup` creates queues and tables. Other commands then need neither the permission nor the requests.
+            if control.config.azure_coordination().is_none() || matches!(command, Command::Dispatcher { .. }) {
+                control.ports.queue.ensure().await?;
+                control.ports.table.ensure().await?;
+            }
+            with_tables(&control, command, console, &stop).await
         }
-        _ => {}
     }
-    // On Azure, `setup` creates queues and tables. Other commands then need neither the permission nor the requests.
-    if control.config.azure_coordination().is_none() || matches!(command, Command::Dispatcher { .. }) {
-        control.ports.queue.ensure().await?;
-        control.ports.table.ensure().await?;
-    }
+}
+
+/// Runs a command that uses queues and tables, which exist.
+async fn with_tables(
+    control: &ControlContext,
+    command: Command,
+    console: &mut Console<'_>,
+    stop: &CancellationToken,
+) -> Result<u8, CommandError> {
     match command {
-        Command::Upload(arguments) => dispatch::upload_command(&control, &arguments, console, &stop).await,
+        Command::Upload(arguments) => dispatch::upload_command(control, &arguments, console, stop).await,
         Command::Plan { source, image, selection, within } => {
             let selection = selection.selectors();
             match dispatch::platform_request(&control.ports, &source, &image)? {
-                Some(request) => {
-                    run_interruptible(&stop, plan_from::run(&control, &request, &selection, console)).await
-                }
-                None => {
-                    run_interruptible(&stop, plan::plan_command(&control, &image, &selection, within, console)).await
-                }
+                Some(request) => run_interruptible(stop, plan_from::run(control, &request, &selection, console)).await,
+                None => run_interruptible(stop, plan::plan_command(control, &image, &selection, within, console)).await,
             }
         }
-        Command::Dispatch(arguments) => dispatch::dispatch_command(&control, &arguments, console, &stop).await,
-        Command::Dispatcher { exit_when_idle } => {
-            let _listening = match control.config.dispatch.listen {
-                Some(at) => Some(process::start_http_listener(at.address(), &control.jobs.monitor).await?),
-                None => None,
-            };
-            let until = if exit_when_idle { RunUntil::Idle } else { RunUntil::Stopped };
-            tokio::select! {
-                () = service::run(&control, until, &stop) => {}
-                never = schedule::run(&control), if !exit_when_idle => match never {},
-            }
-            Ok(DONE)
-        }
-        Command::Promote(arguments) => run_interruptible(&stop, promote::run(&control, &arguments, console)).await,
-        Command::Snapshots(command) => snapshot_jobs::run(&control, &command, console, &stop).await,
-        Command::Vm(command) => machine_jobs::run(&control, &command, console, &stop).await,
-        Command::Dashboard(arguments) => dashboard(&control, arguments, console, &stop).await,
-        Command::Images(arguments) => run_interruptible(&stop, images::run(&control, &arguments, console)).await,
-        Command::Jobs(arguments) => run_interruptible(&stop, jobs::list(&control.jobs, &arguments, console)).await,
+        Command::Dispatch(arguments) => dispatch::dispatch_command(control, &arguments, console, stop).await,
+        Command::Dispatcher { exit_when_idle } => dispatcher(control, exit_when_idle, stop).await,
+        Command::Promote(arguments) => run_interruptible(stop, promote::run(control, &arguments, console)).await,
+        Command::Snapshots(command) => snapshot_jobs::run(control, &command, console, stop).await,
+        Command::Vm(command) => machine_jobs::run(control, &command, console, stop).await,
+        Command::Dashboard(arguments) => dashboard(control, arguments, console, stop).await,
+        Command::Images(arguments) => run_interruptible(stop, images::run(control, &arguments, console)).await,
+        Command::Jobs(arguments) => run_interruptible(stop, jobs::list(&control.jobs, &arguments, console)).await,
         Command::Status(arguments) => {
             let watch = arguments.watch;
-            let shown = jobs::status_command(&control, &arguments, console, &stop);
-            if watch { shown.await } else { run_interruptible(&stop, shown).await }
+            let shown = jobs::status_command(control, &arguments, console, stop);
+            if watch { shown.await } else { run_interruptible(stop, shown).await }
         }
         Command::Logs(arguments) => {
             let follow = arguments.follow;
-            let shown = logs::run(&control, &arguments, console, &stop);
-            if follow { shown.await } else { run_interruptible(&stop, shown).await }
+            let shown = logs::run(control, &arguments, console, stop);
+            if follow { shown.await } else { run_interruptible(stop, shown).await }
         }
         Command::Approve(arguments) => {
-            run_interruptible(&stop, jobs::approve_command(&control, &arguments, console)).await
+            run_interruptible(stop, jobs::approve_command(control, &arguments, console)).await
         }
         Command::Retry(arguments) => {
             let wait = arguments.wait;
-            let retried = jobs::retry_command(&control, &arguments, console, &stop);
-            if wait { retried.await } else { run_interruptible(&stop, retried).await }
+            let retried = jobs::retry_command(control, &arguments, console, stop);
+            if wait { retried.await } else { run_interruptible(stop, retried).await }
         }
-        Command::Cancel(arguments) => {
-            run_interruptible(&stop, jobs::cancel_command(&control, &arguments, console)).await
-        }
-        Command::Verify(arguments) => run_interruptible(&stop, verify::run(&control, &arguments, console)).await,
-        Command::Cleanup(arguments) => run_interruptible(&stop, cleanup::run(&control, &arguments, console)).await,
-        // These commands were handled above.
+        Command::Cancel(arguments) => run_interruptible(stop, jobs::cancel_command(control, &arguments, console)).await,
+        Command::Verify(arguments) => run_interruptible(stop, verify::run(control, &arguments, console)).await,
+        Command::Cleanup(arguments) => run_interruptible(stop, cleanup::run(control, &arguments, console)).await,
+        // These commands need no tables.
         Command::Worker { .. }
         | Command::Health
         | Command::Help { .. }
@@ -242,6 +232,24 @@ async fn with_ports(command: Command, config: Config, console: &mut Console<'_>)
         | Command::Setup(_)
         | Command::Doctor(_) => Ok(DONE),
     }
+}
+
+/// `goldfleet dispatcher`.
+async fn dispatcher(
+    control: &ControlContext,
+    exit_when_idle: bool,
+    stop: &CancellationToken,
+) -> Result<u8, CommandError> {
+    let _listening = match control.config.dispatch.listen {
+        Some(at) => Some(process::start_http_listener(at.address(), &control.jobs.monitor).await?),
+        None => None,
+    };
+    let until = if exit_when_idle { RunUntil::Idle } else { RunUntil::Stopped };
+    tokio::select! {
+        () = service::run(control, until, stop) => {}
+        never = schedule::run(control), if !exit_when_idle => match never {},
+    }
+    Ok(DONE)
 }
 
 /// Runs a command that may be dropped at any point: each of its changes is complete, and running the command again

@@ -213,7 +213,7 @@ fn action(row: &Row) -> String {
         RowSpec::Create(_) => "create temporary",
         RowSpec::Sink(_) | RowSpec::Golden(_) => "create",
         RowSpec::Remove(_) => "delete",
-        RowSpec::RemoveTemporary(_) => "delete temporary",
+        RowSpec::RemoveTemporary(_) | RowSpec::EndExport(_) => "delete temporary",
         RowSpec::Discard(_) => "delete if incomplete",
         RowSpec::Lock(_) => "lock",
     }
@@ -228,6 +228,7 @@ fn resource(row: &Row) -> String {
         RowSpec::Golden(spec) => spec.create.id.clone(),
         RowSpec::Remove(spec) => spec.id.to_string(),
         RowSpec::RemoveTemporary(spec) => spec.id.clone(),
+        RowSpec::EndExport(spec) => spec.disk.id.clone(),
         RowSpec::Discard(spec) => spec.id.to_string(),
         RowSpec::Lock(spec) => spec.id.to_string(),
     }

@@ -41,6 +41,7 @@ pub mod machines;
 pub(crate) mod measured;
 pub mod operator;
 pub mod orphans;
+pub(crate) mod other_tenant;
 pub mod platform;
 pub mod reconcile;
 pub mod region;

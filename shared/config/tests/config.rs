@@ -379,7 +379,7 @@ level = "wran"
     goldfleet.toml:3: worker.concurrency: 0 is out of range: use 1 to 4096
     goldfleet.toml:4: worker.laese: there is no such key; the keys are concurrency, lease, max_attempts, retry_base, retry_cap, max_retry_after, poll, chunk_requests, seed_requests, requests, detours, clone_and_patch, listen
     goldfleet.toml:5: worker.retry_base: 1 is a number, where text in quotes is expected
-    goldfleet.toml:8: wroker: there is no such key; the keys are coordination, cloud, source, targets, images, worker, upload, dispatch, plan, cleanup, log, sync
+    goldfleet.toml:8: wroker: there is no such key; the keys are coordination, cloud, source, targets, images, worker, upload, dispatch, plan, cleanup, log, tenants, sync
     goldfleet.toml:12: cloud.backend: "aws" is not one of directory, azure, modelled
     goldfleet.toml:15: source.account: missing: add account to [source], or set GOLDFLEET_SOURCE__ACCOUNT
     goldfleet.toml:17: source.region: region "West Europe" is not valid: use the programmatic name: 2 to 40 lower-case letters and digits, such as 'westeurope'

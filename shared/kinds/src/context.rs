@@ -15,6 +15,7 @@ use goldfleet_ports::Ports;
 use goldfleet_ports::blob_store::{BlobProperties, BlobStore};
 use goldfleet_runtime::health::Monitor;
 use goldfleet_runtime::limiter::ConcurrencyLimiter;
+use goldfleet_snapshots::graph::RowSpec;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -185,6 +186,17 @@ pub fn write_spec(spec: &impl Serialize) -> Document {
 /// A fatal `row-damaged` if it cannot be read.
 pub fn read_spec<T: DeserializeOwned>(operation: &Operation) -> Result<T, AttemptError> {
     operation.spec.read(1).map_err(|error| {
+        AttemptError::fatal("row-damaged", format!("the specification of operation {}: {error}", operation.id))
+    })
+}
+
+/// Parses the row of a copy of snapshots, in each version of its specification up to `newest`. A version differs only by what
+/// it can contain.
+///
+/// # Errors
+/// As [`read_spec`].
+pub(crate) fn read_row(operation: &Operation, newest: u16) -> Result<RowSpec, AttemptError> {
+    operation.spec.read(operation.spec.v.clamp(1, newest)).map_err(|error| {
         AttemptError::fatal("row-damaged", format!("the specification of operation {}: {error}", operation.id))
     })
 }

@@ -131,7 +131,6 @@ fn sources_equal_the_file_and_are_rolled_out() {
 fn later_snapshot_is_read_where_it_differs() {
     let scene = Scene::new();
     scene.change(|world| {
-        world.disk_data.ranges = 2;
         world.long_running = LongRunning { at_once: true, ..LongRunning::default() };
         world.disks[0].properties["incrementalSnapshotFamilyId"] = json!("family");
     });
@@ -159,7 +158,9 @@ fn later_snapshot_is_read_where_it_differs() {
     for page in [0, 3, 4, 9] {
         golden[3 * window + page * 512..][..512].fill(u8::from(page != 4) * 7);
     }
+    scene.change(|world| world.disk_data.ranges = 2);
     let (uploaded, read, asked, errors) = later("s2", &golden, "family");
+    scene.change(|world| world.disk_data.ranges = 10_000);
     assert_eq!(uploaded["origin"]["earlier"]["version"], "1", "{uploaded:#} {errors}");
     assert!(asked > 1, "the list has several pages");
     let full = first["bytes_total"].as_u64().unwrap();

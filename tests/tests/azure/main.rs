@@ -6,6 +6,7 @@ mod clones;
 mod cloud_sources;
 mod doctor;
 mod engine;
+mod exports;
 mod galleries;
 mod images;
 mod platform;

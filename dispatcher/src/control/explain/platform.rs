@@ -5,8 +5,10 @@ use super::Code;
 pub(super) static CODES: &[Code] = &[
     Code {
         codes: &["other-tenant"],
-        cause: "A target is in another tenant than the source. The platform copies snapshots within one tenant only.",
-        remedy: "Select other targets; or use `upload --from`, and dispatch the uploaded version.",
+        cause: "A target, a hub or the place of a clone is in another tenant than the source: by its `tenant`, or by `[tenants]`. The \
+                platform copies nothing between tenants.",
+        remedy: "Select other targets; or use `upload --from`, and dispatch the uploaded version. `snapshots copy` copies a snapshot to \
+                 another tenant.",
     },
     Code {
         codes: &["hub-missing"],

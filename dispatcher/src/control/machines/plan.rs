@@ -15,6 +15,7 @@ use goldfleet_rates::{Money, Rates};
 use serde::Serialize;
 
 use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT, join_findings};
+use crate::control::other_tenant;
 
 /// The operations of a job, or the reasons why the machine is not cloned.
 #[derive(Debug, Clone)]
@@ -101,6 +102,11 @@ impl PlannedClone {
 pub async fn plan(control: &ControlContext, request: &CloneRequest, job: &JobId) -> Result<PlannedClone, ControlError> {
     let source = read_source(control, &request.source).await?;
     let runs = source.machine().is_some_and(|machine| !machine.power_state().is_stopped());
+    let subscriptions = (request.source.subscription, request.to.subscription);
+    let remedy = "'goldfleet upload --from vm:ID' uploads its disks while it is stopped";
+    if let Some(refusal) = other_tenant::refusal(&control.config, subscriptions, &request.source, remedy) {
+        return Ok(PlannedClone::refused(vec![refusal], runs));
+    }
     let plan = match ClonePlan::new(request, &source) {
         Ok(plan) => plan,
         Err(refusals) => return Ok(PlannedClone::refused(refusals, runs)),

@@ -27,6 +27,7 @@ use crate::control::doctor::probe::known::Known;
 use crate::control::fan_out::{existing_at_target, has_image, name_images};
 use crate::control::galleries;
 use crate::control::measured;
+use crate::control::other_tenant;
 use crate::control::request::plan_order;
 use crate::control::routes::rows::group_of;
 use goldfleet_config::Config;
@@ -95,11 +96,24 @@ pub async fn plan(control: &ControlContext, job: &Job) -> Result<PlannedDelivery
         storage: control.config.images.storage_type,
     };
     let mut refusals = delivery.refusals();
+    refusals.extend(tenant_refusals(&control.config, &delivery));
     refusals.extend(measured_refusals(control, &delivery).await?);
     if !refusals.is_empty() {
         return Err(ControlError::NotCopied(refusals));
     }
     Ok(PlannedDelivery { findings: delivery.notes(), delivery })
+}
+
+/// The targets and hubs in another tenant than the source, as `[tenants]` names them.
+fn tenant_refusals(config: &Config, delivery: &Delivery) -> Vec<Finding> {
+    const REMEDY: &str = "upload it with 'upload --from', and dispatch the uploaded version by the route staging";
+    let source = delivery.source.id.subscription;
+    // The targets with a tenant of their own are refused already.
+    let targets = delivery.targets.iter().map(|planned| &planned.target).filter(|target| target.tenant.is_none());
+    let targets = targets.map(|target| (target.subscription, target.key().to_string()));
+    let hubs = delivery.remote_regions().filter_map(|region| Some((delivery.hubs.get(region)?.group.clone(), region)));
+    let hubs = hubs.map(|(group, region)| (group.subscription, format!("hub of {region}")));
+    targets.chain(hubs).filter_map(|(to, place)| other_tenant::refusal(config, (source, to), place, REMEDY)).collect()
 }
 
 /// What a probe found not to work.

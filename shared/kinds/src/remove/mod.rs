@@ -8,14 +8,15 @@ use goldfleet_model::operation::{Operation, OperationState};
 use goldfleet_model::resource::{DiskState, ResourceId};
 use goldfleet_ports::Ports;
 use goldfleet_ports::error::PortResult;
-use goldfleet_snapshots::graph::RowSpec;
+use goldfleet_snapshots::graph::{EndExportSpec, RowSpec};
 use goldfleet_snapshots::remove::{Decision, DiscardSpec, RemoveSpec, TemporarySpec};
 use serde::{Deserialize, Serialize};
 
 use self::evidence::{Evidences, locks_on};
 use crate::attempt_error::AttemptError;
 use crate::change::{self, Changed, later, poll_delay, read_id};
-use crate::context::{Attempt, read_spec, write_spec};
+use crate::context::{Attempt, read_row, write_spec};
+use crate::disk::unique_id;
 use crate::kind::{Kind, Probe};
 use crate::outcome::{StepError, StepOutcome, StepResult};
 use crate::snapshot::{Reading, read};
@@ -23,7 +24,11 @@ use crate::snapshot::{Reading, read};
 /// How many times one attempt deletes the lock of the sync. A lock that appears after that is not deleted.
 const LIFTS: usize = 2;
 
-/// The kind `remove`. Its specification is [`RowSpec::Remove`], [`RowSpec::RemoveTemporary`] or [`RowSpec::Discard`].
+/// The newest version of its specification: the ends of exports.
+const NEWEST: u16 = 2;
+
+/// The kind `remove`. Its specification is [`RowSpec::Remove`], [`RowSpec::RemoveTemporary`], [`RowSpec::EndExport`] or
+/// [`RowSpec::Discard`].
 pub struct Remove;
 
 /// The output of an operation that deleted nothing, because the resource is needed.
@@ -46,6 +51,10 @@ impl Kind for Remove {
         "remove"
     }
 
+    fn spec_version(&self) -> u16 {
+        NEWEST
+    }
+
     fn queue(&self) -> QueueName {
         QueueName::Image
     }
@@ -56,7 +65,7 @@ impl Kind for Remove {
 
     /// A removal of a snapshot says why. Temporaries are part of their job.
     fn remark(&self, operation: &Operation) -> Option<String> {
-        let (id, reason) = match read_spec(operation).ok()? {
+        let (id, reason) = match read_row(operation, NEWEST).ok()? {
             RowSpec::Remove(spec) => (spec.id.to_string(), spec.reason()),
             RowSpec::Discard(spec) => (spec.id.to_string(), spec.reason().to_owned()),
             _ => return None,
@@ -73,9 +82,10 @@ impl Kind for Remove {
         if was_kept {
             return Ok(Probe::Done);
         }
-        let (id, unique_id) = match read_spec(operation) {
+        let (id, unique_id) = match read_row(operation, NEWEST) {
             Ok(RowSpec::Remove(spec)) => (spec.id.to_string(), Some(spec.unique_id)),
             Ok(RowSpec::RemoveTemporary(spec)) => (spec.id, None),
+            Ok(RowSpec::EndExport(spec)) => (spec.disk.id, None),
             // The incomplete replica was deleted, or the copy is complete and its own row is verified.
             Ok(RowSpec::Discard(_)) => return Ok(Probe::Done),
             _ => return Ok(Probe::Foreign),
@@ -92,9 +102,10 @@ impl Kind for Remove {
     }
 
     async fn run(&self, attempt: Attempt<'_>) -> Result<StepOutcome, StepError> {
-        match attempt.spec()? {
+        match read_row(attempt.operation, NEWEST)? {
             RowSpec::Remove(spec) => remove(attempt, &spec).await,
             RowSpec::RemoveTemporary(spec) => remove_temporary(attempt, &spec).await,
+            RowSpec::EndExport(spec) => end_export(attempt, &spec).await,
             RowSpec::Discard(spec) => discard(attempt, &spec).await,
             _ => Err(AttemptError::fatal("row-damaged", "the row does not delete anything").into()),
         }
@@ -133,6 +144,28 @@ async fn remove_temporary(attempt: Attempt<'_>, spec: &TemporarySpec) -> StepRes
         change::end_access(attempt, &id).await?;
     }
     carry_out(attempt, &id, decision).await
+}
+
+/// Deletes the disk of an export. If the export began and did not end itself, the access to its source is ended: its owner
+/// could not delete the source otherwise.
+async fn end_export(attempt: Attempt<'_>, spec: &EndExportSpec) -> StepResult {
+    let Attempt { shared, operation, .. } = attempt;
+    match remove_temporary(attempt, &spec.disk).await? {
+        StepOutcome::Done => {}
+        wait @ StepOutcome::RequeueAfter(_) => return Ok(wait),
+    }
+    let export = shared.ports.table.operation(&operation.job, &spec.exported_by).await?;
+    if export.is_none_or(|row| row.value.started.is_none() || row.value.state.is_done()) {
+        return Ok(StepOutcome::Done);
+    }
+    let id = read_id(&spec.source.to_string())?;
+    let Some(found) = shared.ports.resources.get(&id, None).await? else { return Ok(StepOutcome::Done) };
+    let is_source = unique_id(&found).is_some_and(|found| found.eq_ignore_ascii_case(&spec.source_unique_id));
+    let state = found.body.properties.disk().and_then(|disk| disk.disk_state.as_ref());
+    if is_source && state == Some(&DiskState::ActiveSas) {
+        change::end_access(attempt, &id).await?;
+    }
+    Ok(StepOutcome::Done)
 }
 
 /// Deletes the replica of a copy that was cancelled or failed before it was complete.

@@ -3,7 +3,6 @@
 mod copy;
 
 use async_trait::async_trait;
-use goldfleet_model::document::Document;
 use goldfleet_model::message::QueueName;
 use goldfleet_model::operation::Operation;
 use goldfleet_ports::Ports;
@@ -17,13 +16,16 @@ use goldfleet_snapshots::tags::Role;
 
 use crate::attempt_error::AttemptError;
 use crate::change::read_id;
-use crate::context::{Attempt, read_spec};
+use crate::context::{Attempt, read_row};
 use crate::kind::{Kind, Probe};
 use crate::outcome::{StepError, StepOutcome};
 use crate::{disk, hub, sink};
 
 /// The code of a copy whose temporary source does not exist.
 pub(crate) const TEMPORARY_MISSING: &str = "temporary-missing";
+
+/// The newest version of its specification: replicas of exported sources.
+const NEWEST: u16 = 2;
 
 /// The kind `snapshot`. Its specification is [`RowSpec::Copy`], [`RowSpec::Create`], [`RowSpec::Sink`] or
 /// [`RowSpec::Golden`].
@@ -36,7 +38,7 @@ impl Kind for Snapshot {
     }
 
     fn spec_version(&self) -> u16 {
-        2
+        NEWEST
     }
 
     fn queue(&self) -> QueueName {
@@ -48,7 +50,7 @@ impl Kind for Snapshot {
     }
 
     fn produces(&self, operation: &Operation) -> Option<String> {
-        match read_row(operation).ok()? {
+        match read_row(operation, NEWEST).ok()? {
             RowSpec::Copy(spec) => Some(spec.id.name),
             RowSpec::Create(spec) | RowSpec::Sink(spec) => disk::name_of(&spec),
             RowSpec::Golden(spec) => disk::name_of(&spec.create),
@@ -61,7 +63,7 @@ impl Kind for Snapshot {
     }
 
     fn is_delivery(&self, operation: &Operation) -> bool {
-        matches!(read_row(operation), Ok(RowSpec::Copy(_) | RowSpec::Sink(_)))
+        matches!(read_row(operation, NEWEST), Ok(RowSpec::Copy(_) | RowSpec::Sink(_)))
     }
 
     fn lacks_input(&self, code: &str) -> bool {
@@ -71,11 +73,11 @@ impl Kind for Snapshot {
     /// A golden snapshot stays, but another job may have removed it: then the targets that need it fail, and a retry creates
     /// it again.
     fn creates_temporary(&self, operation: &Operation) -> bool {
-        disk::creates_temporary(operation) || matches!(read_row(operation), Ok(RowSpec::Golden(_)))
+        disk::creates_temporary(operation) || matches!(read_row(operation, NEWEST), Ok(RowSpec::Golden(_)))
     }
 
     async fn probe(&self, ports: &Ports, operation: &Operation) -> PortResult<Probe> {
-        let spec = match read_row(operation) {
+        let spec = match read_row(operation, NEWEST) {
             Ok(RowSpec::Copy(spec)) => spec,
             Ok(RowSpec::Create(spec)) => return disk::probe(ports, operation, &spec).await,
             Ok(RowSpec::Sink(spec)) => return sink::probe(ports, operation, &spec, Role::Sink).await,
@@ -97,22 +99,13 @@ impl Kind for Snapshot {
     }
 
     async fn run(&self, attempt: Attempt<'_>) -> Result<StepOutcome, StepError> {
-        match read_row(attempt.operation)? {
+        match read_row(attempt.operation, NEWEST)? {
             RowSpec::Copy(spec) => copy::run(attempt, &spec).await,
             RowSpec::Create(spec) => disk::run(attempt, &spec).await,
             RowSpec::Sink(spec) => sink::run(attempt, &spec, Role::Sink, None).await,
             RowSpec::Golden(spec) => hub::golden(attempt, &spec).await,
             _ => Err(AttemptError::fatal("row-damaged", "the row does not create a snapshot").into()),
         }
-    }
-}
-
-/// The specification of a row in any version that this program knows.
-fn read_row(operation: &Operation) -> Result<RowSpec, AttemptError> {
-    let known = Document { v: 1, ..operation.spec.clone() };
-    match operation.spec.v {
-        2 => read_spec(&Operation { spec: known, ..operation.clone() }),
-        _ => read_spec(operation),
     }
 }
 

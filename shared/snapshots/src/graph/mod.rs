@@ -20,7 +20,8 @@ use crate::rules::{Rules, Run};
 
 use edges::Edges;
 pub use row::{
-    CopySpec, CreateSpec, Downtime, ExportSpec, Exported, GoldenSpec, RequiresStopped, Restored, Row, RowSpec,
+    CopySpec, CreateSpec, Downtime, EndExportSpec, ExportSpec, Exported, GoldenSpec, RequiresStopped, Restored, Row,
+    RowSpec,
 };
 
 /// A plan as a graph. Groups are created one by one.

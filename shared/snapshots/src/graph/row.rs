@@ -63,6 +63,8 @@ pub enum RowSpec {
     Remove(Box<RemoveSpec>),
     /// Delete a temporary.
     RemoveTemporary(TemporarySpec),
+    /// Delete the disk of an export, and end the access to its source that an export may have left.
+    EndExport(Box<EndExportSpec>),
     /// Lock a replica.
     Lock(LockSpec),
     /// Delete the replica of a copy that was cancelled or failed before it was complete.
@@ -75,6 +77,7 @@ impl RowSpec {
     pub fn version(&self) -> u16 {
         match self {
             Self::Copy(spec) if spec.exported.is_some() => 2,
+            Self::EndExport(_) => 2,
             _ => 1,
         }
     }
@@ -85,7 +88,7 @@ impl RowSpec {
         match self {
             Self::Remove(spec) => Some(spec.reason()),
             Self::Discard(spec) => Some(spec.reason().to_owned()),
-            Self::RemoveTemporary(_) => Some("the job created it only for its copies".to_owned()),
+            Self::RemoveTemporary(_) | Self::EndExport(_) => Some("the job created it only for its copies".to_owned()),
             Self::Copy(_) | Self::Export(_) | Self::Create(_) | Self::Sink(_) | Self::Golden(_) | Self::Lock(_) => None,
         }
     }
@@ -152,6 +155,19 @@ pub struct ExportSpec {
     pub disk: String,
     /// The body of the request for the disk.
     pub body: Value,
+}
+
+/// What an export leaves if it does not end itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EndExportSpec {
+    /// The disk.
+    pub disk: TemporarySpec,
+    /// The source.
+    pub source: SnapshotId,
+    /// The unique id of the source.
+    pub source_unique_id: String,
+    /// The operation that exports.
+    pub exported_by: OperationId,
 }
 
 /// A disk or snapshot to create. The tags in the body that goldfleet sets identify it: an existing resource with the

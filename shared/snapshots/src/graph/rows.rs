@@ -6,7 +6,7 @@ use goldfleet_model::operation::{GroupId, OperationId};
 
 use super::Graph;
 use super::edges::{ready, used};
-use super::row::{CopySpec, CreateSpec, ExportSpec, Exported, Row, RowSpec};
+use super::row::{CopySpec, CreateSpec, EndExportSpec, ExportSpec, Exported, Row, RowSpec};
 use crate::body;
 use crate::id::{GroupRef, SnapshotId};
 use crate::names;
@@ -121,8 +121,13 @@ impl Graph<'_, '_> {
             spec.body["properties"]["creationData"]["sourceResourceId"] = disk.clone().into();
             spec.exported = Some(Exported { disk: disk.clone(), filled_by: fill.id.clone() });
         }
-        let temporary = TemporarySpec { fleet: self.rules.fleet, id: disk, job: self.run.job.clone() };
-        let remove = row(&group, "remove", "remove", place, region, RowSpec::RemoveTemporary(temporary));
+        let end = EndExportSpec {
+            disk: TemporarySpec { fleet: self.rules.fleet, id: disk, job: self.run.job.clone() },
+            source: source.id.clone(),
+            source_unique_id: source.unique_id.clone(),
+            exported_by: fill.id.clone(),
+        };
+        let remove = row(&group, "remove", "remove", place, region, RowSpec::EndExport(Box::new(end)));
         chained(vec![fill, replica, Row { always: true, ..remove }])
     }
 

@@ -222,3 +222,38 @@ fn contradicting_rules_are_found() {
     ];
     assert_eq!(bad.check(), expected);
 }
+
+/// To another tenant, a disk is filled and the snapshot is created from it, in any region. What a SAS does not give is refused.
+#[test]
+fn copies_to_another_tenant_are_exports() {
+    let decide = |property: &str, value: Value| {
+        let mut item = source(1, "a", "d");
+        item["properties"][property] = value;
+        let mut rules = rules();
+        rules.destinations[0].other_tenant = true;
+        let lists = Lists::new(&[item], &[]);
+        let run = run(1, 10);
+        let plan = lists.decide(&rules, &run, &SyncState::default());
+        let rows: Vec<_> = crate::graph::Graph::new(&plan, &rules, &run).groups().flatten().collect();
+        let steps: Vec<(String, u16, bool)> =
+            rows.iter().map(|row| (row.id.step().to_owned(), row.spec.version(), row.always)).collect();
+        (plan.copies.first().map(|copy| copy.method), codes(&plan), steps)
+    };
+    let rows = [("export", 1, false), ("snapshot", 2, false), ("remove", 2, true)];
+    let rows = rows.map(|(step, version, always)| (step.to_owned(), version, always)).to_vec();
+    assert_eq!(decide("incremental", json!(true)), (Some(Method::Export), vec![], rows.clone()));
+    // A full snapshot needs no scratch group.
+    assert_eq!(decide("incremental", json!(false)), (Some(Method::Export), vec![], rows));
+    let own_key = json!({ "type": "EncryptionAtRestWithCustomerKey", "diskEncryptionSetId": "set" });
+    for (code, property, value) in [
+        ("security-not-exported", "securityProfile", json!({ "securityType": "TrustedLaunch" })),
+        ("export-denied", "networkAccessPolicy", json!("AllowPrivate")),
+        ("export-denied", "networkAccessPolicy", json!("DenyAll")),
+        ("export-denied", "publicNetworkAccess", json!("Disabled")),
+        ("export-denied", "dataAccessAuthMode", json!("AzureActiveDirectory")),
+        ("size-unknown", "diskSizeBytes", Value::Null),
+        ("encryption-set-missing", "encryption", own_key),
+    ] {
+        assert_eq!(decide(property, value), (None, vec![code], vec![]), "{code}");
+    }
+}

@@ -61,7 +61,7 @@ pub(crate) fn advance(
     match &row.spec {
         RowSpec::Copy(spec) => copy(spec, phase, rules, service),
         RowSpec::Create(spec) => temporary(spec, rules, service),
-        RowSpec::Export(_) => unreachable!("all destinations are in one tenant"),
+        RowSpec::Export(_) | RowSpec::EndExport(_) => unreachable!("all destinations are in one tenant"),
         RowSpec::Sink(_) | RowSpec::Golden(_) => unreachable!("a sync has no sinks or golden snapshots"),
         RowSpec::Remove(spec) => remove(spec, phase, service),
         RowSpec::RemoveTemporary(spec) => remove_temporary(spec, service),

@@ -6,7 +6,7 @@ use goldfleet_dispatcher::control::cancel::cancel;
 use goldfleet_dispatcher::control::status::ReportedState;
 use goldfleet_model::ids::JobId;
 use goldfleet_model::operation::OperationState;
-use goldfleet_model::resource::{ResourceId, ResourceType};
+use goldfleet_model::resource::{DiskState, ResourceId, ResourceType};
 use goldfleet_tests::faults::{Faults, with_faults};
 use serde_json::json;
 
@@ -202,6 +202,31 @@ async fn a_cancelled_job_removes_its_temporaries() {
     assert!(scene.sync.replicas(0).await.is_empty());
     assert_succeeded(&scene.run().await.1);
     scene.assert_in_sync().await;
+}
+
+/// An export that is cancelled leaves no disk, no access to its source, and no incomplete replica.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_export_leaves_nothing() {
+    for (call, nth) in
+        [("ResourceService.put", 0), ("DiskAccess.begin", 1), ("DiskPages.write_from", 0), ("DiskAccess.end", 0)]
+    {
+        let mut scene = Scene::to_other_tenant();
+        scene.family("one", &["a1"]).await;
+        let planned = scene.plan().await;
+        let (control, job) = (scene.fleet.control_with_own_ports(), planned.job.clone());
+        let faults = Faults::before(call, nth, async move {
+            cancel(&control.jobs, &job).await.unwrap();
+        });
+        let status = scene.fleet.run(&with_faults(&scene.fleet.ports, &faults), 1, &planned.job).await;
+        assert_eq!(status.state, ReportedState::Cancelled, "{call} {nth}: {status:#?}");
+        scene.sync.assert_no_temporaries().await;
+        let source = scene.sync.get(&scene.sync.source("a1")).await.unwrap();
+        let state = source.body.properties.disk().unwrap().disk_state.clone();
+        assert_eq!(state, Some(DiskState::Unattached), "{call} {nth}");
+        assert!(scene.sync.replicas(0).await.is_empty(), "{call} {nth}");
+        assert_succeeded(&scene.run().await.1);
+        scene.assert_in_sync().await;
+    }
 }
 
 /// The second temporary cannot be created, so the gate of the copies is broken.
