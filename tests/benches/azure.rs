@@ -1,8 +1,9 @@
 //! The fleet's coordination on Azure: `cargo bench -p goldfleet-tests --bench azure`.
 //!
-//! Against the storage emulator, on this machine: how many operations a second the fleet does, beside a bare loop of the
-//! same queue and table requests in the same run; how many requests an operation costs, by kind; and how much memory a
-//! worker takes that holds 256 operations in flight. Times are the emulator's, so that only their ratio says anything.
+//! Against the storage emulator, on this machine: how many operations a second the fleet does, beside a bare loop of
+//! the same queue and table requests in the same run; how many requests an operation costs, by kind; and how much
+//! memory a worker takes that holds 256 operations in flight. Times are the emulator's, so that only their ratio says
+//! anything.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark")]
 
 use std::collections::BTreeMap;

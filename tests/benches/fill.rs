@@ -1,8 +1,8 @@
 //! Real bytes to many targets: `cargo bench -p goldfleet-tests --bench fill`.
 //!
-//! 16 targets of the directory cloud are filled together from one store; beside them, `cp --sparse=always` makes as many
-//! copies of the same file one after the other. goldfleet's time is from the request to the end of the job: planning,
-//! every chunk's checksum, 16 footers, 16 images. Nothing is synced to disk by either.
+//! 16 targets of the directory cloud are filled together from one store; beside them, `cp --sparse=always` makes as
+//! many copies of the same file one after the other. goldfleet's time is from the request to the end of the job:
+//! planning, every chunk's checksum, 16 footers, 16 images. Nothing is synced to disk by either.
 #![expect(clippy::print_stdout, clippy::cast_precision_loss, reason = "a program that prints figures")]
 
 use std::path::Path;

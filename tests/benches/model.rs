@@ -1,5 +1,5 @@
-//! How long rollouts take on the modelled cloud: `cargo bench -p goldfleet-tests --bench model`; a part of it with one of
-//! `small`, `large`, `refresh`, `settings`, `slow` behind `--`.
+//! How long rollouts take on the modelled cloud: `cargo bench -p goldfleet-tests --bench model`; a part of it with one
+//! of `small`, `large`, `refresh`, `settings`, `slow` behind `--`.
 //!
 //! 30 GiB of data, the built-in limits, workers enough to work on all targets at once. Beside goldfleet: every target
 //! from the one page blob of the source account, and pre-copies in the source account first. All of it is virtual time;
@@ -129,9 +129,9 @@ fn others(rehearsal: &Rehearsal, report: &Report) -> Result<(), RehearsalError> 
     Ok(())
 }
 
-/// The next version, a tenth of whose chunks differ: all runs written from the region's store, and with clone and patch, where
-/// the service copies the version before inside the staging account and the worker reads back what stays. Times are from the
-/// request on; the image takes as long whatever was copied.
+/// The next version, a tenth of whose chunks differ: all runs written from the region's store, and with clone and
+/// patch, where the service copies the version before inside the staging account and the worker reads back what stays.
+/// Times are from the request on; the image takes as long whatever was copied.
 fn refresh() -> anyhow::Result<()> {
     for clone_and_patch in [false, true] {
         refresh_by(clone_and_patch)?;

@@ -1,6 +1,6 @@
 //! What plans save, by the built-in rates: egress of the cheapest tree against that of the star, from every region of
-//! thirty to the others, and what 150 and 1,000 targets cost and take. Nothing is moved: these are estimates, and how long
-//! it takes to make them.
+//! thirty to the others, and what 150 and 1,000 targets cost and take. Nothing is moved: these are estimates, and how
+//! long it takes to make them.
 #![expect(clippy::print_stdout, reason = "a benchmark's results are what it prints")]
 
 use std::time::Instant;

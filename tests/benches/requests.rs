@@ -1,8 +1,8 @@
 //! What a request costs: `cargo bench -p goldfleet-tests --bench requests`.
 //!
-//! A worker's consumer copies 4 GiB to 8 targets: Put Page From URL, 4 MiB each, through the real adapter to a sink that
-//! answers 201 at once and moves nothing. The sink is a process of its own, so that its time is not counted. Beside it a
-//! bare loop sends the same requests with the same HTTP client. Both speak TLS, as with Azure.
+//! A worker's consumer copies 4 GiB to 8 targets: Put Page From URL, 4 MiB each, through the real adapter to a sink
+//! that answers 201 at once and moves nothing. The sink is a process of its own, so that its time is not counted.
+//! Beside it a bare loop sends the same requests with the same HTTP client. Both speak TLS, as with Azure.
 #![expect(clippy::unwrap_used, clippy::print_stdout, clippy::cast_precision_loss, reason = "a benchmark")]
 
 use std::collections::HashMap;

@@ -1,8 +1,8 @@
 //! Reading and checksumming a VHD: `cargo bench -p goldfleet-tests --bench scan`.
 //!
-//! One core: the pipeline of an upload's readers (read, find zeros, CRC, hash) against `dd bs=4M of=/dev/null` of the same file from
-//! the page cache, in turn; the hashes that were to choose from; a sparse disk of 1 TiB; and what a threshold for zero
-//! runs costs and saves on an ext4 file system (made with `mke2fs -d`, from e2fsprogs).
+//! One core: the pipeline of an upload's readers (read, find zeros, CRC, hash) against `dd bs=4M of=/dev/null` of the
+//! same file from the page cache, in turn; the hashes that were to choose from; a sparse disk of 1 TiB; and what a
+//! threshold for zero runs costs and saves on an ext4 file system (made with `mke2fs -d`, from e2fsprogs).
 #![expect(clippy::print_stdout, clippy::cast_precision_loss, reason = "a program that prints figures")]
 
 use std::fs::{File, OpenOptions};
@@ -187,7 +187,8 @@ fn sparse(folder: &Path) -> anyhow::Result<()> {
     std::fs::remove_file(dense).context("cleaning up")
 }
 
-/// What each threshold means for an image as it is in life: bytes, runs, and the time that one page blob takes for them.
+/// What each threshold means for an image as it is in life: bytes, runs, and the time that one page blob takes for
+/// them.
 fn thresholds(folder: &Path) -> anyhow::Result<()> {
     let file = folder.join("disk.vhd");
     if ext4(&file)? {

@@ -1,9 +1,9 @@
 //! How soon work goes on after a process was killed: `cargo bench -p goldfleet-tests --bench storm -- --kills 200`.
 //!
 //! Two dispatchers and three workers with default settings share a directory. The image operations of a job wait for a
-//! named pipe, so each holds its lease until the end. The program kills a random worker, or sometimes a dispatcher, with
-//! SIGKILL, starts another one, and waits until all operations that the worker held are claimed again. It prints the
-//! times from the kill to these claims. At the end it removes the pipes and checks that everything succeeded once.
+//! named pipe, so each holds its lease until the end. The program kills a random worker, or sometimes a dispatcher,
+//! with SIGKILL, starts another one, and waits until all operations that the worker held are claimed again. It prints
+//! the times from the kill to these claims. At the end it removes the pipes and checks that everything succeeded once.
 //! Exit code 1 if a time is beyond the bound: p99.9 under 2 s, at most 5 s. Measure on an idle machine.
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a program that prints figures; it reports by panicking")]
 

@@ -1,6 +1,7 @@
-//! What a run of a sync costs before it copies anything: the lists of a source and a destination with 10,000 snapshots each,
-//! and the difference, with 100 new snapshots. The pages are parsed from JSON as the Azure adapter does. They are made one by
-//! one, so that the memory of the process is that of the run; the time that this takes is part of the CPU time.
+//! What a run of a sync costs before it copies anything: the lists of a source and a destination with 10,000 snapshots
+//! each, and the difference, with 100 new snapshots. The pages are parsed from JSON as the Azure adapter does. They are
+//! made one by one, so that the memory of the process is that of the run; the time that this takes is part of the CPU
+//! time.
 //!
 //! The exit code is 1 if a bound is exceeded.
 #![expect(clippy::print_stdout, reason = "a benchmark's results are what it prints")]

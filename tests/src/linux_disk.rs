@@ -26,8 +26,8 @@ const UUID: &str = "11111111-2222-3333-4444-555555555555";
 /// The version of the kernel.
 pub const KERNEL: &str = "6.1.0-13-amd64";
 
-/// Writes a disk of generation v1 with Debian 12: a kernel with all drivers built in, cloud-init, waagent and SSH. Its only
-/// error is `cloud-init-datasource`: the datasource of Azure is not in the list.
+/// Writes a disk of generation v1 with Debian 12: a kernel with all drivers built in, cloud-init, waagent and SSH. Its
+/// only error is `cloud-init-datasource`: the datasource of Azure is not in the list.
 pub fn write(path: &Path) {
     GoldenSpec { size: SIZE, generation: Generation::V1, extents: Vec::new(), seed: 1 }.write(path).unwrap();
     let root = tempfile::tempdir().unwrap();
@@ -40,8 +40,8 @@ pub fn write(path: &Path) {
 }
 
 fn make_file_system(root: &Path, volume: &Path) {
-    // The program is in a folder that a user's PATH lacks. Its configuration differs between distributions, so that the features
-    // are named here.
+    // The program is in a folder that a user's PATH lacks. Its configuration differs between distributions, so that the
+    // features are named here.
     let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
     let output = Command::new("mke2fs")
         .args([

@@ -103,8 +103,8 @@ async fn set_aside(
     Ok(Claim::NotClaimed)
 }
 
-/// Sends what follows from an operation that has ended. Its message is delivered again if the worker that ended it was lost, or
-/// could not reach the queue, before it had sent everything.
+/// Sends what follows from an operation that has ended. Its message is delivered again if the worker that ended it was
+/// lost, or could not reach the queue, before it had sent everything.
 async fn resend(context: &WorkerContext, rows: &GroupRows) -> PortResult<()> {
     if !rows.own.value.state.is_terminal() {
         return Ok(());

@@ -55,8 +55,8 @@ With a goldfleet.toml and a targets file (see 'goldfleet help configuration' and
 
 /// Upload one golden OS image and create a managed image from it in every subscription and region
 ///
-/// Exit codes: 0 success; 1 an operation failed; 2 invalid usage, configuration or input; 3 a service refused a request or
-/// could not be reached; 130 interrupted.
+/// Exit codes: 0 success; 1 an operation failed; 2 invalid usage, configuration or input; 3 a service refused a request
+/// or could not be reached; 130 interrupted.
 #[derive(Debug, Parser)]
 #[command(name = "goldfleet", version = process::VERSION, after_help = EXAMPLES, disable_help_subcommand = true)]
 pub struct Arguments {
@@ -291,10 +291,12 @@ impl DiskArguments {
 /// Whether and how the operating system inside the disk is checked.
 #[derive(Debug, Args)]
 pub struct InsideArguments {
-    /// Check the operating system inside the disk: auto (what cannot be inspected is a warning), require (an error) or no
+    /// Check the operating system inside the disk: auto (what cannot be inspected is a warning), require (an error) or
+    /// no
     #[arg(long, value_name = "WHEN", default_value_t = Inside::Auto, value_parser = values::<Inside>(&["auto", "require", "no"]))]
     pub inside: Inside,
-    /// What the virtual machines have: nvme (a missing NVMe driver is an error), secure-boot (so is a loader that is not signed), arm64
+    /// What the virtual machines have: nvme (a missing NVMe driver is an error), secure-boot (so is a loader that is
+    /// not signed), arm64
     #[arg(long = "for", value_name = "HARDWARE", value_delimiter = ',', value_parser = ["nvme", "secure-boot", "arm64"])]
     pub hardware: Vec<String>,
 }
@@ -337,7 +339,8 @@ pub struct UploadArguments {
     /// The disk image: VHD, VHDX, qcow2, VMDK or raw; a VHD or raw disk may be compressed
     #[arg(value_hint = ValueHint::FilePath, required_unless_present = "from")]
     pub file: Option<PathBuf>,
-    /// In place of a file: a source in the cloud: blob:URL, disk:ID, snapshot:ID, image:ID, gallery:ID, or vm:ID of a stopped machine
+    /// In place of a file: a source in the cloud: blob:URL, disk:ID, snapshot:ID, image:ID, gallery:ID, or vm:ID of a
+    /// stopped machine
     #[arg(long, value_name = "SOURCE", conflicts_with_all = ["file", "parents", "data"])]
     pub from: Option<String>,
     /// The data disks.
@@ -392,8 +395,8 @@ pub struct VerifyArguments {
     /// Read every byte and compare its checksum
     #[arg(long)]
     pub read: bool,
-    /// Delete damaged chunks from stores, so that an upload of the same version or the next job writes them again; without
-    /// this option, they are only reported
+    /// Delete damaged chunks from stores, so that an upload of the same version or the next job writes them again;
+    /// without this option, they are only reported
     #[arg(long)]
     pub remove: bool,
 }
@@ -401,7 +404,8 @@ pub struct VerifyArguments {
 /// Arguments of `dashboard`.
 #[derive(Debug, Args)]
 pub struct DashboardArguments {
-    /// The address to listen on; any address but a loopback one requires --token-file, and then every request needs the token
+    /// The address to listen on; any address but a loopback one requires --token-file, and then every request needs the
+    /// token
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8090")]
     pub listen: SocketAddr,
     /// A file with the token that allows approve, retry and cancel; without it the page is read-only

@@ -60,8 +60,8 @@ pub fn selectors(current: &OsStr) -> Vec<CompletionCandidate> {
     terms.map(|(found, help)| CompletionCandidate::new(format!("{before}{found}")).help(help.map(Into::into))).collect()
 }
 
-/// The terms that select some of the targets: regions, subscriptions by id and by display name, rings and tags. A name with a comma
-/// cannot be a term.
+/// The terms that select some of the targets: regions, subscriptions by id and by display name, rings and tags. A name
+/// with a comma cannot be a term.
 fn terms(targets: &[Target]) -> BTreeMap<String, Option<String>> {
     let mut terms = BTreeMap::new();
     for target in targets {

@@ -85,7 +85,8 @@ fn row(line: &ImageLine) -> [Cell; 6] {
     ]
 }
 
-/// Writes who uploaded a version from which file, and which system is on its disk. These are too long for table columns.
+/// Writes who uploaded a version from which file, and which system is on its disk. These are too long for table
+/// columns.
 fn write_details(line: &ImageLine, console: &mut Console<'_>) -> std::io::Result<()> {
     let (image, version) = (&line.image, &line.version);
     if let (Some(by), Some(file)) = (&line.by, &line.file) {

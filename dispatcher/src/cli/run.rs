@@ -161,7 +161,8 @@ async fn with_ports(command: Command, config: Config, console: &mut Console<'_>)
         }
         Command::Doctor(arguments) => run_interruptible(&stop, doctor::run(&control, &arguments, console)).await,
         command => {
-            // On Azure, `setup` creates queues and tables. Other commands then need neither the permission nor the requests.
+            // On Azure, `setup` creates queues and tables. Other commands then need neither the permission nor the
+            // requests.
             if control.config.azure_coordination().is_none() || matches!(command, Command::Dispatcher { .. }) {
                 control.ports.queue.ensure().await?;
                 control.ports.table.ensure().await?;

@@ -68,8 +68,9 @@ impl From<String> for Cell {
     }
 }
 
-/// Writes a table with a rule under its header. If the width is limited and a row is wider, the cells of the widest column
-/// take several lines. If that column would be too narrow, the widest columns are written below each row instead.
+/// Writes a table with a rule under its header. If the width is limited and a row is wider, the cells of the widest
+/// column take several lines. If that column would be too narrow, the widest columns are written below each row
+/// instead.
 ///
 /// # Errors
 /// If the console cannot be written to.

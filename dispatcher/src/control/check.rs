@@ -1,5 +1,5 @@
-//! The check of a disk image before the first byte is sent: the container and the partition table, then the operating system
-//! inside.
+//! The check of a disk image before the first byte is sent: the container and the partition table, then the operating
+//! system inside.
 
 use std::fmt;
 use std::str::FromStr;
@@ -67,7 +67,8 @@ impl FromStr for Inside {
 /// Checks the code of a finding that an operator accepts.
 ///
 /// # Errors
-/// A message, if there is no such code, or if its findings cannot be accepted because they are facts and not deductions.
+/// A message, if there is no such code, or if its findings cannot be accepted because they are facts and not
+/// deductions.
 pub fn check_acceptable(text: &str) -> Result<(), String> {
     match codes::find(text) {
         Some(code) if code.deduced => return Ok(()),
@@ -88,8 +89,8 @@ pub fn check_acceptable(text: &str) -> Result<(), String> {
 /// What to check of an image, and how.
 #[derive(Debug, Clone, Default)]
 pub struct ImageChecks {
-    /// How to open the image, and how to check its container and partition table. Accepted codes also apply to the operating
-    /// system.
+    /// How to open the image, and how to check its container and partition table. Accepted codes also apply to the
+    /// operating system.
     pub disk: CheckOptions,
     /// Whether the operating system is checked.
     pub inside: Inside,

@@ -322,9 +322,9 @@ async fn refuse_if_in_use(
     Ok(())
 }
 
-/// Deletes an image version: removes its artifact record, so that garbage collection can delete its manifests and chunks.
-/// Managed images and staged VHDs of the version are kept. Returns whether the version existed. A version that an earlier
-/// release uploaded has only a manifest, which is removed.
+/// Deletes an image version: removes its artifact record, so that garbage collection can delete its manifests and
+/// chunks. Managed images and staged VHDs of the version are kept. Returns whether the version existed. A version that
+/// an earlier release uploaded has only a manifest, which is removed.
 ///
 /// Manifests are not removed here: an upload that has just begun may have found them, and relies on them.
 ///

@@ -1,8 +1,8 @@
 //! Dead letters: the messages of operations that failed, and messages that cannot be read.
 //!
-//! A dead letter is stale when its operation was retried, or when its job was removed. Whoever retries operations deletes
-//! those that this makes stale; the dispatcher deletes the others. A letter is received before its row is read, and an operation
-//! that fails again gets another letter. So no letter of an operation that has failed is deleted.
+//! A dead letter is stale when its operation was retried, or when its job was removed. Whoever retries operations
+//! deletes those that this makes stale; the dispatcher deletes the others. A letter is received before its row is read,
+//! and an operation that fails again gets another letter. So no letter of an operation that has failed is deleted.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,10 +17,12 @@ use goldfleet_ports::queue::{MAX_RECEIVE, Receipt, Received};
 
 use crate::control::context::MAX_IN_FLIGHT;
 
-/// How long the letters are hidden while they are examined. If the process ends meanwhile, they are visible again afterwards.
+/// How long the letters are hidden while they are examined. If the process ends meanwhile, they are visible again
+/// afterwards.
 const VISIBILITY: Duration = Duration::from_secs(60);
 
-/// The most letters that one call examines. Later calls examine the others, because examined letters go to the end of the queue.
+/// The most letters that one call examines. Later calls examine the others, because examined letters go to the end of
+/// the queue.
 const MAX_LETTERS: usize = 1024;
 
 /// What happens to stale letters.

@@ -12,8 +12,8 @@
 //! - An upload whose row is one grace period old counts as ended. An upload that was only suspended detects this after
 //!   half a grace period, and lists its chunks again before it writes its manifest (and again after the write, if it
 //!   was suspended during it).
-//! - Artifact records and manifests are read last, after the chunks and the uploads. The record of an upload that ended in
-//!   the meantime is among them.
+//! - Artifact records and manifests are read last, after the chunks and the uploads. The record of an upload that ended
+//!   in the meantime is among them.
 //! - A manifest that no record names is deleted under the same rules as a chunk: an upload renews it, too.
 //! - Nothing is deleted unless it is certain that all records were found: see [`crate::control::live`].
 //!

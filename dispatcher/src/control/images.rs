@@ -24,7 +24,8 @@ use crate::control::artifacts::{EarlierVersion, read_optional, upload_again};
 use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT};
 use goldfleet_config::Config;
 
-/// The number of seconds without a write of its row after which an upload counts as stalled. It writes its row every 2 s.
+/// The number of seconds without a write of its row after which an upload counts as stalled. It writes its row every 2
+/// s.
 const STALLED: f64 = 30.0;
 
 /// How long an upload that did not end is listed, in hours. Its chunks are kept for a shorter time.
@@ -160,7 +161,8 @@ impl UploadLine {
     }
 }
 
-/// The uploaded versions by name and time, and the uploads that are not complete. Only those of one image if one is given.
+/// The uploaded versions by name and time, and the uploads that are not complete. Only those of one image if one is
+/// given.
 ///
 /// # Errors
 /// If the source store or the table cannot be read.

@@ -50,7 +50,8 @@ impl JobStore {
         Ok(operations)
     }
 
-    /// The operations of a job, of which some may be unreadable, without rows that earlier planning attempts left behind.
+    /// The operations of a job, of which some may be unreadable, without rows that earlier planning attempts left
+    /// behind.
     ///
     /// # Errors
     /// If the table cannot be reached.

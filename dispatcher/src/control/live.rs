@@ -3,12 +3,12 @@
 //! If a manifest is not found, live chunks look like garbage. The live set is therefore either known to be complete, or
 //! the collection stops with a [`LiveSetError`]:
 //! - A source store is the configured one, or the source in a job's tree. Each source store must exist, must be listed
-//!   completely, and must have at least one artifact record, unless the operator says that all its versions were deleted.
-//!   The configured source store must exist even then.
+//!   completely, and must have at least one artifact record, unless the operator says that all its versions were
+//!   deleted. The configured source store must exist even then.
 //! - All other stores are searched for records too, because each may be the source store of another configuration.
 //! - Every blob under `artifacts/` must be a readable record, and every manifest that a record names must be readable.
-//! - Every blob under `manifests/` must have the name of a manifest. A manifest that no record names belongs to an upload
-//!   that has not ended, or that was killed: see `LiveSet::unnamed`.
+//! - Every blob under `manifests/` must have the name of a manifest. A manifest that no record names belongs to an
+//!   upload that has not ended, or that was killed: see `LiveSet::unnamed`.
 //! - The version of every job with unfinished work must be among the records.
 
 use std::collections::{BTreeSet, HashSet};
@@ -119,14 +119,16 @@ pub(crate) struct LiveSet {
 }
 
 impl LiveSet {
-    /// Reads all artifact records, and the manifests that they name. `holder` is a store that has chunks, if there is one.
+    /// Reads all artifact records, and the manifests that they name. `holder` is a store that has chunks, if there is
+    /// one.
     ///
     /// # Errors
     /// [`LiveSetError`] if the set is not known to be complete.
     pub(crate) async fn read(ports: &Ports, roots: &Roots, holder: Option<&Container>) -> Result<Self, ControlError> {
         let mut live = Self::default();
         for store in roots.sources.union(&roots.others) {
-            // Manifests are listed first: the record of a listed manifest may be written in between, and never the reverse.
+            // Manifests are listed first: the record of a listed manifest may be written in between, and never the
+            // reverse.
             let (manifests, records) = match list_versions(ports, store).await {
                 Ok(listed) => listed,
                 // An incomplete list proves nothing: only a store that does not exist has no versions.
@@ -166,9 +168,9 @@ impl LiveSet {
         Ok(())
     }
 
-    /// The manifests that no artifact record names, with their stores: an upload has not written its record yet, or never
-    /// will, or the version was deleted. Their chunks are not live. Like chunks, a manifest on which an upload relies was
-    /// written or renewed recently.
+    /// The manifests that no artifact record names, with their stores: an upload has not written its record yet, or
+    /// never will, or the version was deleted. Their chunks are not live. Like chunks, a manifest on which an upload
+    /// relies was written or renewed recently.
     pub(crate) fn unnamed(&self) -> &[(Container, ListedBlob)] {
         &self.unnamed
     }
@@ -250,8 +252,8 @@ struct StoredVersion {
     manifests: Vec<(BlobAddress, Manifest)>,
 }
 
-/// Reads an artifact record and the manifests that it names. A record that was deleted after it was listed is also an error.
-/// It is no longer listed when the collection is run again.
+/// Reads an artifact record and the manifests that it names. A record that was deleted after it was listed is also an
+/// error. It is no longer listed when the collection is run again.
 async fn read_record(ports: &Ports, store: &Container, name: String) -> Result<StoredVersion, LiveSetError> {
     let blob = store.blob(name.as_str());
     let unreadable = |reason: String| LiveSetError::Unreadable { blob: blob.clone(), reason };

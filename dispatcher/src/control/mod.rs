@@ -1,7 +1,7 @@
 //! Commands and services on jobs, images and stores, independent of a terminal.
 //!
-//! - [`job_store`]: reads and changes the rows of jobs. [`context`]: this, the ports and the configuration, for what needs
-//!   them together.
+//! - [`job_store`]: reads and changes the rows of jobs. [`context`]: this, the ports and the configuration, for what
+//!   needs them together.
 //! - [`setup`], [`doctor`]: create and check what a fleet needs.
 //! - [`check`]: the check of a disk image and of the operating system inside.
 //! - [`upload`]: from a disk image to chunks and a manifest in the source store.
@@ -10,13 +10,15 @@
 //! - [`status`], [`approve`], [`retry`], [`cancel`], [`cleanup`], [`garbage_collection`] (with [`live`]),
 //!   [`retention`], [`orphans`]: the commands on jobs, chunks, history and temporaries; [`dead_letters`]: which are stale.
 //! - [`store_inventory`], [`verify`]: where the chunks of a version are, and whether they are intact.
-//! - [`artifacts`]: reads a version from the source store; [`images`]: the uploaded versions; [`explain`]: the meaning of failure codes; [`operator`]: who runs a command;
+//! - [`artifacts`]: reads a version from the source store; [`images`]: the uploaded versions; [`explain`]: the meaning
+//!   of failure codes; [`operator`]: who runs a command;
 //!   [`suggest`]: command lines in messages; `tagged`: resources with tags of this fleet;
 //!   `versions`, `machine_disks`: images, gallery versions and machines as sources.
 //! - [`snapshots`]: runs of syncs, and copies of snapshots on request.
 //! - [`machines`]: clones of virtual machines.
 //! - [`galleries`]: gallery versions: their plan, the watch over their regions, and which one is the latest.
-//! - [`platform`]: disks, snapshots, images, gallery versions and machines that become image versions by copies that the platform makes.
+//! - [`platform`]: disks, snapshots, images, gallery versions and machines that become image versions by copies that
+//!   the platform makes.
 //! - [`region`]: uploaded versions that reach the targets of a region by one golden snapshot.
 //! - [`local`]: a dispatcher and a worker in one process.
 

@@ -93,8 +93,8 @@ pub struct UnlistedGroup {
     pub reason: String,
 }
 
-/// Lists the temporaries of this fleet in the groups of the configuration and of known jobs, and deletes orphans if that
-/// is requested.
+/// Lists the temporaries of this fleet in the groups of the configuration and of known jobs, and deletes orphans if
+/// that is requested.
 ///
 /// # Errors
 /// If the table cannot be reached. A group or resource that cannot be reached is part of the report.
@@ -221,7 +221,8 @@ async fn handle(
     delete: bool,
 ) -> Temporary {
     let created = resource.body.properties.disk().and_then(|disk| disk.time_created.as_deref()?.parse().ok());
-    // The platform reports no time for images, galleries and collections of restore points. Their job began before they were created.
+    // The platform reports no time for images, galleries and collections of restore points. Their job began before they
+    // were created.
     let has_no_time = matches!(resource.id.resource_type, ResourceType::Image | ResourceType::RestorePointCollection)
         || is_gallery(&resource);
     let created = created.or_else(|| job_of(&resource).filter(|_| has_no_time).and_then(time_in));

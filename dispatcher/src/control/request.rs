@@ -201,8 +201,8 @@ pub struct Receivers {
     pub galleries: Vec<Gallery>,
 }
 
-/// The selected targets and galleries, if an uploaded version can reach them by this route. At least one. Only the files of the
-/// configuration are read.
+/// The selected targets and galleries, if an uploaded version can reach them by this route. At least one. Only the
+/// files of the configuration are read.
 ///
 /// # Errors
 /// [`ControlError`] if a file is not valid, or if the route cannot reach a target or gallery.
@@ -249,8 +249,8 @@ fn refuse_other_sinks(targets: &[Target]) -> Result<(), ControlError> {
     )))
 }
 
-/// The id and the time of a new job. Jobs are in the order of these, so they are those of now, or those of the second after
-/// the newest job if a clock was ahead when that was requested.
+/// The id and the time of a new job. Jobs are in the order of these, so they are those of now, or those of the second
+/// after the newest job if a clock was ahead when that was requested.
 pub(crate) async fn next_job(ports: &Ports) -> PortResult<(JobId, Timestamp)> {
     let now = ports.clock.now();
     let newest = ports.table.list_newest_jobs(1).await?.rows.pop();
@@ -326,8 +326,8 @@ async fn system(ports: &Ports, image: &ImageRef) -> PortResult<Option<System>> {
     Ok(system_of(&ports.table.list_uploads().await?.rows, &image.digest).cloned())
 }
 
-/// The open job of an equal request, if there is one. `is_same` returns whether a job delivers the same content. A planned job must
-/// have an operation for each of the targets, and of each of the groups, which are those of galleries.
+/// The open job of an equal request, if there is one. `is_same` returns whether a job delivers the same content. A
+/// planned job must have an operation for each of the targets, and of each of the groups, which are those of galleries.
 pub(crate) async fn find_open_job(
     jobs: &JobStore,
     is_same: impl Fn(&Job) -> bool,

@@ -6,8 +6,8 @@
 //!   store or is named in the targets file. Of the jobs that are the only ones to name a store, the newest is kept.
 //! - A job's tree names the source store whose manifests say which chunks are in use. Another configuration may know
 //!   that store only from the tree. The newest job of each source store is kept.
-//! - Only the rows of a job's copies name its staged VHDs. The job is kept until these are removed, and also if one of its
-//!   rows cannot be read.
+//! - Only the rows of a job's copies name its staged VHDs. The job is kept until these are removed, and also if one of
+//!   its rows cannot be read.
 //!
 //! A row is first marked for removal by compare-and-swap. A marked job cannot be retried. If the removal is
 //! interrupted, the next run continues it.

@@ -42,8 +42,8 @@ pub struct RetryFilter {
 /// The result of a retry.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RetryResult {
-    /// The number of operations that became ready or wait for one that did. If the job ended before all its operations had
-    /// ended, the operations that continue are counted too.
+    /// The number of operations that became ready or wait for one that did. If the job ended before all its operations
+    /// had ended, the operations that continue are counted too.
     pub count: usize,
     /// Why some selected operations are not retried. None if all are.
     pub held: Option<String>,
@@ -131,8 +131,8 @@ pub async fn retry_selected(
 }
 
 /// Reopens a job that has ended, and holds its gates while the retry writes rows. A gate that was evaluated between two
-/// groups would find openers as they were before the retry: it would block the rows behind it, or remove a temporary that a
-/// row is about to use.
+/// groups would find openers as they were before the retry: it would block the rows behind it, or remove a temporary
+/// that a row is about to use.
 async fn begin_retry(jobs: &JobStore, job: &Job) -> Result<(), ControlError> {
     let until = after(jobs.ports.clock.now(), MAX_RETRY_TIME);
     let hold = |job: &mut Job| job.gates_held_until = Some(until);
@@ -178,8 +178,8 @@ async fn ensure_no_newer_job(
     }
 }
 
-/// Writes the job's row again, and lets its gates be evaluated. A reconciler pass that read the operations before the retry ends the job only if the
-/// row's ETag is unchanged, or it has already ended the job.
+/// Writes the job's row again, and lets its gates be evaluated. A reconciler pass that read the operations before the
+/// retry ends the job only if the row's ETag is unchanged, or it has already ended the job.
 async fn hold_job_open(jobs: &JobStore, id: &JobId) -> Result<(), ControlError> {
     loop {
         let row = jobs.job(id).await?;
@@ -205,7 +205,8 @@ struct RetryRun<'a> {
     gates: Gates,
     /// The operations that selected operations read from while they run, or whose temporaries they need.
     streams: BTreeSet<OperationId>,
-    /// The operations that run again because what they created was temporary, and operations behind their gates need it.
+    /// The operations that run again because what they created was temporary, and operations behind their gates need
+    /// it.
     restarted: BTreeSet<OperationId>,
     /// The gates that these operations open.
     closed: BTreeSet<GateKey>,
@@ -246,8 +247,8 @@ impl<'a> RetryRun<'a> {
         retry
     }
 
-    /// Finds operations that created temporaries which retried operations of other groups need. Returns whether there are
-    /// new ones.
+    /// Finds operations that created temporaries which retried operations of other groups need. Returns whether there
+    /// are new ones.
     fn restart_inputs(&mut self, chains: &[Vec<&Operation>], openers: &Openers<'_>) -> bool {
         let mut found: Vec<&Operation> = Vec::new();
         for rows in chains {
@@ -274,8 +275,8 @@ impl<'a> RetryRun<'a> {
         !found.is_empty() || self.streams.len() > selected
     }
 
-    /// Whether a retried operation needs what another one created, which was temporary: a resource, or the VHD of a data disk
-    /// of the same target.
+    /// Whether a retried operation needs what another one created, which was temporary: a resource, or the VHD of a
+    /// data disk of the same target.
     fn is_input(&self, input: &Operation, retried: &Operation) -> bool {
         let registry = &self.control.jobs.registry;
         let is_same_target = input.target().map(Target::key) == retried.target().map(Target::key);

@@ -63,8 +63,8 @@ impl VersionSource {
         }
     }
 
-    /// Where the temporaries are created: those of an image beside it; a disk of a version in a hub in one of its regions, or
-    /// beside its gallery. `preferred` are regions, the best one first.
+    /// Where the temporaries are created: those of an image beside it; a disk of a version in a hub in one of its
+    /// regions, or beside its gallery. `preferred` are regions, the best one first.
     ///
     /// # Errors
     /// [`codes::VERSION_ELSEWHERE`] if there is no such place.

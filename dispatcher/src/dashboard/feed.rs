@@ -78,7 +78,8 @@ impl FeedState {
 
 type Feeds = HashMap<JobId, watch::Sender<FeedState>>;
 
-/// The number of jobs that are read at the same time. Many pages that open at once must not take the memory of a job each.
+/// The number of jobs that are read at the same time. Many pages that open at once must not take the memory of a job
+/// each.
 const MAX_READS: usize = 2;
 
 /// The jobs that pages are connected to.

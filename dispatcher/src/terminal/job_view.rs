@@ -49,8 +49,8 @@ pub struct UploadRate {
 }
 
 impl UploadRate {
-    /// The progress of an upload that started `seconds` ago. The rate excludes chunks that the store already has: they are
-    /// not sent, so a rate limit does not apply to them.
+    /// The progress of an upload that started `seconds` ago. The rate excludes chunks that the store already has: they
+    /// are not sent, so a rate limit does not apply to them.
     #[must_use]
     pub fn of(upload: &Upload, seconds: f64) -> Self {
         let percent = UploadStatus::of(upload).percent;
@@ -181,8 +181,8 @@ fn phase_segments(phase: &Phase) -> [BarSegment; 3] {
     ]
 }
 
-/// The operations of a phase that have ended, in a line: `14/21 (4 skipped, 1 failed)`. The numbers are those of the table
-/// of `status`.
+/// The operations of a phase that have ended, in a line: `14/21 (4 skipped, 1 failed)`. The numbers are those of the
+/// table of `status`.
 #[must_use]
 pub fn phase_counts(phase: &Phase) -> String {
     let others = others_ended(phase);

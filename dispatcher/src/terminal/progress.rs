@@ -95,7 +95,8 @@ impl ProgressDisplay {
             }
             return;
         }
-        // Many uploads end before progress is of interest. A line of zeros shows nothing, unless nothing is read for long.
+        // Many uploads end before progress is of interest. A line of zeros shows nothing, unless nothing is read for
+        // long.
         if since.elapsed() < FIRST_LINE || (upload.bytes_read == 0 && since.elapsed() < LINE_INTERVAL) {
             return;
         }
@@ -103,8 +104,8 @@ impl ProgressDisplay {
             || {
                 let left = job_view::time_left_suffix(pace.left);
                 let rate = pace.rate.map_or_else(String::new, |rate| format!(", {}/s", HumanBytes(rate)));
-                // How much is read is a part of the file. It is no number of bytes here, because the file and its VHD have
-                // different ones.
+                // How much is read is a part of the file. It is no number of bytes here, because the file and its VHD
+                // have different ones.
                 format!(
                     "upload: {:.0}% read, {} sent, {} already in the store{rate}{left}",
                     pace.percent.floor(),

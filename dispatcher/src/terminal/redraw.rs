@@ -1,18 +1,18 @@
 //! Lines that are redrawn in place on the terminal of standard error.
 //!
-//! The cursor rests right behind the last line, and not at the terminal's edge: the `^C` that a terminal echoes there must
-//! not break the line, or the place would be lost.
+//! The cursor rests right behind the last line, and not at the terminal's edge: the `^C` that a terminal echoes there
+//! must not break the line, or the place would be lost.
 //!
 //! # Why not `indicatif::MultiProgress`
 //!
 //! `MultiProgress` of indicatif 0.18.6 ends a line by padding it with spaces to the width of the terminal, and lets the
 //! terminal wrap. Three guarantees of this module would be lost:
 //!
-//! - **Nothing is left behind after an interrupt.** The cursor rests at the right edge, so an echoed `^C` wraps to a new
-//!   row. The next clear goes up one row too few, and the first line of the display stays on the screen.
-//! - **A display is redrawn in place after the terminal was resized.** Padded lines are one wrapped line to the terminal:
-//!   when the width changes, it breaks them elsewhere, and the counted rows are wrong (indicatif issue 182, open since
-//!   2020). Lines that end with a line break keep their rows in a wider terminal.
+//! - **Nothing is left behind after an interrupt.** The cursor rests at the right edge, so an echoed `^C` wraps to a
+//!   new row. The next clear goes up one row too few, and the first line of the display stays on the screen.
+//! - **A display is redrawn in place after the terminal was resized.** Padded lines are one wrapped line to the
+//!   terminal: when the width changes, it breaks them elsewhere, and the counted rows are wrong (indicatif issue 182,
+//!   open since 2020). Lines that end with a line break keep their rows in a wider terminal.
 //! - **A closed standard error ends nothing.** `MultiProgress::suspend`, which would write the log lines, panics when a
 //!   write fails.
 //!

@@ -158,8 +158,8 @@ pub struct Config {
 impl Config {
     /// Reads the configuration from the file at `path`, from the file that `GOLDFLEET_CONFIG` names, or from
     /// `goldfleet.toml` in the working directory or the nearest parent directory that has one. Only the last of these
-    /// may be missing. The variables of `env` override the file; see [`environment`]. The codes in `upload.accept` are not
-    /// checked; see [`Config::load_and_check`].
+    /// may be missing. The variables of `env` override the file; see [`environment`]. The codes in `upload.accept` are
+    /// not checked; see [`Config::load_and_check`].
     ///
     /// # Errors
     /// [`ConfigError`], with all errors that were found and their remedies.

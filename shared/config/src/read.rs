@@ -82,7 +82,8 @@ fn remove_faulty_key(rest: &mut Node, fault: &FieldError) {
     let keys = match fault.keys() {
         // The backend determines the valid keys of the section. If it is invalid, none of them can be checked.
         [section, key] if key == TAG && !fault.is_unknown() => std::slice::from_ref(section),
-        // An item cannot be removed from its list, so the list is removed. The items of a sync are tables, whose keys can.
+        // An item cannot be removed from its list, so the list is removed. The items of a sync are tables, whose keys
+        // can.
         [list @ .., item] if list.first().is_some_and(|first| first == SYNC) && is_item(item) => list,
         keys if keys.first().is_some_and(|first| first == SYNC) => keys,
         keys => keys.iter().position(is_item).map_or(keys, |item| &keys[..item]),

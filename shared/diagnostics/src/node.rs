@@ -121,7 +121,8 @@ impl Node {
         }
     }
 
-    /// The location of the value under the keys of `path`, in which `[2]` is the second item of a list. None if it was not written.
+    /// The location of the value under the keys of `path`, in which `[2]` is the second item of a list. None if it was
+    /// not written.
     #[must_use]
     pub fn origin_of(&self, path: &[&str]) -> Option<&Origin> {
         let [key, rest @ ..] = path else { return self.origin.as_ref() };

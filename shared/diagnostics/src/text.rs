@@ -7,8 +7,8 @@ use std::path::Path;
 /// Reads a text file of at most `most` bytes.
 ///
 /// # Errors
-/// As [`fs::read_to_string`]. `InvalidInput` if the path is no file, such as a pipe, which might never end, or if the file is
-/// larger. `InvalidData` if it is not UTF-8.
+/// As [`fs::read_to_string`]. `InvalidInput` if the path is no file, such as a pipe, which might never end, or if the
+/// file is larger. `InvalidData` if it is not UTF-8.
 pub fn read_text(path: &Path, most: u64) -> io::Result<String> {
     let found = fs::metadata(path)?;
     if !found.is_file() && !found.is_dir() {

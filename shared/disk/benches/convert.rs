@@ -1,12 +1,12 @@
 //! Conversion to a fixed VHD, measured against `qemu-img convert` on the same images in the same run.
 //!
-//! `cargo bench -p goldfleet-disk --bench convert` measures a generated disk of 4 GiB, and prints ratios of CPU time and wall time. The
-//! bound is 1.2 for qcow2 and VHDX. Arguments such as `-- qcow2 VHDX` select images. `GOLDFLEET_BENCH_GIB` changes the size and
-//! `GOLDFLEET_BENCH_RUNS` the number of runs. `GOLDFLEET_BENCH_RAW` names a raw disk to measure instead, and `GOLDFLEET_BENCH_FOLDER` the
-//! folder for all files (9 GiB).
+//! `cargo bench -p goldfleet-disk --bench convert` measures a generated disk of 4 GiB, and prints ratios of CPU time
+//! and wall time. The bound is 1.2 for qcow2 and VHDX. Arguments such as `-- qcow2 VHDX` select images.
+//! `GOLDFLEET_BENCH_GIB` changes the size and `GOLDFLEET_BENCH_RUNS` the number of runs. `GOLDFLEET_BENCH_RAW` names a
+//! raw disk to measure instead, and `GOLDFLEET_BENCH_FOLDER` the folder for all files (9 GiB).
 //!
-//! Without `--bench`, as `cargo test --benches` runs it, it converts a small disk once and compares the result; the times are then not
-//! meaningful.
+//! Without `--bench`, as `cargo test --benches` runs it, it converts a small disk once and compares the result; the
+//! times are then not meaningful.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark")]
 
 use std::fs::File;

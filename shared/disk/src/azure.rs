@@ -20,9 +20,9 @@ const HASHED_LENGTH: u64 = 4 << 20;
 
 /// The disk of an image as Azure accepts it, with the footer of its fixed VHD.
 ///
-/// The changes to the disk's bytes are: zeros appended up to a whole number of MiB; the backup of a GPT at the actual end; and
-/// in the GPT's first header the fields AlternateLBA, LastUsableLBA and the checksum. With `repair_gpt`, the whole first copy
-/// is written from the backup. Nothing else is ever changed.
+/// The changes to the disk's bytes are: zeros appended up to a whole number of MiB; the backup of a GPT at the actual
+/// end; and in the GPT's first header the fields AlternateLBA, LastUsableLBA and the checksum. With `repair_gpt`, the
+/// whole first copy is written from the backup. Nothing else is ever changed.
 #[derive(Clone)]
 pub struct AzureDisk {
     disk: Arc<dyn DiskReader>,
@@ -41,8 +41,8 @@ impl fmt::Debug for AzureDisk {
 }
 
 impl AzureDisk {
-    /// All changes to the bytes of a disk are at most this many bytes from its start or its end: a copy of the GPT, whose table
-    /// has at most 1 MiB.
+    /// All changes to the bytes of a disk are at most this many bytes from its start or its end: a copy of the GPT,
+    /// whose table has at most 1 MiB.
     pub const CHANGED_EDGE: u64 = 2 * MIB;
 
     /// Opens an image with the default options.
@@ -54,7 +54,8 @@ impl AzureDisk {
         Self::new(&open, false).map_err(|error| OpenError::disk(open.format, &error))
     }
 
-    /// The disk of an open image. With `repair_gpt`, a damaged first copy of the GPT is replaced by one made from the backup.
+    /// The disk of an open image. With `repair_gpt`, a damaged first copy of the GPT is replaced by one made from the
+    /// backup.
     ///
     /// # Errors
     /// [`DiskError`] if the disk cannot be read.
@@ -165,7 +166,8 @@ impl AzureDisk {
         self.changes.push(Finding::new(&codes::GPT_BACKUP_MOVED, message));
     }
 
-    /// Replaces the first copy of a GPT by one made from the backup in sector `last`. Returns false if there is no room for it.
+    /// Replaces the first copy of a GPT by one made from the backup in sector `last`. Returns false if there is no room
+    /// for it.
     fn repair_first_copy(&mut self, backup: GptCopy, last: u64) -> bool {
         const TABLE_AT: u64 = 2;
         if backup.first_usable < TABLE_AT + backup.table_sectors() || backup.last_usable > last {

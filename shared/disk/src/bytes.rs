@@ -1,7 +1,7 @@
 //! Numbers and identifiers in binary structures.
 //!
-//! Offsets come from disk structures and may be anything. The functions without a prefix return 0 beyond the end of the buffer,
-//! for callers that check a magic number or a length anyway. Those with the prefix `try_` return `None`.
+//! Offsets come from disk structures and may be anything. The functions without a prefix return 0 beyond the end of the
+//! buffer, for callers that check a magic number or a length anyway. Those with the prefix `try_` return `None`.
 
 /// `N` bytes at `at`, if all of them are in the buffer.
 fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {

@@ -33,8 +33,8 @@ struct Window {
 }
 
 impl TableCache {
-    /// A cache with windows of `window` bytes, at most [`MAX_WINDOW`]. If windows are no larger than the tables, little is read
-    /// that is not a table.
+    /// A cache with windows of `window` bytes, at most [`MAX_WINDOW`]. If windows are no larger than the tables, little
+    /// is read that is not a table.
     pub(crate) fn new(source: Arc<dyn DiskReader>, window: u64) -> Self {
         Self { source, window: window.clamp(512, MAX_WINDOW), kept: Mutex::default() }
     }

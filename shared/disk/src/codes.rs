@@ -1,5 +1,5 @@
-//! The codes of all findings about files, disks and partition tables, in one table. `goldfleet explain` and parts of the
-//! documentation are generated from it.
+//! The codes of all findings about files, disks and partition tables, in one table. `goldfleet explain` and parts of
+//! the documentation are generated from it.
 
 use crate::Severity;
 
@@ -10,8 +10,8 @@ pub struct Code {
     pub name: &'static str,
     /// The usual severity of such findings.
     pub severity: Severity,
-    /// Whether it is deduced from the disk's content, so that an operator may overrule it with `--accept`. Other errors are
-    /// facts, such as a limit of Azure or a file that cannot be read.
+    /// Whether it is deduced from the disk's content, so that an operator may overrule it with `--accept`. Other errors
+    /// are facts, such as a limit of Azure or a file that cannot be read.
     pub deduced: bool,
     /// What it means, in one sentence.
     pub meaning: &'static str,

@@ -14,8 +14,8 @@ use crate::{DiskError, DiskReader};
 /// Bytes that are compared at once.
 const PIECE: u64 = 1 << 20;
 
-/// Compares the file at `copy` with the fixed VHD of a disk, footer included. Returns the offset of the first difference. Holes
-/// of both are not read.
+/// Compares the file at `copy` with the fixed VHD of a disk, footer included. Returns the offset of the first
+/// difference. Holes of both are not read.
 ///
 /// # Errors
 /// [`DiskError`] if one of them cannot be read.

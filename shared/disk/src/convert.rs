@@ -68,8 +68,8 @@ pub struct Converted {
 
 /// Writes a disk to `output` as a fixed VHD. The file is sparse and appears under its name only when it is complete.
 ///
-/// Several threads call `progress` with the bytes that were read and the total. If `cancel` becomes true, the conversion stops
-/// and deletes its temporary file.
+/// Several threads call `progress` with the bytes that were read and the total. If `cancel` becomes true, the
+/// conversion stops and deletes its temporary file.
 ///
 /// # Errors
 /// [`ConvertError::Exists`] if `output` exists and `force` is not set; [`ConvertError::Write`] and [`ConvertError::Disk`] if

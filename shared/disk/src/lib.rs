@@ -1,15 +1,17 @@
 //! Disk images of any format, read as the disks they hold.
 //!
-//! - [`open`] opens an image and detects its format. [`DiskReader`] is the interface to the disk in it: its size, its data ranges
-//!   and its bytes.
+//! - [`open`] opens an image and detects its format. [`DiskReader`] is the interface to the disk in it: its size, its
+//!   data ranges and its bytes.
 //! - [`AzureDisk`] is the same disk as Azure accepts it, with every change reported.
-//! - [`check`] checks whether an image can become an OS disk. [`Finding`] is one result; [`codes`] lists all kinds of findings.
-//! - [`convert`] writes a disk to a fixed VHD; [`chunk`] divides it into chunks; [`sparse`] finds the data of sparse files;
+//! - [`check`] checks whether an image can become an OS disk. [`Finding`] is one result; [`codes`] lists all kinds of
+//!   findings.
+//! - [`convert`] writes a disk to a fixed VHD; [`chunk`] divides it into chunks; [`sparse`] finds the data of sparse
+//!   files;
 //!   [`bytes`] reads numbers in binary structures.
 //!
-//! Images are only read, without child processes. An image may be damaged or hostile: every offset in it is checked against the
-//! file's length, and memory is bounded. In memory are the allocation tables in use (a cache of 4 MiB), the log of a VHDX (at most
-//! 64 MiB), and the window of a decompressor (at most 128 MiB).
+//! Images are only read, without child processes. An image may be damaged or hostile: every offset in it is checked
+//! against the file's length, and memory is bounded. In memory are the allocation tables in use (a cache of 4 MiB), the
+//! log of a VHDX (at most 64 MiB), and the window of a decompressor (at most 128 MiB).
 
 mod azure;
 mod bitset;

@@ -18,16 +18,16 @@ pub trait DiskReader: fmt::Debug + Send + Sync {
     /// be read.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), DiskError>;
 
-    /// The first range that may hold data and ends after `offset`; its start is at least `offset`. `None` if the rest of the
-    /// disk is zero. Everything between `offset` and the range is zero. The next range may begin where this one ends. Only
-    /// allocation tables are read for this, no data.
+    /// The first range that may hold data and ends after `offset`; its start is at least `offset`. `None` if the rest
+    /// of the disk is zero. Everything between `offset` and the range is zero. The next range may begin where this one
+    /// ends. Only allocation tables are read for this, no data.
     ///
     /// # Errors
     /// [`DiskError`] if the image's allocation tables cannot be read.
     fn next_data(&self, offset: u64) -> Result<Option<Range<u64>>, DiskError>;
 
-    /// Checks all allocation tables of the image: each part lies inside the file, and no two parts share bytes. `check_limits`
-    /// is called regularly; its error ends the check.
+    /// Checks all allocation tables of the image: each part lies inside the file, and no two parts share bytes.
+    /// `check_limits` is called regularly; its error ends the check.
     ///
     /// # Errors
     /// [`DiskError`] if the tables cannot be read or contradict each other, and the errors of `check_limits`.

@@ -7,8 +7,8 @@ use std::ops::Range;
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
-/// The first range at or after `offset` that is not a hole, in the first `size` bytes of a file. If the file system does not
-/// report holes, all of the file is data. Moves the file's cursor.
+/// The first range at or after `offset` that is not a hole, in the first `size` bytes of a file. If the file system
+/// does not report holes, all of the file is data. Moves the file's cursor.
 ///
 /// # Errors
 /// Any error of seeking in the file.

@@ -29,7 +29,8 @@ pub struct GoldenSpec {
     pub size: u64,
     /// The generation that boots it.
     pub generation: Generation,
-    /// The ranges of random data: offset and length in bytes, multiples of 512. The first and last 2 MiB stay free of it.
+    /// The ranges of random data: offset and length in bytes, multiples of 512. The first and last 2 MiB stay free of
+    /// it.
     pub extents: Vec<(u64, u64)>,
     /// The seed of the random data. The same seed gives the same data.
     pub seed: u64,

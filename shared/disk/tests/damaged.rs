@@ -1,7 +1,7 @@
 //! Damaged images give an error or a finding: no panic, no hang, and less than 256 MiB of memory.
 //!
-//! `GOLDFLEET_DAMAGED=20000` damages as many files (`tests/long.sh` does); by default 500. `GOLDFLEET_DAMAGE=17` runs one case
-//! alone. Inputs that fuzzing has found are in `tests/found`.
+//! `GOLDFLEET_DAMAGED=20000` damages as many files (`tests/long.sh` does); by default 500. `GOLDFLEET_DAMAGE=17` runs
+//! one case alone. Inputs that fuzzing has found are in `tests/found`.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 mod common;
@@ -183,7 +183,8 @@ fn fuzz_input(name: &str, bytes: Vec<u8>) -> (&'static str, Vec<u8>) {
     }
 }
 
-/// The structures of a VHDX as the fuzz target puts them together: for each place a length in units of 4 bytes, and the bytes.
+/// The structures of a VHDX as the fuzz target puts them together: for each place a length in units of 4 bytes, and the
+/// bytes.
 fn scattered(file: &[u8]) -> Vec<u8> {
     const PLACES: [usize; 10] = [
         64 * KIB,

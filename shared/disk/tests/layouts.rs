@@ -1,8 +1,9 @@
 //! Random layouts of all formats are read byte for byte.
 //!
-//! Each case has a seed, which its failure names. `GOLDFLEET_LAYOUTS=2000` runs as many cases (`tests/long.sh` does); by default
-//! a tenth of that. `GOLDFLEET_LAYOUT=17` runs one case alone. If `GOLDFLEET_DELIVER` names the program `goldfleet`, each image is
-//! also uploaded, and compared at two targets; the disks are then 20 MiB larger, because Azure accepts no smaller ones.
+//! Each case has a seed, which its failure names. `GOLDFLEET_LAYOUTS=2000` runs as many cases (`tests/long.sh` does);
+//! by default a tenth of that. `GOLDFLEET_LAYOUT=17` runs one case alone. If `GOLDFLEET_DELIVER` names the program
+//! `goldfleet`, each image is also uploaded, and compared at two targets; the disks are then 20 MiB larger, because
+//! Azure accepts no smaller ones.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 mod common;

@@ -1,8 +1,8 @@
 //! What must change at a gallery version so that it is in every wanted region, and the state of its regions.
 //!
-//! The service has no condition for a PUT of a version (GalleryRP 2024-03-03 has no ETag), so another tool that reads the regions,
-//! adds one and writes them can remove those that were added in between. goldfleet reads a version after each write and at
-//! each pass of the reconciler, and adds what is missing. Foreign regions stay.
+//! The service has no condition for a PUT of a version (GalleryRP 2024-03-03 has no ETag), so another tool that reads
+//! the regions, adds one and writes them can remove those that were added in between. goldfleet reads a version after
+//! each write and at each pass of the reconciler, and adds what is missing. Foreign regions stay.
 
 use std::collections::BTreeSet;
 
@@ -28,8 +28,8 @@ pub struct Wanted<'a> {
 
 /// The changed body of an existing version. None if it is as it should be.
 ///
-/// A version is the latest one in a region only if it was promoted and is ready there. So a region that somebody removed and
-/// that is added again shows its readers the version before until it is ready again.
+/// A version is the latest one in a region only if it was promoted and is ready there. So a region that somebody
+/// removed and that is added again shows its readers the version before until it is ready again.
 #[must_use]
 pub fn change(wanted: Wanted<'_>, found: &ResourceBody) -> Option<ResourceBody> {
     let mut body = found.clone();
@@ -109,8 +109,8 @@ pub enum Existing {
     Foreign(String),
 }
 
-/// What an existing version with the name of an image version is. Only a version that this fleet created with the same content is
-/// changed. A version cannot get another content, and machines may be of it, so it is not replaced either.
+/// What an existing version with the name of an image version is. Only a version that this fleet created with the same
+/// content is changed. A version cannot get another content, and machines may be of it, so it is not replaced either.
 #[must_use]
 pub fn classify(fleet: Uuid, wanted: &ImageRef, found: &ResourceBody) -> Existing {
     let is_ours = tag(&found.tags, tags::FLEET).and_then(|text| text.parse().ok()) == Some(fleet)

@@ -1,8 +1,9 @@
 //! The rows of a gallery in the graph of a job.
 //!
-//! A group has a snapshot of each disk in the resource group of the gallery, the version that is created from them, and the removal of
-//! temporaries. A snapshot is full: it is not documented that a version can be created from an incremental one. It is in the subscription
-//! of the gallery, because an encrypted source must be (source: Azure, image-version-encryption).
+//! A group has a snapshot of each disk in the resource group of the gallery, the version that is created from them, and
+//! the removal of temporaries. A snapshot is full: it is not documented that a version can be created from an
+//! incremental one. It is in the subscription of the gallery, because an encrypted source must be (source: Azure,
+//! image-version-encryption).
 
 use goldfleet_model::graph::{After, GateKey};
 use goldfleet_model::ids::Region;
@@ -70,8 +71,8 @@ pub enum GalleryRow {
     Publish(Box<PublishSpec>),
 }
 
-/// The rows of a gallery, in their order. Every route that has golden snapshots in the region of the gallery yields them. `golden` has
-/// the snapshot of each disk, in the order of [`PublishSpec::sources`].
+/// The rows of a gallery, in their order. Every route that has golden snapshots in the region of the gallery yields
+/// them. `golden` has the snapshot of each disk, in the order of [`PublishSpec::sources`].
 #[must_use]
 pub fn rows(gallery: &PlannedGallery, golden: Vec<Golden>) -> Vec<Row<GalleryRow>> {
     let PlannedGallery { spec, .. } = gallery;

@@ -1,5 +1,5 @@
-//! What goldfleet remembers about a gallery version after its job has ended, and about the verification of an image version.
-//! Both are records beside the job table.
+//! What goldfleet remembers about a gallery version after its job has ended, and about the verification of an image
+//! version. Both are records beside the job table.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -49,7 +49,8 @@ pub struct RegionRecord {
     /// Whether a disk of the version was created in the region since the version was last added to it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ready: bool,
-    /// Since when it is replicated. Each replication has its own time: one that begins after the region was removed, too.
+    /// Since when it is replicated. Each replication has its own time: one that begins after the region was removed,
+    /// too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
     /// Whether this replication was complete.
@@ -82,7 +83,8 @@ impl Publication {
         Self { spec, gone: false, ..self }
     }
 
-    /// Whether its record can be removed after its job has ended: the version was never created, or does not exist any more.
+    /// Whether its record can be removed after its job has ended: the version was never created, or does not exist any
+    /// more.
     #[must_use]
     pub fn is_obsolete(&self) -> bool {
         self.gone || !self.created

@@ -1,4 +1,5 @@
-//! Which published versions a pass of the reconciler checks. Each check reads a version, so a pass checks a limited number, in turn.
+//! Which published versions a pass of the reconciler checks. Each check reads a version, so a pass checks a limited
+//! number, in turn.
 
 /// A version that may be checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +20,8 @@ pub struct Rota {
 impl Rota {
     /// The versions of the next pass, at most `limit`. `all` is sorted by name.
     ///
-    /// At most half of them are versions that are under way, if there are enough others, so that neither delays the other one.
+    /// At most half of them are versions that are under way, if there are enough others, so that neither delays the
+    /// other one.
     pub fn next<'a>(&mut self, all: &[Watched<'a>], limit: usize) -> Vec<&'a str> {
         let names = |is_underway: bool| -> Vec<&'a str> {
             all.iter().filter(|version| version.is_underway == is_underway).map(|version| version.name).collect()

@@ -41,7 +41,8 @@ pub struct Gallery {
     /// The SKU. `{image}` stands for the name of the image.
     #[serde(default = "image_field")]
     pub sku: String,
-    /// The security type of the definition. It is always in the request, because newer API versions have other defaults.
+    /// The security type of the definition. It is always in the request, because newer API versions have other
+    /// defaults.
     #[serde(default)]
     pub security_type: SecurityType,
     /// The architecture.
@@ -53,7 +54,8 @@ pub struct Gallery {
     /// Further features of the definition, such as `DiskControllerTypes = "SCSI, NVMe"`.
     #[serde(default)]
     pub features: BTreeMap<String, String>,
-    /// The regions to which versions are replicated. The region of the gallery is one of them; it is added if it is missing.
+    /// The regions to which versions are replicated. The region of the gallery is one of them; it is added if it is
+    /// missing.
     #[serde(default)]
     pub regions: Vec<GalleryRegion>,
     /// The number of days after which a version ends. None for no end. The platform deletes nothing then.

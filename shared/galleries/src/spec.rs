@@ -146,8 +146,8 @@ impl PublishSpec {
         ResourceBody::from_json(ResourceType::GalleryVersion, self.body.clone())
     }
 
-    /// The body of the disk that proves that the version can be used in a region. `replication` names the replication to the
-    /// region: a disk of an earlier one proves nothing about a later one.
+    /// The body of the disk that proves that the version can be used in a region. `replication` names the replication
+    /// to the region: a disk of an earlier one proves nothing about a later one.
     #[must_use]
     pub fn trial_body(&self, region: &Region, replication: &str) -> ResourceBody {
         let mut disk = DiskProperties::new(CreationData::from_version(&self.version));

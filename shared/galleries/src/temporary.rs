@@ -1,9 +1,9 @@
-//! The temporary gallery version by which the content of a managed image is read: a gallery, a definition and a version with one
-//! replica in the region of the image. Source: Microsoft.Compute, GalleryRP 2024-03-03; `Shallow`: Azure,
+//! The temporary gallery version by which the content of a managed image is read: a gallery, a definition and a version
+//! with one replica in the region of the image. Source: Microsoft.Compute, GalleryRP 2024-03-03; `Shallow`: Azure,
 //! shared-image-galleries, such a version is only in its own region.
 //!
-//! The content of an image cannot be read in another way: its disks and snapshots are often deleted, and the image has its own
-//! copy. Disks of the version are managed disks.
+//! The content of an image cannot be read in another way: its disks and snapshots are often deleted, and the image has
+//! its own copy. Disks of the version are managed disks.
 
 use std::collections::BTreeMap;
 
@@ -105,8 +105,8 @@ impl Scratch<'_> {
         ResourceBody::new(self.region.clone(), properties).with_tags(self.tags())
     }
 
-    /// The specifications of these rows: the gallery, the definition and the version of an image. They are deleted in the opposite
-    /// order. `fingerprint` is that of the image.
+    /// The specifications of these rows: the gallery, the definition and the version of an image. They are deleted in
+    /// the opposite order. `fingerprint` is that of the image.
     #[must_use]
     pub fn items(&self, image: &CapturedImage<'_>, fingerprint: &str) -> [ItemSpec; 3] {
         let [gallery, definition, version] = self.resources(image);
@@ -114,7 +114,8 @@ impl Scratch<'_> {
         [item(gallery, None), item(definition, None), item(version, Some((image.id.clone(), fingerprint.to_owned())))]
     }
 
-    /// The gallery, the definition and the version of an image with their bodies, in the order in which they are created.
+    /// The gallery, the definition and the version of an image with their bodies, in the order in which they are
+    /// created.
     #[must_use]
     pub fn resources(&self, image: &CapturedImage<'_>) -> [(ResourceId, ResourceBody); 3] {
         let gallery = Properties::Gallery(GalleryProperties::default());
@@ -128,7 +129,8 @@ impl Scratch<'_> {
     }
 
     fn definition_properties(&self, image: &CapturedImage<'_>) -> DefinitionProperties {
-        // Managed images have standard security. Newer versions of the API have another default. Generation 1 has no security types.
+        // Managed images have standard security. Newer versions of the API have another default. Generation 1 has no
+        // security types.
         let security =
             || GalleryFeature { name: "SecurityType".to_owned(), value: "Standard".to_owned(), other: Map::new() };
         DefinitionProperties {
@@ -215,8 +217,8 @@ fn own(name: &str) -> ResourceName {
     name.parse().expect("the name of a resource")
 }
 
-/// The encryption of the replica of an image whose disks are encrypted by a customer's key. Source: GalleryRP 2024-03-03,
-/// `EncryptionImages`.
+/// The encryption of the replica of an image whose disks are encrypted by a customer's key. Source: GalleryRP
+/// 2024-03-03, `EncryptionImages`.
 fn encryption(sets: &BTreeMap<DiskRole, String>) -> Option<RegionEncryption> {
     let mut encryption = json!({});
     for (role, set) in sets {

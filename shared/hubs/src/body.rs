@@ -15,7 +15,8 @@ use crate::source::Source;
 /// The performance tier of snapshots: the cheapest.
 pub(crate) const SNAPSHOT_SKU: &str = "Standard_LRS";
 
-/// Properties of the source that a copy loses unless its request repeats them, besides the system and the security type.
+/// Properties of the source that a copy loses unless its request repeats them, besides the system and the security
+/// type.
 const REPEATED: [&str; 3] = ["purchasePlan", "supportedCapabilities", "supportsHibernation"];
 
 /// How a disk or snapshot gets its content.
@@ -42,8 +43,8 @@ pub struct Made<'a> {
     pub encryption_set: Option<&'a str>,
 }
 
-/// The body of a temporary snapshot. Nobody can export its content. `is_incremental` is needed for copies between regions.
-/// A snapshot of which a managed image is created has no security type: a managed image has none.
+/// The body of a temporary snapshot. Nobody can export its content. `is_incremental` is needed for copies between
+/// regions. A snapshot of which a managed image is created has no security type: a managed image has none.
 #[must_use]
 pub fn temporary_snapshot(delivery: &Delivery, made: Made<'_>, is_incremental: bool, has_security: bool) -> Value {
     let mut properties = common(delivery, made);
@@ -61,8 +62,8 @@ pub fn temporary_disk(delivery: &Delivery, made: Made<'_>) -> Value {
     resource(made.region, &temporary_tags(delivery, made.source), SNAPSHOT_SKU, properties)
 }
 
-/// The body of the temporary disk that is created from a disk of a gallery version. The security type of a disk that is created from
-/// an image is that of the request.
+/// The body of the temporary disk that is created from a disk of a gallery version. The security type of a disk that is
+/// created from an image is that of the request.
 #[must_use]
 pub fn disk_of_version(delivery: &Delivery, made: Made<'_>, version: &VersionRef) -> Value {
     let mut properties = common(delivery, made);
@@ -83,8 +84,8 @@ pub fn snapshot(delivery: &Delivery, made: Made<'_>) -> Value {
     resource(made.region, &sink_tags(delivery, made.source), SNAPSHOT_SKU, properties)
 }
 
-/// The body of a disk that a target receives. A disk that is created by a copy takes over the security type, and rejects it
-/// in the request.
+/// The body of a disk that a target receives. A disk that is created by a copy takes over the security type, and
+/// rejects it in the request.
 #[must_use]
 pub fn disk(delivery: &Delivery, made: Made<'_>) -> Value {
     let mut properties = common(delivery, made);
@@ -150,8 +151,8 @@ pub(crate) fn no_export() -> [(String, Value); 2] {
         .map(|(name, value)| (name.to_owned(), json!(value)))
 }
 
-/// The export policy of what a target receives. It is never looser than that of the source. A disk access resource serves
-/// only its own region, so a copy denies all access if its source permits private endpoints only.
+/// The export policy of what a target receives. It is never looser than that of the source. A disk access resource
+/// serves only its own region, so a copy denies all access if its source permits private endpoints only.
 fn export(source: &Source) -> Map<String, Value> {
     let mut policy = Map::new();
     if let Some(access) = source.other("networkAccessPolicy") {

@@ -40,8 +40,8 @@ impl Origin {
     }
 }
 
-/// The number of snapshots that a target copies of a disk from its region. A managed image is created from a snapshot without
-/// security type, and what else the target receives keeps it.
+/// The number of snapshots that a target copies of a disk from its region. A managed image is created from a snapshot
+/// without security type, and what else the target receives keeps it.
 pub(crate) fn copies_of(source: &Source, target: &Target) -> u32 {
     let sinks = target.sinks;
     let keeps_security = sinks.has(Sink::Snapshot) || sinks.has(Sink::Disk);
@@ -103,7 +103,8 @@ impl<'a> DiskGraph<'a> {
         self.gates(&format!("hub.{region}"), "")
     }
 
-    /// The rows that create and remove the incremental snapshot in the region of the source. None if it is copied itself.
+    /// The rows that create and remove the incremental snapshot in the region of the source. None if it is copied
+    /// itself.
     pub(crate) fn source_rows(&self) -> Option<Vec<Row>> {
         let source = self.source;
         if !self.delivery.needs_scratch(source) {
@@ -372,7 +373,8 @@ impl<'a> DiskGraph<'a> {
     }
 }
 
-/// The gate that the image of a target opens when it has ended: the removals of the snapshots of its data disks wait for it.
+/// The gate that the image of a target opens when it has ended: the removals of the snapshots of its data disks wait
+/// for it.
 fn image_gate(planned: &PlannedTarget) -> GateKey {
     gate(&format!("image.{}", planned.group))
 }

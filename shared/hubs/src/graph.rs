@@ -1,11 +1,13 @@
 //! A plan as a graph: groups of rows, with gates between them.
 //!
 //! - One group for the temporary gallery version of a managed image.
-//! - For each disk, one group for its source, if it cannot be copied directly: an incremental snapshot of it, and the removal of the
-//!   temporaries.
-//! - For each disk, one group for each other region: the copy of the snapshot to the hub of the region, and its removal.
-//! - One group for each target: a snapshot copy of the OS disk in its subscription, what it receives, and the removal of temporaries. The
-//!   copies of each data disk have a group, so that no disk waits for another one. They open a gate for the image.
+//! - For each disk, one group for its source, if it cannot be copied directly: an incremental snapshot of it, and the
+//!   removal of the temporaries.
+//! - For each disk, one group for each other region: the copy of the snapshot to the hub of the region, and its
+//!   removal.
+//! - One group for each target: a snapshot copy of the OS disk in its subscription, what it receives, and the removal
+//!   of temporaries. The copies of each data disk have a group, so that no disk waits for another one. They open a gate
+//!   for the image.
 //! - One group for each gallery: snapshot copies in its resource group, the version, and the removal of temporaries.
 //!
 //! Removals run in any case, after all rows that use a temporary have ended in any way.
@@ -91,7 +93,8 @@ impl<'a> Graph<'a> {
         Self { delivery, disks: delivery.disks().map(|disk| DiskGraph::new(delivery, disk)).collect() }
     }
 
-    /// The groups: those of the source, those of regions, and those of targets and galleries. Each is created when it is needed.
+    /// The groups: those of the source, those of regions, and those of targets and galleries. Each is created when it
+    /// is needed.
     pub fn into_groups(self) -> impl Iterator<Item = Group<'a>> + 'a {
         let delivery = self.delivery;
         let graph = Arc::new(self);

@@ -1,4 +1,5 @@
-//! How an image version reaches targets by copies that the platform makes of its disks. Pure: all input is given as arguments.
+//! How an image version reaches targets by copies that the platform makes of its disks. Pure: all input is given as
+//! arguments.
 //!
 //! - [`source`]: a disk that is copied, as the service returns it.
 //! - [`plan`] says what is copied to where, and what is refused.

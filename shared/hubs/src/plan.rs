@@ -152,8 +152,8 @@ impl Delivery {
         self.regions().into_iter().filter(|region| *region != self.source.region())
     }
 
-    /// Where the temporaries in the region of the source are created. An incremental snapshot must be in the subscription
-    /// of its disk, so for a disk that is a hub there, or else the resource group of the disk.
+    /// Where the temporaries in the region of the source are created. An incremental snapshot must be in the
+    /// subscription of its disk, so for a disk that is a hub there, or else the resource group of the disk.
     #[must_use]
     pub fn scratch(&self, disk: &Source) -> GroupRef {
         if let Some(scratch) = &self.scratch {

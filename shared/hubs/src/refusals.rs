@@ -47,8 +47,8 @@ impl Faults<'_> {
         self.encryption(&Place::of_target(target));
     }
 
-    /// The temporary snapshot of a gallery, and the replicas of its versions. A disk encryption set serves one region, and the
-    /// replicas of each region need one (source: Azure, image-version-encryption).
+    /// The temporary snapshot of a gallery, and the replicas of its versions. A disk encryption set serves one region,
+    /// and the replicas of each region need one (source: Azure, image-version-encryption).
     fn gallery(&mut self, planned: &PlannedGallery) {
         for region in planned.settings.all_regions() {
             self.encryption(&Place::of_gallery(&planned.settings, &region));
@@ -59,8 +59,8 @@ impl Faults<'_> {
         self.encryption(&Place::of_hub(region, hub));
     }
 
-    /// A disk encryption set serves the resources of its subscription and region. A copy of what a customer's key encrypts
-    /// needs one: without it, a key of the platform would encrypt the copy.
+    /// A disk encryption set serves the resources of its subscription and region. A copy of what a customer's key
+    /// encrypts needs one: without it, a key of the platform would encrypt the copy.
     fn encryption(&mut self, place: &Place<'_>) {
         if place.set.is_none() && self.delivery.disks().any(|disk| disk.customer_encryption().is_some()) {
             let message = "a key of yours encrypts the source: set disk_encryption_set here";
@@ -69,7 +69,8 @@ impl Faults<'_> {
         self.found.extend(set_elsewhere(place));
     }
 
-    /// The temporaries in the region of the source have its disk encryption set. A disk of a gallery version has that of the hub.
+    /// The temporaries in the region of the source have its disk encryption set. A disk of a gallery version has that
+    /// of the hub.
     fn scratch(&mut self, source: &Source) {
         // All disks of a version have the same place.
         let is_counted = source.role == DiskRole::Os || !matches!(source.content, Content::Version(_));

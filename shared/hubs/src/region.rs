@@ -1,5 +1,5 @@
-//! The region route: each disk of an uploaded version reaches each region once, and a golden snapshot is created of it. All targets
-//! and galleries of the region copy the snapshots.
+//! The region route: each disk of an uploaded version reaches each region once, and a golden snapshot is created of it.
+//! All targets and galleries of the region copy the snapshots.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,7 +22,8 @@ use crate::rows::resource_id;
 /// 2025-01-02, `CreationData.uploadSizeBytes`: 20 MiB and 32 TiB, each with 512 bytes for the footer.
 const UPLOAD_SIZE: std::ops::RangeInclusive<u64> = 20 << 20..=32 << 40;
 
-/// The largest size of a disk of a gallery version with full replication, in bytes. Source: Azure, shared-image-galleries: 2 TB.
+/// The largest size of a disk of a gallery version with full replication, in bytes. Source: Azure,
+/// shared-image-galleries: 2 TB.
 const MAX_REPLICATED: u64 = 2 << 40;
 
 /// What a plan of the region route is made for.
@@ -44,8 +45,8 @@ pub struct RegionDelivery {
     pub galleries: Vec<PlannedGallery>,
 }
 
-/// The largest number of disks of a version. A target has a copy and a removal for each disk, besides its image, and a gallery
-/// one more, in a group of at most [`GroupId::MAX_ROWS`] operations.
+/// The largest number of disks of a version. A target has a copy and a removal for each disk, besides its image, and a
+/// gallery one more, in a group of at most [`GroupId::MAX_ROWS`] operations.
 const MAX_DISKS: usize = (GroupId::MAX_ROWS - 2) / 2;
 
 impl RegionDelivery {

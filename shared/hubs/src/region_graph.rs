@@ -1,9 +1,11 @@
 //! The plan of the region route as a graph.
 //!
-//! - One group for each disk in the hub of each region: the upload of the disk, its golden snapshot, and the removal of the
-//!   disk. The snapshots of a region open its gate.
-//! - One group for each target: copies of the golden snapshots in its subscription, the image, and the removal of the copies.
-//! - One group for each gallery: copies of the golden snapshots in its resource group, the version, and the removal of temporaries.
+//! - One group for each disk in the hub of each region: the upload of the disk, its golden snapshot, and the removal of
+//!   the disk. The snapshots of a region open its gate.
+//! - One group for each target: copies of the golden snapshots in its subscription, the image, and the removal of the
+//!   copies.
+//! - One group for each gallery: copies of the golden snapshots in its resource group, the version, and the removal of
+//!   temporaries.
 
 use goldfleet_galleries::graph::{GalleryRow, Golden, PlannedGallery};
 use goldfleet_galleries::spec::PublishSpec;
@@ -30,8 +32,8 @@ pub const KINDS: [&str; 5] = ["hub", "image", "snapshot", "publish", "remove"];
 /// The step that creates a golden snapshot.
 const GOLDEN: &str = "golden";
 
-/// The group of a disk in the hub of a region. It is the same in all jobs of the version: its operations find those of other jobs that
-/// fill a disk for the same golden snapshot.
+/// The group of a disk in the hub of a region. It is the same in all jobs of the version: its operations find those of
+/// other jobs that fill a disk for the same golden snapshot.
 fn hub_group(delivery: &RegionDelivery, region: &Region, hub: &HubPlace, disk: &ArtifactDisk) -> GroupId {
     let prefix = match disk.disk.role {
         DiskRole::Os => format!("hub-{region}"),
@@ -164,8 +166,8 @@ impl<'a> RegionGraph<'a> {
         rows
     }
 
-    /// The golden snapshot of a disk in a region, for a copy with this disk encryption set. The first copy of a chain waits for all
-    /// golden snapshots of the region.
+    /// The golden snapshot of a disk in a region, for a copy with this disk encryption set. The first copy of a chain
+    /// waits for all golden snapshots of the region.
     fn golden(&self, region: &Region, hub: &HubPlace, set: Option<&str>, disk: &ArtifactDisk) -> Golden {
         let delivery = self.0;
         let disks = u32::try_from(delivery.disks.len()).unwrap_or(u32::MAX);

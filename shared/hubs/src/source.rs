@@ -1,4 +1,5 @@
-//! A disk that is copied: a disk or snapshot, as the service returns it, or a disk of a managed image or gallery version.
+//! A disk that is copied: a disk or snapshot, as the service returns it, or a disk of a managed image or gallery
+//! version.
 
 use goldfleet_model::artifact::DiskRole;
 use goldfleet_model::ids::Region;
@@ -100,7 +101,8 @@ impl Source {
         &self.body.region
     }
 
-    /// Whether a snapshot is copied that is created for the job: its content may change, or it is a disk of an image or version.
+    /// Whether a snapshot is copied that is created for the job: its content may change, or it is a disk of an image or
+    /// version.
     #[must_use]
     pub fn is_disk(&self) -> bool {
         self.id.resource_type == ResourceType::Disk || self.content != Content::Resource

@@ -250,7 +250,8 @@ fn images_have_the_data_disks_of_the_source() {
     assert_eq!(taken, [true, true], "both disks of a machine that does not run, once");
 }
 
-/// The temporary disks of an image wait for its temporary version, which is deleted after all of them exist or will not.
+/// The temporary disks of an image wait for its temporary version, which is deleted after all of them exist or will
+/// not.
 #[test]
 fn disks_of_an_image_are_created_from_a_temporary_version() {
     let delivery = of_version(&Content::Image);

@@ -1,8 +1,8 @@
 //! Boot configuration data (BCD): which system the Windows boot manager starts, and from which partition.
 //!
-//! A store is a registry hive. Each object is a key `Objects\{GUID}`; each of its elements is a key `Elements\NUMBER` with a
-//! value `Element`. The numbers are in Microsoft's "BCD reference"; a device is a `BCDE_DEVICE` structure, whose layout is in
-//! the headers of ReactOS and matches what bcdedit writes.
+//! A store is a registry hive. Each object is a key `Objects\{GUID}`; each of its elements is a key `Elements\NUMBER`
+//! with a value `Element`. The numbers are in Microsoft's "BCD reference"; a device is a `BCDE_DEVICE` structure, whose
+//! layout is in the headers of ReactOS and matches what bcdedit writes.
 
 use crate::bytes::{guid, le32, le64};
 use crate::fs::FileReader;
@@ -95,8 +95,8 @@ fn device(object: &Key<'_, '_>, number: &str) -> Result<Option<Device>, HiveErro
     Ok(data.map(|data| parse_device(&data)))
 }
 
-/// Reads a device: after the GUID of an object with options come type, flags, length and padding, then the partition, the type
-/// of its disk's table, and the disk.
+/// Reads a device: after the GUID of an object with options come type, flags, length and padding, then the partition,
+/// the type of its disk's table, and the disk.
 fn parse_device(data: &[u8]) -> Device {
     const BOOT: u32 = 5;
     const PARTITION: u32 = 6;

@@ -1,10 +1,10 @@
 //! Limits on what one inspection may use.
 //!
-//! An image is data from somebody else. Whatever it contains, an inspection reads at most [`Limits::bytes_read`] from the disk,
-//! takes at most [`Limits::time`], and keeps at most [`Limits::memory`] in the buffers whose size the image decides. All readers
-//! share one [`Budget`] and charge it before they read or allocate. The first limit that is exceeded, or the first read of the disk
-//! that fails, stops the inspection: all later reads fail. It is remembered, so that it is reported even if a library in between
-//! replaces the error by its own.
+//! An image is data from somebody else. Whatever it contains, an inspection reads at most [`Limits::bytes_read`] from
+//! the disk, takes at most [`Limits::time`], and keeps at most [`Limits::memory`] in the buffers whose size the image
+//! decides. All readers share one [`Budget`] and charge it before they read or allocate. The first limit that is
+//! exceeded, or the first read of the disk that fails, stops the inspection: all later reads fail. It is remembered, so
+//! that it is reported even if a library in between replaces the error by its own.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};

@@ -1,7 +1,7 @@
 //! Integers and identifiers at offsets of a buffer.
 //!
-//! Offsets come from disk structures and may be anything. The functions without a prefix return 0 beyond the end of the buffer,
-//! for callers that check a magic number or a length anyway. Those with the prefix `try_` return `None`.
+//! Offsets come from disk structures and may be anything. The functions without a prefix return 0 beyond the end of the
+//! buffer, for callers that check a magic number or a length anyway. Those with the prefix `try_` return `None`.
 
 fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
     bytes.get(at..at.checked_add(N)?)?.try_into().ok()

@@ -8,13 +8,14 @@ use goldfleet_disk::{Finding, Severity};
 use crate::budget::Budget;
 use crate::codes::Code;
 
-/// The most findings of one code. More are counted in a last finding, so that a hostile image cannot make a report endless.
+/// The most findings of one code. More are counted in a last finding, so that a hostile image cannot make a report
+/// endless.
 const MAX_PER_CODE: usize = 16;
 /// The most characters of a message or path.
 const MAX_TEXT: usize = 1000;
 
-/// Makes text from an image safe to print: control characters, which can change a terminal, are shown as escapes, and so are
-/// characters that change the direction of the text.
+/// Makes text from an image safe to print: control characters, which can change a terminal, are shown as escapes, and
+/// so are characters that change the direction of the text.
 #[must_use]
 pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -48,15 +49,15 @@ impl Findings {
         Self::default()
     }
 
-    /// No findings. Findings that are added after the inspection was stopped are dropped: a file that could not be read any more
-    /// looks like a file that does not exist.
+    /// No findings. Findings that are added after the inspection was stopped are dropped: a file that could not be read
+    /// any more looks like a file that does not exist.
     #[must_use]
     pub fn within(budget: Arc<Budget>) -> Self {
         Self { budget: Some(budget), ..Self::default() }
     }
 
-    /// Adds a finding with the code's default severity and remedy. The message may contain text from the image: it is escaped.
-    /// Change the details with the builder that is returned; the finding is added when the builder is dropped.
+    /// Adds a finding with the code's default severity and remedy. The message may contain text from the image: it is
+    /// escaped. Change the details with the builder that is returned; the finding is added when the builder is dropped.
     pub fn add(&mut self, code: &'static Code, message: impl AsRef<str>) -> Report<'_> {
         let finding = Finding {
             severity: code.severity,

@@ -1,7 +1,7 @@
 //! The tree of files of an installed system: its root file system with those that fstab mounts below it.
 //!
-//! Links are resolved inside the image, so that an absolute link leads to the image's root and never to the machine that
-//! inspects it.
+//! Links are resolved inside the image, so that an absolute link leads to the image's root and never to the machine
+//! that inspects it.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
@@ -236,7 +236,8 @@ impl<'a> Root<'a> {
         fs::read(&mut *self.open(path)?, limit, self.budget)
     }
 
-    /// The text of a configuration file, converted lossily. `None` if it does not exist, or cannot be read, which is a problem.
+    /// The text of a configuration file, converted lossily. `None` if it does not exist, or cannot be read, which is a
+    /// problem.
     #[must_use]
     pub fn text(&self, path: &str) -> Option<String> {
         let bytes = self.note(path, self.read(path, MAX_TEXT))?;
@@ -263,8 +264,8 @@ impl<'a> Root<'a> {
         paths.filter_map(|path| self.text(&path).map(|text| (path, text))).collect()
     }
 
-    /// Text files of several folders that override each other, as systemd, udev and modprobe have them: a file in an earlier
-    /// folder hides one of the same name in a later folder. Sorted by name.
+    /// Text files of several folders that override each other, as systemd, udev and modprobe have them: a file in an
+    /// earlier folder hides one of the same name in a later folder. Sorted by name.
     #[must_use]
     pub fn read_folders(&self, folders: &[&str], suffix: &str) -> Vec<(String, String)> {
         let mut files: HashMap<String, String> = HashMap::new();

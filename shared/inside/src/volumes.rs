@@ -16,7 +16,8 @@ pub struct Partition {
     pub number: u32,
     /// GPT: the type's GUID in lower case. MBR: the type as two hexadecimal digits.
     pub kind: String,
-    /// The identifier as in `PARTUUID=`: GPT's unique GUID in lower case, or MBR's disk signature and number (`1234abcd-01`).
+    /// The identifier as in `PARTUUID=`: GPT's unique GUID in lower case, or MBR's disk signature and number
+    /// (`1234abcd-01`).
     pub part_uuid: String,
     /// GPT's partition name. Empty in an MBR.
     pub name: String,

@@ -13,7 +13,8 @@ const WINDOW: u64 = 64 << 10;
 /// Windows that are kept: 4 MiB in total.
 const WINDOWS: usize = 64;
 
-/// Reads a disk in aligned windows of 64 KiB, keeps the 64 most recently used, and charges each read of the disk to a [`Budget`].
+/// Reads a disk in aligned windows of 64 KiB, keeps the 64 most recently used, and charges each read of the disk to a
+/// [`Budget`].
 #[derive(Debug)]
 pub struct Windowed {
     disk: Arc<dyn DiskReader>,

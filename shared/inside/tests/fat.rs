@@ -46,7 +46,8 @@ impl Volume {
     }
 }
 
-/// Files with short and long names, some in folders of many entries. mtools cannot write names that need more than one cluster.
+/// Files with short and long names, some in folders of many entries. mtools cannot write names that need more than one
+/// cluster.
 fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::new();
     let names = [

@@ -168,7 +168,8 @@ fn without(tree: &BTreeMap<String, Vec<u8>>, path: &str) -> BTreeMap<String, Vec
     tree.iter().filter(|(name, _)| *name != path).map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
-/// ext2 and ext3 have lists of blocks instead of extents. ext4-view 1.0.0 fails for a hole that covers a whole indirect block.
+/// ext2 and ext3 have lists of blocks instead of extents. ext4-view 1.0.0 fails for a hole that covers a whole indirect
+/// block.
 #[test]
 fn trees_are_equal_to_what_the_tools_wrote() {
     let source = source();
@@ -387,7 +388,8 @@ fn a_damaged_linux_disk_is_inspected_to_an_end() {
     });
 }
 
-/// The trees of real systems: the volumes in the folder `GOLDFLEET_DISKS`, and its subfolder `root` with what they must hold.
+/// The trees of real systems: the volumes in the folder `GOLDFLEET_DISKS`, and its subfolder `root` with what they must
+/// hold.
 #[test]
 #[ignore = "needs real systems in GOLDFLEET_DISKS; tests/inside_disks.sh makes them"]
 fn trees_of_real_systems_are_equal() {

@@ -305,7 +305,8 @@ fn small() -> (Volume, Vec<u64>) {
 fn a_damaged_volume_is_read_to_an_end() {
     let (volume, sectors) = small();
     let disk: Arc<dyn DiskReader> = Arc::new(RawFile::open(&volume.image));
-    // Most changes hit metadata, some anything. Fix-ups protect only the last two bytes of a sector, so the others stay valid.
+    // Most changes hit metadata, some anything. Fix-ups protect only the last two bytes of a sector, so the others stay
+    // valid.
     let place = prop_oneof![
         9 => (0..sectors.len(), 0_u64..512).prop_map(move |(sector, byte)| sectors[sector] + byte),
         1 => 0..disk.size(),

@@ -12,8 +12,8 @@ use crate::attempt_error::AttemptError;
 use crate::context::Attempt;
 use crate::outcome::{StepError, StepOutcome};
 
-/// The number of heartbeats between two polls of content that arrives from another region, at its begin. With the default
-/// heartbeat these are 30 seconds.
+/// The number of heartbeats between two polls of content that arrives from another region, at its begin. With the
+/// default heartbeat these are 30 seconds.
 const FIRST_POLL: u32 = 6;
 
 /// The largest number of heartbeats between two polls. With the default heartbeat these are 5 minutes.

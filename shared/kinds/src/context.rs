@@ -190,8 +190,8 @@ pub fn read_spec<T: DeserializeOwned>(operation: &Operation) -> Result<T, Attemp
     })
 }
 
-/// Parses the row of a copy of snapshots, in each version of its specification up to `newest`. A version differs only by what
-/// it can contain.
+/// Parses the row of a copy of snapshots, in each version of its specification up to `newest`. A version differs only
+/// by what it can contain.
 ///
 /// # Errors
 /// As [`read_spec`].

@@ -20,7 +20,8 @@ const MIN_WAIT: Duration = Duration::from_millis(100);
 /// the wait.
 const RETRY_WAIT: Duration = Duration::from_secs(2);
 
-/// The time at which the machine of a row must be started again. None if the job did not stop it, or if there is no limit.
+/// The time at which the machine of a row must be started again. None if the job did not stop it, or if there is no
+/// limit.
 pub(crate) async fn end(
     attempt: Attempt<'_>,
     machine: Option<&RequiresStopped>,

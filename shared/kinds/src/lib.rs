@@ -10,7 +10,8 @@
 //! - `creation`: resources that a row creates once and never updates, for several kinds.
 //! - `power`, `downtime`: the power state of machines, and the limit of the time for which a job stops one.
 //! - [`writers`]: the records of those who write chunks to a store.
-//! - [`seed`], [`copy`], [`hub`], [`export`], [`image`], [`snapshot`], [`disk`], [`gallery`], [`publish`], [`lock`], [`remove`], [`deallocate`],
+//! - [`seed`], [`copy`], [`hub`], [`export`], [`image`], [`snapshot`], [`disk`], [`gallery`], [`publish`], [`lock`],
+//!   [`remove`], [`deallocate`],
 //!   [`start`], [`restore`], [`machine`], [`capture`]: the kinds.
 //!
 //! To add a kind, write its folder and add one line to [`registry`].

@@ -11,8 +11,8 @@ use goldfleet_ports::timeout::MAX_WAIT_IN_PLACE;
 
 use crate::registry::Registry;
 
-/// Puts an operation's message into the queue of its kind; transient errors are retried. An operation of a kind that this program does not know is left to
-/// a program that knows it.
+/// Puts an operation's message into the queue of its kind; transient errors are retried. An operation of a kind that
+/// this program does not know is left to a program that knows it.
 ///
 /// # Errors
 /// If the queue refuses the message or cannot be reached.

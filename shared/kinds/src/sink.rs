@@ -49,8 +49,8 @@ pub(crate) async fn probe(ports: &Ports, operation: &Operation, spec: &CreateSpe
     })
 }
 
-/// Creates the snapshot or disk of a row, or waits for it. `copied` is the unique id of the temporary to copy, if only that one
-/// is right.
+/// Creates the snapshot or disk of a row, or waits for it. `copied` is the unique id of the temporary to copy, if only
+/// that one is right.
 pub(crate) async fn run(attempt: Attempt<'_>, spec: &CreateSpec, role: Role, copied: Option<&str>) -> StepResult {
     let (sink, image) = (Sink { copied, ..Sink::of(spec, role)? }, attempt.image()?);
     let mut is_requested = false;
@@ -187,8 +187,8 @@ impl<'a> Sink<'a> {
     }
 }
 
-/// Whether a resource has the content of a version: a temporary of the same job, or what a target received of the version.
-/// `own` has the tags of the job, the version and the fleet.
+/// Whether a resource has the content of a version: a temporary of the same job, or what a target received of the
+/// version. `own` has the tags of the job, the version and the fleet.
 pub(crate) fn is_input(found: &Resource, own: &ResourceBody) -> bool {
     let same = |name| tag(&own.tags, name).is_some() && tag(&found.body.tags, name) == tag(&own.tags, name);
     let is_of_role = match Role::in_tags(&found.body.tags) {

@@ -23,8 +23,8 @@ const TIER_PROPERTIES: [&str; 4] = ["tier", "diskIOPSReadWrite", "diskMBpsReadWr
 const KEPT: [&str; 5] =
     ["additionalCapabilities", "priority", "evictionPolicy", "billingProfile", "extensionsTimeBudget"];
 
-/// The version of the API by which a machine creates its network interface. Source: ComputeRP 2025-04-01, the only value
-/// of `NetworkApiVersion` besides 2020-11-01.
+/// The version of the API by which a machine creates its network interface. Source: ComputeRP 2025-04-01, the only
+/// value of `NetworkApiVersion` besides 2020-11-01.
 const NETWORK_API: &str = "2022-11-01";
 
 /// How a snapshot gets its content.
@@ -34,8 +34,8 @@ pub enum Way {
     Copy,
     /// From a snapshot in another region.
     CopyStart,
-    /// From a disk or snapshot in the same region, with all its content: an image is not created from an incremental snapshot,
-    /// because it is not documented that Azure accepts that.
+    /// From a disk or snapshot in the same region, with all its content: an image is not created from an incremental
+    /// snapshot, because it is not documented that Azure accepts that.
     Full,
 }
 
@@ -69,8 +69,8 @@ pub fn collection(source: &Source, tags: &BTreeMap<String, String>) -> Value {
     json!({ "location": source.body.region, "tags": tags, "properties": { "source": { "id": source.id } } })
 }
 
-/// The body of a temporary disk that is created from a restore point. The step adds the id of the disk in the restore point, which
-/// is not known before. Nobody can export its content.
+/// The body of a temporary disk that is created from a restore point. The step adds the id of the disk in the restore
+/// point, which is not known before. Nobody can export its content.
 #[must_use]
 pub fn restored(disk: &SourceDisk, tags: &BTreeMap<String, String>) -> Value {
     let mut properties = Map::new();
@@ -82,8 +82,9 @@ pub fn restored(disk: &SourceDisk, tags: &BTreeMap<String, String>) -> Value {
     json!({ "location": disk.body.region, "tags": tags, "sku": { "name": SNAPSHOT_SKU }, "properties": properties })
 }
 
-/// The body of a disk of the clone. `snapshot` is the id of the snapshot that it copies. None for a disk in a restore point, whose id
-/// the step adds. A disk that is created by a copy takes over the security type, and rejects it in the request.
+/// The body of a disk of the clone. `snapshot` is the id of the snapshot that it copies. None for a disk in a restore
+/// point, whose id the step adds. A disk that is created by a copy takes over the security type, and rejects it in the
+/// request.
 #[must_use]
 pub fn disk(
     request: &CloneRequest,

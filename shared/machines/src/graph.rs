@@ -3,12 +3,12 @@
 //! - One group for the source: it is deallocated, and started again. The start runs in any case. It waits until no
 //!   snapshot of a source disk is being created.
 //! - Or one group for a restore point of the source, which may run, and its removal, which runs in any case.
-//! - One group for each disk: a snapshot, or with a restore point a temporary disk and a snapshot of that, its copy in another region, the disk, and the removal of the temporaries, which
-//!   runs in any case.
+//! - One group for each disk: a snapshot, or with a restore point a temporary disk and a snapshot of that, its copy in
+//!   another region, the disk, and the removal of the temporaries, which runs in any case.
 //! - One group for the clone. It waits for all disks.
 //!
-//! An image is created from snapshots in its subscription and region: in place of a disk there is a full snapshot, and the
-//! temporaries are removed when the image exists.
+//! An image is created from snapshots in its subscription and region: in place of a disk there is a full snapshot, and
+//! the temporaries are removed when the image exists.
 
 use std::collections::BTreeMap;
 

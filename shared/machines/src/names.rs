@@ -14,8 +14,8 @@ const MAX_MACHINE_NAME: usize = 64;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidName(pub String);
 
-/// Checks the name of a machine. Source: Azure, naming rules of Microsoft.Compute: 1 to 64 letters, digits, `-`, `_` and
-/// `.`; it does not begin with an underscore, and does not end with a period or a hyphen.
+/// Checks the name of a machine. Source: Azure, naming rules of Microsoft.Compute: 1 to 64 letters, digits, `-`, `_`
+/// and `.`; it does not begin with an underscore, and does not end with a period or a hyphen.
 ///
 /// # Errors
 /// [`InvalidName`] with the rule.
@@ -34,8 +34,8 @@ pub fn machine(name: &str) -> Result<ResourceName, InvalidName> {
 /// The largest number of characters in the name of an image. Source: Azure, naming rules of Microsoft.Compute.
 const MAX_IMAGE_NAME: usize = 80;
 
-/// Checks the name of a managed image. Source: Azure, naming rules of Microsoft.Compute: 1 to 80 letters, digits, `_`, `.` and
-/// `-`; the first character is a letter or digit, the last a letter, digit or `_`.
+/// Checks the name of a managed image. Source: Azure, naming rules of Microsoft.Compute: 1 to 80 letters, digits, `_`,
+/// `.` and `-`; the first character is a letter or digit, the last a letter, digit or `_`.
 ///
 /// # Errors
 /// [`InvalidName`] with the rule.

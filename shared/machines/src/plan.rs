@@ -117,7 +117,8 @@ impl<'a> ClonePlan<'a> {
     }
 
     /// The group for the temporary snapshots in the region of the source. An incremental snapshot must be in the
-    /// subscription of its disk. Within it, the group of the clone is used, so that the group of the source is not written.
+    /// subscription of its disk. Within it, the group of the clone is used, so that the group of the source is not
+    /// written.
     #[must_use]
     pub fn snapshot_group(&self) -> GroupRef {
         let (to, from) = (self.request.to.group(), &self.source.id);

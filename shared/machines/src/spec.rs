@@ -67,8 +67,8 @@ pub struct CaptureSpec {
     pub body: Value,
 }
 
-/// Create a restore point of a machine, in a collection of the job. The tags in the body of the collection that goldfleet sets
-/// identify both: a restore point has none.
+/// Create a restore point of a machine, in a collection of the job. The tags in the body of the collection that
+/// goldfleet sets identify both: a restore point has none.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RestoreSpec {
     /// The restore point.

@@ -168,8 +168,8 @@ impl Artifact {
         self.disks.iter().map(|disk| disk.data_bytes).sum()
     }
 
-    /// Describes the differences to another artifact, without the content of disks that both have. Empty if both have the
-    /// same digest, or if only the content of disks differs.
+    /// Describes the differences to another artifact, without the content of disks that both have. Empty if both have
+    /// the same digest, or if only the content of disks differs.
     #[must_use]
     pub fn differences(&self, other: &Self) -> Vec<String> {
         let mut found = Vec::new();

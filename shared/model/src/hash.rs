@@ -136,8 +136,8 @@ impl FromStr for Md5Sum {
     }
 }
 
-/// The BLAKE3 hash of an encoded manifest, or of the content in an artifact record: the identity of a disk or of an image
-/// version. Written `b3:` and 64 hexadecimal digits.
+/// The BLAKE3 hash of an encoded manifest, or of the content in an artifact record: the identity of a disk or of an
+/// image version. Written `b3:` and 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Digest([u8; 32]);

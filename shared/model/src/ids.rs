@@ -164,8 +164,8 @@ checked_name! {
 }
 
 impl ResourceName {
-    /// The name of a resource below this one, as Resource Manager writes it: the names from the outermost to its own, with
-    /// `/` between them. A name that is parsed never contains `/`.
+    /// The name of a resource below this one, as Resource Manager writes it: the names from the outermost to its own,
+    /// with `/` between them. A name that is parsed never contains `/`.
     #[must_use]
     pub fn child(&self, own: &Self) -> Self {
         Self(format!("{}/{}", self.0, own.0))

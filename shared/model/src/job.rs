@@ -286,8 +286,8 @@ impl Job {
         self.image().is_some_and(|own| own.name == *image && own.version == *version)
     }
 
-    /// Whether its gates are not evaluated at `now`. They are held for minutes only, so a time that is further in the future
-    /// than the longest lease is wrong.
+    /// Whether its gates are not evaluated at `now`. They are held for minutes only, so a time that is further in the
+    /// future than the longest lease is wrong.
     #[must_use]
     pub fn holds_gates(&self, now: Timestamp) -> bool {
         self.gates_held_until.is_some_and(|until| now < until && until.duration_since(now) <= Lease::LONGEST)

@@ -117,8 +117,9 @@ pub fn chunk_name(hash: &ChunkHash) -> String {
 /// The number of hexadecimal digits of its digest in the name of a manifest.
 const NAME_DIGITS: usize = 32;
 
-/// The name of the manifest of a disk of an image version in the source store: `manifests/<image>/<version>/<32 digits>.jsonl`.
-/// The name depends on the content, so two uploads of one version with different content never write to the same blob.
+/// The name of the manifest of a disk of an image version in the source store: `manifests/<image>/<version>/<32
+/// digits>.jsonl`. The name depends on the content, so two uploads of one version with different content never write to
+/// the same blob.
 #[must_use]
 pub fn manifest_name(image: &ImageName, version: &ImageVersion, digest: &Digest) -> String {
     let digits = digest.to_string();

@@ -244,8 +244,8 @@ impl Operation {
         }
     }
 
-    /// Whether the lease has expired at `now`. A lease of more than [`Lease::LONGEST`] has expired too: the clock of its
-    /// holder was ahead, or this clock was set back since.
+    /// Whether the lease has expired at `now`. A lease of more than [`Lease::LONGEST`] has expired too: the clock of
+    /// its holder was ahead, or this clock was set back since.
     #[must_use]
     pub fn lease_expired(&self, now: Timestamp) -> bool {
         let has_expired = |lease: &Lease| lease.expires <= now || lease.expires.duration_since(now) > Lease::LONGEST;

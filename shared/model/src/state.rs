@@ -311,8 +311,8 @@ impl Job {
     }
 
     /// Returns the event that ends the job, if all its operations, whose states are given, have ended. A job that was
-    /// cancelled during planning has not succeeded, because some of its operations may be missing. A job that was planned
-    /// without any operation had nothing to do, and has succeeded.
+    /// cancelled during planning has not succeeded, because some of its operations may be missing. A job that was
+    /// planned without any operation had nothing to do, and has succeeded.
     pub fn job_end(&self, operations: impl IntoIterator<Item = OperationState>) -> Option<JobEvent> {
         let states: Vec<OperationState> = operations.into_iter().collect();
         if !states.iter().all(|state| state.is_terminal()) {

@@ -18,8 +18,8 @@ pub fn duration(duration: Duration) -> String {
     }
 }
 
-/// A number of bytes with two digits after the point, rounded half up, such as `1023 B`, `1.52 MiB` or `30.00 GiB`. The dashboard
-/// has the same function in `words.js`.
+/// A number of bytes with two digits after the point, rounded half up, such as `1023 B`, `1.52 MiB` or `30.00 GiB`. The
+/// dashboard has the same function in `words.js`.
 #[must_use]
 pub fn bytes(count: u128) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];

@@ -61,8 +61,8 @@ pub struct Upload {
     /// The uploaded file: its absolute path on the machine of the uploader. For a source in the cloud, its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
-    /// The command line that resumes the upload, if it was interrupted. It contains no secrets. None in rows of earlier releases,
-    /// and if no command uploads.
+    /// The command line that resumes the upload, if it was interrupted. It contains no secrets. None in rows of earlier
+    /// releases, and if no command uploads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resume: Option<String>,
     /// Where the disk comes from, if it is not a local file. None in rows of earlier releases.

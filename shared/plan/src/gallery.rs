@@ -32,8 +32,8 @@ pub struct GalleryReceiver {
 }
 
 impl GalleryReceiver {
-    /// The hub of its region as a target of chunks: see [`hub_targets`](crate::hub_targets). None if the region has no name
-    /// from which that of an account can be formed.
+    /// The hub of its region as a target of chunks: see [`hub_targets`](crate::hub_targets). None if the region has no
+    /// name from which that of an account can be formed.
     pub(crate) fn hub(&self) -> Option<Target> {
         Some(Target {
             subscription: self.subscription,
@@ -69,8 +69,8 @@ pub struct GalleryEstimate {
     /// The cost of all replicas for the number of days in the rates, in US dollars.
     #[serde(rename = "storage_usd")]
     pub storage: Money,
-    /// The time from the begin of the job until the version is ready in all regions, in seconds: the golden snapshot, its copy, the
-    /// slowest replication, and the time until the version can be used.
+    /// The time from the begin of the job until the version is ready in all regions, in seconds: the golden snapshot,
+    /// its copy, the slowest replication, and the time until the version can be used.
     #[serde(rename = "seconds", serialize_with = "seconds")]
     pub time: Duration,
 }

@@ -1,5 +1,5 @@
-//! The routes of an uploaded version, side by side: with `staging`, each target receives the bytes; with `region`, one disk of
-//! each region receives them, and the targets copy its golden snapshot.
+//! The routes of an uploaded version, side by side: with `staging`, each target receives the bytes; with `region`, one
+//! disk of each region receives them, and the targets copy its golden snapshot.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -47,8 +47,8 @@ impl RouteEstimate {
         }
     }
 
-    /// The route `region` by the cheapest plan, as if each region of a target or gallery had a hub without a golden snapshot. What
-    /// galleries need besides that is in [`GalleryEstimate`](crate::GalleryEstimate).
+    /// The route `region` by the cheapest plan, as if each region of a target or gallery had a hub without a golden
+    /// snapshot. What galleries need besides that is in [`GalleryEstimate`](crate::GalleryEstimate).
     ///
     /// The golden snapshot and its copy each take the time of a snapshot.
     #[must_use]
@@ -93,8 +93,8 @@ fn region_cost(plan: &Plan, asked: &PlanRequest<'_>, hubs: usize) -> Cost {
 
 /// The hubs of the regions of targets and galleries, as the targets of chunks. Other regions have no hub.
 ///
-/// Each stands for the page blob of a disk, which is in an account of the platform, and has the subscription of a target or gallery of
-/// its region. Nothing but the planner uses its account.
+/// Each stands for the page blob of a disk, which is in an account of the platform, and has the subscription of a
+/// target or gallery of its region. Nothing but the planner uses its account.
 #[must_use]
 pub fn hub_targets(targets: &[&Target], galleries: &[GalleryReceiver]) -> Vec<Target> {
     let mut first: BTreeMap<&Region, &Target> = BTreeMap::new();

@@ -66,8 +66,8 @@ pub fn is_immutable(error: &PortError) -> bool {
 /// The error codes of blobs that can be neither changed nor deleted. Source: Azure Blob Storage, error codes.
 const IMMUTABLE_CODES: [&str; 2] = ["blob-immutable-due-to-policy", "blob-immutable-due-to-legal-hold"];
 
-/// Deletes a listed blob: for example a chunk whose bytes do not match its name, so that an intact one can be written. A blob
-/// that was written again or touched since the listing is kept. Returns whether a blob was deleted.
+/// Deletes a listed blob: for example a chunk whose bytes do not match its name, so that an intact one can be written.
+/// A blob that was written again or touched since the listing is kept. Returns whether a blob was deleted.
 ///
 /// # Errors
 /// If the service refuses or cannot be reached.
@@ -94,8 +94,8 @@ pub fn whole(store: &Container, entry: &ChunkEntry) -> SourceRange {
 /// The most by which the clock of a store and the clock of a writer are expected to differ.
 pub const MAX_CLOCK_DIFFERENCE: Duration = Duration::from_secs(5 * 60);
 
-/// How long after it was sent a write may still take effect, at most. The slowest request for which the Azure adapter waits,
-/// 4 MiB at 4 KiB/s, takes 17 minutes.
+/// How long after it was sent a write may still take effect, at most. The slowest request for which the Azure adapter
+/// waits, 4 MiB at 4 KiB/s, takes 17 minutes.
 pub const MAX_WRITE_DELAY: Duration = Duration::from_secs(60 * 60);
 
 /// Reads back a chunk that someone else wrote, or that this process wrote without a response. A chunk whose bytes do
@@ -127,8 +127,8 @@ pub async fn is_whole(ports: &Ports, store: &Container, entry: &ChunkEntry) -> P
     }
 }
 
-/// As [`is_whole`], for a listed chunk whose checksums are not known: the hash of its bytes is compared with its name. A blob
-/// whose name is not that of a chunk is not read and not deleted.
+/// As [`is_whole`], for a listed chunk whose checksums are not known: the hash of its bytes is compared with its name.
+/// A blob whose name is not that of a chunk is not read and not deleted.
 ///
 /// # Errors
 /// If the service refuses or cannot be reached.

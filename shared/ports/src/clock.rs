@@ -37,8 +37,8 @@ pub fn elapsed(earlier: Timestamp, later: Timestamp) -> Duration {
 /// future was written by a process whose clock was ahead, or the clock was set back since.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
 
-/// Whether a wait that ends at `until` has ended. A wait that seems to be longer than `longest` is not awaited: a clock was
-/// wrong when it began, or is wrong now.
+/// Whether a wait that ends at `until` has ended. A wait that seems to be longer than `longest` is not awaited: a clock
+/// was wrong when it began, or is wrong now.
 #[must_use]
 pub fn has_ended(until: Timestamp, longest: Duration, now: Timestamp) -> bool {
     until <= now || until > after(now, longest)

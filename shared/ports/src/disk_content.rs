@@ -15,8 +15,8 @@ pub const MAX_READ: u64 = 4 * 1024 * 1024;
 /// The code of an error for a SAS that gives no access: it has expired, or the access was ended.
 pub const ACCESS_ENDED: &str = "access-ended";
 
-/// The code of an error for two contents whose difference the service does not list: they are not incremental snapshots of
-/// one disk, or the first is older than the second.
+/// The code of an error for two contents whose difference the service does not list: they are not incremental snapshots
+/// of one disk, or the first is older than the second.
 pub const NO_DIFFERENCE: &str = "difference-unsupported";
 
 /// The ranges of the content that have data. Everything outside of the ranges is zero.
@@ -73,12 +73,13 @@ pub trait DiskContent: Send + Sync {
     /// `Denied` if the SAS has expired or was ended, or if the service refuses or cannot be reached.
     async fn layout(&self, sas: &DiskSas) -> PortResult<ContentLayout>;
 
-    /// The ranges in which the content may differ from an earlier one: in order, separate, and inside the content. A range
-    /// that had data and is zero now is among them. Both are complete incremental snapshots of one disk, with equal sizes.
+    /// The ranges in which the content may differ from an earlier one: in order, separate, and inside the content. A
+    /// range that had data and is zero now is among them. Both are complete incremental snapshots of one disk, with
+    /// equal sizes.
     ///
     /// # Errors
-    /// `Denied` if a SAS has expired or was ended, `Invalid` with the code [`NO_DIFFERENCE`] if the service does not list
-    /// the difference of these, or if it refuses or cannot be reached.
+    /// `Denied` if a SAS has expired or was ended, `Invalid` with the code [`NO_DIFFERENCE`] if the service does not
+    /// list the difference of these, or if it refuses or cannot be reached.
     async fn changes_since(&self, sas: &DiskSas, earlier: &DiskSas) -> PortResult<Vec<Range<u64>>>;
 
     /// The bytes of a range of at most [`MAX_READ`] bytes.

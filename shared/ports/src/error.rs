@@ -162,8 +162,8 @@ impl PortError {
         SourceFault::ALL.into_iter().find(|fault| fault.code() == self.code)
     }
 
-    /// Whether the configuration or the set-up of this machine must be changed, not a service. Programs end with the exit
-    /// code of an invalid configuration then.
+    /// Whether the configuration or the set-up of this machine must be changed, not a service. Programs end with the
+    /// exit code of an invalid configuration then.
     #[must_use]
     pub fn is_set_up_fault(&self) -> bool {
         self.kind == ErrorKind::Invalid || self.code == CREDENTIAL_NOT_SET_UP

@@ -99,16 +99,17 @@ pub trait JobTable: Send + Sync {
         self.list_jobs().await?.complete()
     }
 
-    /// Lists the newest jobs, at most `limit` with those that cannot be read, newest first. They are chosen by their ids, which begin with the second
-    /// in which a job was requested. Only these jobs are read completely, independent of the number of jobs.
+    /// Lists the newest jobs, at most `limit` with those that cannot be read, newest first. They are chosen by their
+    /// ids, which begin with the second in which a job was requested. Only these jobs are read completely, independent
+    /// of the number of jobs.
     ///
     /// # Errors
     /// If the service refuses or cannot be reached.
     async fn list_newest_jobs(&self, limit: usize) -> PortResult<Listing<Versioned<Job>>>;
 
     /// Lists all jobs that have not ended ([`JobState::OPEN`](goldfleet_model::job::JobState::OPEN)), newest first.
-    /// Only these are read, independent of the number of jobs that have ended. Jobs in a state that this program does not
-    /// know are among the unreadable ones.
+    /// Only these are read, independent of the number of jobs that have ended. Jobs in a state that this program does
+    /// not know are among the unreadable ones.
     ///
     /// # Errors
     /// If the service refuses or cannot be reached.

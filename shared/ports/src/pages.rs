@@ -15,8 +15,8 @@ impl Pages {
     /// Checks the marker of the next page before it is used. `what` names the list.
     ///
     /// # Errors
-    /// `Unavailable` if the service returned the marker before, so that the list would never end, or if the list has too
-    /// many pages.
+    /// `Unavailable` if the service returned the marker before, so that the list would never end, or if the list has
+    /// too many pages.
     pub fn check(&mut self, marker: &str, what: &str) -> PortResult<()> {
         if self.0.len() >= MAX_PAGES {
             let message = format!("{what}: the list has more than {MAX_PAGES} pages");

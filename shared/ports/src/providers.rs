@@ -17,7 +17,8 @@ pub enum Registration {
     Missing,
 }
 
-/// The registrations of subscriptions. `tenant` is the tenant of a subscription if it differs from that of the identity.
+/// The registrations of subscriptions. `tenant` is the tenant of a subscription if it differs from that of the
+/// identity.
 #[async_trait]
 pub trait Providers: Send + Sync {
     /// Whether a subscription is registered for the provider with this namespace, such as `Microsoft.Compute`.

@@ -43,8 +43,8 @@ pub trait ResourceLocks: Send + Sync {
     /// cannot be reached.
     async fn locks(&self, id: &ResourceId, tenant: Option<&str>) -> PortResult<Vec<Lock>>;
 
-    /// Lists the locks of a resource group, of its subscription, and of the resources in the group. The list is complete,
-    /// or the result is an error.
+    /// Lists the locks of a resource group, of its subscription, and of the resources in the group. The list is
+    /// complete, or the result is an error.
     ///
     /// # Errors
     /// As [`ResourceLocks::locks`].

@@ -20,9 +20,9 @@ pub struct TimeoutPolicy {
 /// The longest wait that a Retry-After header may ask for, unless the configuration sets another one.
 pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(10 * 60);
 
-/// The longest wait of workers and dispatchers within a request, a step or a pass. A service that asks for more gets the
-/// request again later: the operation is deferred, and the process does other work. Commands of an operator wait as long
-/// as a service asks.
+/// The longest wait of workers and dispatchers within a request, a step or a pass. A service that asks for more gets
+/// the request again later: the operation is deferred, and the process does other work. Commands of an operator wait as
+/// long as a service asks.
 pub const MAX_WAIT_IN_PLACE: Duration = Duration::from_secs(5);
 
 /// Whether a wait that a service asks for is short enough to wait within the request, the step or the pass.

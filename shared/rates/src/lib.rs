@@ -103,8 +103,8 @@ impl Rates {
         seconds(self.snapshot.seconds)
     }
 
-    /// The time of a replication of a gallery version to a region, without that of its bytes, and the time from its reported end until the
-    /// version can be used in the region.
+    /// The time of a replication of a gallery version to a region, without that of its bytes, and the time from its
+    /// reported end until the version can be used in the region.
     #[must_use]
     pub fn gallery(&self) -> (Duration, Duration) {
         (seconds(self.gallery.replication_seconds), seconds(self.gallery.usable_seconds))

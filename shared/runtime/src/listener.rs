@@ -1,6 +1,6 @@
 //! An HTTP server with limits: the number of connections, the time until a request is complete, and the time that a
-//! client may let a response wait. Clients that send or read nothing cannot use up the descriptors and the memory of the
-//! process.
+//! client may let a response wait. Clients that send or read nothing cannot use up the descriptors and the memory of
+//! the process.
 
 mod connections;
 mod stall;

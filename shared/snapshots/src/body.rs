@@ -46,8 +46,8 @@ pub fn of_replica(
     resource(&destination.region, &tags, properties)
 }
 
-/// The body of the disk in another tenant that receives the content of a source. A VHD is uploaded to it: the disk and a
-/// footer.
+/// The body of the disk in another tenant that receives the content of a source. A VHD is uploaded to it: the disk and
+/// a footer.
 #[must_use]
 pub fn of_export(source: &Snapshot, size: u64, destination: &Destination, tags: &BTreeMap<String, String>) -> Value {
     let creation = json!({ "createOption": "Upload", "uploadSizeBytes": size.saturating_add(FOOTER) });

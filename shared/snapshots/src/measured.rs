@@ -5,7 +5,8 @@ use crate::plan::Method;
 /// Why something is not copied.
 pub(crate) type Refusal = (&'static str, String);
 
-/// The results for the region of a source and a destination. None where nothing is measured: then the safe way is taken.
+/// The results for the region of a source and a destination. None where nothing is measured: then the safe way is
+/// taken.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Measured {
     /// Whether Copy creates an incremental snapshot in the other subscription, in the same region.

@@ -45,8 +45,8 @@ fn permitted(name: &str, identity: &[&str]) -> String {
     format!("{}-{}", &readable[..kept], hash(identity, SHORT_HASH))
 }
 
-/// A template for names of replicas: text with the fields `{name}`, the name of the source, `{date}`, the day on which the
-/// source was created, such as `20261129`, and `{region}`, the region of the replica.
+/// A template for names of replicas: text with the fields `{name}`, the name of the source, `{date}`, the day on which
+/// the source was created, such as `20261129`, and `{region}`, the region of the replica.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ReplicaName(String);
@@ -54,8 +54,8 @@ pub struct ReplicaName(String);
 impl ReplicaName {
     const FIELDS: [&'static str; 3] = ["{name}", "{date}", "{region}"];
 
-    /// The name of the replica of a source in a region. As in [`of_replica`], a name that the service does not permit is
-    /// replaced by one that it permits.
+    /// The name of the replica of a source in a region. As in [`of_replica`], a name that the service does not permit
+    /// is replaced by one that it permits.
     #[must_use]
     pub fn fill(&self, source: &Snapshot, region: &Region) -> String {
         let date = source.created.strftime("%Y%m%d").to_string();

@@ -16,7 +16,8 @@ pub enum Method {
     /// A full snapshot to another region: a temporary disk and an incremental snapshot of it in the scratch group, then
     /// CopyStart.
     Scratch,
-    /// To another tenant: a disk there is filled with the content of the source, and the snapshot is created from the disk.
+    /// To another tenant: a disk there is filled with the content of the source, and the snapshot is created from the
+    /// disk.
     Export,
 }
 
@@ -43,7 +44,8 @@ pub struct Copy<'a> {
     pub method: Method,
     /// Whether the copy began in an earlier run.
     pub underway: bool,
-    /// Whether the service transfers only the difference to an earlier snapshot of the disk that the destination has or gets.
+    /// Whether the service transfers only the difference to an earlier snapshot of the disk that the destination has or
+    /// gets.
     pub has_base: bool,
     /// The unique id of the remains of our failed copy that have the name. They are deleted first.
     pub remains: Option<String>,
@@ -152,8 +154,8 @@ pub struct Plan<'a> {
     pub promotions: Vec<Promotion<'a>>,
     /// The snapshots to delete.
     pub removals: Vec<Removal<'a>>,
-    /// With locks: the replicas at which a lock of the sync belongs. The caller reads the locks of the destinations, and
-    /// adds those without one to [`Plan::locks`].
+    /// With locks: the replicas at which a lock of the sync belongs. The caller reads the locks of the destinations,
+    /// and adds those without one to [`Plan::locks`].
     pub lockable: Vec<Lockable<'a>>,
     /// The replicas that get a lock.
     pub locks: Vec<Lockable<'a>>,

@@ -23,8 +23,8 @@ pub enum Owner {
 pub struct Ours {
     /// Its tags.
     pub tags: ReplicaTags,
-    /// Whether the service confirms which snapshot was copied. Without it, the snapshot counts as a replica and is never
-    /// deleted.
+    /// Whether the service confirms which snapshot was copied. Without it, the snapshot counts as a replica and is
+    /// never deleted.
     pub is_confirmed: bool,
     /// Whether the service copied another snapshot than the tags name: the source was created again between the check
     /// and the request. Such a snapshot is not a replica of anything, whatever its content is.

@@ -69,8 +69,8 @@ impl Pattern {
 /// The filters of a sync. A snapshot is selected if it passes all of them.
 #[derive(Debug, Clone, Default)]
 pub struct Selection {
-    /// The tags that a snapshot must have, by name, with a pattern for the value. All must match. If an operator removes
-    /// or changes one of them, the replicas of the snapshot count as without source.
+    /// The tags that a snapshot must have, by name, with a pattern for the value. All must match. If an operator
+    /// removes or changes one of them, the replicas of the snapshot count as without source.
     pub tags: BTreeMap<String, Pattern>,
     /// Tags that a snapshot must not have. A snapshot with one of them is not copied. Its replicas are kept.
     pub exclude_tags: BTreeMap<String, Pattern>,

@@ -8,8 +8,8 @@ use goldfleet_model::manifest::{CHUNK_SIZE, ChunkEntry, Manifest};
 
 /// The earlier content of a disk. The disk is equal to it outside of the windows that may differ.
 ///
-/// The first and the last bytes of the disk are always among these, because the bytes of a partition table can be changed while
-/// they are read, depending on options of an upload: see [`AzureDisk::CHANGED_EDGE`].
+/// The first and the last bytes of the disk are always among these, because the bytes of a partition table can be
+/// changed while they are read, depending on options of an upload: see [`AzureDisk::CHANGED_EDGE`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EarlierContent {
     size: u64,

@@ -60,8 +60,8 @@ pub trait ArtifactSource: fmt::Debug + Send + Sync {
         None
     }
 
-    /// The earlier content of a disk, if it is known where the disk differs from that. Valid for the revision at which the
-    /// source was opened.
+    /// The earlier content of a disk, if it is known where the disk differs from that. Valid for the revision at which
+    /// the source was opened.
     fn earlier(&self, _role: DiskRole) -> Option<&EarlierContent> {
         None
     }

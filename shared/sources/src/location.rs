@@ -26,8 +26,9 @@ pub enum SourceLocation {
 }
 
 impl SourceLocation {
-    /// Parses `blob:…`, `disk:ID`, `snapshot:ID`, `image:ID`, `gallery:ID` or `vm:ID`. A blob is named by its URL, for which `url_of` gives the URL of an
-    /// address, or as `ACCOUNT/CONTAINER/NAME`. The id of a resource alone is read by its type: builders such as Packer print that.
+    /// Parses `blob:…`, `disk:ID`, `snapshot:ID`, `image:ID`, `gallery:ID` or `vm:ID`. A blob is named by its URL, for
+    /// which `url_of` gives the URL of an address, or as `ACCOUNT/CONTAINER/NAME`. The id of a resource alone is read
+    /// by its type: builders such as Packer print that.
     ///
     /// # Errors
     /// [`codes::NAME_INVALID`]. The error does not contain the query of a URL, which may be a signature.

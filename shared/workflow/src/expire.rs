@@ -8,8 +8,8 @@ use jiff::Timestamp;
 /// The code of an operation whose workers were lost repeatedly.
 pub const WORKER_LOST: &str = "worker-lost";
 
-/// How many workers an operation may lose without progress. Killed workers say little about the operation, so this is more
-/// than the attempts that may fail.
+/// How many workers an operation may lose without progress. Killed workers say little about the operation, so this is
+/// more than the attempts that may fail.
 pub const MAX_LOST: u32 = 32;
 
 /// Takes an operation through the expiry of its lease, and to its end if its workers were lost too often.

@@ -108,8 +108,8 @@ impl Gates {
         }
     }
 
-    /// The combined state of all gates of a row: broken if one is broken, open only if all are open. For a row that always
-    /// runs, a broken gate counts as open, because its openers have ended.
+    /// The combined state of all gates of a row: broken if one is broken, open only if all are open. For a row that
+    /// always runs, a broken gate counts as open, because its openers have ended.
     #[must_use]
     pub fn state_for(&self, job: &Job, operation: &Operation) -> GateState {
         let mut together = GateState::Open;
@@ -195,8 +195,8 @@ fn label(operation: &Operation) -> String {
     format!("{} of {}", operation.kind, operation.place.label)
 }
 
-/// Whether the gate of a ring still needs an operator's approval. No ring of a cancelled job is approved any more, and only
-/// rows that always run wait there.
+/// Whether the gate of a ring still needs an operator's approval. No ring of a cancelled job is approved any more, and
+/// only rows that always run wait there.
 fn lacks_approval(job: &Job, gate: &GateKey) -> bool {
     job.state != JobState::Cancelling
         && gate.as_ring().is_some_and(|ring| job.approvals.is_some() && job.approval(ring).is_none())

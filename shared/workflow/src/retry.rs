@@ -9,7 +9,8 @@ use crate::group::GroupChange;
 pub struct RetryRules<'a> {
     /// Whether the operator selected this row, which failed or was cancelled.
     pub selects: &'a dyn Fn(&Operation) -> bool,
-    /// Whether this row succeeded, and must run again because another group needs what it created, which was deleted since.
+    /// Whether this row succeeded, and must run again because another group needs what it created, which was deleted
+    /// since.
     pub runs_again: &'a dyn Fn(&Operation) -> bool,
     /// Whether this row failed because the output of the previous row no longer exists.
     pub lacks_input: &'a dyn Fn(&Operation) -> bool,
@@ -43,8 +44,8 @@ pub fn start(rows: &[&Operation], rules: &RetryRules<'_>) -> RetryStart {
     let mut from = selected;
     while from > 0 {
         let (before, own) = (rows[from - 1], rows[from]);
-        // Not only of the row before: a disk may need the snapshot from which an image between them was created. A row that
-        // only cleans up needs nothing.
+        // Not only of the row before: a disk may need the snapshot from which an image between them was created. A row
+        // that only cleans up needs nothing.
         let is_missing =
             |row: &&Operation| row.state == OperationState::Succeeded && (rules.output_may_be_missing)(row);
         let is_needed = (own.state == OperationState::Failed && (rules.lacks_input)(own))

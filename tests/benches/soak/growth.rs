@@ -3,11 +3,12 @@
 use crate::DISPATCHER;
 use crate::sample::{ProcessSample, Sample};
 
-/// By how many KiB a worker's own memory may be larger at the end than a third through, by the straight line that fits best.
+/// By how many KiB a worker's own memory may be larger at the end than a third through, by the straight line that fits
+/// best.
 const WORKER: f64 = 2048.0;
 
-/// As many KiB for a dispatcher. What jobs have ended it does not read, but for the 200 newest when it plans one: until there
-/// are so many, each adds some 3 KiB.
+/// As many KiB for a dispatcher. What jobs have ended it does not read, but for the 200 newest when it plans one: until
+/// there are so many, each adds some 3 KiB.
 const DISPATCHING: f64 = 1024.0;
 
 /// How large SQLite's log may become, in KiB: it is taken up again at 4 MiB, and may be longer while anyone reads.

@@ -1,9 +1,9 @@
 //! A fleet that is never left alone: `cargo bench -p goldfleet-tests --bench soak -- --minutes 15`.
 //!
-//! A dispatcher and four workers, processes of their own, make version after version of an image at 18 targets, while older
-//! versions, their staged VHDs and their chunks are cleaned up. Between jobs it looks at each process's memory and open
-//! handles, at the SQLite file and at the cloud's folder, and in the end says what grew. Exit code 1 where anything grew
-//! beyond its bound, or an operation failed.
+//! A dispatcher and four workers, processes of their own, make version after version of an image at 18 targets, while
+//! older versions, their staged VHDs and their chunks are cleaned up. Between jobs it looks at each process's memory
+//! and open handles, at the SQLite file and at the cloud's folder, and in the end says what grew. Exit code 1 where
+//! anything grew beyond its bound, or an operation failed.
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a program that prints figures; it reports by panicking")]
 
 mod growth;
@@ -107,7 +107,8 @@ impl Fleet {
     }
 }
 
-/// Makes a version of which one piece is new, and has it made an image everywhere. Returns how many operations that took.
+/// Makes a version of which one piece is new, and has it made an image everywhere. Returns how many operations that
+/// took.
 fn make(fixture: &ProcessFixture, golden: &GoldenSpec, version: u64) -> u64 {
     let file = std::fs::OpenOptions::new().write(true).open(fixture.path("golden.vhd")).unwrap();
     let (offset, length) = golden.extents[usize::try_from(version % PIECES).unwrap()];

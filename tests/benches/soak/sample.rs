@@ -11,8 +11,8 @@ use rusqlite::{Connection, OpenFlags};
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ProcessSample {
     pub(crate) name: &'static str,
-    /// Memory of its own in KiB: what it allocated, and not the pages of programs and files, which the system gives it and
-    /// takes away as it likes.
+    /// Memory of its own in KiB: what it allocated, and not the pages of programs and files, which the system gives it
+    /// and takes away as it likes.
     pub(crate) memory: u64,
     /// The most resident memory in KiB so far, with such pages.
     pub(crate) peak: u64,

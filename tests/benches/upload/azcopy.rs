@@ -36,8 +36,8 @@ impl AzCopy {
         Ok(Self { program, folder: folder.to_owned() })
     }
 
-    /// Uploads a VHD as a page blob to a URL with a SAS, with AzCopy's defaults. It must trust `root`, and finds no proxy
-    /// or login of this machine.
+    /// Uploads a VHD as a page blob to a URL with a SAS, with AzCopy's defaults. It must trust `root`, and finds no
+    /// proxy or login of this machine.
     pub(crate) fn upload(&self, file: &Path, url: &str, root: &Path) -> Command {
         let mut command = Command::new(&self.program);
         command.arg("copy").arg(file).arg(url).args(["--blob-type", "PageBlob", "--from-to", "LocalBlob"]);

@@ -1,10 +1,12 @@
-//! Uploading beside AzCopy: `cargo bench -p goldfleet-tests --bench upload` (needs npm and libsecret-1-0; see [`azcopy`]).
+//! Uploading beside AzCopy: `cargo bench -p goldfleet-tests --bench upload` (needs npm and libsecret-1-0; see
+//! [`azcopy`]).
 //!
-//! The programs themselves upload the same VHD over TLS on loopback, taking turns: goldfleet with its defaults, as chunks
-//! with a bearer token; AzCopy with its defaults, as a page blob with a SAS. Bytes are counted once, in bodies of requests
-//! that pass the tests' proxy. All else is measured against the emulator itself, whose one thread holds both programs up: the
-//! wall time is mostly its. It checks goldfleet's blobs by MD5, the default at an emulator, and by the CRC-64 that is the default
-//! at Azure, which it computes in JavaScript; of AzCopy's pages it computes one whether or not it is asked to.
+//! The programs themselves upload the same VHD over TLS on loopback, taking turns: goldfleet with its defaults, as
+//! chunks with a bearer token; AzCopy with its defaults, as a page blob with a SAS. Bytes are counted once, in bodies
+//! of requests that pass the tests' proxy. All else is measured against the emulator itself, whose one thread holds
+//! both programs up: the wall time is mostly its. It checks goldfleet's blobs by MD5, the default at an emulator, and
+//! by the CRC-64 that is the default at Azure, which it computes in JavaScript; of AzCopy's pages it computes one
+//! whether or not it is asked to.
 #![expect(clippy::print_stdout, reason = "a benchmark")]
 
 mod azcopy;

@@ -200,8 +200,8 @@ impl AzureFixture {
         Container { account, container: "vhds".parse().unwrap() }.blob("golden__1.vhd")
     }
 
-    /// Whether a VHD has exactly these bytes. Only pages with data are read: the emulator needs a second for the zeros of
-    /// a disk.
+    /// Whether a VHD has exactly these bytes. Only pages with data are read: the emulator needs a second for the zeros
+    /// of a disk.
     ///
     /// # Errors
     /// If a request fails.

@@ -280,8 +280,8 @@ fn requests_of_an_image_follow_the_specification() {
     });
 }
 
-/// Two clones get the same name at the same time. Both find the name free, and only one creates its machine: the other one is
-/// refused by the service, and changes nothing.
+/// Two clones get the same name at the same time. Both find the name free, and only one creates its machine: the other
+/// one is refused by the service, and changes nothing.
 #[test]
 fn a_machine_is_created_once() {
     let azure = AzureFixture::start(1, &["westeurope"]);

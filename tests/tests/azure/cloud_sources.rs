@@ -1,4 +1,5 @@
-//! Uploads of disks, snapshots and blobs with the double of Resource Manager, which also serves the content behind a SAS.
+//! Uploads of disks, snapshots and blobs with the double of Resource Manager, which also serves the content behind a
+//! SAS.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::process::Stdio;
@@ -125,8 +126,8 @@ fn sources_equal_the_file_and_are_rolled_out() {
     assert_eq!((code, errors.contains("source-not-found")), (2, true), "{errors}");
 }
 
-/// A later snapshot of the same disk is read only where it differs, in lists of two ranges. A difference that the service refuses
-/// leads to a full read.
+/// A later snapshot of the same disk is read only where it differs, in lists of two ranges. A difference that the
+/// service refuses leads to a full read.
 #[test]
 fn later_snapshot_is_read_where_it_differs() {
     let scene = Scene::new();
@@ -181,8 +182,8 @@ fn later_snapshot_is_read_where_it_differs() {
     assert_eq!((&full["origin"]["earlier"], asked), (&Value::Null, 0), "{full:#}");
 }
 
-/// The managed image of a target gives the version from which it was created, also without the snapshot of that, and so does a version
-/// of a gallery that others share.
+/// The managed image of a target gives the version from which it was created, also without the snapshot of that, and so
+/// does a version of a gallery that others share.
 #[test]
 fn images_and_shared_versions_equal_the_file() {
     let scene = Scene::new();
@@ -230,7 +231,8 @@ fn images_and_shared_versions_equal_the_file() {
         drop(world.shared_galleries.insert("/sharedgalleries/1-theirs".to_owned(), gallery.to_ascii_lowercase()));
     });
     let version = format!("{gallery}/images/ubuntu/versions/1.0.0");
-    // The artifact ids of Packer's builders: azure-arm prints ids as they are, azure-chroot in lower case with commas between them.
+    // The artifact ids of Packer's builders: azure-arm prints ids as they are, azure-chroot in lower case with commas
+    // between them.
     let chroot = format!("{GROUP}/images/copied-1-westeurope,{GROUP}/snapshots/s").to_ascii_lowercase();
     let manifest = |id: &str| json!({ "builds": [{ "builder_type": "azure", "artifact_id": id }] });
     let first = |manifest: Value| {

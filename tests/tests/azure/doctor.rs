@@ -219,8 +219,8 @@ fn doctor_finds_roles_at_every_scope() {
     has(&findings(&fixture), "error", "000000000001/westeurope", "authorization-failed");
 }
 
-/// Targets that receive snapshots need rights on snapshots and disks, and so do the configured hubs and the targets that copy
-/// from them. A fleet without either is not asked for these rights.
+/// Targets that receive snapshots need rights on snapshots and disks, and so do the configured hubs and the targets
+/// that copy from them. A fleet without either is not asked for these rights.
 #[test]
 fn doctor_checks_hubs_and_sinks() {
     let azure = AzureFixture::start(1, &["westeurope"]);
@@ -299,8 +299,8 @@ fn doctor_checks_sources_and_clones_that_are_asked_for() {
     );
 }
 
-/// Rights, regions, hub and definitions of a gallery are checked, and with the route `region` the rights to fill disks in hubs; its
-/// targets need no staging account.
+/// Rights, regions, hub and definitions of a gallery are checked, and with the route `region` the rights to fill disks
+/// in hubs; its targets need no staging account.
 #[test]
 fn doctor_checks_galleries_and_the_route_region() {
     let azure = AzureFixture::start(1, &["westeurope"]);

@@ -1,5 +1,5 @@
-//! Copies of snapshots to another tenant, against the fake of Resource Manager: it accepts in each subscription only tokens of
-//! its tenant, and copies nothing between tenants.
+//! Copies of snapshots to another tenant, against the fake of Resource Manager: it accepts in each subscription only
+//! tokens of its tenant, and copies nothing between tenants.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use goldfleet_config::SyncDestination;

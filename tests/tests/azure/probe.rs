@@ -225,7 +225,8 @@ fn each_behaviour_is_measured_both_ways() {
     assert!(of_near.windows(2).all(|pair| pair[0].at > pair[1].at), "{of_near:#?}");
 }
 
-/// A second place in another tenant: the service refuses the copy, and the probe repeats it with a token of both tenants.
+/// A second place in another tenant: the service refuses the copy, and the probe repeats it with a token of both
+/// tenants.
 #[test]
 fn auxiliary_tokens_are_measured_both_ways() {
     let mut scene = Scene::new();

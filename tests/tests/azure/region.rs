@@ -1,5 +1,5 @@
-//! Rollouts by golden snapshots with the double of Resource Manager, which checks each request as Azure's specification demands,
-//! and serves the contents of disks with each behaviour that Azure does not document.
+//! Rollouts by golden snapshots with the double of Resource Manager, which checks each request as Azure's specification
+//! demands, and serves the contents of disks with each behaviour that Azure does not document.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeMap;
@@ -62,8 +62,8 @@ impl Scene {
         self.fixture.json(&["dispatch", "--image", "golden", "--version", version, "--route", "region", "--wait"])
     }
 
-    /// Asserts that each target has the image of each version, that the hubs have only golden snapshots with the bytes of the
-    /// source, and that no request violated the specification, or what the content of a disk permits.
+    /// Asserts that each target has the image of each version, that the hubs have only golden snapshots with the bytes
+    /// of the source, and that no request violated the specification, or what the content of a disk permits.
     fn assert_delivered(&self, versions: usize) {
         assert_eq!(self.azure.manager.images().len(), versions * 4);
         let names: Vec<String> =

@@ -1,8 +1,8 @@
-//! What a kill costs: SIGKILL in the middle of an upload, of seeds and of copies, at random moments; and the bytes that are
-//! sent again, as they are counted on the wire, outside of the processes that are killed.
+//! What a kill costs: SIGKILL in the middle of an upload, of seeds and of copies, at random moments; and the bytes that
+//! are sent again, as they are counted on the wire, outside of the processes that are killed.
 //!
-//! What is sent again is what was written less what there was to write. It may be at most what was in flight at the last
-//! heartbeat before the kill, and what was requested after it: what the heartbeat recorded is not sent again.
+//! What is sent again is what was written less what there was to write. It may be at most what was in flight at the
+//! last heartbeat before the kill, and what was requested after it: what the heartbeat recorded is not sent again.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests, which print what they counted")]
 
 use std::collections::BTreeMap;
@@ -107,8 +107,8 @@ impl Claims {
         self.0.lock().unwrap()
     }
 
-    /// Watches the table until `stop` is set. A claim or heartbeat that is seen late, or not at all, makes the bounds of what
-    /// may be sent again wider, never narrower.
+    /// Watches the table until `stop` is set. A claim or heartbeat that is seen late, or not at all, makes the bounds
+    /// of what may be sent again wider, never narrower.
     fn watch(&self, database: &Path, stop: &AtomicBool) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let table = SqliteJobTable::new(Database::open(database).unwrap());
@@ -141,7 +141,8 @@ impl Claims {
     }
 }
 
-/// What one operation writes to an account, from whichever store: on a slow machine a copy may read the golden source too.
+/// What one operation writes to an account, from whichever store: on a slow machine a copy may read the golden source
+/// too.
 struct Lane {
     kind: &'static str,
     destination: &'static str,
@@ -168,10 +169,10 @@ impl Lane {
 
     /// Checks what was sent again, and returns how many bytes that are.
     ///
-    /// A claim that ended early, by a kill or because the machine was too busy for its heartbeats, has recorded all chunks
-    /// whose responses it had at its last heartbeat: all that it had requested by then, but for those in flight. What it
-    /// requested later may be sent again. No time is allowed for responses on their way, so the bound holds however slow the
-    /// machine is.
+    /// A claim that ended early, by a kill or because the machine was too busy for its heartbeats, has recorded all
+    /// chunks whose responses it had at its last heartbeat: all that it had requested by then, but for those in flight.
+    /// What it requested later may be sent again. No time is allowed for responses on their way, so the bound holds
+    /// however slow the machine is.
     fn assert_within_bound(&self, counts: &Counts, claims: &[Claim], data: u64) -> u64 {
         let Self { kind, destination } = self;
         let writes = || counts.writes.iter().filter(|write| self.has(write));
@@ -227,8 +228,8 @@ fn killed_attempts_resend_at_most_one_heartbeat() {
     assert!(again.sum::<u64>() > 0, "nothing was in flight at any of the kills");
 }
 
-/// Kills a worker four times: first as soon as heartbeats have recorded chunks, then at random moments. Then runs the job to
-/// its end.
+/// Kills a worker four times: first as soon as heartbeats have recorded chunks, then at random moments. Then runs the
+/// job to its end.
 fn kill_and_finish(azure: &AzureFixture, fixture: &ProcessFixture, claims: &Claims) {
     let mut random = StdRng::seed_from_u64(17);
     for round in 0..4 {

@@ -1,5 +1,5 @@
-//! Syncs of snapshots with the real dispatcher and worker, against the double of Resource Manager, which checks every request
-//! as Azure's specification demands.
+//! Syncs of snapshots with the real dispatcher and worker, against the double of Resource Manager, which checks every
+//! request as Azure's specification demands.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,7 +18,8 @@ use goldfleet_tests::azure::fixture::AzureFixture;
 use goldfleet_tests::fleet::InProcessFleet;
 use serde_json::{Value, json};
 
-/// The groups of replicas: in the region of the source, in the same region of another subscription, and in another region.
+/// The groups of replicas: in the region of the source, in the same region of another subscription, and in another
+/// region.
 const DESTINATIONS: [(u32, &str, &str); 3] =
     [(1, "local", "westeurope"), (2, "near", "westeurope"), (2, "far", "eastus")];
 
@@ -131,8 +132,8 @@ impl Scene {
         found.map(|disk| (text(&disk["name"]), text(&disk["tags"][tags::SOURCE]))).collect()
     }
 
-    /// Asserts that each destination has these replicas, each with the lock of the sync, that no temporary is left, and that
-    /// no request violated the specification.
+    /// Asserts that each destination has these replicas, each with the lock of the sync, that no temporary is left, and
+    /// that no request violated the specification.
     fn assert_state(&self, expected: &[(&str, u32)]) {
         let unique = |number: &u32| format!("00000000-0000-0000-0000-{number:012}");
         let expected: BTreeMap<String, String> =
@@ -151,8 +152,8 @@ impl Scene {
     }
 }
 
-/// Copies in a region, to another subscription and to another region, of incremental snapshots and of a full one; then a
-/// source that is replaced, and one that is deleted. Replicas are locked.
+/// Copies in a region, to another subscription and to another region, of incremental snapshots and of a full one; then
+/// a source that is replaced, and one that is deleted. Replicas are locked.
 #[test]
 fn sync_follows_the_specification() {
     for links in [Links::Both, Links::None] {

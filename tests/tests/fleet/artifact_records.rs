@@ -94,8 +94,8 @@ async fn record_names_disks_and_says_who_uploaded_them() {
     assert_eq!((files(&fleet, "artifacts").len(), files(&fleet, "manifests").len()), (1, 1));
 }
 
-/// An upload that is killed before it writes its record leaves no version, though its manifest is in the store. The next
-/// upload sends nothing and writes the record.
+/// An upload that is killed before it writes its record leaves no version, though its manifest is in the store. The
+/// next upload sends nothing and writes the record.
 #[tokio::test(flavor = "multi_thread")]
 async fn upload_without_its_record_leaves_no_version() {
     for prefix in ["manifests/", "artifacts/"] {
@@ -204,8 +204,8 @@ async fn a_version_never_changes() {
     assert_eq!(fs::read(&files(&fleet, "artifacts")[0]).unwrap(), record);
 }
 
-/// A store of an earlier release has manifests and no records. Everything that would rely on it is refused with what to do, and
-/// that works.
+/// A store of an earlier release has manifests and no records. Everything that would rely on it is refused with what to
+/// do, and that works.
 #[tokio::test(flavor = "multi_thread")]
 async fn store_of_an_earlier_release_is_refused() {
     let fleet = InProcessFleet::new();

@@ -308,8 +308,8 @@ async fn row_of_upload_states_until_when_chunks_are_proven() {
     assert_eq!(row.proven_until, Some(row.updated));
 }
 
-/// A chunk with other bytes than it should have fails the job. Verification takes it away, the upload sends it again, and the
-/// retry finds it.
+/// A chunk with other bytes than it should have fails the job. Verification takes it away, the upload sends it again,
+/// and the retry finds it.
 #[tokio::test(flavor = "multi_thread")]
 async fn corrupt_source_chunk_can_be_replaced() {
     let fleet = InProcessFleet::new();

@@ -173,8 +173,8 @@ async fn all_disks_reach_all_targets_and_are_cleaned_up() {
     assert_eq!((scene.stored("manifests").len(), scene.stored("chunks").len()), (0, 0));
 }
 
-/// The copy of one disk fails at one target. All other disks arrive. A retry copies this disk only, and then creates the
-/// image.
+/// The copy of one disk fails at one target. All other disks arrive. A retry copies this disk only, and then creates
+/// the image.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_disk_is_retried_alone() {
     let scene = Scene::new();

@@ -353,7 +353,8 @@ async fn interrupted_planning_starts_nothing_and_is_replaced() {
     assert_eq!((status.state, status.phases.of_kind("image").succeeded), (ReportedState::Succeeded, 1), "{status:#?}");
 }
 
-/// A dispatcher stops after the job's row has the plan, before the row says that all messages are sent: the next one sends them.
+/// A dispatcher stops after the job's row has the plan, before the row says that all messages are sent: the next one
+/// sends them.
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_of_a_planned_job_are_sent_after_an_interruption() {
     let fleet = fleet("{image}-{version}-{region}", &targets(1, &["westeurope", "eastus"]));

@@ -33,8 +33,8 @@ pub(crate) fn assert_met(met: &[bool], most: usize) {
     assert!(missed * most <= met.len(), "{missed} of {} faults were never met", met.len());
 }
 
-/// Performs a job whose first worker is killed when a call has taken effect and before it learns of that. Its successor has
-/// only the row.
+/// Performs a job whose first worker is killed when a call has taken effect and before it learns of that. Its successor
+/// has only the row.
 pub(crate) async fn kill_at(fleet: &InProcessFleet, job: &JobId, name: &'static str, nth: usize) {
     let faults = Faults::failing_at(name, nth, LostPart::Caller);
     let reached = async {

@@ -204,7 +204,8 @@ async fn look_with_a_mute_account(
     look.await.unwrap()
 }
 
-/// What operators see of a job that has ended does not change when the dispatcher writes the end to its row, an hour later here.
+/// What operators see of a job that has ended does not change when the dispatcher writes the end to its row, an hour
+/// later here.
 #[tokio::test(flavor = "multi_thread")]
 async fn reconciler_pass_keeps_end_time_of_job() {
     let fleet = InProcessFleet::new();

@@ -1,5 +1,5 @@
-//! Seeds that are killed while corrupt chunks of theirs are in a region's store: no other job relies on such a chunk, and the cost
-//! of that does not grow with the number of jobs.
+//! Seeds that are killed while corrupt chunks of theirs are in a region's store: no other job relies on such a chunk,
+//! and the cost of that does not grow with the number of jobs.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::any::Any;
@@ -77,8 +77,8 @@ pub(crate) fn chunk_is_whole(file: &PathBuf) -> bool {
     ChunkHash::of(&std::fs::read(file).unwrap()).to_string() == name
 }
 
-/// Uploads the golden VHD as a version, plans a job for it, and kills its seed when chunks are in the store. A bit of each flips
-/// on its way.
+/// Uploads the golden VHD as a version, plans a job for it, and kills its seed when chunks are in the store. A bit of
+/// each flips on its way.
 async fn killed_seed(fleet: &InProcessFleet, version: &str) -> JobId {
     let job = fleet.plan_job(version).await;
     let lost = Faults::failing_at("BlobStore.put_blob_from", 2, LostPart::Caller);
@@ -106,8 +106,8 @@ async fn assert_seeds(fleet: &InProcessFleet, ports: &Ports, version: &str) {
     assert_eq!(status.state, ReportedState::Succeeded, "{status:#?}");
 }
 
-/// As [`assert_seeds`], for the content of the killed seed. The store has all its chunks, each with the bytes that its name
-/// stands for.
+/// As [`assert_seeds`], for the content of the killed seed. The store has all its chunks, each with the bytes that its
+/// name stands for.
 pub(crate) async fn assert_seeds_whole(fleet: &InProcessFleet, ports: &Ports, version: &str) {
     assert_seeds(fleet, ports, version).await;
     let chunks = files(fleet, "chunks");
@@ -154,8 +154,8 @@ impl Interceptor for ReadBack {
     }
 }
 
-/// If the killed seed has ended and none of its requests can take effect any more, the next seed reads back all that it left, and
-/// removes its record. Later seeds read nothing back.
+/// If the killed seed has ended and none of its requests can take effect any more, the next seed reads back all that it
+/// left, and removes its record. Later seeds read nothing back.
 #[tokio::test(flavor = "multi_thread")]
 async fn chunks_of_ended_seed_are_read_back_once() {
     let fleet = InProcessFleet::new();

@@ -1,5 +1,5 @@
-//! Uploads that are killed while corrupt chunks of theirs are in a store: no other writer relies on such a chunk, also if the
-//! store is later used as the store of a region, or with another job table.
+//! Uploads that are killed while corrupt chunks of theirs are in a store: no other writer relies on such a chunk, also
+//! if the store is later used as the store of a region, or with another job table.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::any::Any;
@@ -71,8 +71,8 @@ fn corrupt_chunks(fleet: &InProcessFleet) -> Vec<PathBuf> {
     files(fleet, "chunks").into_iter().filter(|file| !chunk_is_whole(file)).collect()
 }
 
-/// The source store becomes the store of a region. Its seed does not rely on the chunks of an upload, whether that seems to run,
-/// has failed, or is in another job table.
+/// The source store becomes the store of a region. Its seed does not rely on the chunks of an upload, whether that
+/// seems to run, has failed, or is in another job table.
 #[tokio::test(flavor = "multi_thread")]
 async fn seed_does_not_rely_on_unproven_chunks_of_upload() {
     for case in [Some(UploadState::Running), Some(UploadState::Failed), None] {
@@ -163,8 +163,8 @@ impl Interceptor for Recorded {
     }
 }
 
-/// Another writer sees that an upload does not write its row, and removes its record. The upload was only suspended: it writes
-/// the record again before its next chunk. When it has ended, there is no record.
+/// Another writer sees that an upload does not write its row, and removes its record. The upload was only suspended: it
+/// writes the record again before its next chunk. When it has ended, there is no record.
 #[tokio::test(flavor = "multi_thread")]
 async fn suspended_upload_has_record_for_each_write() {
     let fleet = InProcessFleet::new();

@@ -25,8 +25,8 @@ fn fleet() -> InProcessFleet {
     InProcessFleet::with(&config, &process_fixture::targets(1, &["westeurope"]), &process_fixture::golden())
 }
 
-/// A worker is lost after it has committed that a copy succeeded and its image is ready, and before it has sent the image's
-/// message. The copy's message is delivered again, and whoever receives it sends the image's.
+/// A worker is lost after it has committed that a copy succeeded and its image is ready, and before it has sent the
+/// image's message. The copy's message is delivered again, and whoever receives it sends the image's.
 #[tokio::test(flavor = "multi_thread")]
 async fn redelivered_message_of_ended_operation_releases_the_next() {
     let fleet = fleet();
@@ -76,8 +76,8 @@ async fn job_cancelled_before_planning_can_be_retried() {
     fleet.assert_all_done(&job).await;
 }
 
-/// An operation has two messages, and another worker claims it between this worker's read and its claim. The message does
-/// not stay hidden for its visibility timeout, for which a worker that ends with the queues would wait.
+/// An operation has two messages, and another worker claims it between this worker's read and its claim. The message
+/// does not stay hidden for its visibility timeout, for which a worker that ends with the queues would wait.
 #[tokio::test(flavor = "multi_thread")]
 async fn message_of_an_operation_that_another_worker_claimed_is_soon_discarded() {
     let fleet = fleet();

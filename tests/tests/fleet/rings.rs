@@ -64,8 +64,8 @@ async fn failed_ring_blocks_later_rings() {
     assert_eq!(fleet.retry_and_run(&job).await, 6);
 }
 
-/// A retry of a later ring alone would be blocked again at once, so it is refused with what has to succeed first. What else is
-/// selected is retried.
+/// A retry of a later ring alone would be blocked again at once, so it is refused with what has to succeed first. What
+/// else is selected is retried.
 #[tokio::test(flavor = "multi_thread")]
 async fn retry_of_a_ring_names_the_earlier_ring_that_failed() {
     let fleet = InProcessFleet::new();

@@ -1,5 +1,5 @@
-//! What an operator relies on: faults are named for what they are, interrupted work can be resumed, and two operators at once are no
-//! fault.
+//! What an operator relies on: faults are named for what they are, interrupted work can be resumed, and two operators
+//! at once are no fault.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::process::Stdio;

@@ -330,7 +330,8 @@ fn logs_are_followed_to_the_end_of_the_job() {
     assert_eq!(planned["who"], operator);
 }
 
-/// An artifact record is damaged in the store. The list names it, and the only remedy that an upload of the version prints works.
+/// An artifact record is damaged in the store. The list names it, and the only remedy that an upload of the version
+/// prints works.
 #[test]
 fn images_names_damaged_record() {
     let fixture = fixture(1, MIB);

@@ -47,8 +47,8 @@ fn files(folder: &Path, end: &str, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Workers and the dispatcher are killed at random times. Each image has the bytes of the source, and nothing but one golden
-/// snapshot for each region is left.
+/// Workers and the dispatcher are killed at random times. Each image has the bytes of the source, and nothing but one
+/// golden snapshot for each region is left.
 #[test]
 fn killed_workers_and_dispatchers_deliver_the_same_bytes() {
     let fixture = fixture(8);

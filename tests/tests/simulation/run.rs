@@ -47,8 +47,8 @@ pub(crate) fn run(seed: u64, keep_all: bool) -> Outcome {
     })
 }
 
-/// Runs a simulation in virtual time, on one thread whose random values `seed` determines. It returns its faults, which have
-/// the trace.
+/// Runs a simulation in virtual time, on one thread whose random values `seed` determines. It returns its faults, which
+/// have the trace.
 pub(crate) fn run_seed(seed: u64, keep_all: bool, simulation: impl AsyncFnOnce(bool) -> Arc<FaultInjector>) -> Outcome {
     note_panics();
     PANICS.set(Some(Vec::new()));

@@ -13,7 +13,8 @@ pub struct DispatchArguments {
     /// What the platform copies.
     #[command(flatten)]
     pub source: CopiedSource,
-    /// How an uploaded version reaches the targets: by a VHD for each target, or by a golden snapshot for each region [default: `[plan] route`]
+    /// How an uploaded version reaches the targets: by a VHD for each target, or by a golden snapshot for each region
+    /// [default: `[plan] route`]
     #[arg(long, value_parser = values::<UploadRoute>(&UploadRoute::NAMES), conflicts_with = "from")]
     pub route: Option<UploadRoute>,
     /// Which version of which image.
@@ -30,7 +31,8 @@ pub struct DispatchArguments {
 /// A source that the platform copies to the targets.
 #[derive(Debug, Args)]
 pub struct CopiedSource {
-    /// In place of an uploaded version: a source in the cloud that the platform copies: disk:ID, snapshot:ID, image:ID, gallery:ID, or vm:ID of a stopped machine
+    /// In place of an uploaded version: a source in the cloud that the platform copies: disk:ID, snapshot:ID, image:ID,
+    /// gallery:ID, or vm:ID of a stopped machine
     #[arg(long, value_name = "SOURCE")]
     pub from: Option<String>,
     /// With --from: the operating system on the disk [default: that of the source]

@@ -117,7 +117,8 @@ pub struct CleanupArguments {
     /// Delete chunks that no manifest refers to and that are older than `cleanup.chunk_grace`
     #[arg(long, conflicts_with_all = ["job", "image", "version"])]
     pub chunks: bool,
-    /// Delete a version of this image: its artifact record now, its manifests and chunks by the next `--chunks`; managed images stay
+    /// Delete a version of this image: its artifact record now, its manifests and chunks by the next `--chunks`;
+    /// managed images stay
     #[arg(long, value_name = "NAME", requires = "version", conflicts_with = "job", add = ArgValueCandidates::new(complete::images))]
     pub image: Option<ImageName>,
     /// The version to delete
@@ -139,8 +140,8 @@ pub struct CleanupArguments {
     /// Show what would be deleted, and delete nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// With --chunks: continue although this source store has no manifests (or is gone, if it is not the configured one),
-    /// because all its versions were deleted; can be given several times
+    /// With --chunks: continue although this source store has no manifests (or is gone, if it is not the configured
+    /// one), because all its versions were deleted; can be given several times
     #[arg(long, value_name = "ACCOUNT/CONTAINER", requires = "chunks")]
     pub without_source: Vec<Container>,
 }

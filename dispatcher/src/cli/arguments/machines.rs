@@ -53,8 +53,8 @@ pub struct CloneArguments {
     /// Deallocate the machine, take snapshots of all disks, and start it again if it ran
     #[arg(long)]
     pub stop: bool,
-    /// The longest time for which --stop keeps the machine deallocated: after it, snapshots that have not begun are cancelled, the
-    /// machine is started, and the job fails [default: 1h]
+    /// The longest time for which --stop keeps the machine deallocated: after it, snapshots that have not begun are
+    /// cancelled, the machine is started, and the job fails [default: 1h]
     #[arg(long, value_name = "DURATION", requires = "stop")]
     pub max_downtime: Option<HumanDuration>,
     /// Take the disks from a restore point, and do not stop the source; their state is that after a power failure
@@ -83,8 +83,8 @@ pub struct CloneArguments {
 /// The performance tiers that every disk can have.
 const SKUS: [&str; 5] = ["Standard_LRS", "StandardSSD_LRS", "StandardSSD_ZRS", "Premium_LRS", "Premium_ZRS"];
 
-/// The longest time for which a machine is stopped, if the command does not say otherwise. Snapshots take seconds, so a machine
-/// that is stopped for so long waits for something that does not happen.
+/// The longest time for which a machine is stopped, if the command does not say otherwise. Snapshots take seconds, so a
+/// machine that is stopped for so long waits for something that does not happen.
 const MAX_DOWNTIME: Duration = Duration::from_secs(3600);
 
 impl CloneArguments {

@@ -9,8 +9,8 @@ use goldfleet_model::selector::Selector;
 
 use crate::cli::complete;
 
-/// Arguments of `rehearse`. What is not given is read from the configuration; `--data` together with `--targets-like` needs
-/// none.
+/// Arguments of `rehearse`. What is not given is read from the configuration; `--data` together with `--targets-like`
+/// needs none.
 #[derive(Debug, Args)]
 pub struct RehearseArguments {
     /// Name of an uploaded image
@@ -19,10 +19,12 @@ pub struct RehearseArguments {
     /// Version of the image
     #[arg(long, value_name = "VERSION", requires = "image")]
     pub version: Option<ImageVersion>,
-    /// Instead of an image: a disk with this much data, such as 30GiB. With --sync: the size of each disk [default: 32GiB]
+    /// Instead of an image: a disk with this much data, such as 30GiB. With --sync: the size of each disk [default:
+    /// 32GiB]
     #[arg(long, value_name = "SIZE", conflicts_with = "image")]
     pub data: Option<Size>,
-    /// Only targets that match: a glob such as 'west*', or terms such as 'ring=0,tag.env=prod'; can be given several times
+    /// Only targets that match: a glob such as 'west*', or terms such as 'ring=0,tag.env=prod'; can be given several
+    /// times
     #[arg(long = "target", value_name = "SELECTOR", conflicts_with = "targets_like", add = ArgValueCompleter::new(complete::selectors))]
     pub targets: Vec<Selector>,
     /// Instead of the configured targets: this many
@@ -51,7 +53,8 @@ pub struct RehearseArguments {
 /// Arguments of `rehearse` for a sync of snapshots.
 #[derive(Debug, Args)]
 pub struct RehearsedSync {
-    /// Instead of an image: a sync of the configuration, with generated disks and snapshots in the region of the source store
+    /// Instead of an image: a sync of the configuration, with generated disks and snapshots in the region of the source
+    /// store
     #[arg(long = "sync", value_name = "NAME", add = ArgValueCandidates::new(complete::syncs), conflicts_with_all = ["image", "targets", "targets_like"])]
     pub sync: Option<String>,
     /// Number of disks of the sync

@@ -9,7 +9,8 @@ use crate::cli::complete;
 /// Which targets a command is for: all enabled ones where nothing is given.
 #[derive(Debug, Clone, Default, Args)]
 pub struct SelectionArguments {
-    /// Only targets that match: a glob such as 'west*', or terms such as 'ring=0,tag.env=prod'; can be given several times
+    /// Only targets that match: a glob such as 'west*', or terms such as 'ring=0,tag.env=prod'; can be given several
+    /// times
     #[arg(long = "target", value_name = "SELECTOR", add = ArgValueCompleter::new(complete::selectors))]
     pub targets: Vec<Selector>,
     /// Only targets of this ring; can be given several times or with commas

@@ -6,7 +6,8 @@ use goldfleet_machines::request::Place;
 /// Arguments of `setup`.
 #[derive(Debug, Args)]
 pub struct SetupArguments {
-    /// Also register the subscriptions of targets and syncs for the resource providers that they need, such as Microsoft.Compute
+    /// Also register the subscriptions of targets and syncs for the resource providers that they need, such as
+    /// Microsoft.Compute
     #[arg(long)]
     pub register: bool,
     /// Show which registrations are missing, and change nothing
@@ -17,7 +18,8 @@ pub struct SetupArguments {
 /// Arguments of `doctor`.
 #[derive(Debug, Args)]
 pub struct DoctorArguments {
-    /// Measure behaviour of Azure that is not documented, with a disk of 20 MiB in this resource group and copies in a second and a third one; it takes minutes and costs cents
+    /// Measure behaviour of Azure that is not documented, with a disk of 20 MiB in this resource group and copies in a
+    /// second and a third one; it takes minutes and costs cents
     #[arg(long, num_args = 1..=3, value_names = ["SUBSCRIPTION/REGION/GROUP", "SUBSCRIPTION/REGION/GROUP", "SUBSCRIPTION/REGION/GROUP"])]
     pub probe: Vec<Place>,
     /// Also check the rights on a source of `upload --from` and `dispatch --from`, such as image:ID; may be repeated

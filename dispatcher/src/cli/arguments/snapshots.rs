@@ -45,7 +45,8 @@ pub struct CopyArguments {
     /// Where the replicas are created; can be given several times
     #[arg(long, required = true, value_name = "SUBSCRIPTION/REGION/GROUP")]
     pub to: Vec<PlaceArgument>,
-    /// The names of the replicas, with {name} for the source's name, {date} for its day of creation, {region} for the replica's region [default: {name}]
+    /// The names of the replicas, with {name} for the source's name, {date} for its day of creation, {region} for the
+    /// replica's region [default: {name}]
     #[arg(long, value_name = "TEMPLATE")]
     pub name: Option<ReplicaName>,
     /// The id of the disk encryption set of the replicas
@@ -76,7 +77,8 @@ pub struct SyncArguments {
     /// The names of the syncs [default: all]
     #[arg(value_name = "NAME", add = ArgValueCandidates::new(complete::syncs))]
     pub names: Vec<String>,
-    /// Delete at most this many replicas in this run; if more are due, none is deleted [default: `max_deletes` of the sync]
+    /// Delete at most this many replicas in this run; if more are due, none is deleted [default: `max_deletes` of the
+    /// sync]
     #[arg(long, value_name = "COUNT")]
     pub max_deletes: Option<u32>,
     /// Delete replicas even if no source snapshot is selected at all

@@ -91,7 +91,8 @@ pub struct AddArguments {
     /// Tenant of the subscription, if it differs from the credential's
     #[arg(long)]
     pub tenant: Option<String>,
-    /// What the target receives, of image, snapshot and disk; can be given several times or with commas [default: image]
+    /// What the target receives, of image, snapshot and disk; can be given several times or with commas [default:
+    /// image]
     #[arg(long = "sink", value_name = "SINK", value_delimiter = ',', value_parser = super::super::arguments::values::<Sink>(&["image", "snapshot", "disk"]))]
     pub sinks: Vec<Sink>,
     /// Exclude the target from jobs for now

@@ -95,8 +95,8 @@ pub(super) const SCRATCH: [Needed; 7] = [
 pub(super) const UPLOADS: [Needed; 2] =
     [action("Microsoft.Compute/disks/beginGetAccess/action"), action("Microsoft.Compute/disks/endGetAccess/action")];
 
-/// For the resource group of a gallery, besides [`SCRATCH`]: a version is created from a temporary snapshot, and a temporary disk
-/// proves that it can be used in a region.
+/// For the resource group of a gallery, besides [`SCRATCH`]: a version is created from a temporary snapshot, and a
+/// temporary disk proves that it can be used in a region.
 pub(super) const GALLERY: [Needed; 4] = [
     action("Microsoft.Compute/galleries/read"),
     action("Microsoft.Compute/galleries/images/read"),

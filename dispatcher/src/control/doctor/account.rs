@@ -48,8 +48,8 @@ pub(super) fn check_for_copies(subject: &str, facts: &AccountFacts, other_tenant
     Some(Finding::warning(subject, "copy-scope", message, remedy))
 }
 
-/// Warns about an account with network restrictions. The service that copies from it is refused first, and then reads on
-/// behalf of the worker that requested the copy. Source: Azure, copying blobs between storage accounts with network
+/// Warns about an account with network restrictions. The service that copies from it is refused first, and then reads
+/// on behalf of the worker that requested the copy. Source: Azure, copying blobs between storage accounts with network
 /// restrictions.
 pub(super) fn check_for_readers(subject: &str, facts: &AccountFacts) -> Option<Finding> {
     if !facts.is_closed() {

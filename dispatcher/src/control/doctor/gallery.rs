@@ -1,5 +1,5 @@
-//! Checks of a gallery: whether it exists, what the identity may do in its resource group, its regions, its hub, and whether the
-//! definitions of uploaded images are as the configuration demands.
+//! Checks of a gallery: whether it exists, what the identity may do in its resource group, its regions, its hub, and
+//! whether the definitions of uploaded images are as the configuration demands.
 
 use std::collections::BTreeMap;
 
@@ -22,14 +22,15 @@ use crate::control::context::{ControlContext, ControlError};
 use crate::control::images::images;
 use goldfleet_config::Config;
 
-/// The number of versions in a subscription and region from which a finding warns. Source: Azure, azure-compute-gallery, limits:
-/// 10,000.
+/// The number of versions in a subscription and region from which a finding warns. Source: Azure,
+/// azure-compute-gallery, limits: 10,000.
 const MANY_VERSIONS: usize = 9_000;
 
 /// The remedy for missing rights.
 const ROLE: &str = "the custom role of infra/bicep on the group";
 
-/// Checks a gallery. A gallery without problems gives a single finding. Without an inspector, rights and regions are not checked.
+/// Checks a gallery. A gallery without problems gives a single finding. Without an inspector, rights and regions are
+/// not checked.
 pub(super) async fn examine(
     ports: &Ports,
     config: &Config,

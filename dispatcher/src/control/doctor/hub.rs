@@ -1,5 +1,5 @@
-//! Checks of what `dispatch --from` and the route `region` need besides managed images: the configured hubs, and targets that receive
-//! snapshots or disks. A fleet that configures neither is not checked for it.
+//! Checks of what `dispatch --from` and the route `region` need besides managed images: the configured hubs, and
+//! targets that receive snapshots or disks. A fleet that configures neither is not checked for it.
 
 use goldfleet_config::UploadRoute;
 use goldfleet_config::targets::TargetsFile;
@@ -28,8 +28,8 @@ pub(super) async fn examine(control: &ControlContext, inspector: &dyn Inspector,
     findings
 }
 
-/// The right to give and end access to a disk, which the route `region` needs to fill it. A fleet that does not use that route by default
-/// gets a warning.
+/// The right to give and end access to a disk, which the route `region` needs to fill it. A fleet that does not use
+/// that route by default gets a warning.
 async fn upload(config: &Config, inspector: &dyn Inspector, subject: &str, group: &GroupRef) -> Option<Finding> {
     let needed: Vec<&Needed> = UPLOADS.iter().collect();
     let found = group::examine(inspector, subject, group, &needed).await?;

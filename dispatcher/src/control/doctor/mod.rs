@@ -39,8 +39,8 @@ use probe::record::{ProbeResult, results};
 pub(crate) use services::container_exists;
 pub use sources::AskedSources;
 
-/// Checks configuration, services, permissions and targets concurrently, and then the sources that are asked for. The findings have a
-/// fixed order.
+/// Checks configuration, services, permissions and targets concurrently, and then the sources that are asked for. The
+/// findings have a fixed order.
 ///
 /// # Errors
 /// If the targets file or the rates cannot be read.

@@ -44,8 +44,8 @@ pub fn name_fault(gallery: &str, version: &ImageVersion) -> Option<Finding> {
     Some(Finding::failure(VERSION_NAME, format!("gallery {gallery}"), error.to_string()))
 }
 
-/// The names of the galleries that receive versions of an image: none without a targets file. Rejects a version whose name no
-/// gallery accepts.
+/// The names of the galleries that receive versions of an image: none without a targets file. Rejects a version whose
+/// name no gallery accepts.
 ///
 /// # Errors
 /// [`ControlError::NotCopied`], or [`ControlError::Targets`] if the targets file is not valid.
@@ -85,7 +85,8 @@ pub fn receiver(gallery: &Gallery) -> GalleryReceiver {
     }
 }
 
-/// The groups of the operations that publish a version in galleries. A gallery whose definition has no valid name has none.
+/// The groups of the operations that publish a version in galleries. A gallery whose definition has no valid name has
+/// none.
 #[must_use]
 pub fn groups(galleries: &[Gallery], image: &ImageName, version: &ImageVersion) -> Vec<GroupId> {
     let group = |gallery: &Gallery| {

@@ -1,8 +1,8 @@
 //! Makes a published version the latest one, in all galleries that have it.
 //!
-//! The records of the publications are written first, and then the versions. If the command is killed in between, the next pass
-//! of the reconciler, or the same command again, writes the remaining versions. A version is the latest one in a region only
-//! if it is ready there.
+//! The records of the publications are written first, and then the versions. If the command is killed in between, the
+//! next pass of the reconciler, or the same command again, writes the remaining versions. A version is the latest one
+//! in a region only if it is ready there.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

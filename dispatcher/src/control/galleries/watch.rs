@@ -1,5 +1,5 @@
-//! The check of published versions: at each pass of the reconciler, versions are read, and regions that somebody removed are added
-//! again. Foreign regions are named and kept.
+//! The check of published versions: at each pass of the reconciler, versions are read, and regions that somebody
+//! removed are added again. Foreign regions are named and kept.
 
 use std::collections::BTreeSet;
 
@@ -15,8 +15,8 @@ use goldfleet_ports::error::ErrorKind;
 use super::{Recorded, control_error, recorded};
 use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT};
 
-/// The largest number of versions that a pass checks. Each check is a read of Resource Manager, which permits 25 per second and
-/// subscription after a burst of 250 (source: `[resource_manager]` of the rates); workers need them too.
+/// The largest number of versions that a pass checks. Each check is a read of Resource Manager, which permits 25 per
+/// second and subscription after a burst of 250 (source: `[resource_manager]` of the rates); workers need them too.
 pub const MAX_CHECKS: usize = 100;
 
 /// Checks published versions, as many as a single pass permits. Returns the number of checked versions.
@@ -31,8 +31,8 @@ pub async fn watch(control: &ControlContext) -> Result<usize, ControlError> {
 /// that are not needed any more.
 ///
 /// # Errors
-/// If the records cannot be read, or if no version could be checked. An error of one version only is logged, and does not
-/// delay the others.
+/// If the records cannot be read, or if no version could be checked. An error of one version only is logged, and does
+/// not delay the others.
 pub async fn watch_next(control: &ControlContext, rota: &mut Rota, limit: usize) -> Result<usize, ControlError> {
     let all = recorded(&control.ports).await?;
     let open: BTreeSet<JobId> = match all.len() {
@@ -70,7 +70,8 @@ pub async fn watch_next(control: &ControlContext, rota: &mut Rota, limit: usize)
     }
 }
 
-/// Removes the record of a version that was never created or does not exist any more, unless a job has written it since.
+/// Removes the record of a version that was never created or does not exist any more, unless a job has written it
+/// since.
 async fn forget(ports: &Ports, recorded: &Recorded) -> Result<(), ControlError> {
     match ports.records.remove(&recorded.name, &recorded.etag).await {
         Err(error) if error.kind == ErrorKind::Conflict => Ok(()),

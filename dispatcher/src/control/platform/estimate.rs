@@ -1,7 +1,7 @@
 //! The bytes, the cost and the time of the copies of a disk or snapshot between regions.
 //!
-//! The service does not report how much of a disk is data, so the figures are upper bounds. The speed of the service's copies
-//! is not documented: the times assume that of copies between storage accounts.
+//! The service does not report how much of a disk is data, so the figures are upper bounds. The speed of the service's
+//! copies is not documented: the times assume that of copies between storage accounts.
 
 use goldfleet_galleries::graph::PlannedGallery;
 use goldfleet_hubs::plan::Delivery;

@@ -1,5 +1,5 @@
-//! Disks, snapshots, images, gallery versions and machines that become an image version by copies that the platform makes, as jobs of
-//! the route [`platform`](crate::control::routes::platform).
+//! Disks, snapshots, images, gallery versions and machines that become an image version by copies that the platform
+//! makes, as jobs of the route [`platform`](crate::control::routes::platform).
 //!
 //! - [`request`] creates the job.
 //! - `source` reads the source, and [`plan`] the targets. `goldfleet-hubs` decides.

@@ -138,8 +138,8 @@ async fn requested_source(control: &ControlContext, spec: &PlatformSpec) -> Resu
     Err(ControlError::Refused(format!("{location} was created again after the job was requested: dispatch it again")))
 }
 
-/// The regions in which the temporary disks of a gallery version are best: that of the source store, and then those with the most
-/// targets.
+/// The regions in which the temporary disks of a gallery version are best: that of the source store, and then those
+/// with the most targets.
 fn preferred_regions(config: &Config, file: &TargetsFile, job: &Job) -> Vec<Region> {
     let mut targets: BTreeMap<&Region, usize> = BTreeMap::new();
     for target in file.targets.iter().filter(|target| Selector::any(&job.selection, target)) {
@@ -200,8 +200,8 @@ async fn has_copy(ports: &Ports, image: &ImageRef, planned: &PlannedTarget, id: 
     }))
 }
 
-/// The hub of each region: the configured one, or the resource group of the first enabled target of the region, or that of its
-/// first gallery. It does not depend on the selection of a job.
+/// The hub of each region: the configured one, or the resource group of the first enabled target of the region, or that
+/// of its first gallery. It does not depend on the selection of a job.
 #[must_use]
 pub fn hubs(file: &TargetsFile) -> BTreeMap<Region, HubPlace> {
     let mut first: BTreeMap<&Region, &Target> = BTreeMap::new();

@@ -1,7 +1,7 @@
 //! Jobs of which rows are unreadable or missing.
 //!
-//! Such an operation is set aside: nothing changes its row, and the other operations of the job go on. When nothing else of
-//! the job can go on, the operation counts as failed for those that wait for it, and the job ends as failed.
+//! Such an operation is set aside: nothing changes its row, and the other operations of the job go on. When nothing
+//! else of the job can go on, the operation counts as failed for those that wait for it, and the job ends as failed.
 
 use goldfleet_model::job::Job;
 use goldfleet_model::operation::{Failure, Operation, OperationState, StateCount};

@@ -108,8 +108,8 @@ struct Released {
     gates: BTreeSet<GateKey>,
 }
 
-/// Releases or blocks the operations that wait for a gate, group by group. None if the job was cancelled, was retried or
-/// has ended in the meantime.
+/// Releases or blocks the operations that wait for a gate, group by group. None if the job was cancelled, was retried
+/// or has ended in the meantime.
 async fn release(
     jobs: &JobStore,
     job: &Job,

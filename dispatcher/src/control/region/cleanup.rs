@@ -1,7 +1,7 @@
 //! The removal of the golden snapshots of a version, and of temporaries that its jobs left in hubs.
 //!
-//! A resource is removed only if its tags prove that this fleet created it for the version, if its unique id is still the one that was
-//! listed, and if no lock protects it. The caller checks that no open job works with the version.
+//! A resource is removed only if its tags prove that this fleet created it for the version, if its unique id is still
+//! the one that was listed, and if no lock protects it. The caller checks that no open job works with the version.
 
 use std::collections::BTreeSet;
 
@@ -48,8 +48,8 @@ impl HubCleanupFailure {
     }
 }
 
-/// Removes the golden snapshots of a version from the configured hubs, and the temporaries there of its ended jobs. A failure of
-/// one does not prevent the removal of others.
+/// Removes the golden snapshots of a version from the configured hubs, and the temporaries there of its ended jobs. A
+/// failure of one does not prevent the removal of others.
 ///
 /// # Errors
 /// If the targets file is not valid, or if the table cannot be reached.

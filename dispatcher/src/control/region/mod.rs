@@ -1,4 +1,5 @@
-//! Uploaded versions that reach the targets and galleries of a region by one golden snapshot of each disk, as jobs of the route
+//! Uploaded versions that reach the targets and galleries of a region by one golden snapshot of each disk, as jobs of
+//! the route
 //! [`region`](crate::control::routes::region).
 //!
 //! - [`cleanup`] removes golden snapshots.

@@ -37,7 +37,8 @@ use crate::control::store_inventory::read_inventory;
 pub struct PlannedRegions {
     /// The disks, snapshots and images.
     pub delivery: RegionDelivery,
-    /// Which store fills which, and from which store each hub reads. Hubs whose golden snapshots exist are not a part of it.
+    /// Which store fills which, and from which store each hub reads. Hubs whose golden snapshots exist are not a part
+    /// of it.
     pub plan: Plan,
 }
 

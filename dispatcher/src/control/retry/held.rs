@@ -1,5 +1,5 @@
-//! Operations that are selected for a retry and would be blocked again: an operation of an earlier ring, or another one that
-//! opens their gate, did not succeed and is not retried.
+//! Operations that are selected for a retry and would be blocked again: an operation of an earlier ring, or another one
+//! that opens their gate, did not succeed and is not retried.
 
 use std::collections::{BTreeMap, BTreeSet};
 

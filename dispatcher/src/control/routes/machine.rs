@@ -1,5 +1,5 @@
-//! The route of a clone of a machine: the plan of `goldfleet-machines` as rows of a job. The platform copies the content,
-//! so no byte passes through goldfleet.
+//! The route of a clone of a machine: the plan of `goldfleet-machines` as rows of a job. The platform copies the
+//! content, so no byte passes through goldfleet.
 
 use async_trait::async_trait;
 use goldfleet_kinds::context::write_spec;

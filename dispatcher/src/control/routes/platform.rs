@@ -1,5 +1,5 @@
-//! The route `platform`: the disks of a source reach the targets by copies that the platform makes. No byte passes through
-//! goldfleet.
+//! The route `platform`: the disks of a source reach the targets by copies that the platform makes. No byte passes
+//! through goldfleet.
 //!
 //! - A group for the temporary gallery version of a managed image.
 //! - For each disk, a group for the source, if it cannot be copied directly: an incremental snapshot of it.

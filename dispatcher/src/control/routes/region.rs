@@ -1,13 +1,15 @@
-//! The route `region`: the version's chunks fill a disk in the hub of each region for each disk of the version, and a golden snapshot is
-//! created of it. Each target gets copies of the snapshots, and a managed image; each gallery gets copies, and a version. No staging
-//! account is used.
+//! The route `region`: the version's chunks fill a disk in the hub of each region for each disk of the version, and a
+//! golden snapshot is created of it. Each target gets copies of the snapshots, and a managed image; each gallery gets
+//! copies, and a version. No staging account is used.
 //!
 //! - A group for each store and disk: its seed.
-//! - A group for each disk of the version in each hub: the upload, which reads from seeds while they run; the golden snapshot;
-//!   and the removal of the disk.
-//! - A group for each target: the copies, the image, and the removal of the copies. It waits for the snapshots of its region.
+//! - A group for each disk of the version in each hub: the upload, which reads from seeds while they run; the golden
+//!   snapshot; and the removal of the disk.
+//! - A group for each target: the copies, the image, and the removal of the copies. It waits for the snapshots of its
+//!   region.
 //! - A group for each gallery: the copies, the version, and the removal of temporaries. It waits in the same way.
-//! - The first operations at the targets and galleries of every ring except the first wait for the gate of their ring too.
+//! - The first operations at the targets and galleries of every ring except the first wait for the gate of their ring
+//!   too.
 
 use async_trait::async_trait;
 use goldfleet_hubs::plan::PlannedTarget;

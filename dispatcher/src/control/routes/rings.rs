@@ -14,8 +14,8 @@ pub(super) struct Rings {
 }
 
 impl Rings {
-    /// The rings of a job. Each target is its ring and the number of its operations that open later rings: `to_do` are those
-    /// that receive something, `had` those that need nothing.
+    /// The rings of a job. Each target is its ring and the number of its operations that open later rings: `to_do` are
+    /// those that receive something, `had` those that need nothing.
     ///
     /// The first ring is the lowest one that has work. If rings need approval, it is the lowest of all rings, even if
     /// its targets need nothing: later rings start only after an operator approves them.

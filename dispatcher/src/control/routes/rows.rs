@@ -14,8 +14,8 @@ use jiff::Timestamp;
 
 use super::rings::Rings;
 
-/// A row as an operation of a job, written at `now`. `spec` is the specification in the form in which its kind reads it,
-/// `bytes_total` the number of bytes that it transfers.
+/// A row as an operation of a job, written at `now`. `spec` is the specification in the form in which its kind reads
+/// it, `bytes_total` the number of bytes that it transfers.
 pub(super) fn operation<S>(job: &Job, row: Row<S>, spec: Document, bytes_total: u64, now: Timestamp) -> Operation {
     let starts = row.position == 0 && row.after.is_empty();
     let place = Place { region: row.region, label: row.label, target: None };
@@ -48,15 +48,15 @@ pub(super) fn ready(job: &Job, id: OperationId, kind: &str, place: Place, now: T
     }
 }
 
-/// An operation of copies at a target. `is_done` is whether the target has all that it should receive. Removals do not open
-/// rings: what a target receives does not depend on them.
+/// An operation of copies at a target. `is_done` is whether the target has all that it should receive. Removals do not
+/// open rings: what a target receives does not depend on them.
 pub(super) fn at_target(rings: &Rings, target: &Target, is_done: bool, mut operation: Operation) -> Operation {
     operation.place = Place::of_target(target.clone());
     in_ring(rings, target.ring, is_done, operation)
 }
 
-/// An operation of a ring, at a target or gallery. `is_done` is whether that has all that it should receive. Removals do not
-/// open rings.
+/// An operation of a ring, at a target or gallery. `is_done` is whether that has all that it should receive. Removals
+/// do not open rings.
 pub(super) fn in_ring(rings: &Rings, ring: u32, is_done: bool, mut operation: Operation) -> Operation {
     if !operation.always {
         operation.opens.extend(rings.opens(ring));

@@ -3,8 +3,8 @@
 //!
 //! - A group for each store and disk: its seed.
 //! - A group for each target: the copy of the OS disk, then the image. A copy reads from seeds while they run.
-//! - A group for each target and data disk: its copy. The copies of all data disks of a target open a gate, and the image
-//!   waits for it. So no disk waits for another one.
+//! - A group for each target and data disk: its copy. The copies of all data disks of a target open a gate, and the
+//!   image waits for it. So no disk waits for another one.
 //! - The copies of every ring except the first wait for the gate of their ring. All operations at the targets of lower
 //!   rings open it.
 

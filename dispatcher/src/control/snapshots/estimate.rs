@@ -1,7 +1,7 @@
 //! The bytes, the cost and the time of the copies of a run between regions.
 //!
-//! The service reports the size of a disk and not how much of it differs, so the figures are upper bounds. The speed of the
-//! service's copies is not documented: the times assume that of copies between storage accounts.
+//! The service reports the size of a disk and not how much of it differs, so the figures are upper bounds. The speed of
+//! the service's copies is not documented: the times assume that of copies between storage accounts.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,8 @@ use serde::Serialize;
 /// The estimate of a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct RunEstimate {
-    /// Copies to another region that move the whole data of a disk, because the destination has no earlier snapshot of it.
+    /// Copies to another region that move the whole data of a disk, because the destination has no earlier snapshot of
+    /// it.
     pub whole: usize,
     /// The sizes of their disks in bytes.
     pub whole_bytes_at_most: u64,

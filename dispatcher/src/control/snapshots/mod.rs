@@ -1,4 +1,5 @@
-//! Snapshots: runs of syncs and copies on request, as jobs of the route [`snapshots`](crate::control::routes::snapshots).
+//! Snapshots: runs of syncs and copies on request, as jobs of the route
+//! [`snapshots`](crate::control::routes::snapshots).
 //!
 //! - [`request`] creates the jobs, [`schedule`] those of syncs with an interval.
 //! - [`listing`] and [`run`] read both sides and compare them. `goldfleet-snapshots` decides.

@@ -32,7 +32,8 @@ pub(super) fn disk_of(registry: &Registry, operation: &Operation) -> Option<Disk
     registry.get(&operation.kind)?.disk(operation)
 }
 
-/// The disks of a version with several disks, the OS disk first. Empty if it has one: its progress is that of the phase.
+/// The disks of a version with several disks, the OS disk first. Empty if it has one: its progress is that of the
+/// phase.
 pub(super) fn by_disk(registry: &Registry, operations: &[Versioned<Operation>]) -> Vec<DiskStatus> {
     let mut disks: BTreeMap<DiskRole, DiskStatus> = BTreeMap::new();
     for operation in operations.iter().map(|row| &row.value).filter(|operation| operation.target().is_some()) {

@@ -228,8 +228,8 @@ pub struct Status {
     /// Bytes that were copied between regions, by destination region.
     pub wan_bytes: BTreeMap<String, u64>,
     /// Bytes per second that were put in place. For a running job: over the time in which operations ran in the last
-    /// five minutes, and 0 if no bytes arrived in that time or no worker is active. For an ended job: from the start of the
-    /// first operation to [`Status::finished`]. 0 if the time is less than a second.
+    /// five minutes, and 0 if no bytes arrived in that time or no worker is active. For an ended job: from the start of
+    /// the first operation to [`Status::finished`]. 0 if the time is less than a second.
     pub bytes_per_second: f64,
     /// Seconds since the job was requested, or from the request to its end if it has ended.
     pub seconds: f64,
@@ -277,8 +277,8 @@ pub struct Status {
 }
 
 impl Status {
-    /// The exit code of a command that waited for the job. A job that failed only because a service did not list a group
-    /// has the code of a service that refused.
+    /// The exit code of a command that waited for the job. A job that failed only because a service did not list a
+    /// group has the code of a service that refused.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self.state {
@@ -306,8 +306,8 @@ impl Status {
         !self.planned && self.phases.named().iter().all(|(_, phase)| phase.total == 0)
     }
 
-    /// A message that no worker is active although there is work, and the command that resumes it. None if that is not the
-    /// case.
+    /// A message that no worker is active although there is work, and the command that resumes it. None if that is not
+    /// the case.
     #[must_use]
     pub fn idle_words(&self) -> Option<(String, String)> {
         let idle = duration(Duration::from_secs_f64(self.idle_seconds?.clamp(0.0, 1e9)));

@@ -16,8 +16,8 @@ pub struct UploadStatus {
     pub bytes_total: u64,
     /// Bytes of data that were read.
     pub bytes_read: u64,
-    /// Bytes of the image without zero runs, as far as they were found. The same quantity as [`super::Status::data_bytes`] when the
-    /// upload is complete.
+    /// Bytes of the image without zero runs, as far as they were found. The same quantity as
+    /// [`super::Status::data_bytes`] when the upload is complete.
     pub bytes_data: u64,
     /// Bytes sent.
     pub bytes_sent: u64,

@@ -1,10 +1,12 @@
-//! Reusable buffers: a reader fills one, it is sent without copying, and it is free again when the last request drops it.
+//! Reusable buffers: a reader fills one, it is sent without copying, and it is free again when the last request drops
+//! it.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use goldfleet_disk::chunk::WindowBuffer;
 
-/// A pool with a maximum number of buffers. Readers wait for a free one, so memory does not depend on the size of the disk.
+/// A pool with a maximum number of buffers. Readers wait for a free one, so memory does not depend on the size of the
+/// disk.
 ///
 /// The buffer that was returned last is taken first. While sending keeps up, most buffers are never allocated.
 #[derive(Clone)]

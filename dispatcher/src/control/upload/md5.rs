@@ -19,8 +19,8 @@ pub(super) struct Md5s {
     readers: ScanThreads,
     /// One permit per core. More threads would only compete with each other and with the readers.
     threads: Semaphore,
-    /// The length and the MD5 of each run, by the hash of their chunk. Equal chunks at different places of the disk may be
-    /// divided into runs differently.
+    /// The length and the MD5 of each run, by the hash of their chunk. Equal chunks at different places of the disk may
+    /// be divided into runs differently.
     known: Mutex<HashMap<ChunkHash, Vec<(u32, Md5Sum)>>>,
 }
 

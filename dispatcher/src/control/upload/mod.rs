@@ -42,7 +42,8 @@ use self::scan::ScannedDisk;
 use self::version::ExistingVersion;
 pub use rate_limit::ByteRate;
 
-/// The target of this module's log lines. Commands that run workers log warnings of this target and errors of all others.
+/// The target of this module's log lines. Commands that run workers log warnings of this target and errors of all
+/// others.
 pub(crate) const LOG_TARGET: &str = module_path!();
 
 /// What to upload, and as which version.
@@ -227,8 +228,8 @@ async fn revision(control: &ControlContext, source: &Arc<dyn ArtifactSource>) ->
     }
 }
 
-/// Opens and checks the image. This may read a compressed image to its end, so it runs on a blocking thread if the runtime
-/// has them.
+/// Opens and checks the image. This may read a compressed image to its end, so it runs on a blocking thread if the
+/// runtime has them.
 async fn checked(
     control: &ControlContext,
     request: &UploadRequest,

@@ -57,7 +57,8 @@ struct SeenState {
 }
 
 impl<'a> UploadRecord<'a> {
-    /// The row of the upload of a disk of `size` bytes with this system. It is first written by [`UploadRecord::renew`].
+    /// The row of the upload of a disk of `size` bytes with this system. It is first written by
+    /// [`UploadRecord::renew`].
     pub(super) fn new(
         control: &'a ControlContext,
         (request, id): (&UploadRequest, JobId),
@@ -93,8 +94,8 @@ impl<'a> UploadRecord<'a> {
         WriterId::Upload(self.row().id.clone())
     }
 
-    /// Writes the row before chunks are listed. Chunks that are listed or written from now on are not collected until the upload
-    /// has ended or [expired](Self::has_expired).
+    /// Writes the row before chunks are listed. Chunks that are listed or written from now on are not collected until
+    /// the upload has ended or [expired](Self::has_expired).
     pub(super) async fn renew(&self) -> PortResult<()> {
         retry_transient(self.control.ports.clock.as_ref(), PortError::is_retryable, || {
             self.write(UploadState::Running)
@@ -108,9 +109,10 @@ impl<'a> UploadRecord<'a> {
         Ok(())
     }
 
-    /// Whether a garbage collection may have taken the upload for ended and deleted chunks that it needs, because the machine
-    /// was suspended or the table could not be reached. A garbage collection waits for a whole grace period. Half of it is
-    /// reserved for clock differences, and for the time between this check and the action that follows it.
+    /// Whether a garbage collection may have taken the upload for ended and deleted chunks that it needs, because the
+    /// machine was suspended or the table could not be reached. A garbage collection waits for a whole grace period.
+    /// Half of it is reserved for clock differences, and for the time between this check and the action that follows
+    /// it.
     pub(super) fn has_expired(&self) -> bool {
         let signs = self.seen();
         signs.lapsed || self.is_late(signs.last)
@@ -152,9 +154,9 @@ impl<'a> UploadRecord<'a> {
         (self.watch)(&row);
     }
 
-    /// Records that the write of a chunk begins. Until [`UploadRecord::end_write`] is called with the returned time, the row
-    /// says that chunks of this upload are not proven from that time on. A write that fails or is dropped never ends: its
-    /// request may still take effect.
+    /// Records that the write of a chunk begins. Until [`UploadRecord::end_write`] is called with the returned time,
+    /// the row says that chunks of this upload are not proven from that time on. A write that fails or is dropped never
+    /// ends: its request may still take effect.
     pub(super) fn begin_write(&self) -> Timestamp {
         // The clock is read under the lock, so that no row states a later time and lacks this write.
         let mut unproven = self.unproven();
@@ -171,9 +173,9 @@ impl<'a> UploadRecord<'a> {
         }
     }
 
-    /// Prepares the write of a chunk: the store has the record of this upload, and its row is recent. Other writers do not
-    /// expect that a write takes effect later than [`MAX_WRITE_DELAY`] after the time in the row. So a write begins only while
-    /// the row is at most half as old, and no request takes the other half.
+    /// Prepares the write of a chunk: the store has the record of this upload, and its row is recent. Other writers do
+    /// not expect that a write takes effect later than [`MAX_WRITE_DELAY`] after the time in the row. So a write begins
+    /// only while the row is at most half as old, and no request takes the other half.
     pub(super) async fn keep_recent(&self) -> PortResult<()> {
         self.keep_recorded().await?;
         if self.is_outdated(self.seen().last) {
@@ -182,8 +184,8 @@ impl<'a> UploadRecord<'a> {
         Ok(())
     }
 
-    /// Writes the record in the store, or renews it if it is outdated. If the row is outdated, another writer may have seen
-    /// that this upload had ended, and have removed its record. So this is done before the row is written.
+    /// Writes the record in the store, or renews it if it is outdated. If the row is outdated, another writer may have
+    /// seen that this upload had ended, and have removed its record. So this is done before the row is written.
     async fn keep_recorded(&self) -> PortResult<()> {
         let mut recorded = self.recorded.lock().await;
         let now = self.control.ports.clock.now();

@@ -16,8 +16,9 @@ use super::version::{self, ExistingVersion};
 use super::{OtherContent, UploadError, UploadRequest, revision};
 use crate::control::context::ControlContext;
 
-/// The maximum number of passes over the disks. A pass is repeated if the row of the upload was so old that a garbage collection
-/// may have taken the upload for ended. That is rare, and a machine to which it happens this often would fail again.
+/// The maximum number of passes over the disks. A pass is repeated if the row of the upload was so old that a garbage
+/// collection may have taken the upload for ended. That is rare, and a machine to which it happens this often would
+/// fail again.
 const MAX_PASSES: usize = 5;
 
 /// A disk of an upload.
@@ -65,7 +66,8 @@ impl UploadRun<'_> {
         Ok(FinishedUpload { digest, repaired: 0 })
     }
 
-    /// Compares the content with the existing version, and sends the chunks and the manifests of it that the store lacks.
+    /// Compares the content with the existing version, and sends the chunks and the manifests of it that the store
+    /// lacks.
     pub(super) async fn repair_existing(&self, there: &ExistingVersion) -> Result<FinishedUpload, UploadError> {
         let sent = self.ensure_chunks(&self.listed_in(there)).await?;
         let repaired = sent.iter().map(|sent| sent.put).sum();
@@ -94,8 +96,8 @@ impl UploadRun<'_> {
         listed.collect()
     }
 
-    /// Ensures that the store has the chunks of every disk, and keeps them until the record exists. Of a disk in `listed`, only
-    /// the listed chunks are sent: an existing record keeps them.
+    /// Ensures that the store has the chunks of every disk, and keeps them until the record exists. Of a disk in
+    /// `listed`, only the listed chunks are sent: an existing record keeps them.
     async fn ensure_chunks(
         &self,
         listed: &BTreeMap<DiskRole, HashSet<ChunkHash>>,

@@ -45,7 +45,8 @@ pub(super) struct SendResult {
     pub(super) put: usize,
 }
 
-/// Reads what is not known of the disk, and sends the selected chunks that the store lacks, at the rate of `limit` at most.
+/// Reads what is not known of the disk, and sends the selected chunks that the store lacks, at the rate of `limit` at
+/// most.
 pub(super) async fn chunks(
     control: &ControlContext,
     (disk, plan): (&ScannedDisk, ScanPlan),
@@ -135,8 +136,8 @@ impl Sender<'_> {
         Ok(chunks)
     }
 
-    /// Takes over the known chunks that the store has, and plans to read the windows of all others. Returns the hashes of the
-    /// selected chunks that the store has.
+    /// Takes over the known chunks that the store has, and plans to read the windows of all others. Returns the hashes
+    /// of the selected chunks that the store has.
     async fn keep(
         &self,
         plan: &mut ScanPlan,
@@ -183,8 +184,8 @@ impl Sender<'_> {
         }
     }
 
-    /// Completes the entry of the chunk at this index of the manifest, and ensures that the store has the chunk if it is
-    /// selected.
+    /// Completes the entry of the chunk at this index of the manifest, and ensures that the store has the chunk if it
+    /// is selected.
     async fn take(
         &self,
         index: usize,
@@ -226,8 +227,8 @@ impl Sender<'_> {
         self.others.iter().any(|writer| writer.may_have_left(modified))
     }
 
-    /// Removes the records of writers that had ended when the store was listed, and that left no chunks except those of this
-    /// disk, which are proven now.
+    /// Removes the records of writers that had ended when the store was listed, and that left no chunks except those of
+    /// this disk, which are proven now.
     async fn remove_records(&self, chunks: &[ChunkEntry]) {
         let own: HashSet<String> =
             chunks.iter().filter(|entry| self.is_selected(&entry.hash)).map(|entry| chunk_name(&entry.hash)).collect();
@@ -292,7 +293,8 @@ impl Sender<'_> {
     async fn put_or_found(&self, entry: &ChunkEntry, put: PortResult<()>) -> PortResult<bool> {
         match put {
             Ok(()) => Ok(true),
-            // Its writer may not have proven it: another upload, or this one if it got no response to an earlier request.
+            // Its writer may not have proven it: another upload, or this one if it got no response to an earlier
+            // request.
             Err(error) if error.kind == ErrorKind::AlreadyExists => {
                 let whole = chunk_store::is_whole(&self.control.ports, &self.container, entry).await?;
                 if whole { Ok(false) } else { Err(chunk_store::was_damaged(&self.container, entry)) }

@@ -27,8 +27,8 @@ const MAX_WRITES: usize = 4;
 pub(super) struct ExistingVersion {
     pub(super) artifact: Artifact,
     pub(super) digest: Digest,
-    /// The manifests of its disks. One that is missing or damaged is not among them: an upload of the same content writes it
-    /// again.
+    /// The manifests of its disks. One that is missing or damaged is not among them: an upload of the same content
+    /// writes it again.
     manifests: BTreeMap<DiskRole, Manifest>,
 }
 
@@ -70,8 +70,8 @@ fn unreadable(request: &UploadRequest, error: ArtifactError) -> UploadError {
     UploadError::Unreadable(Box::new(UnreadableVersion { image, version, error }))
 }
 
-/// Refuses a store to which an earlier release uploaded. Its versions have no artifact records, so this release does not
-/// know which chunks they need.
+/// Refuses a store to which an earlier release uploaded. Its versions have no artifact records, so this release does
+/// not know which chunks they need.
 pub(super) async fn refuse_earlier_store(ports: &Ports, store: &Container) -> Result<(), UploadError> {
     let manifests = list(ports.blobs.as_ref(), store, MANIFESTS).await?;
     let earlier = manifests.iter().find_map(|listed| match ManifestName::parse(&listed.name) {
@@ -81,8 +81,8 @@ pub(super) async fn refuse_earlier_store(ports: &Ports, store: &Container) -> Re
     earlier.map_or(Ok(()), |earlier| Err(UploadError::Earlier(Box::new(earlier))))
 }
 
-/// Ensures that the store has a manifest, and keeps it from garbage collection until a record names it. Returns whether it
-/// was written.
+/// Ensures that the store has a manifest, and keeps it from garbage collection until a record names it. Returns whether
+/// it was written.
 pub(super) async fn ensure_manifest(
     control: &ControlContext,
     (image, version): (&ImageName, &ImageVersion),

@@ -102,8 +102,8 @@ impl Engine {
         Self { model, control, settings, workers }
     }
 
-    /// Runs a job from its request to its end, and returns the time of the request. The id is fixed, because a random id
-    /// would make every run different.
+    /// Runs a job from its request to its end, and returns the time of the request. The id is fixed, because a random
+    /// id would make every run different.
     pub(super) async fn run_job(&self, id: &JobId, subject: Subject) -> Result<Timestamp, RehearsalError> {
         let created = self.control.ports.clock.now();
         let job: Job = request::new_job(id.clone(), subject, Vec::new(), created);

@@ -1,8 +1,9 @@
 //! Rehearsals: a job on the modelled cloud in virtual time, with the real dispatcher, consumer and steps.
 //!
 //! [`rehearse`] runs the job, then the same job for the one target that is farthest away, and compares both with the
-//! plan's estimate, which is a lower bound. Then it runs the job by the route `region`, which also publishes to galleries. [`sync`] rehearses a sync of
-//! snapshots. [`baseline`] computes the times of other methods on the same model.
+//! plan's estimate, which is a lower bound. Then it runs the job by the route `region`, which also publishes to
+//! galleries. [`sync`] rehearses a sync of snapshots. [`baseline`] computes the times of other methods on the same
+//! model.
 
 pub mod baseline;
 mod engine;
@@ -114,8 +115,8 @@ impl Rehearsal {
         })
     }
 
-    /// The same rehearsal by the route `region`. Each region of a target or gallery that has no hub gets one, and missing image
-    /// definitions are created.
+    /// The same rehearsal by the route `region`. Each region of a target or gallery that has no hub gets one, and
+    /// missing image definitions are created.
     #[must_use]
     pub fn by_region(&self) -> Self {
         let mut targets = self.targets.clone();

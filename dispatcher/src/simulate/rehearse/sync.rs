@@ -1,8 +1,8 @@
 //! Rehearsals of syncs of snapshots.
 //!
 //! The sync's rules and destinations are those of the configuration. Its sources are generated: disks with a number of
-//! incremental or full snapshots, between which a part of each disk changes. The first run copies them all. Then each disk
-//! gets one more snapshot, and the next run copies that.
+//! incremental or full snapshots, between which a part of each disk changes. The first run copies them all. Then each
+//! disk gets one more snapshot, and the next run copies that.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

@@ -75,8 +75,8 @@ impl Connection {
         Self { transport, tokens, identity: identity.clone(), tenants: Arc::default() }
     }
 
-    /// The connection, with the tenants of subscriptions. Each request for a resource in such a subscription carries a token
-    /// of its tenant.
+    /// The connection, with the tenants of subscriptions. Each request for a resource in such a subscription carries a
+    /// token of its tenant.
     #[must_use]
     pub fn with_tenants(mut self, tenants: &Tenants) -> Self {
         self.tenants = Arc::new(tenants.clone());

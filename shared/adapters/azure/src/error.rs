@@ -34,7 +34,8 @@ pub(super) struct ErrorResponse {
     pub(super) status: u16,
     pub(super) code: String,
     pub(super) message: String,
-    /// The codes and messages of the parts of a composed error. Source: OData, error response; Resource Manager, common error.
+    /// The codes and messages of the parts of a composed error. Source: OData, error response; Resource Manager, common
+    /// error.
     pub(super) details: Vec<(String, String)>,
     pub(super) request_id: Option<String>,
     pub(super) retry_after: Option<Duration>,

@@ -1,8 +1,8 @@
 //! What Resource Manager's refusals and failed operations mean.
 //!
 //! Codes decide, those of the parts of a composed error included. Compute answers most of what is wrong with a VHD with
-//! `InvalidParameter` and a sentence: only then does the sentence decide, without the addresses and ids in it, which contain names
-//! that an operator chose.
+//! `InvalidParameter` and a sentence: only then does the sentence decide, without the addresses and ids in it, which
+//! contain names that an operator chose.
 
 use goldfleet_ports::error::{ErrorKind, PortError};
 
@@ -22,8 +22,9 @@ const TRANSIENT_CODES: [&str; 8] = [
     "ZonalAllocationFailed",
 ];
 
-/// Codes that are transient as the result of an asynchronous operation. A response with such a code has a status that says the
-/// same. Source: Azure, common error messages of virtual machines; asynchronous operations of Resource Manager.
+/// Codes that are transient as the result of an asynchronous operation. A response with such a code has a status that
+/// says the same. Source: Azure, common error messages of virtual machines; asynchronous operations of Resource
+/// Manager.
 const TRANSIENT_RESULTS: [&str; 9] = [
     "InternalOperationError",
     "InternalDiskManagementError",

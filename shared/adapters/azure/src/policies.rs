@@ -24,8 +24,8 @@ use super::tokens::TokenCache;
 #[derive(Debug, Clone)]
 pub(super) struct Tenant(pub(super) String);
 
-/// A value in a request's context: the tenant of an auxiliary token, or none for the tenant of the credential. Source: Azure,
-/// authenticate-multi-tenant.
+/// A value in a request's context: the tenant of an auxiliary token, or none for the tenant of the credential. Source:
+/// Azure, authenticate-multi-tenant.
 #[derive(Debug, Clone)]
 pub(super) struct Auxiliary(pub(super) Option<String>);
 

@@ -1,5 +1,5 @@
-//! Faults of the set-up of this machine that keep a credential from giving a token. No service was asked then, so they are
-//! reported as faults of the configuration and not of a service.
+//! Faults of the set-up of this machine that keep a credential from giving a token. No service was asked then, so they
+//! are reported as faults of the configuration and not of a service.
 
 use std::env;
 use std::error::Error as _;

@@ -1,5 +1,5 @@
-//! The adapters that need only one machine: queues and tables in a SQLite file, blobs and resources in directories. They
-//! are used for demonstrations, tests and small fleets.
+//! The adapters that need only one machine: queues and tables in a SQLite file, blobs and resources in directories.
+//! They are used for demonstrations, tests and small fleets.
 
 pub mod blob_store;
 mod blocking;

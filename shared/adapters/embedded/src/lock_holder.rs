@@ -1,8 +1,8 @@
 //! The process that holds SQLite's write lock.
 //!
-//! In write-ahead mode a writer holds a POSIX lock of the byte [`WRITE_LOCK`] of the file that ends in `-shm`. Linux lists
-//! the locks of all processes in `/proc/locks`. The file is not opened to ask for its lock: when a process closes a
-//! file, it loses all its POSIX locks of that file, those of SQLite too.
+//! In write-ahead mode a writer holds a POSIX lock of the byte [`WRITE_LOCK`] of the file that ends in `-shm`. Linux
+//! lists the locks of all processes in `/proc/locks`. The file is not opened to ask for its lock: when a process closes
+//! a file, it loses all its POSIX locks of that file, those of SQLite too.
 //!
 //! A process that is stopped, for example by SIGSTOP, keeps its locks, so it halts every process that writes. If such a
 //! process is one of goldfleet and of the same user, and did not run for longer than a lease, it is killed: its work is

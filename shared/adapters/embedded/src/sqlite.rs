@@ -318,8 +318,9 @@ fn after_holder(file: &str, busy: PortError, holder: &Mutex<HolderWatch>) -> Por
     }
 }
 
-/// Sets the journal mode. SQLite does not always use the busy timeout when another process changes the mode of a new file at
-/// the same moment, so this waits. Source: SQLite, sqlite3_busy_handler: the handler is not invoked if that could deadlock.
+/// Sets the journal mode. SQLite does not always use the busy timeout when another process changes the mode of a new
+/// file at the same moment, so this waits. Source: SQLite, sqlite3_busy_handler: the handler is not invoked if that
+/// could deadlock.
 fn use_wal(connection: &Connection) -> Result<(), rusqlite::Error> {
     let begun = Instant::now();
     loop {

@@ -245,8 +245,8 @@ fn hold(file: &Path, program: &str, stops: bool) -> Child {
     child
 }
 
-/// A stopped process of goldfleet that holds the write lock is named, and killed after a lease. One that runs, and one of
-/// another program, are only named.
+/// A stopped process of goldfleet that holds the write lock is named, and killed after a lease. One that runs, and one
+/// of another program, are only named.
 #[tokio::test(flavor = "multi_thread")]
 async fn stopped_process_that_holds_the_lock_is_killed() {
     let folder = TempDir::new().unwrap();

@@ -1,11 +1,11 @@
-//! A model of the cloud: blobs, managed images, disks and snapshots that store no bytes but apply every rule of the real
-//! services and, with the rates of the planner, their speed. With the real dispatcher and workers in virtual time it
-//! computes in seconds how long a rollout would take and which limits would slow it down. `docs/model.md` lists what the
-//! model omits.
+//! A model of the cloud: blobs, managed images, disks and snapshots that store no bytes but apply every rule of the
+//! real services and, with the rates of the planner, their speed. With the real dispatcher and workers in virtual time
+//! it computes in seconds how long a rollout would take and which limits would slow it down. `docs/model.md` lists what
+//! the model omits.
 //!
 //! - [`Model`] is the cloud; [`ModelledBlobs`] and [`ModelledResources`] are its ports.
-//! - [`MemoryQueue`] and [`MemoryJobTable`] are the ports of a coordination. They block no thread: virtual time advances when
-//!   every task waits, so it would jump while a task waits for a thread.
+//! - [`MemoryQueue`] and [`MemoryJobTable`] are the ports of a coordination. They block no thread: virtual time
+//!   advances when every task waits, so it would jump while a task waits for a thread.
 //! - [`LimitMode`] selects the limits; [`Stats`] are the counters.
 //!
 //! The model is deterministic: two runs with the same seed have the same events.

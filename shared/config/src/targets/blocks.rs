@@ -1,7 +1,7 @@
 //! Cuts a targets file into blocks of whole tables.
 //!
-//! The tree of a parsed file takes about ten times the file's size. A file with 50,000 targets is therefore parsed block by
-//! block.
+//! The tree of a parsed file takes about ten times the file's size. A file with 50,000 targets is therefore parsed
+//! block by block.
 
 /// The size from which the next header begins a new block.
 const BLOCK_BYTES: usize = 64 << 10;
@@ -15,11 +15,11 @@ pub(super) struct Block<'a> {
     pub(super) text: &'a str,
 }
 
-/// The blocks of a file. None if the file is small, or if something other than comments precedes the first header. Then it
-/// is parsed as a whole.
+/// The blocks of a file. None if the file is small, or if something other than comments precedes the first header. Then
+/// it is parsed as a whole.
 ///
-/// A header inside of a string or an array of several lines also begins a block. The block before it then ends inside of
-/// that value, and is not valid TOML.
+/// A header inside of a string or an array of several lines also begins a block. The block before it then ends inside
+/// of that value, and is not valid TOML.
 pub(super) fn blocks(text: &str) -> Option<Vec<Block<'_>>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if text.len() < BLOCK_BYTES {

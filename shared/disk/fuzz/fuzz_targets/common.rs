@@ -32,8 +32,8 @@ pub fn read(bytes: Vec<u8>, format: Option<StatedFormat>) {
     }
 }
 
-/// Builds a file with structures at fixed offsets, as a VHDX has them. The input has for each offset one byte, the length in
-/// units of 4 bytes, and then the bytes.
+/// Builds a file with structures at fixed offsets, as a VHDX has them. The input has for each offset one byte, the
+/// length in units of 4 bytes, and then the bytes.
 pub fn scattered(data: &[u8], offsets: &[usize]) -> Vec<u8> {
     let mut file = vec![0; SCATTERED_LENGTH];
     let mut rest = data;

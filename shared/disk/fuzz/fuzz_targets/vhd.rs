@@ -8,8 +8,8 @@ mod reseal;
 mod sums;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    // An even first byte: the input is the whole file. An odd one: the footer is a copy of the first 512 bytes, so that a
-    // change of one field is a change of both copies.
+    // An even first byte: the input is the whole file. An odd one: the footer is a copy of the first 512 bytes, so that
+    // a change of one field is a change of both copies.
     let Some((kind, rest)) = data.split_first() else { return };
     let mut file = rest.to_vec();
     if kind % 2 == 1 && file.len() >= 512 {

@@ -10,7 +10,8 @@ mod sums;
 const K: usize = 1 << 10;
 const M: usize = 1 << 20;
 
-/// The headers, a region table, three entries of the log, the metadata table and its items, the block table, and a block.
+/// The headers, a region table, three entries of the log, the metadata table and its items, the block table, and a
+/// block.
 const PLACES: [usize; 10] = [64 * K, 128 * K, 192 * K, M, M + 4 * K, M + 8 * K, 2 * M, 2 * M + 64 * K, 3 * M, 4 * M];
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {

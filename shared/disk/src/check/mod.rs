@@ -21,11 +21,12 @@ const MIN_SIZE: u64 = 20 << 20;
 /// The maximum size of an OS disk in bytes. Source: Azure's documentation, 4,095 GiB.
 const MAX_SIZE: u64 = 4095 << 30;
 
-/// The maximum size of an OS disk of generation v1 in bytes. Source: Azure accepts an OS disk over 2 TiB only as generation v2.
+/// The maximum size of an OS disk of generation v1 in bytes. Source: Azure accepts an OS disk over 2 TiB only as
+/// generation v2.
 const MAX_SIZE_V1: u64 = 2 << 40;
 
-/// The maximum size of a data disk in bytes. Source: Azure, scalability targets of Blob storage: a page blob has at most 8 TiB,
-/// and its last MiB holds the footer.
+/// The maximum size of a data disk in bytes. Source: Azure, scalability targets of Blob storage: a page blob has at
+/// most 8 TiB, and its last MiB holds the footer.
 const MAX_DATA_SIZE: u64 = (8 << 40) - (1 << 20);
 
 /// The maximum time for counting the data of a disk, if the caller gives no limit.
@@ -38,8 +39,8 @@ pub struct CheckOptions {
     pub open: OpenOptions,
     /// The generation that the image must be for. Without it, it is deduced from the partition table.
     pub generation: Option<Generation>,
-    /// Codes of errors that become warnings, because the operator overrules the deduction. Facts, such as Azure's limits,
-    /// cannot be accepted: see [`Code::deduced`].
+    /// Codes of errors that become warnings, because the operator overrules the deduction. Facts, such as Azure's
+    /// limits, cannot be accepted: see [`Code::deduced`].
     pub accept: Vec<String>,
     /// Whether a damaged first copy of the GPT is written again from the backup.
     pub repair_gpt: bool,
@@ -111,7 +112,8 @@ pub struct Checked {
     pub disk: Option<AzureDisk>,
 }
 
-/// Checks whether an image can become an OS disk or a data disk. The file is not changed. Of the disk's data, only structures are read.
+/// Checks whether an image can become an OS disk or a data disk. The file is not changed. Of the disk's data, only
+/// structures are read.
 #[must_use]
 pub fn check(path: &Path, options: &CheckOptions) -> Checked {
     check_opened(path, open(path, &options.open), options)
@@ -297,8 +299,8 @@ fn decompressed(path: &Path) -> PathBuf {
     path.with_extension("decompressed")
 }
 
-/// A path quoted for a shell. It begins with `./` if programs could take it for an option or a protocol. `None` if the path
-/// cannot be displayed.
+/// A path quoted for a shell. It begins with `./` if programs could take it for an option or a protocol. `None` if the
+/// path cannot be displayed.
 fn quoted(path: &Path) -> Option<String> {
     let text = path.to_str().filter(|text| !text.chars().any(char::is_control))?;
     let here = if text.starts_with('-') || path.is_relative() && text.contains(':') { "./" } else { "" };

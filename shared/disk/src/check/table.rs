@@ -161,7 +161,8 @@ impl Check<'_> {
     fn generation_of_gpt(&mut self, table: &PartitionTable, stated: Option<Generation>) -> Option<Generation> {
         let esp = table.has(types::ESP);
         let known = [types::BIOS_BOOT, types::FREEBSD_BOOT, types::SOLARIS_BOOT];
-        // Without a boot partition of a known type, a boot loader in the first sector looks for a partition marked as bootable.
+        // Without a boot partition of a known type, a boot loader in the first sector looks for a partition marked as
+        // bootable.
         let marked = table.boot_code && table.partitions.iter().any(|partition| partition.bootable);
         let bios = marked || known.iter().any(|&kind| table.has(kind));
         // Windows writes boot code to GPT disks, too, but boots from them only by UEFI.

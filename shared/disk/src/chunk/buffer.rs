@@ -4,7 +4,8 @@ use std::ops::{Deref, Range};
 
 use goldfleet_model::manifest::CHUNK_SIZE;
 
-/// The size of a cache line in bytes. Reading, CRC and hash process 64 bytes at a time, which is slower if they cross two lines.
+/// The size of a cache line in bytes. Reading, CRC and hash process 64 bytes at a time, which is slower if they cross
+/// two lines.
 const LINE: usize = 64;
 
 /// The bytes of a window, and later of the chunk that it is packed to: at most 4 MiB, aligned to a cache line.

@@ -8,18 +8,18 @@ use super::{WindowBuffer, is_zero};
 
 /// Zero runs of at least this length in bytes are removed; shorter ones inside data are sent.
 ///
-/// Removing one saves its bytes and costs another run, which is another request at every target. A page blob takes
-/// 60 MiB/s and 500 requests/s (Azure's documented limits), so a request costs as much time as 123 KiB. On a disk of many
-/// small files with a third of them trimmed, 4 KiB is bound by requests (6.0 s against 1.5 s by bytes); 16 KiB is fastest
-/// if both limits run side by side (1.8 s, 64 KiB: 2.0 s), 64 KiB and 256 KiB if their times add up (2.3 s, 16 KiB:
-/// 2.9 s). 64 KiB is near the best either way, with a quarter of the requests of 16 KiB and a tenth fewer bytes than
-/// 256 KiB. It also bounds a chunk at 64 runs.
+/// Removing one saves its bytes and costs another run, which is another request at every target. A page blob takes 60
+/// MiB/s and 500 requests/s (Azure's documented limits), so a request costs as much time as 123 KiB. On a disk of many
+/// small files with a third of them trimmed, 4 KiB is bound by requests (6.0 s against 1.5 s by bytes); 16 KiB is
+/// fastest if both limits run side by side (1.8 s, 64 KiB: 2.0 s), 64 KiB and 256 KiB if their times add up (2.3 s, 16
+/// KiB: 2.9 s). 64 KiB is near the best either way, with a quarter of the requests of 16 KiB and a tenth fewer bytes
+/// than 256 KiB. It also bounds a chunk at 64 runs.
 pub const ZERO_RUN_THRESHOLD: usize = 64 * 1024;
 
 const SECTOR: usize = 512;
 
-/// Bytes for which CRC and hash are computed alternately. They stay in the L2 cache of a core (1 or 2 MiB on servers) between the
-/// two; a whole chunk does not.
+/// Bytes for which CRC and hash are computed alternately. They stay in the L2 cache of a core (1 or 2 MiB on servers)
+/// between the two; a whole chunk does not.
 const BLOCK: usize = 512 * 1024;
 
 /// A packed chunk: its entry in the manifest without the MD5 of its runs.
@@ -74,9 +74,9 @@ impl PackedChunk {
     }
 }
 
-/// Packs a window that begins at `offset` of the disk: removes its zero runs from `window`, in place. The remaining bytes are the
-/// chunk, which is described by the result. `None` if the window is zero. The window's length is a multiple of 512 and at most
-/// 4 MiB.
+/// Packs a window that begins at `offset` of the disk: removes its zero runs from `window`, in place. The remaining
+/// bytes are the chunk, which is described by the result. `None` if the window is zero. The window's length is a
+/// multiple of 512 and at most 4 MiB.
 #[must_use]
 pub fn pack(window: &mut WindowBuffer, offset: u64) -> Option<PackedChunk> {
     pack_with(window, offset, ZERO_RUN_THRESHOLD)
@@ -126,8 +126,8 @@ fn sum_and_hash(chunk: &[u8], runs: &mut [PackedRun]) -> ChunkHash {
 
 /// The ranges of sectors to keep: those with data, joined if fewer than `threshold` zero bytes are between them.
 fn data_runs(window: &[u8], threshold: usize) -> Vec<(usize, usize)> {
-    // Zeros inside a page are too few to be removed. So only the start and the end of its data are searched, and the middle of
-    // a page full of data is not read.
+    // Zeros inside a page are too few to be removed. So only the start and the end of its data are searched, and the
+    // middle of a page full of data is not read.
     let page_size = (threshold / SECTOR).max(1) * SECTOR;
     let mut runs: Vec<(usize, usize)> = Vec::new();
     for (page_start, page) in (0..).step_by(page_size).zip(window.chunks(page_size)) {

@@ -17,8 +17,8 @@ pub fn windows(ranges: &[Range<u64>], size: u64) -> impl Iterator<Item = Range<u
     })
 }
 
-/// Reads a window into `buffer`: data ranges from the disk, and zeros for holes. `ranges` are all data ranges of the disk, in
-/// order. Returns the number of bytes that were read.
+/// Reads a window into `buffer`: data ranges from the disk, and zeros for holes. `ranges` are all data ranges of the
+/// disk, in order. Returns the number of bytes that were read.
 ///
 /// # Errors
 /// [`DiskError`] if the disk cannot be read.

@@ -1,5 +1,5 @@
-//! Readers of image formats. Each takes the image's file as a [`DiskReader`](crate::DiskReader), so that an image in memory or
-//! inside another image is read by the same code.
+//! Readers of image formats. Each takes the image's file as a [`DiskReader`](crate::DiskReader), so that an image in
+//! memory or inside another image is read by the same code.
 
 pub(crate) mod compressed;
 pub(crate) mod qcow2;

@@ -3,8 +3,8 @@
 use crate::partitions::{GptCopy, SECTOR};
 use crate::{DiskError, DiskReader};
 
-/// Whether the last sector holds the backup of a GPT that names this sector as its place and the first copy as the other one.
-/// This proves that the file is a raw disk, and complete.
+/// Whether the last sector holds the backup of a GPT that names this sector as its place and the first copy as the
+/// other one. This proves that the file is a raw disk, and complete.
 pub(crate) fn has_proven_end(disk: &dyn DiskReader) -> Result<bool, DiskError> {
     if disk.size() < 4 * SECTOR || !disk.size().is_multiple_of(SECTOR) {
         return Ok(false);

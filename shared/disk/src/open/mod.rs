@@ -26,8 +26,8 @@ use crate::formats::vmdk::{self, Siblings, SparseExtent};
 use crate::unsupported::UnsupportedFile;
 use crate::{DiskError, DiskReader, Finding};
 
-/// The maximum time for checking the tables of an image. Tables of a disk of 4 TiB take a few seconds; a sparse file can refer to
-/// tables that would take hours.
+/// The maximum time for checking the tables of an image. Tables of a disk of 4 TiB take a few seconds; a sparse file
+/// can refer to tables that would take hours.
 const MAX_VERIFY_TIME: Duration = Duration::from_secs(120);
 
 /// How to open an image.
@@ -37,7 +37,8 @@ pub struct OpenOptions {
     pub format: Option<StatedFormat>,
     /// The parents of a differencing image, in any order.
     pub parents: Vec<PathBuf>,
-    /// How long opening may take. This includes decompressing a stream to find its size, but not reading the disk later.
+    /// How long opening may take. This includes decompressing a stream to find its size, but not reading the disk
+    /// later.
     pub time: Option<Duration>,
     /// Set to true to cancel opening.
     pub cancel: Option<Arc<AtomicBool>>,

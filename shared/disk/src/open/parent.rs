@@ -27,8 +27,8 @@ impl Opener<'_> {
         let mut failure = None;
         for (n, path) in parents.iter().enumerate() {
             let source: Arc<dyn DiskReader> = Arc::new(open_file(path).map_err(|error| of_parent(path, error))?);
-            // Opening a differencing image searches its parents. Only the right one is opened, so that the number of files
-            // that are opened does not grow exponentially with the length of the chain.
+            // Opening a differencing image searches its parents. Only the right one is opened, so that the number of
+            // files that are opened does not grow exponentially with the length of the chain.
             match image_id(&source) {
                 Some(id) if !ids.contains(&id) => {
                     found.push(id);

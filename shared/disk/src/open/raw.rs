@@ -7,7 +7,8 @@ use super::{OpenDisk, OpenError};
 use crate::formats::raw;
 use crate::{DiskError, DiskReader, Finding, codes, unsupported};
 
-/// Opens a file that is stated to be a raw disk. Another format would be read as a disk that no machine boots, so it is an error.
+/// Opens a file that is stated to be a raw disk. Another format would be read as a disk that no machine boots, so it is
+/// an error.
 pub(super) fn open_stated(source: Arc<dyn DiskReader>, head: &[u8]) -> Result<OpenDisk, OpenError> {
     let has_boot_sector = head.get(510..512) == Some(&[0x55, 0xaa]);
     let other = if ends_as_vhd(&*source) {

@@ -82,8 +82,8 @@ pub(crate) struct GptCopy {
 }
 
 impl GptCopy {
-    /// The copy whose header is in a sector; `None` if it is not valid. A header that names another sector as its own is not
-    /// valid (Linux: `is_gpt_valid` in `block/partitions/efi.c`).
+    /// The copy whose header is in a sector; `None` if it is not valid. A header that names another sector as its own
+    /// is not valid (Linux: `is_gpt_valid` in `block/partitions/efi.c`).
     pub(crate) fn read(disk: &dyn DiskReader, sector: u64, sector_size: u64) -> Result<Option<Self>, DiskError> {
         let at = sector.saturating_mul(sector_size);
         if at.saturating_add(sector_size) > disk.size() {

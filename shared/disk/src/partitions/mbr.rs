@@ -24,8 +24,8 @@ pub(super) struct Entry {
     count: u64,
 }
 
-/// The entries of a record that are in use. There are none if the sector is not a record: a file system without a partition
-/// table has the same signature, but code or text in place of the entries.
+/// The entries of a record that are in use. There are none if the sector is not a record: a file system without a
+/// partition table has the same signature, but code or text in place of the entries.
 pub(super) fn entries(sector: &[u8]) -> Vec<Entry> {
     let raw = || sector[446..510].chunks_exact(16);
     // The first byte of an entry is 0x80 if it is active, and otherwise 0.
@@ -66,8 +66,8 @@ fn partition(entry: &Entry, base: u64, number: u32) -> Partition {
     }
 }
 
-/// Follows the chain of records in an extended partition: the first entry of each is a logical partition, relative to the
-/// record; the second is the next record, relative to the extended partition.
+/// Follows the chain of records in an extended partition: the first entry of each is a logical partition, relative to
+/// the record; the second is the next record, relative to the extended partition.
 fn logical(disk: &dyn DiskReader, extended: &Entry, partitions: &mut Vec<Partition>) -> Result<Option<u64>, DiskError> {
     let (start, end) = (extended.first, extended.first + extended.count);
     let mut record = start;

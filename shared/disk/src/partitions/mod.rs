@@ -66,7 +66,8 @@ pub enum GptFault {
 /// One partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Partition {
-    /// Its number as operating systems count: entries of a GPT from 1, primary partitions of an MBR 1 to 4, logical ones from 5.
+    /// Its number as operating systems count: entries of a GPT from 1, primary partitions of an MBR 1 to 4, logical
+    /// ones from 5.
     pub number: u32,
     /// Its name. Only partitions of a GPT have one.
     pub name: String,

@@ -154,7 +154,8 @@ fn other_formats_are_reported_also_inside_a_vhd() {
     for (path, code) in cases {
         let report = with(&path, |_| {}).report;
         assert_eq!(errors(&report), [code], "{}: {report:?}", path.display());
-        // The end of a DMG says what it is; and a disk may be encrypted as a whole, or have been an installation medium.
+        // The end of a DMG says what it is; and a disk may be encrypted as a whole, or have been an installation
+        // medium.
         if ["dmg", "luks", "iso"].iter().any(|name| path.ends_with(name)) {
             continue;
         }

@@ -23,7 +23,8 @@ fn partition_table_determines_generation() {
     assert_eq!(codes_of(&report_of(&efi, V2), Severity::Warning), ["mbr-efi"]);
 }
 
-/// FreeBSD, illumos, and syslinux (a partition marked as bootable, and boot code) boot from BIOS without a BIOS boot partition.
+/// FreeBSD, illumos, and syslinux (a partition marked as bootable, and boot code) boot from BIOS without a BIOS boot
+/// partition.
 #[test]
 fn other_bios_boot_methods_are_accepted() {
     let code = |boot: bool| {

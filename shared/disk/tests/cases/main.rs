@@ -75,8 +75,8 @@ fn write_vhd(azure: &AzureDisk, output: &Path) {
     convert(azure, output, &options, &|_, _| {}, &AtomicBool::new(false)).unwrap();
 }
 
-/// The file is the disk with zeros appended, the backup of the GPT at the end, and in the first header only AlternateLBA,
-/// LastUsableLBA and the checksum changed.
+/// The file is the disk with zeros appended, the backup of the GPT at the end, and in the first header only
+/// AlternateLBA, LastUsableLBA and the checksum changed.
 fn only_allowed_changes(original: &[u8], output: &Path) {
     let file = std::fs::read(output).unwrap();
     let disk = &file[..file.len() - 512];

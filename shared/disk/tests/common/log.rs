@@ -36,8 +36,8 @@ pub fn postpone(file: &mut [u8], region: (usize, usize), rng: &mut Rng) -> Vec<W
     writes
 }
 
-/// A log region of `size` bytes with the writes in one or more entries. They begin at `begins_at` or at a random sector, and may
-/// continue at the start of the region. The rest of the region holds remains of earlier logs.
+/// A log region of `size` bytes with the writes in one or more entries. They begin at `begins_at` or at a random
+/// sector, and may continue at the start of the region. The rest of the region holds remains of earlier logs.
 pub fn write(
     size: usize,
     begins_at: Option<usize>,

@@ -28,13 +28,14 @@ const FUZZ_DISK: SeedDisk = SeedDisk {
     data: [(64 * KIB, 2 * KIB), (300 * KIB + 512, 6 * KIB), (440 * KIB, KIB)],
 };
 
-/// Names and files. Parents are not among them: a damaged differencing image is opened without its parent or with itself.
+/// Names and files. Parents are not among them: a damaged differencing image is opened without its parent or with
+/// itself.
 pub fn seeds(folder: &Path) -> Vec<(String, Vec<u8>)> {
     images(folder, &DISK, false)
 }
 
-/// The same formats with a smaller disk. Blocks of dynamic VHDs are small, and the log of a VHDX begins at the start of its
-/// region, where the fuzz target puts it.
+/// The same formats with a smaller disk. Blocks of dynamic VHDs are small, and the log of a VHDX begins at the start of
+/// its region, where the fuzz target puts it.
 pub fn corpus_seeds(folder: &Path) -> Vec<(String, Vec<u8>)> {
     let mut seeds = images(folder, &FUZZ_DISK, true);
     let mut small = Pieces::new(96 << 10);

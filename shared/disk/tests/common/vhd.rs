@@ -118,8 +118,8 @@ impl Dynamic {
         }
     }
 
-    /// The file of a disk. Sectors that are zero (or the parent's) are sometimes left out of the bitmap, and then the file holds
-    /// other bytes in their place.
+    /// The file of a disk. Sectors that are zero (or the parent's) are sometimes left out of the bitmap, and then the
+    /// file holds other bytes in their place.
     pub fn write(&self, content: &[u8], rng: &mut Rng) -> Vec<u8> {
         let (size, block) = (content.len(), self.block_size);
         let count = size.div_ceil(block);

@@ -1,4 +1,5 @@
-//! VHDX files by [MS-VHDX], with the features that `qemu-img` does not write: logs, parents, sector bitmaps, states of blocks.
+//! VHDX files by [MS-VHDX], with the features that `qemu-img` does not write: logs, parents, sector bitmaps, states of
+//! blocks.
 
 use super::sums::seal;
 use super::{KIB, MIB, Rng, log};
@@ -150,7 +151,8 @@ impl Vhdx {
             let entry = &mut bat[n + n / ratio];
             if data.iter().all(|&byte| byte == 0) && rng.chance(70) {
                 let zero_below = (0..data.len()).all(|at| below(n * block + at) == 0);
-                // Without a parent all of these states read as zeros; with one, "not present" means the parent's content.
+                // Without a parent all of these states read as zeros; with one, "not present" means the parent's
+                // content.
                 let state = rng.pick(&[0_u64, 1, 2, 3]);
                 *entry = if state == 0 && !zero_below { 2 } else { state };
                 if state == 1 || state == 3 {

@@ -16,11 +16,12 @@ const MAX_BYTES: u64 = 1 << 20;
 /// Bytes of a block of a [`SparseDisk`].
 const BLOCK: usize = 4096;
 
-/// A disk whose blocks are zero unless they are listed. `pack.py` writes this form, so that a file system of hundreds of MiB is
-/// an input of a few hundred KiB.
+/// A disk whose blocks are zero unless they are listed. `pack.py` writes this form, so that a file system of hundreds
+/// of MiB is an input of a few hundred KiB.
 ///
-/// The number of blocks, then for each listed block its number and its 4,096 bytes. Numbers have 32 bits, little-endian. Of two
-/// blocks with the same number the last one counts; an incomplete last block is filled with zeros.
+/// The number of blocks, then for each listed block its number and its 4,096 bytes. Numbers have 32 bits,
+/// little-endian. Of two blocks with the same number the last one counts; an incomplete last block is filled with
+/// zeros.
 #[derive(Debug)]
 pub struct SparseDisk {
     size: u64,
@@ -52,14 +53,16 @@ impl SparseDisk {
         bytes
     }
 
-    /// Repairs the fix-ups of NTFS: the last two bytes of each sector of a record become what the record's header states.
+    /// Repairs the fix-ups of NTFS: the last two bytes of each sector of a record become what the record's header
+    /// states.
     #[must_use]
     pub fn seal_ntfs(mut self) -> Self {
         self.blocks.values_mut().for_each(|block| seal_records(block));
         self
     }
 
-    /// Recomputes the checksums of btrfs: of the superblock, and of every node that has the identifier of the file system.
+    /// Recomputes the checksums of btrfs: of the superblock, and of every node that has the identifier of the file
+    /// system.
     #[must_use]
     pub fn seal_btrfs(mut self) -> Self {
         const SUPERBLOCK: u64 = 16;

@@ -17,9 +17,9 @@ use crate::text::until_zero;
 /// Where the first superblock is.
 const SUPERBLOCK: u64 = 64 << 10;
 
-/// The part of an inspection's memory that the nodes of one listing may take. The crate collects all entries of a folder, however
-/// many there are, and an entry takes at most twice the memory that it takes in its node. With the default limit, a folder may
-/// have 250,000 names of 30 bytes.
+/// The part of an inspection's memory that the nodes of one listing may take. The crate collects all entries of a
+/// folder, however many there are, and an entry takes at most twice the memory that it takes in its node. With the
+/// default limit, a folder may have 250,000 names of 30 bytes.
 const LISTING_PART: u64 = 3;
 /// The largest node, in bytes.
 const MAX_NODE: u64 = 64 << 10;

@@ -1,7 +1,7 @@
 //! ext2, ext3 and ext4, by the crate `ext4-view`.
 //!
-//! The crate verifies checksums and replays the journal in memory. It allocates by what the superblock states, so that the
-//! superblock's sizes are compared with the volume's first. The layout is that of the kernel's `fs/ext4/ext4.h`.
+//! The crate verifies checksums and replays the journal in memory. It allocates by what the superblock states, so that
+//! the superblock's sizes are compared with the volume's first. The layout is that of the kernel's `fs/ext4/ext4.h`.
 
 use std::fmt;
 use std::sync::Arc;

@@ -25,8 +25,8 @@ pub(super) trait InodeReader {
     type Inode: Copy;
     /// Why a call of the crate failed.
     type Error;
-    /// Whether listing a folder once and keeping its entries is faster than finding each of its files by its path. Only for
-    /// crates that list inodes.
+    /// Whether listing a folder once and keeping its entries is faster than finding each of its files by its path. Only
+    /// for crates that list inodes.
     const KEEP_FOLDERS: bool;
 
     /// The inode that a path names.
@@ -53,8 +53,8 @@ pub(super) struct Inodes<R: InodeReader> {
     reader: RefCell<R>,
     pub(super) info: FsInfo,
     budget: Arc<Budget>,
-    /// The last path that was found. A caller often asks what a file is before it opens it, and a crate searches every folder of
-    /// the path each time.
+    /// The last path that was found. A caller often asks what a file is before it opens it, and a crate searches every
+    /// folder of the path each time.
     last: RefCell<Option<(String, R::Inode, Stat)>>,
     folders: RefCell<Folders<R::Inode>>,
 }

@@ -1,7 +1,7 @@
 //! File systems, read through one trait.
 //!
-//! Paths are absolute, use `/`, and have no `.`, `..` or links in the folders above the last name: [`crate::root::Root`] resolves
-//! links inside the image before it calls a file system.
+//! Paths are absolute, use `/`, and have no `.`, `..` or links in the folders above the last name:
+//! [`crate::root::Root`] resolves links inside the image before it calls a file system.
 
 pub mod btrfs;
 pub mod ext;
@@ -136,8 +136,8 @@ pub trait FileReader {
     /// Length in bytes, as stated by the file system: not to be trusted for an allocation.
     fn size(&self) -> u64;
 
-    /// Reads from `offset` into `buffer`. Returns how many bytes were read; 0 only at or after the end of the file, or for an
-    /// empty buffer.
+    /// Reads from `offset` into `buffer`. Returns how many bytes were read; 0 only at or after the end of the file, or
+    /// for an empty buffer.
     ///
     /// # Errors
     /// [`FsError`] if the data cannot be read.
@@ -187,7 +187,8 @@ fn check_size(needed: Option<u64>, available: u64) -> Result<(), FsError> {
     }
 }
 
-/// Reads a whole file of at most `limit` bytes. The buffer grows as data arrives, never to a size that only the image states.
+/// Reads a whole file of at most `limit` bytes. The buffer grows as data arrives, never to a size that only the image
+/// states.
 ///
 /// # Errors
 /// [`FsError::TooLong`] if the file is longer than `limit`, and the file's own errors.

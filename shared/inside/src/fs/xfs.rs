@@ -1,7 +1,7 @@
 //! XFS, by the crate `lamxfs`, which replays the log in memory.
 //!
-//! The crate does not report whether it replayed the log; `is_dirty` looks at the end of the log itself. The layout is that of
-//! the kernel's `fs/xfs/libxfs/xfs_log_format.h`.
+//! The crate does not report whether it replayed the log; `is_dirty` looks at the end of the log itself. The layout is
+//! that of the kernel's `fs/xfs/libxfs/xfs_log_format.h`.
 
 use std::sync::Arc;
 

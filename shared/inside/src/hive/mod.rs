@@ -1,8 +1,8 @@
 //! Registry hives: the files in which Windows stores its registry, and the boot configuration (BCD).
 //!
-//! A hive is a header of 4,096 bytes and a series of bins, which hold cells. A cell is a key, a value, a list or data. Offsets of
-//! cells count from the first bin. Only what a caller asks for is read; nothing is trusted: a cell outside the bins, a list
-//! that is longer than a key states, or more than [`MAX_CELLS`] cells end the read with [`HiveError`].
+//! A hive is a header of 4,096 bytes and a series of bins, which hold cells. A cell is a key, a value, a list or data.
+//! Offsets of cells count from the first bin. Only what a caller asks for is read; nothing is trusted: a cell outside
+//! the bins, a list that is longer than a key states, or more than [`MAX_CELLS`] cells end the read with [`HiveError`].
 
 #[cfg(test)]
 pub(crate) mod build;

@@ -134,7 +134,8 @@ fn counts_that_differ_from_the_lists_are_damage() {
 
 proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig::with_cases(crate::damaged::cases()))]
-    /// Any bytes may be changed, also where the checksum of the header is then recomputed: reading ends, without a panic.
+    /// Any bytes may be changed, also where the checksum of the header is then recomputed: reading ends, without a
+    /// panic.
     #[test]
     fn a_damaged_hive_is_read_to_an_end(changes in proptest::collection::vec((0_usize..20_000, 0_u8..), 1..20), recompute: bool) {
         let mut bytes = build::hive(&sample(), Lists::Ri);

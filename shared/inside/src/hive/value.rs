@@ -4,7 +4,8 @@ use super::{Hive, HiveError, damaged};
 use crate::bytes::{le16, le32, try_le32, try_len16};
 use crate::text::{latin1, utf16};
 
-/// The most bytes of one value that are read. Windows advises at most 1 MiB; the largest that a check needs are a few KiB.
+/// The most bytes of one value that are read. Windows advises at most 1 MiB; the largest that a check needs are a few
+/// KiB.
 pub(super) const MAX_DATA: usize = 4 << 20;
 /// Bytes per segment of data that is too long for one cell ("db").
 const SEGMENT: usize = 16_344;

@@ -1,8 +1,8 @@
 //! What an initramfs contains: its kernel modules and configuration files.
 //!
 //! An initramfs is a sequence of cpio archives, each plain or compressed, with zeros between them, as the kernel's
-//! `Documentation/driver-api/early-userspace/buffer-format.rst` states. Distributions put CPU microcode in a plain archive before
-//! the compressed one. The file is unpacked completely, because only that shows whether it is complete.
+//! `Documentation/driver-api/early-userspace/buffer-format.rst` states. Distributions put CPU microcode in a plain
+//! archive before the compressed one. The file is unpacked completely, because only that shows whether it is complete.
 
 mod cpio;
 mod segments;

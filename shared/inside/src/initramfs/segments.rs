@@ -186,8 +186,8 @@ impl BufRead for Input<'_> {
     }
 }
 
-/// lz4's legacy format: blocks of 8 MiB, each after its compressed length. It ends at the end of the file or at anything that
-/// is not a length.
+/// lz4's legacy format: blocks of 8 MiB, each after its compressed length. It ends at the end of the file or at
+/// anything that is not a length.
 struct Lz4<'a, 'b> {
     input: &'a mut Input<'b>,
     block: Vec<u8>,

@@ -103,7 +103,8 @@ fn damaged(linux: &Linux<'_>, firmware: &Firmware, what: &str, findings: &mut Fi
     findings.add(&codes::ESP_DAMAGED, format!("the EFI system partition: {what}")).severity(severity);
 }
 
-/// shim starts GRUB beside it, or the fallback program, which needs a list of loaders. Returns whether one of them is there.
+/// shim starts GRUB beside it, or the fallback program, which needs a list of loaders. Returns whether one of them is
+/// there.
 fn second_stage(
     linux: &Linux<'_>,
     esp: &str,

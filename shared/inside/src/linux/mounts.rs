@@ -155,8 +155,8 @@ fn boot_entry(linux: &Linux<'_>, entry: &BootEntry, is_default: bool, opened: &[
 fn searches(linux: &Linux<'_>, findings: &mut Findings) {
     for (uuid, source) in &linux.boot.searches {
         if device::find(&linux.names, &format!("UUID={uuid}"), &[]) == Device::Missing {
-            // The loader's own file on the ESP has nothing else to start from. In the menu, GRUB continues with the file
-            // system that it was started from.
+            // The loader's own file on the ESP has nothing else to start from. In the menu, GRUB continues with the
+            // file system that it was started from.
             let on_esp = linux.esp.as_ref().is_some_and(|esp| source.starts_with(esp.as_str()));
             let severity = if on_esp { Severity::Error } else { Severity::Warning };
             let message = format!("GRUB searches the file system {uuid}, which is not on this disk");

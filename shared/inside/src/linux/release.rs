@@ -48,9 +48,9 @@ pub(super) struct Release {
     pub(super) builder: Builder,
 }
 
-/// The `ID` of the distributions in the table "Platform Image Partners" of Microsoft's page
-/// ["Endorsed Linux distributions on Azure"](https://learn.microsoft.com/azure/virtual-machines/linux/endorsed-distros). The page
-/// is dated 2024-11-14; it was read in commit 0fbe238d of the repository `MicrosoftDocs/azure-compute-docs`.
+/// The `ID` of the distributions in the table "Platform Image Partners" of Microsoft's page ["Endorsed Linux
+/// distributions on Azure"](https://learn.microsoft.com/azure/virtual-machines/linux/endorsed-distros). The page is
+/// dated 2024-11-14; it was read in commit 0fbe238d of the repository `MicrosoftDocs/azure-compute-docs`.
 const ENDORSED: [&str; 9] = ["almalinux", "debian", "flatcar", "ol", "rhel", "rocky", "sles", "sles_sap", "ubuntu"];
 
 impl Release {

@@ -26,8 +26,8 @@ pub(super) struct Services {
 }
 
 impl Services {
-    /// Reads the folders of the init system. Each folder is listed once, because a lookup of each name in each folder takes much
-    /// longer.
+    /// Reads the folders of the init system. Each folder is listed once, because a lookup of each name in each folder
+    /// takes much longer.
     pub(super) fn read(root: &Root<'_>) -> Self {
         let mut services = Self::default();
         services.read_systemd(root);

@@ -10,7 +10,8 @@ use crate::bytes::{le16, le32};
 use crate::fs::{FileReader, FsError};
 use crate::text::latin1;
 
-/// The most sections that a header may list; the format's limit is 96 for Windows, and unified kernel images have about 20.
+/// The most sections that a header may list; the format's limit is 96 for Windows, and unified kernel images have about
+/// 20.
 const MAX_SECTIONS: usize = 256;
 /// The most bytes of an optional header that are read: the fields and 16 data directories need 240.
 const MAX_OPTIONAL: usize = 512;
@@ -125,8 +126,8 @@ impl Pe {
         Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).trim_end_matches('\0').to_owned()))
     }
 
-    /// The names of the certificate authorities that issued the signers' certificates, one for each signature; empty if the
-    /// program is not signed. A signature that cannot be read has an empty name.
+    /// The names of the certificate authorities that issued the signers' certificates, one for each signature; empty if
+    /// the program is not signed. A signature that cannot be read has an empty name.
     ///
     /// # Errors
     /// [`FsError::TooLong`] if the signatures have more than 1 MiB, and errors of reading.
@@ -144,7 +145,8 @@ impl Section {
     fn parse(entry: &[u8]) -> Self {
         let name = latin1(&entry[..8]).trim_end_matches('\0').to_owned();
         let (memory, raw) = (u64::from(le32(entry, 8)), u64::from(le32(entry, 16)));
-        // In the file a section is padded; in memory, zeros follow it. Kernels of some versions state no length in memory.
+        // In the file a section is padded; in memory, zeros follow it. Kernels of some versions state no length in
+        // memory.
         let size = if memory == 0 { raw } else { raw.min(memory) };
         Self { name, offset: u64::from(le32(entry, 20)), size }
     }

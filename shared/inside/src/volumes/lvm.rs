@@ -1,7 +1,7 @@
 //! LVM2: the linear logical volumes of the physical volumes on one disk.
 //!
-//! Offsets are from LVM2's `lib/format_text/layout.h` and `lib/label/label.c`. The metadata is text; `Value::parse` reads the
-//! subset that LVM writes.
+//! Offsets are from LVM2's `lib/format_text/layout.h` and `lib/label/label.c`. The metadata is text; `Value::parse`
+//! reads the subset that LVM writes.
 
 use std::collections::BTreeMap;
 use std::ops::Range;

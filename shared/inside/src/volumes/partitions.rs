@@ -1,7 +1,7 @@
 //! Partition tables: GPT and MBR with logical partitions.
 //!
-//! Only what names and places the partitions is read. Whether a table is complete and consistent is checked by the container's
-//! checks, before the inspection.
+//! Only what names and places the partitions is read. Whether a table is complete and consistent is checked by the
+//! container's checks, before the inspection.
 
 use std::ops::Range;
 
@@ -92,8 +92,8 @@ fn gpt(disk: &dyn DiskReader, sector: u64) -> Result<Option<Partitions>, DiskErr
     Ok(Some(list))
 }
 
-/// Whether the four entries are those of a partition table, and not the code of a boot sector: FAT, NTFS and boot loaders end
-/// their first sector with the same two bytes.
+/// Whether the four entries are those of a partition table, and not the code of a boot sector: FAT, NTFS and boot
+/// loaders end their first sector with the same two bytes.
 fn looks_like_mbr(mbr: &[u8; 512]) -> bool {
     let entries = mbr[446..510].chunks_exact(16);
     entries.clone().all(|e| e[0] & 0x7f == 0) && entries.clone().any(|e| e[4] != 0 && le32(e, 12) != 0)

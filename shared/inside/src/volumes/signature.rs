@@ -142,7 +142,8 @@ fn is_fat(head: &[u8]) -> bool {
             || (matches!(head.first(), Some(0xeb | 0xe9)) && fat_geometry(head)))
 }
 
-/// The fields that every FAT has: a power of two sectors per cluster, one or two tables, reserved sectors, a media descriptor.
+/// The fields that every FAT has: a power of two sectors per cluster, one or two tables, reserved sectors, a media
+/// descriptor.
 fn fat_geometry(head: &[u8]) -> bool {
     let byte = |offset: usize| head.get(offset).copied().unwrap_or(0);
     byte(13).is_power_of_two() && matches!(byte(16), 1 | 2) && le16(head, 14) > 0 && byte(21) >= 0xf0

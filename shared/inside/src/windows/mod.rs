@@ -1,7 +1,7 @@
 //! Checks of Windows systems.
 //!
-//! What decides is in two registry hives, SYSTEM (services, in the current control set) and SOFTWARE (edition, state), in the
-//! boot configuration, and in a few files. Nothing of Windows is executed.
+//! What decides is in two registry hives, SYSTEM (services, in the current control set) and SOFTWARE (edition, state),
+//! in the boot configuration, and in a few files. Nothing of Windows is executed.
 
 mod boot;
 mod drivers;

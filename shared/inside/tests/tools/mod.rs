@@ -155,7 +155,8 @@ pub fn walk(fs: &dyn FileSystem, folder: &str, each: &mut dyn FnMut(&str, FileKi
     Ok(())
 }
 
-/// Reads everything in a damaged file system as far as it can be read: at most `files` files, each to its end or 256 KiB.
+/// Reads everything in a damaged file system as far as it can be read: at most `files` files, each to its end or 256
+/// KiB.
 pub fn read_what_can_be_read(fs: &dyn FileSystem, folder: &str, depth: usize, files: &mut usize) {
     for entry in fs.list(folder).unwrap_or_default() {
         if *files == 0 {

@@ -12,8 +12,8 @@ use crate::context::Attempt;
 use crate::outcome::{StepError, StepOutcome, StepResult};
 use crate::snapshot::TEMPORARY_MISSING;
 
-/// How long a version may be unusable after its replication is complete. The service reports the end of a replication minutes
-/// before the version can be used in the region; how many is not documented.
+/// How long a version may be unusable after its replication is complete. The service reports the end of a replication
+/// minutes before the version can be used in the region; how many is not documented.
 const MAX_LAG: Duration = Duration::from_secs(3600);
 
 /// The outcome after an error at the creation of a disk. If the version exists, the step waits for it. `is_temporary`

@@ -28,20 +28,21 @@ use crate::hub::FilledDisk;
 use crate::lease::StopReason;
 use crate::outcome::{StepError, StepOutcome};
 
-/// The longest gap between two ranges with data that is written as well. A request takes as long as the transfer of about
-/// this many bytes.
+/// The longest gap between two ranges with data that is written as well. A request takes as long as the transfer of
+/// about this many bytes.
 const MAX_GAP: u64 = 256 * 1024;
 
 /// How often a write is sent again because a SAS gave no access any more.
 const RENEWALS: usize = 3;
 
-/// The size of a part of the disk, whose progress is recorded as one: a multiple of the largest write, so that a disk has at
-/// most [`ChunkSet::MAX_LEN`] parts.
+/// The size of a part of the disk, whose progress is recorded as one: a multiple of the largest write, so that a disk
+/// has at most [`ChunkSet::MAX_LEN`] parts.
 fn part_size(size: u64) -> u64 {
     size.div_ceil(u64::from(ChunkSet::MAX_LEN)).max(1).next_multiple_of(MAX_PAGE_WRITE)
 }
 
-/// Writes what the disk lacks, and records that it is complete. The inner error is the outcome of a step that must wait.
+/// Writes what the disk lacks, and records that it is complete. The inner error is the outcome of a step that must
+/// wait.
 pub(super) async fn fill(
     attempt: Attempt<'_>,
     (source, spec): (&ResourceId, &ExportSpec),
@@ -53,7 +54,8 @@ pub(super) async fn fill(
         Err(error) if must_wait(&error) => return Ok(Err(later(attempt, &error))),
         Err(error) => Err(error.into()),
     };
-    // The source is not ours: nobody must keep access to it, whatever happened. A SAS that is left expires within an hour.
+    // The source is not ours: nobody must keep access to it, whatever happened. A SAS that is left expires within an
+    // hour.
     if let Err(error) = change::end_access(attempt, source).await {
         tracing::warn!(%source, ?error, "the access to the source could not be ended: it ends by itself within an hour");
     }
@@ -175,7 +177,8 @@ impl<'a> Transfer<'a> {
         }
     }
 
-    /// Sends a write with both SAS. If one gives no access any more, both are replaced: the response does not say which.
+    /// Sends a write with both SAS. If one gives no access any more, both are replaced: the response does not say
+    /// which.
     async fn put(&self, write: &Write) -> PortResult<()> {
         let permit = self.attempt.shared.limiter.acquire(&self.account).await?;
         let (mut from, mut to) = (self.from.sas().await?, self.to.sas().await?);

@@ -1,14 +1,15 @@
-//! The kind `export`: fills a disk with the content of a snapshot in another tenant. The replica of the snapshot is created
-//! from the disk.
+//! The kind `export`: fills a disk with the content of a snapshot in another tenant. The replica of the snapshot is
+//! created from the disk.
 //!
-//! - The platform copies nothing between tenants. The source is read by a SAS, and the service writes from that SAS to the
-//!   disk, which is created for an upload: server to server, if it supports that.
+//! - The platform copies nothing between tenants. The source is read by a SAS, and the service writes from that SAS to
+//!   the disk, which is created for an upload: server to server, if it supports that.
 //! - The disk is a temporary of the job. Nothing is uploaded if the replica is complete.
-//! - Writes to such a disk support no conditions. The disk belongs to one job and one content, so a worker that was paused
-//!   can only write the same bytes to the same places.
-//! - No checksum of the source is known, so the service's response is the proof of a write, as with copies of the platform.
-//! - The operation writes its output, the unique id of the disk, when all bytes are written. An upload that ended without it
-//!   is not complete, and begins again with another disk.
+//! - Writes to such a disk support no conditions. The disk belongs to one job and one content, so a worker that was
+//!   paused can only write the same bytes to the same places.
+//! - No checksum of the source is known, so the service's response is the proof of a write, as with copies of the
+//!   platform.
+//! - The operation writes its output, the unique id of the disk, when all bytes are written. An upload that ended
+//!   without it is not complete, and begins again with another disk.
 
 mod fill;
 
@@ -170,7 +171,8 @@ async fn run(attempt: Attempt<'_>, spec: &ExportSpec) -> StepResult {
     }
 }
 
-/// Checks that the source exists, is the one that was planned, and can become the content of a disk with sectors of 512 bytes.
+/// Checks that the source exists, is the one that was planned, and can become the content of a disk with sectors of 512
+/// bytes.
 async fn check_source(attempt: Attempt<'_>, spec: &ExportSpec) -> Result<ResourceId, StepError> {
     let id = read_id(&spec.source.to_string())?;
     let fatal = |code: &str, reason: &str| Err(AttemptError::fatal(code, format!("{id}: {reason}")).into());

@@ -1,4 +1,5 @@
-//! The kind `gallery`: creates the temporary gallery, definition and version by which the content of a managed image is read.
+//! The kind `gallery`: creates the temporary gallery, definition and version by which the content of a managed image is
+//! read.
 
 use async_trait::async_trait;
 use goldfleet_galleries::temporary::ItemSpec;

@@ -1,10 +1,10 @@
-//! The kind `hub`: fills a disk in the hub of a region from chunks, by direct upload. The golden snapshot of the region is
-//! created from it.
+//! The kind `hub`: fills a disk in the hub of a region from chunks, by direct upload. The golden snapshot of the region
+//! is created from it.
 //!
 //! - The disk is a temporary of the job. Nothing is uploaded if the golden snapshot exists, or while another job of the
 //!   version fills a disk for it.
-//! - Writes to such a disk support no conditions. The disk belongs to one job and one content, so a worker that was paused
-//!   can only write the same bytes to the same places.
+//! - Writes to such a disk support no conditions. The disk belongs to one job and one content, so a worker that was
+//!   paused can only write the same bytes to the same places.
 //! - The bytes are proven before the access ends: by the checksum in the response to each write, or by reading back.
 //!   After that, the operation writes its output, which names the disk by its unique id. If the access ended without an
 //!   output, the disk is not complete, and the operation begins again with another disk.

@@ -256,8 +256,8 @@ impl Destination for DiskPagesDestination<'_> {
         !self.unanswered.has(entry)
     }
 
-    /// No request can be fenced off. One that is written late writes the bytes of the same chunk, so the chunk is read back
-    /// only to find bytes that were damaged on the way.
+    /// No request can be fenced off. One that is written late writes the bytes of the same chunk, so the chunk is read
+    /// back only to find bytes that were damaged on the way.
     async fn settle(&self, chunks: &[(u32, &ChunkEntry)]) -> PortResult<Vec<u32>> {
         self.check()?;
         self.unanswered.forget();

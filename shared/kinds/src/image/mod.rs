@@ -88,8 +88,8 @@ impl VhdDisks {
 }
 
 impl ImageSpec {
-    /// The newest version of the specification. A program that reads only an earlier version would create the image without
-    /// its data disks: version 2 has those of VHDs, version 3 those of snapshots.
+    /// The newest version of the specification. A program that reads only an earlier version would create the image
+    /// without its data disks: version 2 has those of VHDs, version 3 those of snapshots.
     const VERSION: u16 = 3;
 
     /// The specification in the form of a row.

@@ -1,8 +1,8 @@
 //! One pass over a gallery version: it reads the version, writes the required changes, and continues the trial disk in
 //! the next region. Workers and the reconciler perform the same passes, and each can be repeated.
 //!
-//! The order of the writes matters. A region that is not complete is recorded as not ready before the version is written, so
-//! that no later pass makes the version the latest one there.
+//! The order of the writes matters. A region that is not complete is recorded as not ready before the version is
+//! written, so that no later pass makes the version the latest one there.
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,8 @@
 //! Determines whether a version can be used in a region: creates a trial disk of it there, and deletes the disk.
 //!
-//! The service reports a replication as complete minutes before the version can be used in the region. Creating a disk is what
-//! users of the version do, and no other documented request reads a version in a region. One disk of a version exists at a
-//! time. It is a temporary of the job, and a later operation of the job deletes what a killed worker left.
+//! The service reports a replication as complete minutes before the version can be used in the region. Creating a disk
+//! is what users of the version do, and no other documented request reads a version in a region. One disk of a version
+//! exists at a time. It is a temporary of the job, and a later operation of the job deletes what a killed worker left.
 
 use goldfleet_galleries::converge::{Reported, reported};
 use goldfleet_galleries::publication::{Publication, RegionRecord, region};
@@ -117,8 +117,8 @@ fn replication(publication: &Publication, name: &str) -> String {
     since.map(|since| since.to_string()).unwrap_or_default()
 }
 
-/// Whether a disk was created during the current replication. Another tool may have removed the region and added it again
-/// since then.
+/// Whether a disk was created during the current replication. Another tool may have removed the region and added it
+/// again since then.
 fn is_current(publication: &Publication, name: &str, disk: &Resource) -> bool {
     tag(&disk.body.tags, tags::SOURCE) == Some(replication(publication, name).as_str())
 }
@@ -132,8 +132,8 @@ fn is_trial(spec: &PublishSpec, disk: &Resource) -> bool {
         && version.as_ref() == Some(&spec.version)
 }
 
-/// Changes what is known about a region, unless another process has observed it meanwhile: somebody may have removed the
-/// region and added it again.
+/// Changes what is known about a region, unless another process has observed it meanwhile: somebody may have removed
+/// the region and added it again.
 async fn note(
     watch: Watch<'_>,
     publication: &Publication,

@@ -146,8 +146,8 @@ async fn remove_temporary(attempt: Attempt<'_>, spec: &TemporarySpec) -> StepRes
     carry_out(attempt, &id, decision).await
 }
 
-/// Deletes the disk of an export. If the export began and did not end itself, the access to its source is ended: its owner
-/// could not delete the source otherwise.
+/// Deletes the disk of an export. If the export began and did not end itself, the access to its source is ended: its
+/// owner could not delete the source otherwise.
 async fn end_export(attempt: Attempt<'_>, spec: &EndExportSpec) -> StepResult {
     let Attempt { shared, operation, .. } = attempt;
     match remove_temporary(attempt, &spec.disk).await? {

@@ -142,7 +142,8 @@ async fn fill(attempt: Attempt<'_>, SeedSpec { disk, store, from }: &SeedSpec) -
 /// collection in progress does not delete them. Chunks with a wrong length are deleted, so that correct ones can
 /// replace them.
 ///
-/// Chunks that another seed or an upload, or an interrupted attempt of this one, may have written and not proven are read back.
+/// Chunks that another seed or an upload, or an interrupted attempt of this one, may have written and not proven are
+/// read back.
 async fn existing_chunks(
     attempt: Attempt<'_>,
     container: &Container,

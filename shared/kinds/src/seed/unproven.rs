@@ -28,8 +28,8 @@ struct Suspect {
     entry: Option<ChunkEntry>,
 }
 
-/// The names of the listed chunks that must be read back before this attempt relies on them, because another seed, an upload, or
-/// an earlier attempt of this one, may have written them and not proven them.
+/// The names of the listed chunks that must be read back before this attempt relies on them, because another seed, an
+/// upload, or an earlier attempt of this one, may have written them and not proven them.
 ///
 /// The chunks of writers that have ended are read back here, whether this operation needs them or not, and the records
 /// of these writers are removed, so that records do not accumulate. They have ended if no write of theirs took effect
@@ -103,7 +103,8 @@ async fn suspects(attempt: Attempt<'_>, writer: &Writer, listed: &Listed) -> Vec
         .collect()
 }
 
-/// The manifest of the version that a writer copies. None if it cannot be read: the version may have been deleted since.
+/// The manifest of the version that a writer copies. None if it cannot be read: the version may have been deleted
+/// since.
 async fn manifest_of(attempt: Attempt<'_>, writer: &Operation) -> Option<Arc<Manifest>> {
     let SeedSpec { disk, from, .. } = read_spec(writer).ok()?;
     let source = source_of(&from).ok()?;

@@ -144,7 +144,8 @@ impl Copy<'_> {
         }
     }
 
-    /// The body of the request for a replica of a source in another tenant, after the disk with its content was checked.
+    /// The body of the request for a replica of a source in another tenant, after the disk with its content was
+    /// checked.
     async fn body_of_exported(
         &self,
         exported: &Exported,

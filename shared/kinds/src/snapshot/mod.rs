@@ -70,8 +70,8 @@ impl Kind for Snapshot {
         code == TEMPORARY_MISSING
     }
 
-    /// A golden snapshot stays, but another job may have removed it: then the targets that need it fail, and a retry creates
-    /// it again.
+    /// A golden snapshot stays, but another job may have removed it: then the targets that need it fail, and a retry
+    /// creates it again.
     fn creates_temporary(&self, operation: &Operation) -> bool {
         disk::creates_temporary(operation) || matches!(read_row(operation, NEWEST), Ok(RowSpec::Golden(_)))
     }

@@ -59,8 +59,8 @@ impl Kind for Start {
             tracing::info!(machine = %spec.id, "the machine is not started, because this job did not stop it");
             return Ok(StepOutcome::Done);
         };
-        // A deallocation that was cancelled may take effect later than the power state shows. The service ends it before
-        // it starts the machine, so the start is requested in any state.
+        // A deallocation that was cancelled may take effect later than the power state shows. The service ends it
+        // before it starts the machine, so the start is requested in any state.
         power::state(&attempt.shared.ports, &spec.id, &spec.vm_id).await?;
         match change::act(attempt, &spec.id, MachineAction::Start).await? {
             Changed::Later(error) => return Ok(later(attempt, &error)),

@@ -67,7 +67,8 @@ impl<'a> WantedChunk<'_, 'a> {
 }
 
 impl ChunkAvailability {
-    /// Lists the stores from which an operation may read a disk: `from` is in the order of preference, with the source last.
+    /// Lists the stores from which an operation may read a disk: `from` is in the order of preference, with the source
+    /// last.
     ///
     /// # Errors
     /// If the table cannot be reached.

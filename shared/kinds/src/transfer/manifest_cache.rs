@@ -62,12 +62,13 @@ impl From<ManifestLoadError> for StepError {
 }
 
 impl ManifestCache {
-    /// Returns the manifest of a disk of an image version from the cache or from the source store. The version must still
-    /// exist with this content: its artifact record is read too.
+    /// Returns the manifest of a disk of an image version from the cache or from the source store. The version must
+    /// still exist with this content: its artifact record is read too.
     ///
     /// # Errors
     /// [`ManifestLoadError::Missing`] if record or manifest do not exist, or if the record does not match the digest because
-    /// the version was replaced after the job was created. [`ManifestLoadError::Unavailable`] if this cannot be determined.
+    /// the version was replaced after the job was created. [`ManifestLoadError::Unavailable`] if this cannot be
+    /// determined.
     pub async fn get(
         &self,
         blobs: &dyn BlobStore,

@@ -4,10 +4,11 @@
 //! arrived, and a request of the writer may take effect even later. A writer that still runs may find one of its chunks
 //! corrupt and delete it. A list of the store shows neither.
 //!
-//! Therefore each writer has a record in the store, the blob `writers/JOB/OPERATION` of a seed or `writers/uploads/UPLOAD`,
-//! from before its first write until all its chunks are proven. A process that relies on listed chunks lists the records after
-//! the chunks: for each listed chunk that is not proven, there is a record. Usually there is no record of another writer, so
-//! this costs one request, independent of the number of jobs and uploads.
+//! Therefore each writer has a record in the store, the blob `writers/JOB/OPERATION` of a seed or
+//! `writers/uploads/UPLOAD`, from before its first write until all its chunks are proven. A process that relies on
+//! listed chunks lists the records after the chunks: for each listed chunk that is not proven, there is a record.
+//! Usually there is no record of another writer, so this costs one request, independent of the number of jobs and
+//! uploads.
 //!
 //! A record has no content, because no checksum would prove it. The row of the writer states which chunks may be
 //! unproven.
@@ -63,8 +64,8 @@ fn record_of(store: &Container, id: &WriterId) -> BlobAddress {
     store.blob(format!("{WRITERS}{id}"))
 }
 
-/// Records in a store that this writer writes chunks to it. An existing record is renewed, so that a process that has seen the
-/// writer end does not remove it.
+/// Records in a store that this writer writes chunks to it. An existing record is renewed, so that a process that has
+/// seen the writer end does not remove it.
 ///
 /// # Errors
 /// If the store refuses or cannot be reached.
@@ -99,8 +100,8 @@ pub async fn remove_record(ports: &Ports, store: &Container, id: &WriterId) {
     }
 }
 
-/// Removes the record of another writer that has ended, after its chunks were read back. A writer that runs again has renewed
-/// its record: then the record is kept.
+/// Removes the record of another writer that has ended, after its chunks were read back. A writer that runs again has
+/// renewed its record: then the record is kept.
 ///
 /// # Errors
 /// If the store refuses or cannot be reached.

@@ -8,8 +8,9 @@
 //! {"disks":2,"b3":"<BLAKE3 of all lines above>"}
 //! ```
 //!
-//! The first line and the lines of disks are the content. Their hash is the digest of the version. The last line has the
-//! number of disks and a hash, so that a record that was cut short or damaged on its way into the store is detected.
+//! The first line and the lines of disks are the content. Their hash is the digest of the version. The last line has
+//! the number of disks and a hash, so that a record that was cut short or damaged on its way into the store is
+//! detected.
 
 use serde::{Deserialize, Serialize};
 

@@ -8,8 +8,8 @@
 //!
 //! There is one line per chunk, in disk order: its hash, and its runs as disk offset, length, CRC-64/NVME and MD5. A
 //! run's offset in its chunk and the chunk's length follow from the lengths. The last line contains the number of
-//! chunks, so that a truncated manifest is detected, and a hash, so that a manifest that was damaged on its way into the
-//! store is detected even if each line can be decoded.
+//! chunks, so that a truncated manifest is detected, and a hash, so that a manifest that was damaged on its way into
+//! the store is detected even if each line can be decoded.
 //!
 //! Earlier versions are rejected. Version 1 had no MD5: without the MD5, a service that does not verify a CRC-64 writes
 //! damaged bytes. Version 2 had no hash in its last line. Version 3 was the manifest of a version with one disk.

@@ -107,7 +107,8 @@ impl CreationData {
         Self { gallery_image_reference: Some(VersionSource::of(version)), ..Self::with(CreateOption::FromImage) }
     }
 
-    /// The origin of a disk that is created from a disk of a gallery version: the OS disk, or the data disk with this LUN.
+    /// The origin of a disk that is created from a disk of a gallery version: the OS disk, or the data disk with this
+    /// LUN.
     #[must_use]
     pub fn from_disk_of(version: &VersionRef, lun: Option<u8>) -> Self {
         Self { gallery_image_reference: Some(version.to_source(lun)), ..Self::with(CreateOption::FromImage) }

@@ -1,5 +1,5 @@
-//! The properties of galleries, image definitions and gallery versions. Source: Microsoft.Compute, GalleryRP 2024-03-03,
-//! `GalleryProperties`, `GalleryImageProperties` and `GalleryImageVersionProperties`.
+//! The properties of galleries, image definitions and gallery versions. Source: Microsoft.Compute, GalleryRP
+//! 2024-03-03, `GalleryProperties`, `GalleryImageProperties` and `GalleryImageVersionProperties`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -204,7 +204,8 @@ impl TargetRegion {
     }
 }
 
-/// The programmatic name of a region from its programmatic or display name. Source: GalleryRP 2024-03-03, examples: `West US`.
+/// The programmatic name of a region from its programmatic or display name. Source: GalleryRP 2024-03-03, examples:
+/// `West US`.
 #[must_use]
 pub fn region_named(name: &str) -> String {
     name.chars().filter(|c| !c.is_whitespace()).collect::<String>().to_ascii_lowercase()

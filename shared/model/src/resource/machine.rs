@@ -220,8 +220,8 @@ impl MachineProperties {
         }
     }
 
-    /// Whether the machine was marked as generalised. Source: Azure, generalize a virtual machine; the platform never starts
-    /// such a machine again.
+    /// Whether the machine was marked as generalised. Source: Azure, generalize a virtual machine; the platform never
+    /// starts such a machine again.
     #[must_use]
     pub fn is_generalized(&self) -> bool {
         let mut statuses = self.instance_view.iter().flat_map(|view| &view.statuses);

@@ -116,8 +116,8 @@ impl ResourceType {
         self.info().namespace
     }
 
-    /// The segment of the type in a resource id, such as `images`. That of a type whose resources are in others contains
-    /// those of the others, with `/` between them.
+    /// The segment of the type in a resource id, such as `images`. That of a type whose resources are in others
+    /// contains those of the others, with `/` between them.
     #[must_use]
     pub fn segment(self) -> &'static str {
         self.info().segment

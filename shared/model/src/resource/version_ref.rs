@@ -10,9 +10,9 @@ use super::{ResourceId, ResourceType, VersionSource};
 use crate::ids::{InvalidName, ResourceName};
 use crate::serde_as_string;
 
-/// A version of a gallery that others share with this tenant or with everybody. It has no resource id: its resource group is
-/// not visible. Source: Microsoft.Compute, DiskRP 2025-01-02, `ImageDiskReference`; GalleryRP 2024-03-03, `SharedGallery` and
-/// `CommunityGallery`.
+/// A version of a gallery that others share with this tenant or with everybody. It has no resource id: its resource
+/// group is not visible. Source: Microsoft.Compute, DiskRP 2025-01-02, `ImageDiskReference`; GalleryRP 2024-03-03,
+/// `SharedGallery` and `CommunityGallery`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct SharedVersion {

@@ -25,8 +25,8 @@ use super::{Provisioning, PutMode, PutRequest, Resource};
 use crate::disk_access::Access;
 use crate::error::{ErrorKind, PortError, PortResult};
 
-/// The limits of `uploadSizeBytes`. Source: Microsoft.Compute, DiskRP 2025-01-02, `CreationData`: 20 MiB and 32 TiB, each
-/// with 512 bytes for the footer.
+/// The limits of `uploadSizeBytes`. Source: Microsoft.Compute, DiskRP 2025-01-02, `CreationData`: 20 MiB and 32 TiB,
+/// each with 512 bytes for the footer.
 const UPLOAD_BYTES: std::ops::RangeInclusive<u64> = 20_972_032..=35_183_298_347_520;
 
 /// The length of the footer of a VHD in bytes.
@@ -103,8 +103,9 @@ fn origin_of_disk(disk: &DiskProperties) -> (Option<&CreateOption>, Cow<'_, str>
     (Some(&data.create_option), data.source_resource_id.as_deref().unwrap_or_default().into())
 }
 
-/// The disk or snapshot from which the resource of a request gets its content, for an image that of its OS disk. A gallery
-/// version may also have a managed image. None if it has no such source. A gallery version of a disk is not such a source: see
+/// The disk or snapshot from which the resource of a request gets its content, for an image that of its OS disk. A
+/// gallery version may also have a managed image. None if it has no such source. A gallery version of a disk is not
+/// such a source: see
 /// [`galleries::version_of`].
 ///
 /// # Errors
@@ -118,7 +119,8 @@ pub fn source_of(request: &PutRequest) -> PortResult<Option<ResourceId>> {
     source.map(|source| id_of_source(request, source)).transpose()
 }
 
-/// The disks and snapshots from which the data disks of an image or gallery version get their content, each with its LUN.
+/// The disks and snapshots from which the data disks of an image or gallery version get their content, each with its
+/// LUN.
 ///
 /// # Errors
 /// `Invalid` if an id is not that of a disk or snapshot.
@@ -332,8 +334,8 @@ fn source_of_copy_start<'a>(request: &PutRequest, source: Option<&'a Resource>) 
     Err(refused(ErrorKind::Invalid, "copy-source-not-incremental", message))
 }
 
-/// An incremental snapshot of a disk must be in the subscription of the disk. Source: Azure, disks-incremental-snapshots,
-/// restrictions.
+/// An incremental snapshot of a disk must be in the subscription of the disk. Source: Azure,
+/// disks-incremental-snapshots, restrictions.
 fn check_incremental(request: &PutRequest, source: Option<&Resource>) -> PortResult<()> {
     let Properties::Snapshot(snapshot) = &request.body.properties else { return Ok(()) };
     match source.filter(|source| source.id.resource_type == ResourceType::Disk) {

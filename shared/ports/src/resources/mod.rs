@@ -1,5 +1,5 @@
-//! Resources in Resource Manager: managed images, managed disks, snapshots, virtual machines, and galleries with their image
-//! definitions and versions, which long-running operations create, change and delete.
+//! Resources in Resource Manager: managed images, managed disks, snapshots, virtual machines, and galleries with their
+//! image definitions and versions, which long-running operations create, change and delete.
 //!
 //! [`emulation`] has the rules of the platform for adapters that emulate it.
 
@@ -200,7 +200,8 @@ impl ResourceQuery {
         }
     }
 
-    /// Whether an item of a list can have the tags of the query, before it is read. Tags that cannot be read may be any.
+    /// Whether an item of a list can have the tags of the query, before it is read. Tags that cannot be read may be
+    /// any.
     #[must_use]
     pub fn may_match(&self, item: &Value) -> bool {
         let Some(tags) = item.get("tags").and_then(Value::as_object).filter(|_| !self.tags.is_empty()) else {
@@ -222,8 +223,8 @@ impl ResourceQuery {
 /// and it may be anyone's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unreadable {
-    /// Its id. None if goldfleet cannot express it, for example because the resource group has letters outside of ASCII.
-    /// goldfleet has not created such a resource.
+    /// Its id. None if goldfleet cannot express it, for example because the resource group has letters outside of
+    /// ASCII. goldfleet has not created such a resource.
     pub id: Option<ResourceId>,
     /// The name that the service returns: its id, or a part of it.
     pub name: String,
@@ -304,8 +305,9 @@ impl MachineAction {
 /// `vhd-not-found`, `vhd-not-accessible`, `vhd-invalid`, `vhd-in-other-subscription`, `vhd-in-other-region`,
 /// `copy-source-not-found` (no such disk or snapshot in the region), `policy-denied`, `authorization-failed`,
 /// `scope-locked`, `image-region-change` and `region-change` (the resource exists in another region),
-/// `property-change-not-allowed` (the source of an existing resource cannot change), `parent-resource-not-found` (there is
-/// no such gallery or definition), `gallery-image-not-found` (a gallery version cannot be used in the region of a disk).
+/// `property-change-not-allowed` (the source of an existing resource cannot change), `parent-resource-not-found` (there
+/// is no such gallery or definition), `gallery-image-not-found` (a gallery version cannot be used in the region of a
+/// disk).
 #[async_trait]
 pub trait ResourceService: Send + Sync {
     /// The naming that this service needs for the VHDs of its images.
@@ -314,8 +316,8 @@ pub trait ResourceService: Send + Sync {
     /// The URL of a blob from which an image is created. It is not signed.
     fn blob_url(&self, blob: &BlobAddress) -> String;
 
-    /// Returns a resource, a virtual machine with its instance view, a gallery version with the state of its replication. None if it does not exist. A missing resource group
-    /// is an error.
+    /// Returns a resource, a virtual machine with its instance view, a gallery version with the state of its
+    /// replication. None if it does not exist. A missing resource group is an error.
     ///
     /// # Errors
     /// If the service refuses or cannot be reached.
@@ -351,8 +353,8 @@ pub trait ResourceService: Send + Sync {
     /// refuses or cannot be reached.
     async fn act(&self, id: &ResourceId, action: MachineAction, tenant: Option<&str>) -> PortResult<ChangeStatus>;
 
-    /// Whether a gallery version of this name was deleted, and its gallery still keeps it: it can be restored, and no other version can get
-    /// its name. False for a version that exists. By default, no gallery keeps what is deleted.
+    /// Whether a gallery version of this name was deleted, and its gallery still keeps it: it can be restored, and no
+    /// other version can get its name. False for a version that exists. By default, no gallery keeps what is deleted.
     ///
     /// # Errors
     /// If the service refuses or cannot be reached.

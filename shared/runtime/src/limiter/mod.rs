@@ -2,8 +2,8 @@
 //!
 //! The limit of an account adapts: it grows while requests succeed as fast as before, and falls when the account
 //! throttles (503, 429, no answer in time). Waiting callers are served in the order of their calls, so no operation
-//! starves another. While an account demands a pause (Retry-After), no request is sent to it: callers wait for the end of
-//! a short pause, and get an error in a long one, so that they can do other work.
+//! starves another. While an account demands a pause (Retry-After), no request is sent to it: callers wait for the end
+//! of a short pause, and get an error in a long one, so that they can do other work.
 
 mod adaptive_limit;
 

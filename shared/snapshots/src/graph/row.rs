@@ -53,8 +53,8 @@ pub enum RowSpec {
     Export(Box<ExportSpec>),
     /// Create a disk or snapshot, such as a temporary one.
     Create(CreateSpec),
-    /// Create the snapshot or disk of an image version that a target receives. One of the same version and content, of any
-    /// job, is the one that the row creates.
+    /// Create the snapshot or disk of an image version that a target receives. One of the same version and content, of
+    /// any job, is the one that the row creates.
     Sink(CreateSpec),
     /// Create the golden snapshot of a region. One of the same version and content, of any job, is the one that the row
     /// creates.
@@ -187,11 +187,12 @@ pub struct CreateSpec {
     /// Whether it is created at most once, because a second one could have other content: the disk may have changed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub once: bool,
-    /// The operation that created the golden snapshot to copy. Its output has the unique id, so not each of the many copies has
-    /// to read the snapshot.
+    /// The operation that created the golden snapshot to copy. Its output has the unique id, so not each of the many
+    /// copies has to read the snapshot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub copied_from: Option<OperationId>,
-    /// The restore point of the job in which the disk to copy is. Its id is known only after the restore point was created.
+    /// The restore point of the job in which the disk to copy is. Its id is known only after the restore point was
+    /// created.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restored: Option<Restored>,
 }
@@ -228,8 +229,8 @@ pub struct RequiresStopped {
     pub downtime: Option<Downtime>,
 }
 
-/// How long a machine that the job stopped may be stopped before it is started again. A copy that has not begun then is not
-/// made.
+/// How long a machine that the job stopped may be stopped before it is started again. A copy that has not begun then is
+/// not made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Downtime {
     /// The row that stopped the machine. Its output says when.

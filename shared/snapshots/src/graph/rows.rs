@@ -96,8 +96,8 @@ impl Graph<'_, '_> {
         chained(std::iter::once(row).chain(discard).collect())
     }
 
-    /// The rows of a copy to another tenant: a disk is filled, the replica is created from it, and the disk is deleted in any
-    /// case.
+    /// The rows of a copy to another tenant: a disk is filled, the replica is created from it, and the disk is deleted
+    /// in any case.
     fn export(&self, copy: &Copy<'_>, mut replica: Row, after: &[After]) -> Vec<Row> {
         let (source, destination) = (copy.source, &self.rules.destinations[copy.destination]);
         let Destination { group: place, region, .. } = destination;

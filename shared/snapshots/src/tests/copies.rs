@@ -223,7 +223,8 @@ fn contradicting_rules_are_found() {
     assert_eq!(bad.check(), expected);
 }
 
-/// To another tenant, a disk is filled and the snapshot is created from it, in any region. What a SAS does not give is refused.
+/// To another tenant, a disk is filled and the snapshot is created from it, in any region. What a SAS does not give is
+/// refused.
 #[test]
 fn copies_to_another_tenant_are_exports() {
     let decide = |property: &str, value: Value| {

@@ -1,4 +1,5 @@
-//! The source `blob:`: a page blob or block blob in a storage account, read by token. It holds a disk image of any format.
+//! The source `blob:`: a page blob or block blob in a storage account, read by token. It holds a disk image of any
+//! format.
 
 use std::fmt;
 use std::ops::Range;

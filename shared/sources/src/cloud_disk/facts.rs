@@ -44,7 +44,8 @@ impl DiskFacts {
         }
     }
 
-    /// The facts about a resource that the platform can copy. Its export may be denied, because the platform needs no SAS.
+    /// The facts about a resource that the platform can copy. Its export may be denied, because the platform needs no
+    /// SAS.
     ///
     /// # Errors
     /// The first reason why a copy of it is no image.

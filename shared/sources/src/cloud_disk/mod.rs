@@ -93,7 +93,8 @@ impl CloudDisk {
 }
 
 /// The size of the disk in a content. The content of an exported disk is a fixed VHD: its footer must be that of the
-/// disk. It is not used, because the service makes another one for each export, and equal disks must have equal digests.
+/// disk. It is not used, because the service makes another one for each export, and equal disks must have equal
+/// digests.
 async fn disk_size(facts: &DiskFacts, layout: &ContentLayout, access: &ContentAccess) -> Result<u64, SourceError> {
     let length = layout.length;
     let refuse = |reason: String| Err(Refusal::new(&codes::SOURCE_DAMAGED, &facts.location, reason).into());

@@ -1,5 +1,5 @@
-//! A bounded cache of blocks. The checks before an upload read tables and directories in small parts, and each part would
-//! be a request.
+//! A bounded cache of blocks. The checks before an upload read tables and directories in small parts, and each part
+//! would be a request.
 
 use std::sync::{Mutex, PoisonError};
 

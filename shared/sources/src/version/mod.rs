@@ -1,8 +1,8 @@
 //! The sources `image:` and `gallery:`: a managed image or a gallery version. Pure.
 //!
-//! No service gives access to their content. A disk is created from each disk of a gallery version, and read or copied as a
-//! managed disk. A managed image becomes a temporary gallery version first: the disk or snapshot from which it was created is
-//! usually deleted, and the image still has its content.
+//! No service gives access to their content. A disk is created from each disk of a gallery version, and read or copied
+//! as a managed disk. A managed image becomes a temporary gallery version first: the disk or snapshot from which it was
+//! created is usually deleted, and the image still has its content.
 
 use goldfleet_model::artifact::DiskRole;
 use goldfleet_model::ids::Region;

@@ -1,5 +1,5 @@
-//! Behaviours of Azure that are not documented. What the double does by default is a guess; a test chooses each of them, so that
-//! both branches of what depends on it are tested.
+//! Behaviours of Azure that are not documented. What the double does by default is a guess; a test chooses each of
+//! them, so that both branches of what depends on it are tested.
 
 /// What a service does with a checksum in a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,8 +1,9 @@
-//! The content of disks and snapshots behind a SAS: a page blob that allows Get Page Ranges, ranged reads and page writes, and
-//! refuses everything else.
+//! The content of disks and snapshots behind a SAS: a page blob that allows Get Page Ranges, ranged reads and page
+//! writes, and refuses everything else.
 //!
-//! Source: Azure, Get Page Ranges, Get Blob, status and error codes; azure-storage-azcopy, `ste/sender-pageBlob.go`: such
-//! blobs support neither tokens nor conditions. The content of an exported disk ends with the footer of a fixed VHD.
+//! Source: Azure, Get Page Ranges, Get Blob, status and error codes; azure-storage-azcopy, `ste/sender-pageBlob.go`:
+//! such blobs support neither tokens nor conditions. The content of an exported disk ends with the footer of a fixed
+//! VHD.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -323,8 +324,8 @@ pub(super) fn content_for(world: &TenantState, signature: &str) -> Result<Arc<Ve
     disk.map(|disk| world.content_of(disk)).ok_or_else(unauthenticated)
 }
 
-/// Get Page Ranges of two incremental snapshots of one managed disk. Source: Azure, Get Page Ranges, and blob service error
-/// codes.
+/// Get Page Ranges of two incremental snapshots of one managed disk. Source: Azure, Get Page Ranges, and blob service
+/// error codes.
 fn difference(world: &mut TenantState, content: &Content, (url, query): (&str, &Query)) -> ArmAnswer {
     let now = world.clock.now();
     let granted = |world: &TenantState, query: &Query| {

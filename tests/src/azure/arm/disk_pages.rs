@@ -1,5 +1,6 @@
-//! Put Page and Put Page From URL to the content of a disk that awaits an upload. Source: Azure, Put Page, Put Page From URL;
-//! azure-storage-azcopy, `ste/sender-pageBlob.go`. The codes of refusals that depend on [`Behaviours`] are guesses.
+//! Put Page and Put Page From URL to the content of a disk that awaits an upload. Source: Azure, Put Page, Put Page
+//! From URL; azure-storage-azcopy, `ste/sender-pageBlob.go`. The codes of refusals that depend on [`Behaviours`] are
+//! guesses.
 //!
 //! [`Behaviours`]: super::behaviours::Behaviours
 

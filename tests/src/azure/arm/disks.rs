@@ -1,5 +1,5 @@
-//! Managed disks and snapshots. Source: specification, DiskRP 2025-01-02, `Disks_*` and `Snapshots_*`, and recordings of
-//! azure-cli: `test_completion_percent.yaml`, `test_vm_disk_upload.yaml`.
+//! Managed disks and snapshots. Source: specification, DiskRP 2025-01-02, `Disks_*` and `Snapshots_*`, and recordings
+//! of azure-cli: `test_completion_percent.yaml`, `test_vm_disk_upload.yaml`.
 
 use std::collections::BTreeMap;
 

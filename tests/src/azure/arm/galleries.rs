@@ -1,5 +1,6 @@
-//! Galleries, image definitions and gallery versions, and collections with restore points, which are nested resources too. Source:
-//! specification, GalleryRP 2024-03-03, `Galleries_*`, `GalleryImages_*` and `GalleryImageVersions_*`; recorded: a PUT returns 201. Codes without another source are guesses.
+//! Galleries, image definitions and gallery versions, and collections with restore points, which are nested resources
+//! too. Source: specification, GalleryRP 2024-03-03, `Galleries_*`, `GalleryImages_*` and `GalleryImageVersions_*`;
+//! recorded: a PUT returns 201. Codes without another source are guesses.
 
 use std::collections::BTreeMap;
 
@@ -82,7 +83,8 @@ impl GalleryItem {
         self.id.rsplit('/').next().unwrap_or_default()
     }
 
-    /// The resource as a GET without `$expand` returns it. Source: specification, examples: regions by their display names.
+    /// The resource as a GET without `$expand` returns it. Source: specification, examples: regions by their display
+    /// names.
     #[must_use]
     pub fn json(&self, world: &TenantState) -> Value {
         let mut properties = self.properties.clone();
@@ -152,7 +154,8 @@ pub(super) fn list(world: &TenantState, call: &Call, level: GalleryLevel) -> Han
     Ok(page(world, call, values))
 }
 
-/// The deleted versions of a definition that its gallery keeps. Source: specification, `SoftDeletedResource_ListByArtifactName`.
+/// The deleted versions of a definition that its gallery keeps. Source: specification,
+/// `SoftDeletedResource_ListByArtifactName`.
 pub(super) fn list_soft_deleted(world: &TenantState, call: &Call) -> HandlerResult {
     let gallery = call.route.scope.clone();
     if find(world, &gallery.to_ascii_lowercase()).is_none() {

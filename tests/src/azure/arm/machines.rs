@@ -157,8 +157,8 @@ pub(super) fn put(world: &mut TenantState, call: &Call) -> HandlerResult {
 }
 
 /// Checks the condition that the machine does not exist. Source: specification, `If-None-Match` of
-/// `VirtualMachines_CreateOrUpdate`: only `*` is supported. The status is that of the condition in HTTP; no response of Azure
-/// shows it.
+/// `VirtualMachines_CreateOrUpdate`: only `*` is supported. The status is that of the condition in HTTP; no response of
+/// Azure shows it.
 fn check_condition(call: &Call, present: bool) -> Result<(), ArmAnswer> {
     match call.if_none_match.as_deref() {
         Some("*") if present => {

@@ -1,10 +1,11 @@
 //! A strict test double of Azure Resource Manager over HTTPS.
 //!
-//! It supports what goldfleet requests from Resource Manager: managed images and virtual machines (Microsoft.Compute 2025-04-01),
-//! disks and snapshots (2025-01-02), galleries (2024-03-03), storage accounts (2025-01-01), resource groups and providers (2025-04-01), subscriptions and their regions (2022-12-01),
-//! management locks (2020-05-01), permissions and role assignments (2022-04-01). Comments give the source of each rule
-//! of Azure: 'specification' is Microsoft's published OpenAPI (`azure-rest-api-specs`), and 'seen' is a response of
-//! Azure that somebody published. Anything else is marked as a guess.
+//! It supports what goldfleet requests from Resource Manager: managed images and virtual machines (Microsoft.Compute
+//! 2025-04-01), disks and snapshots (2025-01-02), galleries (2024-03-03), storage accounts (2025-01-01), resource
+//! groups and providers (2025-04-01), subscriptions and their regions (2022-12-01), management locks (2020-05-01),
+//! permissions and role assignments (2022-04-01). Comments give the source of each rule of Azure: 'specification' is
+//! Microsoft's published OpenAPI (`azure-rest-api-specs`), and 'seen' is a response of Azure that somebody published.
+//! Anything else is marked as a guess.
 //!
 //! The double is a server, so that workers in other processes can be tested against it. They need its
 //! [`endpoint`](FakeResourceManager::endpoint), the root of its certificate and a [`token`].

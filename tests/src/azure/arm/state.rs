@@ -71,7 +71,8 @@ pub struct TenantState {
     pub page_sources: BTreeMap<String, Vec<u8>>,
     /// The contents of disks and snapshots.
     pub disk_data: DiskData,
-    /// The galleries that are shared: what the ids of their versions begin with, in lower case, and the id of the gallery in lower case.
+    /// The galleries that are shared: what the ids of their versions begin with, in lower case, and the id of the
+    /// gallery in lower case.
     pub shared_galleries: BTreeMap<String, String>,
     /// The number of GETs that find the content of a copy from another region incomplete.
     pub copy_reads: u32,
@@ -236,8 +237,8 @@ impl TenantState {
         }
     }
 
-    /// A resource of Microsoft.Compute as lists contain it. Source: recorded, azure-cli `test_vm_custom_image_management.yaml`:
-    /// the resource group in the id is in upper case.
+    /// A resource of Microsoft.Compute as lists contain it. Source: recorded, azure-cli
+    /// `test_vm_custom_image_management.yaml`: the resource group in the id is in upper case.
     pub(super) fn as_listed(&self, mut value: Value) -> Value {
         let id = value["id"].as_str().unwrap_or_default();
         let upper =

@@ -1,5 +1,5 @@
-//! The contents of managed images and gallery versions, which they keep when what they were created from is deleted, and the disks
-//! that are created from versions.
+//! The contents of managed images and gallery versions, which they keep when what they were created from is deleted,
+//! and the disks that are created from versions.
 
 use std::sync::Arc;
 

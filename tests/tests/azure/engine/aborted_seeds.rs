@@ -1,5 +1,5 @@
-//! Seeds that are killed while chunks with flipped bits are on their way or not yet proven, at a service that checks nothing: the
-//! seed of another job does not rely on such a chunk.
+//! Seeds that are killed while chunks with flipped bits are on their way or not yet proven, at a service that checks
+//! nothing: the seed of another job does not rely on such a chunk.
 
 use std::time::Duration;
 
@@ -73,8 +73,8 @@ async fn kill_seed(azure: &AzureFixture, fleet: &InProcessFleet, version: &str, 
     cancel(&fleet.control_with_own_ports().jobs, &job).await.unwrap();
 }
 
-/// The job of the killed seed is cancelled, so nobody repeats the seed. The seed of another version with the same content ends with intact
-/// chunks.
+/// The job of the killed seed is cancelled, so nobody repeats the seed. The seed of another version with the same
+/// content ends with intact chunks.
 #[test]
 fn seeds_of_other_jobs_do_not_rely_on_unproven_chunks() {
     for (case, moment) in (2000..).zip([Moment::InFlight, Moment::BeforeProof]) {

@@ -1,5 +1,5 @@
-//! Uploads that end while chunks with flipped bits are on their way or not yet proven, at a service that checks nothing: no
-//! later upload relies on such a chunk.
+//! Uploads that end while chunks with flipped bits are on their way or not yet proven, at a service that checks
+//! nothing: no later upload relies on such a chunk.
 
 use std::time::Duration;
 
@@ -78,8 +78,8 @@ fn chunks_written(azure: &AzureFixture) -> usize {
     writes.iter().filter(|write| write.path.contains("/chunks") && write.status == 201).count()
 }
 
-/// Runs an upload whose chunks all arrive with a flipped bit, and which ends before it has proven any of them. Returns when at
-/// least one of them is in the store.
+/// Runs an upload whose chunks all arrive with a flipped bit, and which ends before it has proven any of them. Returns
+/// when at least one of them is in the store.
 async fn upload_with_flips(azure: &AzureFixture, fleet: &InProcessFleet, version: &str, end: End, moment: Moment) {
     behave(azure, NOTHING_CHECKED);
     azure.proxy.counters().reset();
@@ -126,8 +126,8 @@ async fn assert_uploads_whole(azure: &AzureFixture, fleet: &InProcessFleet, vers
     assert_chunks(azure, &container, &loaded.manifests[0], name).await;
 }
 
-/// Uploads a version until its blob under `path` has arrived with a flipped bit, and kills the upload before it has read the
-/// blob back.
+/// Uploads a version until its blob under `path` has arrived with a flipped bit, and kills the upload before it has
+/// read the blob back.
 async fn kill_unproven(azure: &AzureFixture, fleet: &InProcessFleet, version: &str, path: &'static str) {
     behave(azure, NOTHING_CHECKED);
     let rules = azure.proxy.rules();
@@ -146,8 +146,8 @@ async fn kill_unproven(azure: &AzureFixture, fleet: &InProcessFleet, version: &s
     behave(azure, NOTHING_CHECKED);
 }
 
-/// An upload is killed after its manifest arrived with a flipped bit, and before it has read the manifest back. The version does
-/// not exist, and the next upload writes the manifest again.
+/// An upload is killed after its manifest arrived with a flipped bit, and before it has read the manifest back. The
+/// version does not exist, and the next upload writes the manifest again.
 #[test]
 fn an_unproven_manifest_is_written_again() {
     let azure = AzureFixture::start(1, &["westeurope"]);
@@ -166,9 +166,9 @@ fn an_unproven_manifest_is_written_again() {
     }
 }
 
-/// An upload is killed after its artifact record arrived with a flipped bit, and before it has read the record back: the version
-/// looks complete. No job is created for it, whichever bit it is, and no later upload relies on it. The remedy in the message works: after
-/// the version is deleted, it can be uploaded.
+/// An upload is killed after its artifact record arrived with a flipped bit, and before it has read the record back:
+/// the version looks complete. No job is created for it, whichever bit it is, and no later upload relies on it. The
+/// remedy in the message works: after the version is deleted, it can be uploaded.
 #[test]
 fn no_job_relies_on_unproven_record() {
     let azure = AzureFixture::start(1, &["westeurope"]);
@@ -201,8 +201,8 @@ fn fleet(azure: &AzureFixture, case: u64) -> InProcessFleet {
     azure.fleet(&GoldenSpec { seed: 1000 + case, ..process_fixture::golden() })
 }
 
-/// The version is uploaded again, or its content is uploaded as another version, as from another host while the first upload
-/// seems to run.
+/// The version is uploaded again, or its content is uploaded as another version, as from another host while the first
+/// upload seems to run.
 #[test]
 fn later_uploads_do_not_rely_on_unproven_chunks() {
     let azure = AzureFixture::start(1, &["westeurope"]);
@@ -221,7 +221,8 @@ fn later_uploads_do_not_rely_on_unproven_chunks() {
     }
 }
 
-/// A version is complete and lost its chunks. The upload that sends them again ends early, and the next one completes the repair.
+/// A version is complete and lost its chunks. The upload that sends them again ends early, and the next one completes
+/// the repair.
 #[test]
 fn repairs_do_not_rely_on_unproven_chunks() {
     let azure = AzureFixture::start(1, &["westeurope"]);

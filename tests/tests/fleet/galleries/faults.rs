@@ -41,7 +41,8 @@ async fn publications_survive_each_lost_call() {
             cases.push((name, nth, LostPart::Answer));
         }
     }
-    // The snapshot of the other region, and for each gallery a snapshot, a definition, a version, and a disk for each region.
+    // The snapshot of the other region, and for each gallery a snapshot, a definition, a version, and a disk for each
+    // region.
     assert!(calls[CHANGES[0]] >= 1 + 2 * 3 + 4, "{calls:?}");
     assert_met(&run_cases(&cases, 6, |(name, nth, lost)| survives(name, nth, lost)).await, 4);
 }

@@ -96,7 +96,8 @@ async fn a_version_of_others_is_never_changed() {
     assert_eq!(scene.platform.get(&id).await, before);
 }
 
-/// A gallery that keeps deleted versions: the name is refused when the job is requested, and by the step if the version was deleted later.
+/// A gallery that keeps deleted versions: the name is refused when the job is requested, and by the step if the version
+/// was deleted later.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_name_of_a_deleted_version_that_the_gallery_keeps_is_refused() {
     let scene = Scene::without_targets().await;

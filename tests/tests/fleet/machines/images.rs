@@ -144,8 +144,8 @@ impl Interceptor for Refusing {
     }
 }
 
-/// The service throttles the snapshots for longer than the machine may be stopped. The machine is started, and nothing is
-/// left.
+/// The service throttles the snapshots for longer than the machine may be stopped. The machine is started, and nothing
+/// is left.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_machine_is_started_after_the_longest_downtime() {
     for kind in [ErrorKind::Throttled, ErrorKind::Unavailable, ErrorKind::Conflict] {

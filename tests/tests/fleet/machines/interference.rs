@@ -169,8 +169,8 @@ async fn disks_that_another_machine_took_are_not_attached() {
     scene.assert_no_temporaries().await;
 }
 
-/// The job is cancelled while the machine is stopped, and the machine started again. Its owner stops it. A retry copies the
-/// disks, and leaves the machine stopped.
+/// The job is cancelled while the machine is stopped, and the machine started again. Its owner stops it. A retry copies
+/// the disks, and leaves the machine stopped.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_retry_does_not_start_a_machine_that_its_owner_stopped() {
     let scene = Arc::new(Scene::running().await);

@@ -98,7 +98,8 @@ async fn calls() -> BTreeMap<&'static str, usize> {
     counting.calls()
 }
 
-/// The collection, the restore point, for each disk the restored disk, its snapshot, the copy and the disk, and the machine.
+/// The collection, the restore point, for each disk the restored disk, its snapshot, the copy and the disk, and the
+/// machine.
 #[tokio::test(flavor = "multi_thread")]
 async fn live_clones_survive_each_lost_change() {
     let calls = calls().await;

@@ -1,8 +1,8 @@
 //! A clone on the modelled cloud, in virtual time: what it takes for disks of the size of the published migration
 //! walk-through, a disk of 127 GiB and one of 1 TiB from France Central to Brazil South.
 //!
-//! The speed of the service's copies between regions is not documented. The model assumes that of the built-in rates, which
-//! others measured between machines. `docs/performance.md` states the results.
+//! The speed of the service's copies between regions is not documented. The model assumes that of the built-in rates,
+//! which others measured between machines. `docs/performance.md` states the results.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -121,7 +121,8 @@ impl Modelled {
         found.body.properties.machine().unwrap().power_state() == PowerState::Running
     }
 
-    /// Clones the machine with two workers. Returns the time until the clone exists, and that for which the source was stopped.
+    /// Clones the machine with two workers. Returns the time until the clone exists, and that for which the source was
+    /// stopped.
     async fn clone(&self) -> (Duration, Duration) {
         let job = request(&self.control.jobs, &self.request(), None).await.unwrap().job.id;
         let stop = CancellationToken::new();
@@ -151,8 +152,9 @@ impl Modelled {
     }
 }
 
-/// If the service moves whole disks, and if it moves only the 30% of them that have data. The plan shows the bound that the
-/// assumed link gives, and the price; the clone itself needs little more than that. The model stops and starts machines at once.
+/// If the service moves whole disks, and if it moves only the 30% of them that have data. The plan shows the bound that
+/// the assumed link gives, and the price; the clone itself needs little more than that. The model stops and starts
+/// machines at once.
 #[tokio::test(start_paused = true)]
 async fn the_machine_of_the_walk_through_is_cloned_in_the_time_of_its_copies() {
     for (share, seconds_at_most, dollars) in [(100, 950, 61.8), (30, 330, 18.5)] {

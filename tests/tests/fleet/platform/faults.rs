@@ -92,8 +92,8 @@ async fn calls_for_image() -> BTreeMap<&'static str, usize> {
     counting.calls()
 }
 
-/// The temporary gallery, definition and version, and for each disk the disk, its snapshot, the copy to eastus, and a snapshot at
-/// each target.
+/// The temporary gallery, definition and version, and for each disk the disk, its snapshot, the copy to eastus, and a
+/// snapshot at each target.
 #[tokio::test(flavor = "multi_thread")]
 async fn dispatches_of_images_survive_each_lost_change() {
     let calls = calls_for_image().await;

@@ -50,8 +50,8 @@ async fn targets_that_the_platform_cannot_copy_to_are_refused() {
     scene.assert_no_temporaries().await;
 }
 
-/// What a probe found not to work is refused before the first call, in the region of the probe. What it did not measure is
-/// left to the service.
+/// What a probe found not to work is refused before the first call, in the region of the probe. What it did not measure
+/// is left to the service.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_probe_found_not_to_work_is_refused() {
     let scene = Scene::new().await;

@@ -108,8 +108,8 @@ impl Scene {
         self.of_role(Role::Golden).await
     }
 
-    /// Asserts that each target has its image with the bytes of the golden VHD, that each of two regions has one golden snapshot
-    /// with them, and that no temporary and no staging account exists.
+    /// Asserts that each target has its image with the bytes of the golden VHD, that each of two regions has one golden
+    /// snapshot with them, and that no temporary and no staging account exists.
     pub(crate) async fn assert_delivered(&self) {
         let expected = blake3::hash(&std::fs::read(self.fleet.golden()).unwrap()[..SIZE]);
         let targets = self.targets();

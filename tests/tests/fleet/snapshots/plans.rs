@@ -18,7 +18,8 @@ async fn planned(control: &ControlContext, sync: &Sync) -> PlannedRun {
     plan(control, &spec, &"20261129-120000-abcd".parse().unwrap()).await.unwrap()
 }
 
-/// Without a result of a probe, CopyStart copies to another subscription in the same region, because that is the safe way.
+/// Without a result of a probe, CopyStart copies to another subscription in the same region, because that is the safe
+/// way.
 #[tokio::test(flavor = "multi_thread")]
 async fn copies_across_subscriptions_need_a_result_of_a_probe() {
     let mut scene = Scene::to(1);
@@ -57,7 +58,8 @@ async fn copies_across_subscriptions_need_a_result_of_a_probe() {
     }
 }
 
-/// The first snapshot of a disk moves its whole data, the next ones their differences. Nothing is moved inside a region.
+/// The first snapshot of a disk moves its whole data, the next ones their differences. Nothing is moved inside a
+/// region.
 #[tokio::test(flavor = "multi_thread")]
 async fn plans_estimate_bytes_cost_and_time() {
     let mut scene = Scene::new();

@@ -1,10 +1,11 @@
 //! A version in a gallery, with another tool that writes the same version, in virtual time.
 //!
-//! The tool reads the regions, and writes them later with its own one: regions that were added in between are lost, as they are
-//! lost at Azure, which has no condition for such a write. The time from the reported end of a replication until the version
-//! can be used is 0 to 20 minutes. The tool also writes after the first promotion, so that regions which readers get the version in
-//! are removed and added again. Workers, the reconciler and the promotion are killed before or after any of their calls.
-//! Afterwards the tool stops, and the version must be the latest one in all regions.
+//! The tool reads the regions, and writes them later with its own one: regions that were added in between are lost, as
+//! they are lost at Azure, which has no condition for such a write. The time from the reported end of a replication
+//! until the version can be used is 0 to 20 minutes. The tool also writes after the first promotion, so that regions
+//! which readers get the version in are removed and added again. Workers, the reconciler and the promotion are killed
+//! before or after any of their calls. Afterwards the tool stops, and the version must be the latest one in all
+//! regions.
 //!
 //! `GOLDFLEET_SCHEDULES=1000` runs that many schedules, and `GOLDFLEET_SCHEDULE=7` runs one.
 

@@ -332,7 +332,8 @@ impl World {
     async fn see(&self) -> Option<Seen> {
         let found = self.ports.resources.get(&self.spec.version, None).await.unwrap()?;
         let version = found.body.properties.gallery_version().unwrap();
-        // The reconciler removes the record of a version that does not exist yet, because no row says that its job is open.
+        // The reconciler removes the record of a version that does not exist yet, because no row says that its job is
+        // open.
         let publication = record::read(&self.ports, &self.spec.version).await.unwrap();
         let publication = publication.unwrap_or_else(|| Publication::new(self.spec.clone()));
         let is_exposed = |name: &&str| {

@@ -1,11 +1,11 @@
 //! Random graphs of a kind that exists only here, through the real worker and dispatcher: chains, barriers, fan-in,
 //! `always` rows, streams, rings with approvals, and rows of a kind that some workers do not know.
 //!
-//! Calls are lost, late, repeated and partial. Workers and dispatchers are killed, paused and stopped. Operators cancel,
-//! retry and approve. The rules of the graph are checked at every write, and the job must reach its end.
+//! Calls are lost, late, repeated and partial. Workers and dispatchers are killed, paused and stopped. Operators
+//! cancel, retry and approve. The rules of the graph are checked at every write, and the job must reach its end.
 //!
-//! `GOLDFLEET_GRAPH_SEED=7` runs one seed and prints its trace if it fails, `GOLDFLEET_GRAPH_SEEDS=1000` that many, starting
-//! at `GOLDFLEET_GRAPH_FIRST_SEED`.
+//! `GOLDFLEET_GRAPH_SEED=7` runs one seed and prints its trace if it fails, `GOLDFLEET_GRAPH_SEEDS=1000` that many,
+//! starting at `GOLDFLEET_GRAPH_FIRST_SEED`.
 
 mod cost;
 mod fleet;
@@ -22,9 +22,10 @@ const SEEDS: u64 = 60;
 
 /// Seeds that found faults. Each runs in every test run.
 ///
-/// 58: a job was cancelled before its messages were sent, and the message of an `always` row was lost. The reconciler left it
-/// to the fan-out, which does nothing for a cancelled job. 20: an `always` row waited for a ring that needs an approval, and the
-/// job was cancelled, so that no approval was possible any more. A graph of these seeds changes with the generator of graphs: `shared/workflow/tests/always_rows.rs` has the same cases.
+/// 58: a job was cancelled before its messages were sent, and the message of an `always` row was lost. The reconciler
+/// left it to the fan-out, which does nothing for a cancelled job. 20: an `always` row waited for a ring that needs an
+/// approval, and the job was cancelled, so that no approval was possible any more. A graph of these seeds changes with
+/// the generator of graphs: `shared/workflow/tests/always_rows.rs` has the same cases.
 const REGRESSIONS: [u64; 8] = [20, 58, 1172, 1542, 1823, 2285, 2927, 3432];
 
 fn number(variable: &str) -> Option<u64> {

@@ -1,4 +1,5 @@
-//! Watches every write to the rows of a job, and checks the rules of the graph. It is a second, simple definition of them.
+//! Watches every write to the rows of a job, and checks the rules of the graph. It is a second, simple definition of
+//! them.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -146,7 +147,8 @@ impl Seen {
         row.awaits_gate().then(|| "before its gates".to_owned())
     }
 
-    /// Whether the openers of a gate allow a row behind it to begin. A broken gate does not stop a row that always runs.
+    /// Whether the openers of a gate allow a row behind it to begin. A broken gate does not stop a row that always
+    /// runs.
     fn allows(&self, row: &Operation, after: &After) -> bool {
         let mut openers = self.rows.values().filter(|row| row.opens.contains(&after.gate));
         match after.on {
@@ -166,7 +168,8 @@ pub(super) struct Watcher {
 impl Interceptor for Watcher {
     async fn call<T: Send + 'static>(&self, Call { name, arguments, make }: Call<'_, T>) -> PortResult<T> {
         let change = Written::of(name, arguments);
-        // With adapters that use threads, writes are recorded in the order of their effects only if they are made one by one.
+        // With adapters that use threads, writes are recorded in the order of their effects only if they are made one
+        // by one.
         let _one_by_one = match &change {
             Some(_) => Some(self.watch.writing.lock().await),
             None => None,

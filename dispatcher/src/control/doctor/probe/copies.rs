@@ -7,8 +7,8 @@ use goldfleet_ports::error::{PortError, PortResult};
 use super::questions::{Answer, COPY_ACROSS_SUBSCRIPTIONS, COPY_START_ACROSS_SUBSCRIPTIONS, COPY_START_IN_REGION};
 use super::steps::{Prober, unmeasured, verdict};
 
-/// The code with which the service refuses a source: it is in another tenant, or the identity lacks a right on it. Source: seen,
-/// MicrosoftDocs/azure-docs#48443.
+/// The code with which the service refuses a source: it is in another tenant, or the identity lacks a right on it.
+/// Source: seen, MicrosoftDocs/azure-docs#48443.
 const SOURCE_REFUSED: &str = "linked-authorization-failed";
 
 impl Prober<'_> {

@@ -22,8 +22,8 @@ const USES: usize = 60;
 const VERSION: &str = "1.0.0";
 
 impl Prober<'_> {
-    /// A shallow version of an incremental snapshot, and a disk of it. A shallow version is only in its own region, with one
-    /// replica. Source: Azure, azure-compute-gallery.
+    /// A shallow version of an incremental snapshot, and a disk of it. A shallow version is only in its own region,
+    /// with one replica. Source: Azure, azure-compute-gallery.
     pub(super) async fn gallery(&mut self, snapshot: &ResourceId) {
         self.say("creating a gallery with a version; the service takes some minutes");
         let made = self.version(snapshot).await;
@@ -60,7 +60,8 @@ impl Prober<'_> {
         Ok(version)
     }
 
-    /// The id of the gallery. Source: Azure, naming rules: the name of a gallery has letters, digits, dots and underscores.
+    /// The id of the gallery. Source: Azure, naming rules: the name of a gallery has letters, digits, dots and
+    /// underscores.
     fn gallery_id(&self) -> PortResult<ResourceId> {
         let named = self.temporaries.id(&self.request.first, ResourceType::Gallery, "gallery")?;
         let name = named.name.as_str().replace('-', "_");

@@ -58,8 +58,8 @@ impl Known {
         self.newest(question, applies)
     }
 
-    /// The answer to a question about two places, for their subscriptions and regions. None if no valid probe of them answered
-    /// it.
+    /// The answer to a question about two places, for their subscriptions and regions. None if no valid probe of them
+    /// answered it.
     #[must_use]
     pub fn between(&self, question: &str, places: [&Place; 2]) -> Option<Found> {
         let same = |text: &str, place: &Place| {

@@ -1,6 +1,8 @@
-//! The probe: measures behaviour of the platform that is not documented, with a disk of 20 MiB, on the user's own Azure.
+//! The probe: measures behaviour of the platform that is not documented, with a disk of 20 MiB, on the user's own
+//! Azure.
 //!
-//! - [`questions`]: what is measured. - `steps`, `copies`, `gallery`: how. - `temporaries`: the resources, and their removal in any case.
+//! - [`questions`]: what is measured. - `steps`, `copies`, `gallery`: how. - `temporaries`: the resources, and their
+//!   removal in any case.
 //! - [`record`]: the stored results. - [`known`]: the answers for the planner. Without an answer, the planner uses the
 //!   safe request.
 

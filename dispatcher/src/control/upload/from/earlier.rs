@@ -1,9 +1,9 @@
 //! Reads only what differs from an earlier snapshot of the same disk whose content is in the store.
 //!
-//! The result is that of reading everything, because each of these is checked: the row of the earlier upload names the snapshot
-//! by its unique id, and the version by its digest; the version has this digest; the snapshot exists with that unique id before
-//! and after the service lists the difference; both are incremental snapshots of one family, with equal sizes. If any check
-//! fails, everything is read.
+//! The result is that of reading everything, because each of these is checked: the row of the earlier upload names the
+//! snapshot by its unique id, and the version by its digest; the version has this digest; the snapshot exists with that
+//! unique id before and after the service lists the difference; both are incremental snapshots of one family, with
+//! equal sizes. If any check fails, everything is read.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -101,8 +101,8 @@ impl Session<'_> {
         Ok((candidates, family))
     }
 
-    /// The manifest of an earlier content, and the ranges in which the disk differs from it. The error is the reason why these
-    /// are not used.
+    /// The manifest of an earlier content, and the ranges in which the disk differs from it. The error is the reason
+    /// why these are not used.
     async fn difference(
         &mut self,
         candidate: &Candidate,

@@ -1,4 +1,5 @@
-//! Uploads of disks, snapshots, images, gallery versions, machines and blobs in the cloud: what happens before and after the upload.
+//! Uploads of disks, snapshots, images, gallery versions, machines and blobs in the cloud: what happens before and
+//! after the upload.
 //!
 //! The properties of the resource are checked first. For an attached disk, a temporary snapshot is created. Then the
 //! upload reads the content by a SAS in the same way as a file. When the upload ends, with or without success, the

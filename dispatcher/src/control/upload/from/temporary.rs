@@ -41,8 +41,8 @@ pub(super) struct Temporary {
 }
 
 impl Temporary {
-    /// The temporary of an upload: in the group of the disk, because an incremental snapshot must be in the subscription
-    /// of its disk. Source: Azure, disks-incremental-snapshots, restrictions.
+    /// The temporary of an upload: in the group of the disk, because an incremental snapshot must be in the
+    /// subscription of its disk. Source: Azure, disks-incremental-snapshots, restrictions.
     pub(super) async fn of(ports: &Ports, disk: &Resource, job: &JobId) -> Result<Self, UploadError> {
         let fleet = retried(ports, || ports.table.fleet()).await?;
         let digits = blake3::hash(format!("{fleet}:{}:{job}", disk.id.key()).as_bytes()).to_hex();

@@ -1,5 +1,5 @@
-//! The sources `image:` and `gallery:`: temporary disks that are created from the disks of a gallery version. Of an image, a
-//! temporary gallery version is created first.
+//! The sources `image:` and `gallery:`: temporary disks that are created from the disks of a gallery version. Of an
+//! image, a temporary gallery version is created first.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

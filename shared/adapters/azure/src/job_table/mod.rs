@@ -87,8 +87,8 @@ impl AzureJobTable {
         Ok(parts.iter().flatten().take(limit).filter_map(rows::to_operation_id).collect())
     }
 
-    /// Reads the first row that matches `filter` in any partition of a job. Partitions are asked in parallel, and no more
-    /// are asked when a row was found.
+    /// Reads the first row that matches `filter` in any partition of a job. Partitions are asked in parallel, and no
+    /// more are asked when a row was found.
     async fn first(&self, job: &JobId, filter: &str, order: Order) -> PortResult<Option<Entity>> {
         let finds = rows::partitions(job).map(async |partition| {
             let filter = format!("PartitionKey eq '{partition}' and {filter}");

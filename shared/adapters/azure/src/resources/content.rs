@@ -36,8 +36,8 @@ const BLOB_LENGTH: HeaderName = HeaderName::from_static("x-ms-blob-content-lengt
 /// The SAS of the earlier snapshot of a managed disk. Source: Azure, Get Page Ranges, version 2019-07-07.
 const PREVIOUS_SNAPSHOT: &str = "x-ms-previous-snapshot-url";
 
-/// A list of ranges that differ. The elements of both kinds alternate in the order of their offsets, which the type of the
-/// SDK does not accept.
+/// A list of ranges that differ. The elements of both kinds alternate in the order of their offsets, which the type of
+/// the SDK does not accept.
 #[derive(Deserialize)]
 struct Difference {
     #[serde(rename = "$value", default)]

@@ -51,7 +51,8 @@ impl AzureResources {
         Ok(())
     }
 
-    /// Sends a PUT, on condition that the resource does not exist if the mode demands it and the service has the condition.
+    /// Sends a PUT, on condition that the resource does not exist if the mode demands it and the service has the
+    /// condition.
     async fn send_put(&self, request: &PutRequest) -> PortResult<ArmResponse> {
         let PutRequest { id, tenant, mode, body } = request;
         let (path, version, tenant) = (id.to_string(), api_version(id.resource_type), tenant.as_deref());
@@ -179,9 +180,10 @@ impl LinkedPut for AzureResources {
 /// The status of a refused condition.
 const PRECONDITION_FAILED: u16 = 412;
 
-/// Whether the PUT of a resource type accepts `If-None-Match: *`. Source: the parameters of the PUTs in Microsoft.Compute:
-/// `VirtualMachines_CreateOrUpdate` has it, `Images_CreateOrUpdate` (ComputeRP 2025-04-01), `Disks_CreateOrUpdate` and
-/// `Snapshots_CreateOrUpdate` (DiskRP 2025-01-02) do not, nor do the PUTs of galleries (GalleryRP 2024-03-03).
+/// Whether the PUT of a resource type accepts `If-None-Match: *`. Source: the parameters of the PUTs in
+/// Microsoft.Compute: `VirtualMachines_CreateOrUpdate` has it, `Images_CreateOrUpdate` (ComputeRP 2025-04-01),
+/// `Disks_CreateOrUpdate` and `Snapshots_CreateOrUpdate` (DiskRP 2025-01-02) do not, nor do the PUTs of galleries
+/// (GalleryRP 2024-03-03).
 fn has_if_none_match(resource_type: ResourceType) -> bool {
     resource_type == ResourceType::Machine
 }
@@ -190,8 +192,8 @@ fn exists(id: &ResourceId) -> PortError {
     PortError::new(ErrorKind::AlreadyExists, format!("{id} exists"))
 }
 
-/// The path of a read. The power state of a machine is in its instance view, and the state of the regions of a gallery version in
-/// its replication status.
+/// The path of a read. The power state of a machine is in its instance view, and the state of the regions of a gallery
+/// version in its replication status.
 fn read_path(id: &ResourceId) -> String {
     match id.resource_type {
         ResourceType::Machine => format!("{id}?$expand=instanceView"),

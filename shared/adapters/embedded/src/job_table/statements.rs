@@ -15,9 +15,9 @@ statements! {
     /// The order is that of the key, so that SQLite stops after the last wanted row.
     NEWEST_JOBS = "SELECT id, etag, body FROM jobs ORDER BY id DESC LIMIT ?1";
 
-    /// The jobs in other states than three, or without one. Each step of the recursion searches the first state behind the
-    /// previous one. In this query and those below, the expressions must match the indexed expressions exactly, or SQLite
-    /// does not use the index.
+    /// The jobs in other states than three, or without one. Each step of the recursion searches the first state behind
+    /// the previous one. In this query and those below, the expressions must match the indexed expressions exactly, or
+    /// SQLite does not use the index.
     OPEN_JOBS = "WITH RECURSIVE states (state) AS ( \
         SELECT min(json_extract(body, '$.state')) FROM jobs \
         UNION ALL \
@@ -27,8 +27,8 @@ statements! {
         WHERE states.state NOT IN (?1, ?2, ?3) \
         UNION ALL SELECT id, etag, body FROM jobs WHERE json_extract(body, '$.state') IS NULL";
 
-    /// The rows of one group. The query must name the index: without statistics SQLite prefers the primary key, which is
-    /// already in the requested order, and reads every row of the job.
+    /// The rows of one group. The query must name the index: without statistics SQLite prefers the primary key, which
+    /// is already in the requested order, and reads every row of the job.
     GROUP = "SELECT job, id, etag, body, done FROM operations INDEXED BY operations_by_group \
         WHERE job = ?1 AND grp = ?2 ORDER BY id";
 

@@ -30,8 +30,8 @@ pub(super) fn create(files: &ResourceFiles, made: &Resource, source: Option<&Res
     write_content(files, &files.content(&made.id), source, size_of(made))
 }
 
-/// Creates the content of a disk of an image: a copy of the snapshot or disk that it is created from, which may be deleted
-/// later. A disk of a VHD has no content, because its VHD stays. `lun` is None for the OS disk. Blocks.
+/// Creates the content of a disk of an image: a copy of the snapshot or disk that it is created from, which may be
+/// deleted later. A disk of a VHD has no content, because its VHD stays. `lun` is None for the OS disk. Blocks.
 pub(super) fn create_of_image(
     files: &ResourceFiles,
     image: &ResourceId,
@@ -48,8 +48,8 @@ pub(super) fn create_from(files: &ResourceFiles, made: &Resource, from: &Path) -
     replace_with(&files.content(&made.id), |path| copy_file(from, path, size))
 }
 
-/// Creates the contents of a gallery version from those of a managed image, or from its VHDs. Returns the sizes of the OS disk
-/// and of the data disks. Blocks.
+/// Creates the contents of a gallery version from those of a managed image, or from its VHDs. Returns the sizes of the
+/// OS disk and of the data disks. Blocks.
 pub(super) fn create_from_image(
     files: &ResourceFiles,
     version: &ResourceId,

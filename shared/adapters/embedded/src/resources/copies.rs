@@ -2,8 +2,9 @@
 //!
 //! The bytes of a copy are written at once. If the file `<root>/subscriptions/settings.json` has a member
 //! `copy_seconds`, the cloud reports the content as arriving during this time, as Azure does. The file `<name>.copy`
-//! beside a snapshot has the beginning and the end of its copy. The folder `<root>/subscriptions/arriving/<unique id>` has a file for
-//! each copy of that source, so that the deletion of a source finds them without a list of all snapshots.
+//! beside a snapshot has the beginning and the end of its copy. The folder `<root>/subscriptions/arriving/<unique id>`
+//! has a file for each copy of that source, so that the deletion of a source finds them without a list of all
+//! snapshots.
 
 use std::fs;
 use std::io::ErrorKind as Io;

@@ -1,13 +1,14 @@
 //! Galleries, image definitions and gallery versions of the directory cloud.
 //!
-//! A version is the file `galleries/<gallery>/images/<definition>/versions/<version>.json` of its resource group. Its content is the
-//! sparse file `<version>.disk` beside it, and `<version>.disk-<lun>` for each data disk, so that the bytes of a version can be
-//! compared. `<version>.replicas` has the begin and the end of its replication to each region, and the sizes of its disks. The keys
-//! `replication_seconds`, `usable_seconds` and `failing_regions` of `<root>/subscriptions/settings.json` set how long a replication takes, how long after its end the version can be used in the
-//! region, and which regions fail.
+//! A version is the file `galleries/<gallery>/images/<definition>/versions/<version>.json` of its resource group. Its
+//! content is the sparse file `<version>.disk` beside it, and `<version>.disk-<lun>` for each data disk, so that the
+//! bytes of a version can be compared. `<version>.replicas` has the begin and the end of its replication to each
+//! region, and the sizes of its disks. The keys `replication_seconds`, `usable_seconds` and `failing_regions` of
+//! `<root>/subscriptions/settings.json` set how long a replication takes, how long after its end the version can be
+//! used in the region, and which regions fail.
 //!
-//! A deleted version of a gallery with `softDeletePolicy.isSoftDeleteEnabled` leaves the file `<version>.deleted`, without its content: until that
-//! is removed, no version can get the name.
+//! A deleted version of a gallery with `softDeletePolicy.isSoftDeleteEnabled` leaves the file `<version>.deleted`,
+//! without its content: until that is removed, no version can get the name.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,12 +1,13 @@
 //! The resources of the directory cloud: files in the format of Azure's resources.
 //!
 //! A resource is the file `<root>/subscriptions/<subscription>/resourceGroups/<resource group>/<type>/<name>.json`,
-//! where the type is `images`, `disks`, `snapshots`, `virtualMachines` or `galleries`; the module `galleries` states what is in galleries. The content of a disk or snapshot, and of an image that
-//! is created from one, is the sparse file `<name>.disk` beside it. The module `locks` states where locks are. All changes complete immediately, except that copies from
-//! other regions can take time: see the module `copies`. A missing folder of a
-//! resource group is created, because demonstrations have no other way to create it. Accounts have no regions, so
-//! `vhd-in-other-region` never occurs. A storage account with the name `subscriptions` would share its folder with the
-//! resources, so do not use that name.
+//! where the type is `images`, `disks`, `snapshots`, `virtualMachines` or `galleries`; the module `galleries` states
+//! what is in galleries. The content of a disk or snapshot, and of an image that is created from one, is the sparse
+//! file `<name>.disk` beside it. The module `locks` states where locks are. All changes complete immediately, except
+//! that copies from other regions can take time: see the module `copies`. A missing folder of a resource group is
+//! created, because demonstrations have no other way to create it. Accounts have no regions, so `vhd-in-other-region`
+//! never occurs. A storage account with the name `subscriptions` would share its folder with the resources, so do not
+//! use that name.
 
 mod access;
 mod content;

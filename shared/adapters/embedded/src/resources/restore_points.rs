@@ -1,6 +1,6 @@
-//! Restore points of the directory cloud. A collection is the file `restorePointCollections/<collection>.json` of its resource group, and
-//! a point `<collection>/restorePoints/<point>.json` beside it. The disks in a point are `<point>/diskRestorePoints/<disk>.json`, each with its
-//! content in `<disk>.disk`.
+//! Restore points of the directory cloud. A collection is the file `restorePointCollections/<collection>.json` of its
+//! resource group, and a point `<collection>/restorePoints/<point>.json` beside it. The disks in a point are
+//! `<point>/diskRestorePoints/<disk>.json`, each with its content in `<disk>.disk`.
 
 use std::fs;
 

@@ -1,6 +1,6 @@
-//! Galleries, image definitions and gallery versions of the model. With limits, the replication to a region takes the time of
-//! the bytes on the link between the regions, and the time of `[gallery]` of the rates besides. The service reports it as complete before
-//! the version can be used in the region.
+//! Galleries, image definitions and gallery versions of the model. With limits, the replication to a region takes the
+//! time of the bytes on the link between the regions, and the time of `[gallery]` of the rates besides. The service
+//! reports it as complete before the version can be used in the region.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -50,8 +50,8 @@ impl Model {
 }
 
 impl CloudState {
-    /// Checks a request for a gallery, a definition or a version. `sources` are the snapshots of its disks. Returns the resource to store,
-    /// and its replicas.
+    /// Checks a request for a gallery, a definition or a version. `sources` are the snapshots of its disks. Returns the
+    /// resource to store, and its replicas.
     pub(super) fn gallery_resource(
         &mut self,
         now: SimNanos,
@@ -77,7 +77,8 @@ impl CloudState {
         Ok((stored_version(request, existing.as_ref(), identity), Some(replicas)))
     }
 
-    /// The sizes of the OS disk and of the data disks of a new version. `sources` are the snapshots of its disks, or a managed image.
+    /// The sizes of the OS disk and of the data disks of a new version. `sources` are the snapshots of its disks, or a
+    /// managed image.
     fn sizes_of(&self, version: &GalleryVersionProperties, sources: &[Option<Resource>]) -> (u64, BTreeMap<u32, u64>) {
         let size_of = |source: &Option<Resource>| source.as_ref()?.body.properties.disk()?.disk_size_bytes;
         let first = sources.first().and_then(Option::as_ref);

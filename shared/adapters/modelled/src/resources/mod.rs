@@ -1,8 +1,9 @@
 //! The resources of the modelled cloud. Every resource group exists, and no policy refuses a request.
 //!
-//! A disk or snapshot has a size, and the bytes that a test or an upload places in it. A snapshot takes the time of the rates, independent of
-//! its size. A copy from another region takes the time of its bytes on the link between the regions: the whole size for the first copy of a family, and what
-//! was written to the disk since the newest snapshot that was copied before for each later one.
+//! A disk or snapshot has a size, and the bytes that a test or an upload places in it. A snapshot takes the time of the
+//! rates, independent of its size. A copy from another region takes the time of its bytes on the link between the
+//! regions: the whole size for the first copy of a family, and what was written to the disk since the newest snapshot
+//! that was copied before for each later one.
 
 mod access;
 mod content;

@@ -1,4 +1,5 @@
-//! Writes to the content of a disk that awaits an upload. The disk takes bytes and requests at the rates of a page blob.
+//! Writes to the content of a disk that awaits an upload. The disk takes bytes and requests at the rates of a page
+//! blob.
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -15,7 +15,8 @@ impl CloudState {
         self.arm.resources.get(id).map(|found| found.resource.clone())
     }
 
-    /// The collection or restore point of a request that passes the checks of the platform. The disks of a new point are stored.
+    /// The collection or restore point of a request that passes the checks of the platform. The disks of a new point
+    /// are stored.
     pub(super) fn restore_point(
         &mut self,
         request: &PutRequest,

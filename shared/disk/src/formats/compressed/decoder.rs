@@ -1,5 +1,5 @@
-//! Decoders of all compressions. A stream may have several parts, as parallel compressors write them, and zero bytes after the last one,
-//! as copying in large blocks leaves them.
+//! Decoders of all compressions. A stream may have several parts, as parallel compressors write them, and zero bytes
+//! after the last one, as copying in large blocks leaves them.
 
 use std::io::{self, BufRead as _, BufReader, Read};
 use std::sync::Arc;

@@ -1,6 +1,6 @@
-//! Disks inside a compressed stream. A stream can only be read forwards. A first pass finds the size and the data ranges, and
-//! keeps the beginning and the end of the disk. A second pass serves reads in order; a small cache serves reads that are slightly
-//! out of order.
+//! Disks inside a compressed stream. A stream can only be read forwards. A first pass finds the size and the data
+//! ranges, and keeps the beginning and the end of the disk. A second pass serves reads in order; a small cache serves
+//! reads that are slightly out of order.
 
 use std::collections::VecDeque;
 use std::fmt;

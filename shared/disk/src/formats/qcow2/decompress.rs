@@ -36,7 +36,8 @@ impl Decompressor {
         Self { compression, cluster_size, deflate: Mutex::default(), zstd: Mutex::default(), recent: Mutex::default() }
     }
 
-    /// Fills `part` with the bytes at `inside` of the cluster whose compressed data is at `offset`; `load` reads that data.
+    /// Fills `part` with the bytes at `inside` of the cluster whose compressed data is at `offset`; `load` reads that
+    /// data.
     pub(super) fn read(
         &self,
         offset: u64,

@@ -74,7 +74,8 @@ impl Qcow2 {
         let at = table + number * self.header.entry_size();
         let entry = self.tables.be64(at, "a table of clusters")?;
         if entry & COMPRESSED != 0 {
-            // The lower bits are the offset in bytes. The upper bits are the number of sectors after the one in which the data begins.
+            // The lower bits are the offset in bytes. The upper bits are the number of sectors after the one in which
+            // the data begins.
             let bits = 62 - (self.header.cluster_bits - 8);
             let offset = entry & ((1 << bits) - 1);
             let sectors = (entry & (COMPRESSED - 1)) >> bits;

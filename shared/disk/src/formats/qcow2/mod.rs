@@ -1,5 +1,5 @@
-//! qcow2, by QEMU's `docs/interop/qcow2.rst`: versions 2 and 3, deflate and zstd clusters, zero clusters, subclusters. All numbers
-//! are big-endian.
+//! qcow2, by QEMU's `docs/interop/qcow2.rst`: versions 2 and 3, deflate and zstd clusters, zero clusters, subclusters.
+//! All numbers are big-endian.
 
 mod decompress;
 mod disk;

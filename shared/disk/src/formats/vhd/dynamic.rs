@@ -25,8 +25,8 @@ const UNALLOCATED: u32 = u32::MAX;
 /// Blocks are a power of two in this range, in bytes. The default is 2 MiB.
 const BLOCK_SIZES: std::ops::RangeInclusive<u64> = 4096..=256 * 1024 * 1024;
 
-/// The maximum number of blocks of a disk. Disks of 2,040 GiB, the limit of the format, with blocks of 512 KiB, the smallest that
-/// writers use, have 4,177,920 blocks.
+/// The maximum number of blocks of a disk. Disks of 2,040 GiB, the limit of the format, with blocks of 512 KiB, the
+/// smallest that writers use, have 4,177,920 blocks.
 const MAX_BLOCKS: u64 = 1 << 23;
 
 /// A dynamic or differencing VHD.

@@ -16,8 +16,8 @@ const DISK_TYPE: Range<usize> = 60..64;
 const CHECKSUM: Range<usize> = 64..68;
 const UNIQUE_ID: usize = 68;
 
-/// The maximum geometry: 65,535 cylinders, 16 heads, 255 sectors. Programs that compute the disk's size from the geometry
-/// (QEMU does so for some creators) use the size field if the geometry is this one.
+/// The maximum geometry: 65,535 cylinders, 16 heads, 255 sectors. Programs that compute the disk's size from the
+/// geometry (QEMU does so for some creators) use the size field if the geometry is this one.
 const MAX_GEOMETRY: [u8; 4] = [0xff, 0xff, 16, 255];
 
 /// The kind of VHD that a footer describes.
@@ -79,8 +79,8 @@ impl Footer {
         Ok(Self { bytes: *bytes, disk_type })
     }
 
-    /// The footer of a new fixed VHD of `size` bytes with the unique id `id`. The same arguments give the same bytes: the time
-    /// stamp is 0.
+    /// The footer of a new fixed VHD of `size` bytes with the unique id `id`. The same arguments give the same bytes:
+    /// the time stamp is 0.
     #[must_use]
     pub fn fixed_for(size: u64, id: u128) -> Self {
         let mut bytes = [0; FOOTER_SIZE];
@@ -105,7 +105,8 @@ impl Footer {
         Self { bytes, disk_type: DiskType::Fixed }
     }
 
-    /// The footer with another disk size. It gets the maximum geometry, so that no program computes a smaller size from it.
+    /// The footer with another disk size. It gets the maximum geometry, so that no program computes a smaller size from
+    /// it.
     #[must_use]
     pub fn resized(&self, size: u64) -> Self {
         let mut bytes = self.bytes;

@@ -72,7 +72,8 @@ fn padded(source: &dyn DiskReader, length: u64) -> Result<Option<Located>, DiskE
     for at in candidates.filter(|&at| bytes[at..].starts_with(COOKIE)) {
         let Some(Ok(footer)) = bytes[at..at + FOOTER_SIZE].try_into().ok().map(Footer::parse) else { continue };
         let position = start + at as u64;
-        // Neither the copy at the beginning of a dynamic disk nor a footer inside the disk's data is the footer of the file.
+        // Neither the copy at the beginning of a dynamic disk nor a footer inside the disk's data is the footer of the
+        // file.
         let plausible = match footer.disk_type() {
             DiskType::Fixed => footer.size() == position,
             DiskType::Dynamic | DiskType::Differencing => position > footer.data_offset(),

@@ -1,6 +1,6 @@
-//! VHD, by Microsoft's "Virtual Hard Disk Image Format Specification" 1.0: a footer of 512 bytes at the end, and in dynamic and
-//! differencing disks a copy of it at the beginning, a header, a block allocation table and blocks, each with a bitmap of its
-//! sectors. All numbers are big-endian.
+//! VHD, by Microsoft's "Virtual Hard Disk Image Format Specification" 1.0: a footer of 512 bytes at the end, and in
+//! dynamic and differencing disks a copy of it at the beginning, a header, a block allocation table and blocks, each
+//! with a bitmap of its sectors. All numbers are big-endian.
 
 mod dynamic;
 mod footer;

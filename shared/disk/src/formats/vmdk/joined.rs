@@ -41,7 +41,8 @@ impl Siblings {
                 )));
             }
         };
-        // Links are not followed: they would lead to files outside the folder. Without NONBLOCK, opening a pipe would wait.
+        // Links are not followed: they would lead to files outside the folder. Without NONBLOCK, opening a pipe would
+        // wait.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = rustix::fs::open(folder.join(name), flags, Mode::empty()).map_err(|error| match error {
             rustix::io::Errno::LOOP => DiskError::ExternalFile(format!("extent '{shown}', which is a symbolic link")),

@@ -1,9 +1,9 @@
-//! VMDK, by VMware's "Virtual Disk Format 5.0": monolithic sparse and stream-optimised images, and descriptors whose extents are
-//! flat or sparse files. All numbers are little-endian.
+//! VMDK, by VMware's "Virtual Disk Format 5.0": monolithic sparse and stream-optimised images, and descriptors whose
+//! extents are flat or sparse files. All numbers are little-endian.
 //!
-//! Files named inside an image are not opened, with one exception: extents beside the descriptor whose name is a plain file name.
-//! Without the exception, the most common form of a VMDK could not be read. With it, an image can refer only to regular files of
-//! its folder, and not through links.
+//! Files named inside an image are not opened, with one exception: extents beside the descriptor whose name is a plain
+//! file name. Without the exception, the most common form of a VMDK could not be read. With it, an image can refer only
+//! to regular files of its folder, and not through links.
 
 mod descriptor;
 mod joined;

@@ -75,7 +75,8 @@ impl Fat {
     }
 
     fn dirty(&self) -> Result<Option<String>, FsError> {
-        // Windows clears a bit of the second table entry while the volume is in use, Linux sets a bit in the boot sector.
+        // Windows clears a bit of the second table entry while the volume is in use, Linux sets a bit in the boot
+        // sector.
         let clean_bit = match self.geometry.width {
             Width::Fat12 => return Ok(None),
             Width::Fat16 => 0x8000,

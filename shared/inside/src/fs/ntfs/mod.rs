@@ -1,8 +1,8 @@
 //! NTFS, read-only: resident, fragmented and sparse files, attribute lists, folders of any size, links.
 //!
-//! Compressed and encrypted files cannot be read, and neither can files that a filter driver stores elsewhere (CompactOS,
-//! deduplication): opening them fails with [`FsError::Unsupported`]. The journal is not replayed. The layout is described by
-//! the documentation of the Linux-NTFS project.
+//! Compressed and encrypted files cannot be read, and neither can files that a filter driver stores elsewhere
+//! (CompactOS, deduplication): opening them fails with [`FsError::Unsupported`]. The journal is not replayed. The
+//! layout is described by the documentation of the Linux-NTFS project.
 
 mod boot;
 mod folder;

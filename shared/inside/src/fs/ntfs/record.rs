@@ -24,8 +24,8 @@ const FOLDER: u16 = 2;
 /// The part of a reference that is a record's number; the rest is a sequence number.
 pub(super) const NUMBER: u64 = 0xffff_ffff_ffff;
 
-/// Checks a record or an index block and puts back the bytes that the fix-ups replaced: the last two bytes of every 512 are
-/// stored apart, so that a write that was cut off is noticed.
+/// Checks a record or an index block and puts back the bytes that the fix-ups replaced: the last two bytes of every 512
+/// are stored apart, so that a write that was cut off is noticed.
 pub(super) fn fix_up(bytes: &mut [u8], signature: &[u8; 4]) -> Result<(), FsError> {
     if !bytes.starts_with(signature) {
         return Err(damaged(format_args!("there is no '{}' signature", latin1(signature))));

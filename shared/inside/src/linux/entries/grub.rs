@@ -1,7 +1,8 @@
-//! GRUB's configuration. Its language is a shell; this reads what `grub-mkconfig` writes, and common hand-written files.
+//! GRUB's configuration. Its language is a shell; this reads what `grub-mkconfig` writes, and common hand-written
+//! files.
 //!
-//! Both branches of an `if` are read. The last assignment counts, which is right for the scripts that distributions generate:
-//! the first branches are for one-time choices.
+//! Both branches of an `if` are read. The last assignment counts, which is right for the scripts that distributions
+//! generate: the first branches are for one-time choices.
 
 use std::collections::HashMap;
 

@@ -88,8 +88,8 @@ fn initramfs_problems(linux: &Linux<'_>, findings: &mut Findings) {
     }
 }
 
-/// The drivers that mount the root, and a separate `/usr`, on some hardware. The initramfs mounts `/usr` too: programs that the
-/// root's first process needs are there.
+/// The drivers that mount the root, and a separate `/usr`, on some hardware. The initramfs mounts `/usr` too: programs
+/// that the root's first process needs are there.
 fn needed(linux: &Linux<'_>) -> Vec<Driver> {
     let mut drivers: Vec<Driver> = match linux.machine.options.hardware {
         Hardware::HyperV => vec![&["hv_vmbus"], &["hv_storvsc"], &["sd_mod"]],

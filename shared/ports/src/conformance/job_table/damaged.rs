@@ -10,7 +10,8 @@ use crate::listing::{ROW_DAMAGED, RowName, UnreadableRow};
 /// Damages rows of the table under test by its own means, as another program or a later release would.
 #[async_trait]
 pub trait DamageRows: Sync {
-    /// Replaces the JSON of a row that exists. If it has a `state`, the adapter's own copy of the state is replaced too.
+    /// Replaces the JSON of a row that exists. If it has a `state`, the adapter's own copy of the state is replaced
+    /// too.
     async fn replace_body(&self, row: &RowName, body: &str);
 }
 

@@ -64,8 +64,8 @@ impl ResourceSuite<'_> {
         self.end(&snapshot.id).await.expect("the end of access");
     }
 
-    /// The difference of two incremental snapshots of a disk has every byte that differs, also one that is zero now, and not
-    /// the whole disk. Other contents have none.
+    /// The difference of two incremental snapshots of a disk has every byte that differs, also one that is zero now,
+    /// and not the whole disk. Other contents have none.
     pub async fn difference_of_snapshots_is_listed(self, writer: &dyn DiskWriter) {
         let disk = self.new_disk().await.id;
         for (page, pages) in PLACES {

@@ -17,7 +17,8 @@ fn disk_of(resource: &Resource) -> &DiskProperties {
 }
 
 impl ResourceSuite<'_> {
-    /// An uploaded disk becomes a snapshot, and the snapshot a disk and an image. Each is a copy with its own unique id.
+    /// An uploaded disk becomes a snapshot, and the snapshot a disk and an image. Each is a copy with its own unique
+    /// id.
     pub async fn uploaded_disk_can_be_copied(self) {
         let disk = self.new_disk().await;
         let snapshot = self.snapshot_of(&disk.id, true);

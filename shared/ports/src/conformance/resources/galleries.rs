@@ -129,7 +129,8 @@ impl ResourceSuite<'_> {
         self.existing(&request.id).await
     }
 
-    /// Begins a change of a version. Its end is that of the replication, so only what the service refuses at once is awaited.
+    /// Begins a change of a version. Its end is that of the replication, so only what the service refuses at once is
+    /// awaited.
     async fn put_version(self, request: &PutRequest) -> PortResult<()> {
         match self.resources.put(request).await? {
             ChangeStatus::Failed(error) => Err(error),
@@ -190,7 +191,8 @@ impl ResourceSuite<'_> {
         }
     }
 
-    /// A region is complete before or when a disk of the version can be created there, and the version outlives its source.
+    /// A region is complete before or when a disk of the version can be created there, and the version outlives its
+    /// source.
     pub async fn version_becomes_usable_in_its_regions(self) {
         let version = self.new_version().await;
         let here = &self.location.region;
@@ -266,7 +268,8 @@ impl ResourceSuite<'_> {
         }
     }
 
-    /// A version needs an existing source in its region, a name of three numbers, and its own region. Its source does not change.
+    /// A version needs an existing source in its region, a name of three numbers, and its own region. Its source does
+    /// not change.
     pub async fn source_and_name_of_a_version_are_checked(self) {
         let version = self.new_version().await;
         let definition = version.id.parent().expect("a definition");

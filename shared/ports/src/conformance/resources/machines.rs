@@ -95,8 +95,8 @@ impl ResourceSuite<'_> {
         }
     }
 
-    /// A restore point of a machine that runs has all its disks, and disks are created from them after the machine was changed. Its
-    /// collection is deleted with it.
+    /// A restore point of a machine that runs has all its disks, and disks are created from them after the machine was
+    /// changed. Its collection is deleted with it.
     pub async fn restore_point_has_the_disks_of_a_running_machine(self) {
         let (os, data) = (self.new_disk().await, self.new_disk().await);
         let machine = self.new_machine(&[&os.id, &data.id]).await;

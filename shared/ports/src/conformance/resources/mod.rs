@@ -218,8 +218,8 @@ impl ResourceSuite<'_> {
     }
 }
 
-/// Waits before a poll. A change ends after a number of polls, or in virtual time, so the interval for which a service asks is
-/// shortened.
+/// Waits before a poll. A change ends after a number of polls, or in virtual time, so the interval for which a service
+/// asks is shortened.
 async fn wait(pending: &Pending) {
     tokio::time::sleep(pending.retry_after.min(MAX_WAIT)).await;
 }

@@ -85,7 +85,8 @@ impl ResourceSuite<'_> {
         self.end(&snapshot.id).await.expect("the end of access");
     }
 
-    /// A source that is missing is named as the fault. Bytes with another checksum are refused, or the answer does not prove them.
+    /// A source that is missing is named as the fault. Bytes with another checksum are refused, or the answer does not
+    /// prove them.
     pub async fn sources_are_checked(self, ports: PagePorts<'_>) {
         let disk = self.upload_disk();
         self.put(&disk).await.expect("a disk");

@@ -1,5 +1,5 @@
-//! The rules of the platform for galleries, image definitions and gallery versions. Source: Microsoft.Compute, GalleryRP
-//! 2024-03-03, and Azure, shared-image-galleries.
+//! The rules of the platform for galleries, image definitions and gallery versions. Source: Microsoft.Compute,
+//! GalleryRP 2024-03-03, and Azure, shared-image-galleries.
 
 use std::collections::BTreeMap;
 
@@ -16,8 +16,8 @@ use serde_json::{Map, Value, json};
 use super::{NewIdentity, Provisioning, PutRequest, Resource, check_luns, refused, source_here, source_in_region};
 use crate::error::{ErrorKind, PortError, PortResult};
 
-/// The code of a disk of a version that cannot be used in the region of the disk. Source: seen, pulumi-aws#5129: status 404,
-/// `GalleryImageNotFound`.
+/// The code of a disk of a version that cannot be used in the region of the disk. Source: seen, pulumi-aws#5129: status
+/// 404, `GalleryImageNotFound`.
 pub const NOT_IN_REGION: &str = "gallery-image-not-found";
 
 /// The largest number of replicas of a version. Source: Azure, azure-compute-gallery, limits.
@@ -120,8 +120,8 @@ impl Replicas {
     }
 }
 
-/// Checks a request for a gallery, a definition or a version. `parent` is the resource that contains it, `sources` are the
-/// snapshots of a new version: that of its OS disk, and then those of its data disks, in the order of the request.
+/// Checks a request for a gallery, a definition or a version. `parent` is the resource that contains it, `sources` are
+/// the snapshots of a new version: that of its OS disk, and then those of its data disks, in the order of the request.
 ///
 /// # Errors
 /// If the platform would refuse the request.
@@ -256,7 +256,8 @@ fn invalid(code: &str, message: String) -> PortError {
     refused(ErrorKind::Invalid, code, message)
 }
 
-/// The gallery version from which the disk of a request is created, and the LUN of its data disk. None for other requests.
+/// The gallery version from which the disk of a request is created, and the LUN of its data disk. None for other
+/// requests.
 ///
 /// # Errors
 /// `Invalid` if the id of the version is not valid.
@@ -274,9 +275,9 @@ pub fn version_of(request: &PutRequest) -> PortResult<Option<(VersionRef, Option
     }
 }
 
-/// Whether a gallery is shared under the name by which others refer to its versions. The unique name of a gallery has its
-/// subscription and its name. A public name has the prefix that the owner chose, and here the subscription. Source: Azure,
-/// share-gallery-direct and share-gallery-community; the part behind the prefix is another UUID there.
+/// Whether a gallery is shared under the name by which others refer to its versions. The unique name of a gallery has
+/// its subscription and its name. A public name has the prefix that the owner chose, and here the subscription. Source:
+/// Azure, share-gallery-direct and share-gallery-community; the part behind the prefix is another UUID there.
 #[must_use]
 pub fn is_shared_as(gallery: &Resource, wanted: &SharedVersion) -> bool {
     let Properties::Gallery(properties) = &gallery.body.properties else { return false };
@@ -300,11 +301,12 @@ pub fn shared_id(gallery: &ResourceId, shared: &SharedVersion) -> ResourceId {
     definition.child(ResourceType::GalleryVersion, &shared.version)
 }
 
-/// The disk of a request that is created from a version. `replicas` are those of the version, if it exists, and `lun` is that
-/// of a data disk of the version.
+/// The disk of a request that is created from a version. `replicas` are those of the version, if it exists, and `lun`
+/// is that of a data disk of the version.
 ///
 /// # Errors
-/// `NotFound` with the code [`NOT_IN_REGION`] if the version cannot be used in the region of the disk, or if it has no such disk.
+/// `NotFound` with the code [`NOT_IN_REGION`] if the version cannot be used in the region of the disk, or if it has no
+/// such disk.
 pub fn disk_of_version(
     request: &PutRequest,
     (replicas, lun): (Option<&Replicas>, Option<u8>),

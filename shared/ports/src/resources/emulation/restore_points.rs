@@ -48,8 +48,8 @@ pub struct PointDisk {
     pub copied: ResourceId,
 }
 
-/// A new restore point and the disks in it. `collection` and `machine` are the resources of its parent and of the machine of that,
-/// and `disk_of` reads a disk of the machine.
+/// A new restore point and the disks in it. `collection` and `machine` are the resources of its parent and of the
+/// machine of that, and `disk_of` reads a disk of the machine.
 ///
 /// # Errors
 /// If the platform would refuse the request.

@@ -1,5 +1,5 @@
-//! Bodies of galleries. Source: specification, GalleryRP 2024-03-03, `Gallery`, `GalleryImage` and `GalleryImageVersion`, as
-//! far as goldfleet needs them.
+//! Bodies of galleries. Source: specification, GalleryRP 2024-03-03, `Gallery`, `GalleryImage` and
+//! `GalleryImageVersion`, as far as goldfleet needs them.
 
 use super::Kind::{Choice, Flag, List, Number, Object, Text, Texts};
 use super::{Kind, SUB_RESOURCE, Schema};

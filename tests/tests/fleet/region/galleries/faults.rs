@@ -1,4 +1,5 @@
-//! Publications of an uploaded version under faults: each change is lost or repeated once, and workers are killed at it.
+//! Publications of an uploaded version under faults: each change is lost or repeated once, and workers are killed at
+//! it.
 
 use std::collections::BTreeMap;
 
@@ -50,8 +51,8 @@ async fn survives(name: &'static str, nth: usize, lost: LostPart) -> bool {
     faults.was_hit()
 }
 
-/// A worker is killed after a change took effect and before it learns of that. Its successor has only the row. The other changes are
-/// covered by the tests of rollouts, and of publications from snapshots.
+/// A worker is killed after a change took effect and before it learns of that. Its successor has only the row. The
+/// other changes are covered by the tests of rollouts, and of publications from snapshots.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_successor_of_a_killed_worker_publishes_the_uploaded_version() {
     let calls = calls().await;

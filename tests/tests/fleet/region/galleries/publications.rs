@@ -104,7 +104,8 @@ async fn a_missing_gallery_fails_alone_and_a_retry_repairs_it() {
     scene.assert_published(&version_in(2, "corp_us", "1.0.0"), false).await;
 }
 
-/// Two jobs of one version for different targets of a region: one uploads, and the other one copies its golden snapshot.
+/// Two jobs of one version for different targets of a region: one uploads, and the other one copies its golden
+/// snapshot.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_jobs_of_a_region_upload_once() {
     let scene = Scene::with(&process_fixture::targets(2, &["westeurope"])).await;

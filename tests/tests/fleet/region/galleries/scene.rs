@@ -158,7 +158,8 @@ impl Scene {
         }
     }
 
-    /// Asserts that the first gallery has a version with the bytes of the source, ready in all regions, and that no temporary exists.
+    /// Asserts that the first gallery has a version with the bytes of the source, ready in all regions, and that no
+    /// temporary exists.
     pub(crate) async fn assert_published(&self, id: &ResourceId, has_data: bool) {
         self.assert_content(id, has_data);
         let publication = record::read(self.ports(), id).await.unwrap().unwrap();
