@@ -15,6 +15,7 @@ use goldfleet_tests::files::flip;
 use goldfleet_tests::fleet::InProcessFleet;
 
 use crate::faulted_runs::{assert_met, run_cases};
+use crate::killed_seeds::later;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fleet_succeeds_without_faults() {
@@ -208,7 +209,7 @@ async fn only_unreferenced_chunks_are_collected() {
         0,
         "young chunks, and all are named"
     );
-    tokio::time::sleep(Duration::from_millis(1100)).await;
+    let control = fleet.control_with(later(&fleet.ports, Duration::from_secs(2)));
     assert_eq!(collect_garbage(&control, &CollectOptions::default()).await.unwrap().deleted, 0, "all are named");
     assert!(fleet.delete_version("1").await);
     assert_eq!(collect_garbage(&control, &CollectOptions::default()).await.unwrap().deleted, 1);

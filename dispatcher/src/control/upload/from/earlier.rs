@@ -89,8 +89,8 @@ impl Session<'_> {
     /// The uploads of snapshots of the same family, the newest first, and the family.
     async fn candidates(&self, facts: &DiskFacts) -> Result<(Vec<Candidate>, String), String> {
         let family = facts.family_id.clone().ok_or("it is no incremental snapshot")?;
-        let uploads = retried(&self.control.ports, || self.control.ports.table.uploads()).await;
-        let uploads = uploads.map_err(|error| format!("the earlier uploads are not known: {error}"))?;
+        let uploads = retried(&self.control.ports, || self.control.ports.table.list_uploads()).await;
+        let uploads = uploads.map_err(|error| format!("the earlier uploads are not known: {error}"))?.rows;
         let mut seen = HashSet::new();
         let candidates = uploads.iter().filter_map(|upload| Candidate::of(upload, &family));
         let candidates: Vec<_> =
