@@ -159,11 +159,11 @@ fn paused_worker_is_fenced_by_successor() {
     let _successor = fixture.start("goldfleet-worker", &[]);
     // Four lease times: a worker that is stopped during a transaction keeps the lock of the table, and nobody can take
     // over until it wakes.
-    let patience = Instant::now() + Duration::from_secs(12);
+    let deadline = Instant::now() + Duration::from_secs(12);
     fixture.wait_until("a takeover", |_| {
         let events = fixture.json(&["logs"]);
         let expired = events.as_array().unwrap().iter().filter(|event| event["what"] == "expire").count();
-        expired as u64 >= held || Instant::now() > patience
+        expired as u64 >= held || Instant::now() > deadline
     });
     paused.signal(Signal::CONT);
     fixture.wait_for_job();

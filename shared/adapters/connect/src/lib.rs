@@ -11,7 +11,7 @@ use goldfleet_azure_settings::{AzureCloud, AzureCoordination, Identity};
 use goldfleet_config::targets::TargetsFile;
 use goldfleet_config::{Cloud, Config, Coordination, ModelledCloud, Source};
 use goldfleet_embedded::{
-    Database, DirectoryBlobs, DirectoryResources, Patience, ProcessLocks, SqliteJobTable, SqliteQueue,
+    Database, DirectoryBlobs, DirectoryResources, LockTimeouts, ProcessLocks, SqliteJobTable, SqliteQueue,
 };
 use goldfleet_modelled::{LimitMode, Model, ModelledBlobs, ModelledResources};
 use goldfleet_ports::Ports;
@@ -140,8 +140,8 @@ pub fn open_with_connection(config: &Config, connection: Option<&Connection>) ->
         (Coordination::Azure(azure), Some(connection)) => azure_coordination(config, azure, connection)?,
         (Coordination::Azure(_), None) => return Err(BackendError::MissingConnection("coordination")),
         (Coordination::Embedded(embedded), _) => {
-            let patience = Patience { stopped: config.worker.lease.get(), ..Patience::default() };
-            let database = Database::open_with(&embedded.path, patience)?;
+            let timeouts = LockTimeouts { stopped: config.worker.lease.get(), ..LockTimeouts::default() };
+            let database = Database::open_with(&embedded.path, timeouts)?;
             let worker = &config.worker;
             let longest = LONGEST_WAIT.max(worker.retry_cap.get()).max(worker.max_retry_after.get());
             let queue = SqliteQueue::new(Arc::clone(&database), Arc::clone(&clock)).with_longest_wait(longest);

@@ -16,4 +16,4 @@ pub use job_table::SqliteJobTable;
 pub use liveness::ProcessLocks;
 pub use queue::SqliteQueue;
 pub use resources::DirectoryResources;
-pub use sqlite::{Database, Patience};
+pub use sqlite::{Database, LockTimeouts};

@@ -52,16 +52,16 @@ pub(super) struct HolderWatch {
     /// The file that ends in `-shm`.
     file: PathBuf,
     /// How long a process must have been stopped before it is killed.
-    patience: Duration,
+    stopped_for: Duration,
     /// The stopped process that held the lock at the last observation, and since when it was seen.
     seen: Option<(Process, Instant)>,
 }
 
 impl HolderWatch {
-    pub(super) fn new(database: &Path, patience: Duration) -> Self {
+    pub(super) fn new(database: &Path, stopped_for: Duration) -> Self {
         let mut file = database.as_os_str().to_owned();
         file.push("-shm");
-        Self { file: file.into(), patience, seen: None }
+        Self { file: file.into(), stopped_for, seen: None }
     }
 
     /// Looks who holds the lock now. Call it each time the lock could not be taken.
@@ -84,7 +84,7 @@ impl HolderWatch {
             }
         };
         let is_ours = holder.program.starts_with("goldfleet") && holder.user == geteuid().as_raw();
-        if is_ours && since.elapsed() >= self.patience && self.kill(&holder) {
+        if is_ours && since.elapsed() >= self.stopped_for && self.kill(&holder) {
             self.seen = None;
             return Holder::Killed(name);
         }

@@ -32,14 +32,14 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a process waits for another one that holds the write lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Patience {
+pub struct LockTimeouts {
     /// How long a statement waits before it fails with `Unavailable`.
     pub busy: Duration,
     /// How long a process of goldfleet that holds the lock may be stopped before it is killed: as long as a lease.
     pub stopped: Duration,
 }
 
-impl Default for Patience {
+impl Default for LockTimeouts {
     fn default() -> Self {
         Self { busy: BUSY_TIMEOUT, stopped: Duration::from_secs(20) }
     }
@@ -173,18 +173,18 @@ impl Database {
     /// `Invalid` if the file has another format or was written by a newer version, `Unavailable` if it cannot be
     /// opened.
     pub fn open(path: &Path) -> PortResult<Arc<Self>> {
-        Self::open_with(path, Patience::default())
+        Self::open_with(path, LockTimeouts::default())
     }
 
     /// As [`Database::open`], with other times to wait for other processes.
     ///
     /// # Errors
     /// As [`Database::open`].
-    pub fn open_with(path: &Path, patience: Patience) -> PortResult<Arc<Self>> {
+    pub fn open_with(path: &Path, timeouts: LockTimeouts) -> PortResult<Arc<Self>> {
         let file = path.display().to_string();
         let open = || -> Result<Connection, rusqlite::Error> {
             let connection = Connection::open(path)?;
-            connection.busy_timeout(patience.busy)?;
+            connection.busy_timeout(timeouts.busy)?;
             connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
             use_wal(&connection)?;
             connection.pragma_update(None, "synchronous", "NORMAL")?;
@@ -195,7 +195,7 @@ impl Database {
         let readers =
             (0..READERS).map(|_| open()).collect::<Result<_, _>>().map_err(|error| translate(&file, error))?;
         let (path, identity) = (path.to_owned(), identity(path));
-        let holder = Arc::new(Mutex::new(HolderWatch::new(&path, patience.stopped)));
+        let holder = Arc::new(Mutex::new(HolderWatch::new(&path, timeouts.stopped)));
         Ok(Arc::new(Self {
             holder,
             file,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use goldfleet_embedded::{Database, Patience, SqliteJobTable, SqliteQueue};
+use goldfleet_embedded::{Database, LockTimeouts, SqliteJobTable, SqliteQueue};
 use goldfleet_model::message::QueueName;
 use goldfleet_ports::clock::SystemClock;
 use goldfleet_ports::conformance::clock::ManualClock;
@@ -252,13 +252,13 @@ async fn stopped_process_that_holds_the_lock_is_killed() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("goldfleet.db");
     drop(Database::open(&file).unwrap());
-    let patience = Patience { busy: Duration::from_millis(50), stopped: Duration::from_millis(300) };
-    let queue = SqliteQueue::new(Database::open_with(&file, patience).unwrap(), Arc::new(SystemClock));
+    let timeouts = LockTimeouts { busy: Duration::from_millis(50), stopped: Duration::from_millis(300) };
+    let queue = SqliteQueue::new(Database::open_with(&file, timeouts).unwrap(), Arc::new(SystemClock));
     let send = async || queue.send(QueueName::Seed, "1", Duration::ZERO).await;
     for (program, stops) in [("goldfleet-test", false), ("another", true)] {
         let mut child = hold(&file, program, stops);
         let began = std::time::Instant::now();
-        while began.elapsed() < 2 * patience.stopped {
+        while began.elapsed() < 2 * timeouts.stopped {
             let error = send().await.unwrap_err();
             assert_eq!(error.code, "database-held");
             let (named, stopped) = (format!("process {} ({program})", child.id()), error.to_string().contains("CONT"));
@@ -274,7 +274,7 @@ async fn stopped_process_that_holds_the_lock_is_killed() {
     while send().await.is_err() {
         assert!(began.elapsed() < Duration::from_secs(10), "the lock is still held");
     }
-    assert!(began.elapsed() >= patience.stopped);
+    assert!(began.elapsed() >= timeouts.stopped);
     assert_eq!(child.wait().unwrap().signal(), Some(9));
     assert_eq!(queue.depth(QueueName::Seed).await.unwrap(), 1);
 }

@@ -52,7 +52,7 @@ pub(crate) async fn transfer_chunks<D: Destination>(
     destination: &D,
 ) -> Result<StepOutcome, StepError> {
     let Attempt { shared, lease, operation } = attempt;
-    let patience = shared.settings.heartbeat * MAX_IDLE_HEARTBEATS;
+    let max_idle = shared.settings.heartbeat * MAX_IDLE_HEARTBEATS;
     let TransferredDisk { disk } = read_spec(operation)?;
     let mut idle = Duration::ZERO;
     let mut unsettled = BTreeSet::new();
@@ -70,7 +70,7 @@ pub(crate) async fn transfer_chunks<D: Destination>(
             idle = Duration::ZERO;
         } else if !unsettled.is_empty() {
             settle(attempt, manifest, destination, std::mem::take(&mut unsettled)).await?;
-        } else if idle < patience {
+        } else if idle < max_idle {
             attempt.pause(RELIST_INTERVAL).await?;
             idle += RELIST_INTERVAL;
         } else {

@@ -45,13 +45,13 @@ async fn remove_job_removes_all_rows(table: &dyn JobTable) {
         removed.expect("a removal");
     }
     let row = table.job(&piecemeal).await.expect("a look").expect("a job");
-    let mut patience = Duration::from_millis(1);
-    while timeout(patience, table.remove_job(&piecemeal, &row.etag))
+    let mut wait = Duration::from_millis(1);
+    while timeout(wait, table.remove_job(&piecemeal, &row.etag))
         .await
         .map(|removed| removed.expect("a removal"))
         .is_err()
     {
-        patience *= 2;
+        wait *= 2;
     }
     for gone in [twice, piecemeal] {
         table.remove_job(&gone, &row.etag).await.expect("a removal of nothing");
