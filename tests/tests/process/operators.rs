@@ -92,12 +92,22 @@ fn commands_at_the_same_time_raise_no_alarm() {
             fixture.wait_until("an end", |status| status["detail"] == "cancelled");
         }
     }
-    for dispatcher in &mut dispatchers {
+    for (left, dispatcher) in (0..dispatchers.len()).rev().zip(&mut dispatchers) {
         dispatcher.signal(Signal::TERM);
+        // The other dispatcher has noticed the end when it has removed the lock file.
+        while left > 0 && lock_files(&fixture) > left {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
         let mut text = String::new();
         std::io::Read::read_to_string(dispatcher.0.stderr.as_mut().unwrap(), &mut text).unwrap();
         assert!(!text.contains("WARN") && !text.contains("ERROR"), "dispatcher: {text}");
     }
+}
+
+/// The number of processes that receive messages and whose end nobody has noticed.
+fn lock_files(fixture: &ProcessFixture) -> usize {
+    let files = std::fs::read_dir(fixture.path("")).unwrap();
+    files.filter(|file| file.as_ref().unwrap().file_name().to_string_lossy().ends_with(".process")).count()
 }
 
 /// After a retry that succeeded, nothing looks as if it still had failed.

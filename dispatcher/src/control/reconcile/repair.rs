@@ -112,12 +112,18 @@ pub async fn release_ended(store: &JobStore) -> Result<usize, ControlError> {
     }
     let jobs: Vec<Job> = ports.table.list_open_jobs().await?.rows.into_iter().map(|row| row.value).collect();
     let planned = || jobs.iter().filter(|job| job.state != JobState::Requested);
+    let mut released = Written::default();
     for job in planned() {
-        end_leases(store, job, Timestamp::MAX, &Reason::Ended(&ended)).await?;
+        released += end_leases(store, job, Timestamp::MAX, &Reason::Ended(&ended)).await?;
     }
     for process in &ended {
         ports.liveness.forget(process).await?;
-        tracing::warn!(process = %process.0, "a process has ended without releasing its work; it is released");
+        // A process that is stopped releases its work. Its end is no fault.
+        if released.any {
+            tracing::warn!(process = %process.0, "a process has ended without releasing its work; it is released");
+        } else {
+            tracing::debug!(process = %process.0, "a process has ended");
+        }
     }
     for job in planned() {
         announce_lost(store, job, ports.clock.now()).await?;
