@@ -10,6 +10,7 @@ use goldfleet_model::checksum::crc64;
 use goldfleet_model::chunk_set::ChunkSet;
 use goldfleet_model::hash::digest_of;
 use goldfleet_model::ids::AccountName;
+use goldfleet_model::ranges::{merged, parts};
 use goldfleet_model::resource::ResourceId;
 use goldfleet_ports::blob_store::MAX_PAGE_WRITE;
 use goldfleet_ports::disk_access::{Access, DiskSas};
@@ -27,10 +28,6 @@ use crate::context::{Attempt, write_spec};
 use crate::hub::FilledDisk;
 use crate::lease::StopReason;
 use crate::outcome::{StepError, StepOutcome};
-
-/// The longest gap between two ranges with data that is written as well. A request takes as long as the transfer of
-/// about this many bytes.
-const MAX_GAP: u64 = 256 * 1024;
 
 /// How often a write is sent again because a SAS gave no access any more.
 const RENEWALS: usize = 3;
@@ -109,8 +106,7 @@ impl<'a> Transfer<'a> {
     /// Writes all parts that the row does not record, and then the footer of the VHD.
     async fn run(&self, unique_id: &str) -> Result<(), StepError> {
         let part = part_size(self.size);
-        let parts = self.size.div_ceil(part);
-        let count = u32::try_from(parts).unwrap_or(ChunkSet::MAX_LEN);
+        let count = u32::try_from(self.size.div_ceil(part)).unwrap_or(ChunkSet::MAX_LEN);
         // Progress belongs to one disk. Another one of the same name has another unique id.
         let incarnation = unique_id.parse().ok();
         let recorded = &self.attempt.operation.progress;
@@ -134,15 +130,7 @@ impl<'a> Transfer<'a> {
     /// The ranges with data in a part, each at most as long as one write.
     fn ranges_in(&self, number: u32, part: u64) -> Vec<Range<u64>> {
         let window = u64::from(number) * part..self.size.min((u64::from(number) + 1) * part);
-        let first = self.data.partition_point(|range| range.end <= window.start);
-        let inside = self.data[first..].iter().take_while(|range| range.start < window.end);
-        let cut = inside.map(|range| range.start.max(window.start)..range.end.min(window.end));
-        cut.flat_map(|range| {
-            (range.start..range.end)
-                .step_by(usize::try_from(MAX_PAGE_WRITE).unwrap_or(usize::MAX))
-                .map(move |start| start..range.end.min(start + MAX_PAGE_WRITE))
-        })
-        .collect()
+        parts(&self.data, window, MAX_PAGE_WRITE).collect()
     }
 
     async fn write_part(&self, number: u32, part: u64) -> Result<(), StepError> {
@@ -247,20 +235,6 @@ fn retry_later(error: PortError) -> PortError {
     }
 }
 
-/// Ranges between which a gap is not worth a request, cut at `size`. They are in order.
-fn merged(ranges: Vec<Range<u64>>, size: u64) -> Vec<Range<u64>> {
-    let mut merged: Vec<Range<u64>> = Vec::new();
-    for range in ranges {
-        let range = range.start..range.end.min(size);
-        match merged.last_mut() {
-            _ if range.is_empty() => {}
-            Some(last) if range.start.saturating_sub(last.end) <= MAX_GAP => last.end = range.end.max(last.end),
-            _ => merged.push(range),
-        }
-    }
-    merged
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -273,12 +247,5 @@ mod tests {
         let largest = 32 << 40;
         assert_eq!(part_size(largest), 32 * MIB);
         assert!(largest / part_size(largest) <= u64::from(ChunkSet::MAX_LEN));
-    }
-
-    #[test]
-    fn small_gaps_are_written_and_the_footer_is_not() {
-        let ranges = vec![0..512, 1024..2048, 2048 + MAX_GAP + 1..4096 + MAX_GAP];
-        assert_eq!(merged(ranges.clone(), u64::MAX), [0..2048, 2049 + MAX_GAP..4096 + MAX_GAP]);
-        assert_eq!(merged(ranges, 1500), std::slice::from_ref(&(0..1500)));
     }
 }

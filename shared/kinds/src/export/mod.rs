@@ -22,13 +22,13 @@ use goldfleet_ports::error::PortResult;
 use goldfleet_ports::resources::Resource;
 use goldfleet_snapshots::graph::{ExportSpec, RowSpec};
 use goldfleet_snapshots::replica;
-use goldfleet_snapshots::tags::{self, Role};
+use goldfleet_snapshots::tags;
 
 use crate::attempt_error::AttemptError;
-use crate::change::{self, Changed, later, poll_delay, read_body, read_id, vanished};
+use crate::change::{self, Changed, later, poll_delay, read_id, vanished};
 use crate::context::{Attempt, read_spec};
 use crate::disk::unique_id;
-use crate::hub::{FilledDisk, Stage, ensure_unused, stage};
+use crate::hub::{FilledDisk, Stage, ensure_unused, probe_disk, read_temporary, stage};
 use crate::kind::{Kind, Probe};
 use crate::outcome::{StepError, StepOutcome, StepResult};
 use crate::snapshot::{Reading, read};
@@ -65,18 +65,7 @@ impl Kind for Export {
         if is_replicated(ports, &spec).await? {
             return Ok(Probe::Done);
         }
-        let proven = FilledDisk::of(operation);
-        Ok(match ports.resources.get(&disk.id, None).await? {
-            // Another operation of the group deletes the disk after its use.
-            None if operation.state.is_done() => Probe::Done,
-            None => Probe::Absent,
-            Some(found) if !disk.is_own(&found) => Probe::Foreign,
-            Some(found) => match stage(&found, proven.as_ref()) {
-                Stage::Complete => Probe::Done,
-                Stage::Arriving | Stage::Awaiting | Stage::Proven => Probe::Underway,
-                Stage::Unusable(_) => Probe::Stale,
-            },
-        })
+        probe_disk(ports, operation, &disk.id, &disk.body).await
     }
 
     async fn run(&self, attempt: Attempt<'_>) -> Result<StepOutcome, StepError> {
@@ -107,11 +96,7 @@ struct ExportedDisk {
 impl ExportedDisk {
     fn of(spec: &ExportSpec) -> Result<Self, AttemptError> {
         let id = read_id(&spec.disk)?;
-        let body = read_body(&id, &spec.body)?;
-        if Role::in_tags(&body.tags) != Some(Role::Temporary) || !body.tags.contains_key(tags::FLEET) {
-            let message = format!("the body of {id} in the row has no tags that identify it");
-            return Err(AttemptError::fatal("row-damaged", message));
-        }
+        let body = read_temporary(&id, &spec.body)?;
         Ok(Self { id, body })
     }
 

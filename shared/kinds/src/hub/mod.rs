@@ -110,18 +110,7 @@ impl Kind for Hub {
         {
             return Ok(Probe::Done);
         }
-        let proven = FilledDisk::of(operation);
-        Ok(match ports.resources.get(&spec.id, None).await? {
-            // Another operation of the group deletes the disk after its use.
-            None if operation.state.is_done() => Probe::Done,
-            None => Probe::Absent,
-            Some(found) if !disk.is_own(&found) => Probe::Foreign,
-            Some(found) => match stage(&found, proven.as_ref()) {
-                Stage::Complete => Probe::Done,
-                Stage::Arriving | Stage::Awaiting | Stage::Proven => Probe::Underway,
-                Stage::Unusable(_) => Probe::Stale,
-            },
-        })
+        probe_disk(ports, operation, &spec.id, &disk.body).await
     }
 
     async fn run(&self, attempt: Attempt<'_>) -> Result<StepOutcome, StepError> {
@@ -149,11 +138,7 @@ struct HubDisk<'a> {
 impl<'a> HubDisk<'a> {
     fn of(spec: &'a HubSpec) -> Result<Self, AttemptError> {
         let id = read_id(&spec.id.to_string())?;
-        let body = read_body(&id, &spec.body)?;
-        if Role::in_tags(&body.tags) != Some(Role::Temporary) || !body.tags.contains_key(tags::FLEET) {
-            let message = format!("the body of {id} in the row has no tags that identify it");
-            return Err(AttemptError::fatal("row-damaged", message));
-        }
+        let body = read_temporary(&id, &spec.body)?;
         Ok(Self { spec, body })
     }
 
@@ -190,6 +175,37 @@ pub(crate) enum Stage {
     Complete,
     /// Its bytes are not proven, and it accepts no more bytes, for this reason.
     Unusable(&'static str),
+}
+
+/// Reads the body of a disk that is filled. Its tags identify the temporaries of a fleet.
+pub(crate) fn read_temporary(id: &ResourceId, body: &Value) -> Result<ResourceBody, AttemptError> {
+    let body = read_body(id, body)?;
+    if Role::in_tags(&body.tags) != Some(Role::Temporary) || !body.tags.contains_key(tags::FLEET) {
+        let message = format!("the body of {id} in the row has no tags that identify it");
+        return Err(AttemptError::fatal("row-damaged", message));
+    }
+    Ok(body)
+}
+
+/// What the disk that an operation fills says about its effect. `body` is the one in the row.
+pub(crate) async fn probe_disk(
+    ports: &Ports,
+    operation: &Operation,
+    id: &ResourceId,
+    body: &ResourceBody,
+) -> PortResult<Probe> {
+    let proven = FilledDisk::of(operation);
+    Ok(match ports.resources.get(id, None).await? {
+        // Another operation of the group deletes the disk after its use.
+        None if operation.state.is_done() => Probe::Done,
+        None => Probe::Absent,
+        Some(found) if !tags::has_reserved(&found.body.tags, &body.tags) => Probe::Foreign,
+        Some(found) => match stage(&found, proven.as_ref()) {
+            Stage::Complete => Probe::Done,
+            Stage::Arriving | Stage::Awaiting | Stage::Proven => Probe::Underway,
+            Stage::Unusable(_) => Probe::Stale,
+        },
+    })
 }
 
 pub(crate) fn stage(found: &Resource, proven: Option<&FilledDisk>) -> Stage {

@@ -3,7 +3,6 @@
 //! Only ranges with data are requested. Everything else reads as zeros.
 
 mod cache;
-mod ranges;
 
 use std::fmt;
 use std::ops::Range;
@@ -12,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use goldfleet_disk::{DiskError, DiskReader};
+use goldfleet_model::ranges;
 use goldfleet_ports::error::{PortError, PortResult};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
