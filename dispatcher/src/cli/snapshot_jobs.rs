@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use goldfleet_config::Config;
 use goldfleet_model::ids::JobId;
 use goldfleet_model::job::Work;
 use goldfleet_model::text::{HumanBytes, duration, pluralize};
@@ -26,7 +27,6 @@ use crate::control::snapshots::request::{
 };
 use crate::control::snapshots::run::{PlannedRun, plan};
 use crate::terminal::color::Tone;
-use goldfleet_config::Config;
 
 /// `goldfleet snapshots`.
 ///

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use goldfleet_config::Config;
 use goldfleet_model::upload::Upload;
 use goldfleet_ports::Ports;
 use goldfleet_sources::{DiskFile, SourceLocation};
@@ -13,7 +14,6 @@ use crate::control::check::ImageChecks;
 use crate::control::context::ControlContext;
 use crate::control::upload::from::{CloudUploadRequest, upload_from};
 use crate::control::upload::{UploadError, UploadRequest, UploadResult, upload};
-use goldfleet_config::Config;
 
 /// What a command uploads.
 #[derive(Debug)]

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
+use goldfleet_config::Config;
 use goldfleet_model::artifact::{Artifact, ArtifactRecord, LoadedVersion};
 use goldfleet_model::hash::Digest;
 use goldfleet_model::ids::{ImageName, ImageVersion};
@@ -13,7 +14,6 @@ use goldfleet_ports::Ports;
 use goldfleet_ports::error::{ErrorKind, PortResult};
 
 use crate::control::context::{ControlError, MAX_IN_FLIGHT};
-use goldfleet_config::Config;
 
 /// The source store has a version without an artifact record: an earlier release uploaded it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use goldfleet_config::Config;
 use goldfleet_config::StagedPolicy;
 use goldfleet_kinds::kind::TemporaryBlob;
 use goldfleet_model::artifact::{ArtifactError, ArtifactRecord};
@@ -26,7 +27,6 @@ use crate::control::artifacts::read_optional;
 use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT};
 use crate::control::fan_out::is_same_work;
 use crate::control::job_store::{JobStore, states};
-use goldfleet_config::Config;
 
 /// How long a job stays open after its last operation if its staged VHDs cannot be removed.
 const STAGED_RETRY_WINDOW: Duration = Duration::from_secs(600);

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _};
+use goldfleet_config::Config;
 use goldfleet_config::HumanDuration;
 use goldfleet_config::targets::TargetsFile;
 use goldfleet_galleries::settings::Gallery;
@@ -31,7 +32,6 @@ use crate::control::reconcile::MAX_PASS_TIME;
 use crate::control::request::{plan_order, selected_targets};
 use crate::control::routes::{self, Groups};
 use crate::control::store_inventory::read_inventory;
-use goldfleet_config::Config;
 
 /// The result of a fan-out.
 #[derive(Debug, Clone, PartialEq, Eq)]

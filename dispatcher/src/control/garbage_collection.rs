@@ -22,6 +22,7 @@
 use std::collections::BTreeSet;
 
 use futures::future::join_all;
+use goldfleet_config::Config;
 use goldfleet_config::targets::TargetsFile;
 use goldfleet_model::hash::ChunkHash;
 use goldfleet_model::job::Job;
@@ -37,7 +38,6 @@ use jiff::Timestamp;
 
 use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT};
 use crate::control::live::{LiveSet, LiveSetError, Roots};
-use goldfleet_config::Config;
 
 /// The options of a collection.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

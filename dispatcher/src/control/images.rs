@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use goldfleet_config::Config;
 use goldfleet_model::artifact::{ARTIFACTS, ArtifactDisk, ArtifactRecord, DiskRef, DiskRole, version_of};
 use goldfleet_model::hash::Digest;
 use goldfleet_model::ids::{ImageName, ImageVersion, JobId};
@@ -22,7 +23,6 @@ use serde::Serialize;
 
 use crate::control::artifacts::{EarlierVersion, read_optional, upload_again};
 use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT};
-use goldfleet_config::Config;
 
 /// The number of seconds without a write of its row after which an upload counts as stalled. It writes its row every 2
 /// s.

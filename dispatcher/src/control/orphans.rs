@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::{StreamExt as _, stream};
+use goldfleet_config::Config;
 use goldfleet_config::targets::TargetsFile;
 use goldfleet_galleries::settings::Gallery;
 use goldfleet_model::ids::JobId;
@@ -32,7 +33,6 @@ use crate::control::routes;
 use crate::control::snapshots::groups_of;
 use crate::control::tagged::{self, list_in_galleries, list_tagged, look_again, refused, unique_id};
 use crate::control::upload::from::temporary::end_access;
-use goldfleet_config::Config;
 
 /// What happens to orphans.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

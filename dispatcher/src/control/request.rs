@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use goldfleet_config::Config;
 use goldfleet_config::UploadRoute;
 use goldfleet_config::targets::TargetsFile;
 use goldfleet_galleries::settings::Gallery;
@@ -27,7 +28,6 @@ use crate::control::artifacts::artifact_record;
 use crate::control::context::{ControlContext, ControlError};
 use crate::control::job_store::{JobStore, states};
 use crate::control::{galleries, region, routes};
-use goldfleet_config::Config;
 
 /// A job, and whether this request created it.
 #[derive(Debug, Clone)]

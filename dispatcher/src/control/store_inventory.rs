@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use futures::StreamExt as _;
+use goldfleet_config::Config;
 use goldfleet_model::hash::ChunkHash;
 use goldfleet_model::ids::Region;
 use goldfleet_model::manifest::{CHUNKS, chunk_name};
@@ -14,7 +15,6 @@ use goldfleet_ports::chunk_store;
 use goldfleet_ports::error::{ErrorKind, PortResult};
 
 use crate::control::context::MAX_IN_FLIGHT;
-use goldfleet_config::Config;
 
 /// The number of newest jobs that are searched for stores. Chunks that older jobs left in other stores are ignored:
 /// reading tens of thousands of jobs for each plan would cost more than copying these chunks again.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use goldfleet_config::Config;
 use goldfleet_config::targets::TargetsFile;
 use goldfleet_hubs::plan::HubPlace;
 use goldfleet_model::ids::Region;
@@ -16,7 +17,6 @@ use crate::control::context::{ControlContext, ControlError};
 use crate::control::doctor::probe::known::{Found, Known};
 use crate::control::doctor::probe::questions::GALLERY_SHALLOW_DISK;
 use crate::control::platform::plan::hubs;
-use goldfleet_config::Config;
 
 /// A managed image or a gallery version.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use goldfleet_config::Config;
 use goldfleet_config::UploadRoute;
 use goldfleet_config::targets::TargetsFile;
 use goldfleet_galleries::settings::Gallery;
@@ -20,7 +21,6 @@ use super::{Finding, group};
 use crate::control::artifacts::artifact_record;
 use crate::control::context::{ControlContext, ControlError};
 use crate::control::images::images;
-use goldfleet_config::Config;
 
 /// The number of versions in a subscription and region from which a finding warns. Source: Azure,
 /// azure-compute-gallery, limits: 10,000.

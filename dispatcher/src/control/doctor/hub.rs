@@ -1,6 +1,7 @@
 //! Checks of what `dispatch --from` and the route `region` need besides managed images: the configured hubs, and
 //! targets that receive snapshots or disks. A fleet that configures neither is not checked for it.
 
+use goldfleet_config::Config;
 use goldfleet_config::UploadRoute;
 use goldfleet_config::targets::TargetsFile;
 use goldfleet_model::sink::Sink;
@@ -12,7 +13,6 @@ use super::access::{Needed, SCRATCH, UPLOADS};
 use super::finding::subject_of;
 use super::{Finding, Level, group};
 use crate::control::context::ControlContext;
-use goldfleet_config::Config;
 
 /// Checks the hubs. Each hub without problems gives a finding.
 pub(super) async fn examine(control: &ControlContext, inspector: &dyn Inspector, file: &TargetsFile) -> Vec<Finding> {

@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt as _};
+use goldfleet_config::Config;
 use goldfleet_config::UploadRoute;
 use goldfleet_config::targets::TargetsFile;
 use goldfleet_galleries::settings::Gallery;
@@ -33,7 +34,6 @@ use crate::control::request::plan_order;
 use crate::control::sample_regions::similar_region;
 
 pub use finding::{Finding, Level};
-use goldfleet_config::Config;
 use probe::questions::Answer;
 use probe::record::{ProbeResult, results};
 pub(crate) use services::container_exists;

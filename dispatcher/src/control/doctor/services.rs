@@ -1,5 +1,6 @@
 //! Checks of queues, tables and stores.
 
+use goldfleet_config::Config;
 use goldfleet_config::targets::TargetsFile;
 use goldfleet_kinds::seed;
 use goldfleet_model::artifact::DiskRole;
@@ -16,7 +17,6 @@ use goldfleet_ports::listing::{ROW_DAMAGED, UnreadableRow};
 use super::{Accounts, Finding, account};
 use crate::control::dead_letters::{DeadLetters, StaleLetters, examine};
 use crate::control::explain;
-use goldfleet_config::Config;
 
 /// Checks queues and tables.
 pub(super) async fn coordination(ports: &Ports, config: &Config) -> Vec<Finding> {

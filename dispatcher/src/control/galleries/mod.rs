@@ -8,6 +8,7 @@ mod plan;
 pub mod promote;
 pub mod watch;
 
+use goldfleet_config::Config;
 use goldfleet_config::targets::{TargetsFile, TargetsFileError};
 use goldfleet_galleries::graph::PlannedGallery;
 use goldfleet_galleries::publication::{PREFIX, Publication};
@@ -27,7 +28,6 @@ use goldfleet_ports::records::RecordName;
 
 use crate::control::context::ControlError;
 use crate::control::suggest::command_line;
-use goldfleet_config::Config;
 
 pub use plan::{plan, remember};
 

@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use goldfleet_config::Config;
 use goldfleet_config::targets::TargetsFile;
 use goldfleet_galleries::converge::{Existing, Reported, classify, latest, reported};
 use goldfleet_galleries::promotion::{Candidate, Refused, step};
@@ -26,7 +27,6 @@ use serde::Serialize;
 use super::{control_error, publications};
 use crate::control::context::{ControlContext, ControlError};
 use crate::control::job_store::JobStore;
-use goldfleet_config::Config;
 
 /// The number of times that a version is written and read before the command fails. Others may write it too.
 const ATTEMPTS: u32 = 12;

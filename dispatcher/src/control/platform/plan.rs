@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use goldfleet_config::Config;
 use goldfleet_config::targets::TargetsFile;
 use goldfleet_galleries::spec::Published;
 use goldfleet_hubs::graph::sink_id;
@@ -30,7 +31,6 @@ use crate::control::measured;
 use crate::control::other_tenant;
 use crate::control::request::plan_order;
 use crate::control::routes::rows::group_of;
-use goldfleet_config::Config;
 
 /// What a job does.
 #[derive(Debug, Clone)]

@@ -1,5 +1,6 @@
 //! Requests for jobs that copy a disk, snapshot, image, gallery version or machine to the targets.
 
+use goldfleet_config::Config;
 use goldfleet_config::targets::TargetsFile;
 use goldfleet_galleries::settings::Gallery;
 use goldfleet_model::ids::{ImageName, ImageVersion};
@@ -17,7 +18,6 @@ use super::{PlatformSpec, ROUTE, source};
 use crate::control::context::{ControlContext, ControlError};
 use crate::control::galleries::groups;
 use crate::control::request::{RequestResult, Terms, find_open_job, insert_job, new_job, next_job, selected_targets};
-use goldfleet_config::Config;
 
 /// A source, and the version that it becomes.
 #[derive(Debug, Clone)]

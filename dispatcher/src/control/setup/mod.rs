@@ -5,6 +5,7 @@ pub mod register;
 use std::collections::BTreeSet;
 
 use futures::stream::{self, StreamExt as _};
+use goldfleet_config::Config;
 use goldfleet_config::targets::TargetsFile;
 use goldfleet_model::store::{Container, Store};
 use goldfleet_model::target::Target;
@@ -12,7 +13,6 @@ use goldfleet_ports::Ports;
 use goldfleet_ports::error::PortError;
 
 use crate::control::context::{ControlError, MAX_IN_FLIGHT};
-use goldfleet_config::Config;
 
 /// A resource that a fleet needs, and whether it exists now.
 #[derive(Debug)]

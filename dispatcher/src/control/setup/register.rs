@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt as _};
+use goldfleet_config::Config;
 use goldfleet_config::targets::TargetsFile;
 use goldfleet_model::ids::SubscriptionId;
 use goldfleet_ports::Ports;
@@ -15,7 +16,6 @@ use goldfleet_ports::retry::retry_transient;
 
 use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT};
 use crate::control::snapshots::groups_of;
-use goldfleet_config::Config;
 
 /// The provider of images, disks and snapshots.
 pub const COMPUTE: &str = "Microsoft.Compute";

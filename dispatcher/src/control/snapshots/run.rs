@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use futures::{StreamExt as _, stream};
+use goldfleet_config::Config;
 use goldfleet_config::RESERVED_NAME;
 use goldfleet_machines::request::Place;
 use goldfleet_model::ids::{JobId, Region};
@@ -28,7 +29,6 @@ use crate::control::doctor::probe::known::Known;
 use crate::control::doctor::probe::questions::{
     COPY_ACROSS_SUBSCRIPTIONS, COPY_START_ACROSS_SUBSCRIPTIONS, COPY_START_IN_REGION, ENCRYPTION_SET_AT_COPY,
 };
-use goldfleet_config::Config;
 
 /// What a run does and reports.
 pub struct PlannedRun {

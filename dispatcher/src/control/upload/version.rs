@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use goldfleet_config::Config;
 use goldfleet_model::artifact::{Artifact, ArtifactError, ArtifactRecord, DiskRef, DiskRole};
 use goldfleet_model::checksum::crc64;
 use goldfleet_model::hash::Digest;
@@ -18,7 +19,6 @@ use goldfleet_ports::retry::retry_transient;
 use super::{UnreadableVersion, UploadError, UploadRequest};
 use crate::control::artifacts::{EarlierVersion, read_optional};
 use crate::control::context::ControlContext;
-use goldfleet_config::Config;
 
 /// The number of attempts to write a blob that another process deletes or writes at the same time.
 const MAX_WRITES: usize = 4;

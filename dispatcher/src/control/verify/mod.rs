@@ -15,6 +15,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use futures::stream::{self, StreamExt as _};
+use goldfleet_config::Config;
 use goldfleet_kinds::kind::{Probe, TemporaryBlob, Verification};
 use goldfleet_model::artifact::{DiskRef, LoadedVersion};
 use goldfleet_model::ids::Region;
@@ -33,7 +34,6 @@ pub use store::MISSING;
 use crate::control::artifacts::{artifact_record, load_disks};
 use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT};
 use crate::control::routes::uses_chunks;
-use goldfleet_config::Config;
 
 /// The type of a location.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
